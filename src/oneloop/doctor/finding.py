@@ -1,0 +1,154 @@
+"""What a finding is, from which numbers on it is one, and how step metrics are read."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Level = Literal["note", "warn", "alarm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """From which numbers on the doctor speaks. Shares are 0..1, gaps and entropies nats a token."""
+
+    window: int = 10
+    """Steps over which rates are averaged."""
+    least: int = 3
+    """Steps needed before a rate means anything; alarms on single steps do not wait."""
+    worse: float = 1.5
+    """A finding already said is said again when its size has grown by this factor."""
+    no_signal_note: float = 0.2
+    """Share of groups whose rollouts all earned the same reward: worth a note."""
+    no_signal_warn: float = 0.5
+    """The same: worth a warning."""
+    effective_sample: float = 0.5
+    """Effective sample size, as a share of the kept rollouts, below which importance weights hurt."""
+    gap_note: float = 0.005
+    """Mean |sampled - trained log-prob| up to which nothing is said (verl's rule of thumb).
+    Set 1e-5 for our own engine in fp32 on a CPU, where the gap is zero."""
+    gap_warn: float = 0.01
+    """The same: a problem by verl's rule of thumb."""
+    gap_alarm: float = 0.05
+    """The same: stop. No rounding of bf16 explains it."""
+    ratio_low: float = 0.5
+    """Mean ratio on fresh samples below which the sampler cannot hold the trained weights."""
+    ratio_high: float = 2.0
+    """The same from above."""
+    fresh: float = 1e-9
+    """Mean staleness (weight versions) up to which samples count as fresh."""
+    cap_hits: float = 0.2
+    """Share of rollouts cut at the length cap."""
+    entropy_fall: float = 0.3
+    """Entropy at the end over entropy at the start of a phase."""
+    constant_steps: int = 4
+    """Steps in a row in which a judge returned one value."""
+    judge_errors: float = 0.01
+    """Share of failed verdicts that deserves a warning; below it, a note."""
+    outage: float = 0.5
+    """Share of failed verdicts in one step that counts as an outage of the judge."""
+    outage_steps: int = 3
+    """Outage steps in a row that stop the run."""
+    dead_warn: int = 3
+    """Steps in a row that taught nothing: warn."""
+    dead_alarm: int = 30
+    """The same: stop, unless the prompts are simply solved or the judge is at fault."""
+    flat_loss: float = 0.01
+    """Mean |loss| that newcomers take for a fault."""
+    stale: float = 2.0
+    """Mean age of trained tokens, in weight versions."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor says. `size` grows with the trouble, so that `live` can tell worse from same."""
+
+    level: Level
+    name: str
+    sentence: str
+    phase: str = ""
+    size: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two findings the same finding at different times."""
+        return self.phase, self.name
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Step metrics of one phase, oldest first. Readings that are missing, null or not finite are skipped."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    phase: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def number(self, index: int) -> int:
+        """The global step number of a row; its place in the list where no `step` was written."""
+        return int(self.rows[index].get("step", index % len(self.rows) + 1))
+
+    def tail(self, count: int) -> "Steps":
+        """The last `count` steps."""
+        return Steps(self.rows[-count:], self.phase)
+
+    def head(self, count: int) -> "Steps":
+        """The first `count` steps."""
+        return Steps(self.rows[:count], self.phase)
+
+    def readings(self, name: str) -> Iterator[tuple[int, float]]:
+        """(row index, value) wherever `name` was measured."""
+        for index, row in enumerate(self.rows):
+            value = row.get(name)
+            if value is not None and math.isfinite(value):
+                yield index, float(value)
+
+    def values(self, name: str) -> list[float]:
+        """Every finite reading of `name`."""
+        return [value for _, value in self.readings(name)]
+
+    def mean(self, name: str, least: int = 1) -> float | None:
+        """Mean of `name`, or None where fewer than `least` steps measured it."""
+        values = self.values(name)
+        return sum(values) / len(values) if len(values) >= least else None
+
+    def last(self, name: str) -> float | None:
+        """The latest finite reading of `name`."""
+        values = self.values(name)
+        return values[-1] if values else None
+
+    def ends(self, name: str, window: int, least: int) -> tuple[float, float, float] | None:
+        """(mean at the start, at the end, standard error of the difference); the windows never meet."""
+        values = self.values(name)
+        width = min(window, len(values) // 2)
+        if width < least:
+            return None
+        first, last = values[:width], values[-width:]
+        error = math.sqrt((_variance(first) + _variance(last)) / width)
+        return sum(first) / width, sum(last) / width, error
+
+
+def _variance(values: list[float]) -> float:
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+
+
+def forecast(pass_rate: float, size: float) -> float:
+    """Chance that all `size` rollouts of a prompt get the same binary reward: p^G + (1-p)^G."""
+    if not 0 <= pass_rate <= 1:
+        raise ValueError(f"pass_rate must lie in [0, 1], got {pass_rate}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 rollout a group, got {size}")
+    return float(pass_rate**size + (1 - pass_rate) ** size)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; one decimal only where whole numbers would hide it (0.4%, 99.6%)."""
+    shown = 100 * share
+    return f"{shown:.1f}%" if (0 < shown < 1 or 99 < shown < 100) else f"{shown:.0f}%"
+
+
+def short(value: float) -> str:
+    """A number with three significant digits, and 0.5 rather than 0.500."""
+    return f"{value:.3g}"

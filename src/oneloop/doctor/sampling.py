@@ -1,0 +1,166 @@
+"""What can be wrong with the samples and their numbers: gap, ratio, age, length, entropy."""
+
+import math
+from collections.abc import Iterator
+
+from oneloop.doctor.finding import Finding, Level, Limits, Steps, percent, short
+
+MUST_BE_FINITE = ("loss", "grad_norm", "ratio/mean", "kl", "entropy", "sampling/logprob_gap_mean")
+
+
+def not_finite(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """NaN or infinity in a number the update depends on. Steps that trained nothing are exempt."""
+    for index, row in enumerate(steps.rows):
+        if row.get("rollouts/trained") == 0:
+            continue
+        names = [
+            name for name in MUST_BE_FINITE if row.get(name) is not None and not math.isfinite(row[name])
+        ]
+        if names:
+            yield Finding(
+                "alarm",
+                "not_finite",
+                f"{', '.join(f'`{name}`' for name in names)} became {row[names[0]]} at step "
+                f"{steps.number(index)}: every weight touched by that update is lost. Resume from the "
+                "checkpoint before it with a lower `learning_rate` or `max_grad_norm`, and look for "
+                "rollouts with infinite log-probs in that step.",
+                steps.phase,
+                1.0,
+            )
+            return
+
+
+def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Sampler and learner must give the same log-prob to the same token under the same weights."""
+    name = "sampling/logprob_gap_mean"
+    readings = list(steps.readings(name))
+    if not readings:
+        return
+    index, gap = max(readings, key=lambda reading: reading[1])
+    fresh = _is_fresh(steps, index, limits)
+    level: Level | None = None
+    if gap > limits.gap_note:
+        level = "alarm" if gap > limits.gap_alarm and fresh else "warn" if gap > limits.gap_warn else "note"
+    if level is None:
+        return
+    sentence = (
+        f"Sampler and learner disagreed by {short(gap)} nats a token on average at step "
+        f"{steps.number(index)} (below {short(limits.gap_note)} is fine, above {short(limits.gap_warn)} is "
+        "a problem)."
+    )
+    ends = steps.ends(name, limits.window, limits.least)
+    if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
+        sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, which points at stale weights or caches."
+    sentence += (
+        " Give both the same `dtype` and the same temperature, top-k, top-p and min-p, or correct for the "
+        "gap with `importance_sampling: truncate`."
+        if fresh
+        else " These samples were not fresh, so part of it is honest policy movement."
+    )
+    yield Finding(level, "logprob_gap", sentence, steps.phase, gap)
+
+
+def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """On fresh samples the mean ratio is 1; far from 1 the sampler holds other weights than the learner."""
+    for index, ratio in steps.readings("ratio/mean"):
+        if limits.ratio_low <= ratio <= limits.ratio_high or not _is_fresh(steps, index, limits):
+            continue
+        yield Finding(
+            "alarm",
+            "weight_sync",
+            f"The mean ratio of trained to sampled probability was {short(ratio)} at step "
+            f"{steps.number(index)} on fresh samples, where it must be close to 1 (allowed: "
+            f"{short(limits.ratio_low)} to {short(limits.ratio_high)}): the weights do not reach the "
+            "sampler. Check that the engine is given the new weights after every update and that "
+            "`temperature` is the same on both sides.",
+            steps.phase,
+            abs(math.log(max(ratio, 1e-12))),
+        )
+        return
+
+
+def effective_sample(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Importance weights that concentrate on few rollouts leave few rollouts' worth of gradient."""
+    share = steps.tail(limits.window).mean("effective_sample_size", limits.least)
+    if share is None or share >= limits.effective_sample:
+        return
+    yield Finding(
+        "warn",
+        "effective_sample",
+        f"Importance weights leave an effective sample of {percent(share)} of the kept rollouts over the "
+        f"last {min(limits.window, len(steps))} steps: the gradient is as noisy as if the rest had not been "
+        "sampled. Make fewer updates on one batch (`num_iterations`), let samples age less (`staleness`), "
+        "or lower `learning_rate`.",
+        steps.phase,
+        1 / max(share, 1e-6),
+    )
+
+
+def staleness(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """How many weight versions old the trained tokens are."""
+    age = steps.tail(limits.window).mean("staleness/mean", limits.least)
+    if age is None or age <= limits.stale:
+        return
+    yield Finding(
+        "warn",
+        "staleness",
+        f"Trained tokens were {short(age)} weight versions old on average over the last "
+        f"{min(limits.window, len(steps))} steps (above {short(limits.stale)} the clipped ratio stops "
+        "protecting the update). Sample less ahead (`ahead`, `in_flight`), or restart rollouts left over "
+        "from old weights instead of resuming them.",
+        steps.phase,
+        age,
+    )
+
+
+def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Rollouts cut at the length cap cannot show their answer."""
+    recent = steps.tail(limits.window)
+    share = recent.mean("completions/clipped_ratio", limits.least)
+    if share is None or share < limits.cap_hits:
+        return
+    longest = recent.last("completions/max_length")
+    cap = f" of {longest:.0f} tokens" if longest is not None else ""
+    yield Finding(
+        "warn",
+        "cap_hits",
+        f"{percent(share)} of the rollouts of the last {len(recent)} steps were cut at the cap{cap} before "
+        "they could end, so their reward judges the cap, not the answer. Raise `max_completion_length`, or "
+        "leave them out of the update with `mask_truncated_completions: true`.",
+        steps.phase,
+        share,
+    )
+
+
+def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Entropy that vanishes while reward stands still is exploration lost for nothing."""
+    ends = steps.ends("entropy", limits.window, limits.least)
+    if ends is None or ends[0] <= 0 or ends[1] / ends[0] >= limits.entropy_fall:
+        return
+    start, end, _ = ends
+    sentence = (
+        f"Entropy fell from {short(start)} to {short(end)} nats a token (to {percent(max(end, 0) / start)}) "
+        f"between steps {steps.number(0)} and {steps.number(-1)}."
+    )
+    reward = steps.ends("reward", limits.window, limits.least)
+    risen = reward is not None and reward[1] - reward[0] > 2 * reward[2]
+    if reward is not None and risen:
+        sentence += (
+            f" Reward rose from {short(reward[0])} to {short(reward[1])} meanwhile, so the policy is "
+            "becoming sure of what works; it is a worry only once reward stands still."
+        )
+    else:
+        sentence += (
+            " Reward did not rise meanwhile: the policy stopped exploring without having learned. Raise "
+            "`epsilon_high` or `temperature`, or lower `learning_rate`."
+        )
+    yield Finding(
+        "note" if risen else "warn", "entropy_fall", sentence, steps.phase, start / max(end, 1e-6 * start)
+    )
+
+
+def _is_fresh(steps: Steps, index: int, limits: Limits) -> bool:
+    return float(steps.rows[index].get("staleness/mean") or 0.0) <= limits.fresh
+
+
+CHECKS = (not_finite, logprob_gap, weight_sync, effective_sample, staleness, cap_hits, entropy_fall)
