@@ -1,0 +1,126 @@
+"""Which request enters when, and which rows are live.
+
+Requests that share a prefix (prompt + partial) are kept together, so that the prefix is computed once however the
+slots fall. Order: as asked when sampling may stop early (`enough`), else longest allowance first, because a long
+completion started last would run alone at the end.
+Not here: tensors of the model (slots.py, slot_cache.py)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oneloop.counter import uniforms
+from oneloop.engines.request import Request
+
+PREFILL_TOKENS = 8192  # most prompt tokens in one forward, beyond the first sequence
+
+
+@dataclass(eq=False)
+class Prefix:
+    """One distinct prompt + partial, and the requests that still wait to start from it."""
+
+    tokens: tuple[int, ...]
+    waiting: deque[int]
+    """Places of the requests in the call."""
+    logits: Tensor | None = None
+    """[V] after the last token, and below the slot's content: kept only while requests wait for a slot."""
+    content: list[Tensor] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Members of one prefix that enter now, in consecutive rows."""
+
+    prefix: Prefix
+    members: list[int]
+    rows: list[int]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the prefix has yet to be computed."""
+        return self.prefix.logits is None
+
+
+class Queue:
+    """Requests that have no slot yet, by prefix."""
+
+    def __init__(self, requests: Sequence[Request], in_order: bool) -> None:
+        prefixes: dict[tuple[int, ...], Prefix] = {}
+        for place, request in enumerate(requests):
+            tokens = (*request.prompt, *request.partial)
+            prefixes.setdefault(tokens, Prefix(tokens, deque())).waiting.append(place)
+        ordered = list(prefixes.values())
+        if not in_order:
+            allowance = [request.limit - len(request.partial) for request in requests]
+            ordered.sort(key=lambda prefix: -max(allowance[place] for place in prefix.waiting))
+        self._prefixes = deque(ordered)
+
+    def __bool__(self) -> bool:
+        return bool(self._prefixes)
+
+    def enter(self, first: int, slots: int) -> list[Entry]:
+        """Fill rows first..slots-1 as far as the queue and the prefill budget reach."""
+        entries: list[Entry] = []
+        budget = PREFILL_TOKENS
+        while self._prefixes and first < slots:
+            prefix = self._prefixes[0]
+            if prefix.logits is None:
+                if entries and len(prefix.tokens) > budget:
+                    break
+                budget -= len(prefix.tokens)
+            count = min(len(prefix.waiting), slots - first)
+            members = [prefix.waiting.popleft() for _ in range(count)]
+            entries.append(Entry(prefix, members, list(range(first, first + count))))
+            first += count
+            if not prefix.waiting:
+                self._prefixes.popleft()
+        return entries
+
+
+class Rows:
+    """The live rows, dense from 0: plain arrays, one entry a row."""
+
+    def __init__(self, requests: Sequence[Request], slots: int) -> None:
+        self._requests = requests
+        self._keys = np.array([request.key % 2**64 for request in requests], dtype=np.uint64)
+        self.count = 0
+        self.request: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        """Place of the row's request in the call."""
+        self.length: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        """Positions in its slot."""
+        self.sampled: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        """Completion tokens so far, partial ones included."""
+        self.limit: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        self.token: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        """The newest token, not yet in the slot."""
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry's members behind the live rows."""
+        for row, place in zip(entry.rows, entry.members, strict=True):
+            request = self._requests[place]
+            self.request[row], self.length[row] = place, len(entry.prefix.tokens)
+            self.sampled[row], self.limit[row] = len(request.partial), request.limit
+        self.count += len(entry.rows)
+
+    def uniforms(self) -> NDArray[np.float64]:
+        """One number in [0, 1) a row, for its next token."""
+        return uniforms(self._keys[self.request[: self.count]], self.sampled[: self.count])
+
+    def drop(self, ended: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+        """Remove the rows marked in `ended` [R]; the last live rows take their places.
+
+        Gives the rows moved and where to: (sources, targets), for the cache to follow.
+        """
+        left = int((~ended).sum())
+        targets = np.flatnonzero(ended[:left])
+        sources = left + np.flatnonzero(~ended[left:])
+        for column in (self.request, self.length, self.sampled, self.limit, self.token):
+            column[targets] = column[sources]
+        self.count = left
+        return sources.tolist(), targets.tolist()

@@ -1,0 +1,314 @@
+"""The slot engine: continuous batching for any in-process Hugging Face causal language model.
+
+Each pass of the loop is one forward: a token for every live row and the whole prefix of whatever enters. Rows leave the
+moment they end, new requests take their slots, and a prefix shared by several requests is computed once.
+    admit -> forward -> draw -> retire, until nothing is live or waiting
+A request's tokens are a function of its key, its prefix and the weights; batch, order and interruption cannot change them
+(up to the last bits of floating point).
+Not here: text (except to find stop strings), rollouts, remote servers (server.py)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from oneloop.engines.law import Law, draw
+from oneloop.engines.request import Groups, Reply, Request, check
+from oneloop.engines.schedule import Entry, Queue, Rows
+from oneloop.engines.slot_cache import SlotCache, Step, bucket
+from oneloop.engines.turns import StopStrings
+
+Progress = Callable[[int, int], None]
+
+
+class SlotEngine:
+    """Samples completions from `model`, whose own mode, configuration and attention stay as they are.
+
+    model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA through PEFT
+    included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). slots: rows sampled at once.
+    dtype: None shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`.
+    Raises ValueError for a model whose attention it cannot reproduce: this is tried on a few tokens when built.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        eos: Collection[int],
+        law: Law = Law(),  # noqa: B008 (frozen)
+        stop: Sequence[str] = (),
+        decode: Callable[[Sequence[int]], str] | None = None,
+        slots: int = 256,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if slots < 1:
+            raise ValueError(f"slots: got {slots}, must be at least 1")
+        self.law, self.slots, self.eos = law, slots, frozenset(int(token) for token in eos)
+        self.stop = StopStrings(stop, decode)
+        self._sources = list(_whole(model).parameters())
+        self.positions = context_window(model)
+        self.model = twin(_whole(model), dtype)
+        self._copies = dtype is not None
+        self._cache: SlotCache | None = None
+
+    def refresh(self) -> None:
+        """Take over the training model's weights after an update; nothing to do when they are shared."""
+        if self._copies:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.model.parameters()), self._sources)
+
+    def generate(
+        self, requests: Sequence[Request], enough: int | None = None, progress: Progress | None = None
+    ) -> list[Reply]:
+        """Sample every request; replies in the order of requests.
+
+        enough: once so many groups (of this call) are complete, what still runs is aborted and its tokens handed back.
+        progress(tokens so far, requests finished so far) is called after every step.
+        Raises ValueError for requests that cannot be sampled (see `request.check`).
+        """
+        check(requests, self.positions, self.eos)
+        groups = Groups(requests, enough)
+        if not requests:
+            return []
+        with torch.inference_mode():
+            return _Call(self, requests, groups, in_order=enough is not None, progress=progress).run()
+
+    def cache(self, slots: int, capacity: int) -> SlotCache:
+        """A cache of at least this size: the last call's if it is large enough (fresh memory is slow on a CPU)."""
+        kept = self._cache
+        if kept is None or kept.slots < slots:
+            parameter = next(self.model.parameters())
+            exact = parameter.device.type == "cpu"  # there, fp32 products are faster than bf16 ones
+            kept = SlotCache(slots, capacity, torch.float32 if exact else parameter.dtype)
+            self._cache = kept if exact else None
+        return kept
+
+
+class _Call:
+    """One call of `generate`: the loop and what it remembers."""
+
+    def __init__(
+        self,
+        engine: SlotEngine,
+        requests: Sequence[Request],
+        groups: Groups,
+        in_order: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.engine, self.requests, self.groups, self.progress = engine, requests, groups, progress
+        self.slots = min(engine.slots, len(requests))
+        self.longest = bucket(max(len(request.prompt) + request.limit for request in requests))
+        prefix = max(len(request.prompt) + len(request.partial) for request in requests)
+        self.cache = engine.cache(self.slots, min(self.longest, bucket(prefix) + 64))
+        self.queue = Queue(requests, in_order)
+        self.rows = Rows(requests, self.slots)
+        self.device = next(engine.model.parameters()).device
+        self.eos = np.array(sorted(engine.eos), dtype=np.int64)
+        self.drawn: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+        self.texts: dict[int, list[int]] = {}  # completions so far, only where stop strings are looked for
+        self.status: list[Literal["stop", "length", "aborted"]] = ["aborted"] * len(requests)
+        self.finished = self.tokens = 0
+
+    def run(self) -> list[Reply]:
+        while (self.rows.count or self.queue) and not self.groups.reached:
+            decoding = self.rows.count
+            entries = self.queue.enter(decoding, self.slots)
+            logits = self.forward(decoding, [entry for entry in entries if entry.fresh])
+            if entries:
+                logits = self.fan_out(logits, decoding, entries)
+            self.sample(logits)
+            self.retire()
+            if self.progress is not None:
+                self.progress(self.tokens, self.finished)
+        return self.replies()
+
+    def forward(self, decoding: int, fresh: list[Entry]) -> Tensor:
+        """One token for each of the `decoding` live rows, the whole prefix of each fresh entry -> logits [R + fresh, V]."""
+        rows = self.rows
+        tokens, slot = [rows.token[:decoding]], [np.arange(decoding)]
+        position, spans, start = [rows.length[:decoding].copy()], [], decoding
+        for entry in fresh:
+            prefix = np.array(entry.prefix.tokens, dtype=np.int64)
+            tokens.append(prefix)
+            slot.append(np.full(len(prefix), entry.rows[0]))
+            position.append(np.arange(len(prefix)))
+            spans.append((start, start + len(prefix)))
+            start += len(prefix)
+        if start == 0:  # everything that enters was computed before
+            return torch.empty(0, device=self.device)
+        width = bucket(int(position[0].max()) + 1) if decoding else 0
+        self.make_room(max([width, *(len(entry.prefix.tokens) for entry in fresh)]))
+        rows.length[:decoding] += 1
+        ids, slots, positions = (self.tensor(np.concatenate(part)) for part in (tokens, slot, position))
+        step = Step(self.cache, slots, positions, decoding, width, spans)
+        last = [*range(decoding), *(end - 1 for _, end in spans)] if fresh else None
+        return packed_logits(self.engine.model, ids, step, last)
+
+    def fan_out(self, logits: Tensor, decoding: int, entries: list[Entry]) -> Tensor:
+        """Give each entering member its slot and its row of logits [R, V]; keep a prefix others still wait for."""
+        parts, computed = [logits[:decoding]], decoding
+        for entry in entries:
+            prefix, length = entry.prefix, len(entry.prefix.tokens)
+            if prefix.logits is None:
+                first, others, after = entry.rows[:1], entry.rows[1:], logits[computed]
+                computed += 1
+                if others:
+                    self.cache.copy(first, others, length)
+                if prefix.waiting:
+                    prefix.logits, prefix.content = after.clone(), self.cache.read(first[0], length)
+            else:
+                assert prefix.content is not None
+                self.cache.paste(prefix.content, entry.rows)
+                after = prefix.logits
+            parts.append(after.expand(len(entry.rows), -1))
+            self.rows.add(entry)
+        return torch.cat(parts)
+
+    def sample(self, logits: Tensor) -> None:
+        """Draw one token a row from logits [R, V]."""
+        rows, law = self.rows, self.engine.law
+        logprobs = law.logprobs(logits)
+        chosen = logits.argmax(dim=-1) if law.greedy else draw(logprobs, self.tensor(rows.uniforms()))
+        picked = logprobs.gather(1, chosen[:, None]).squeeze(1)
+        tokens = chosen.cpu().numpy()
+        count = rows.count
+        rows.token[:count] = tokens
+        rows.sampled[:count] += 1
+        self.tokens += count
+        self.drawn.append((rows.request[:count].copy(), tokens, picked.cpu().numpy()))
+
+    def retire(self) -> None:
+        """Let the rows go that have ended, and close the gaps."""
+        rows = self.rows
+        count = rows.count
+        stopped = np.isin(rows.token[:count], self.eos)
+        if self.engine.stop:
+            stopped |= self.stop_strings(count)
+        ended = stopped | (rows.sampled[:count] >= rows.limit[:count])
+        if not ended.any():
+            return
+        for row in np.flatnonzero(ended):
+            place = int(rows.request[row])
+            self.status[place] = "stop" if stopped[row] else "length"
+            self.groups.finish(self.requests[place].group)
+        self.finished += int(ended.sum())
+        sources, targets = rows.drop(ended)
+        if sources:
+            self.cache.copy(sources, targets, int(rows.length[targets].max()))
+
+    def stop_strings(self, count: int) -> NDArray[np.bool_]:
+        """Which rows [R] have just completed a stop string."""
+        found = np.zeros(count, dtype=np.bool_)
+        for row in range(count):
+            place = int(self.rows.request[row])
+            completion = self.texts.setdefault(place, list(self.requests[place].partial))
+            completion.append(int(self.rows.token[row]))
+            found[row] = self.engine.stop.ended(completion)
+        return found
+
+    def make_room(self, width: int) -> None:
+        if width > self.cache.capacity:
+            self.cache.widen(max(width, min(self.longest, self.cache.capacity * 3 // 2)))
+
+    def tensor(self, array: NDArray[np.int64] | NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def replies(self) -> list[Reply]:
+        """Sort what was drawn, step by step, into one reply a request."""
+        owners, tokens, logprobs = (np.concatenate(column) for column in zip(*self.drawn, strict=True))
+        order = np.argsort(owners, kind="stable")
+        ends = np.cumsum(np.bincount(owners, minlength=len(self.requests)))
+        tokens, logprobs = np.split(tokens[order], ends[:-1]), np.split(logprobs[order], ends[:-1])
+        parts = zip(tokens, logprobs, self.status, strict=True)
+        return [Reply(tuple(ids.tolist()), values, status) for ids, values, status in parts]
+
+
+def packed_logits(model: nn.Module, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+    """Logits [kept, V] of one packed forward over ids [N]; `keep`: positions wanted, None for all."""
+    wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
+    output = model(
+        input_ids=ids[None],
+        position_ids=step.position[None],
+        use_cache=False,
+        logits_to_keep=wanted,
+        slot_step=step,
+    )
+    return output.logits[0]  # type: ignore[no-any-return]
+
+
+def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
+    """A second model with modules and configuration of its own, in evaluation mode, on the slot attention.
+
+    Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`.
+    Raises ValueError if the model does not compute the same logits with the slot attention.
+    """
+
+    def parameter(source: nn.Parameter) -> nn.Parameter:
+        if dtype is None:
+            return source
+        return nn.Parameter(source.detach().to(dtype, copy=True), requires_grad=False)
+
+    shared = {id(source): parameter(source) for source in model.parameters()}
+    second: PreTrainedModel = copy.deepcopy(model, shared).eval()
+    probe = torch.arange(12, device=model.device) % second.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
+        second.set_attn_implementation("oneloop_slots")
+        got = _probe(second, probe)
+    gap, size = (expected - got).abs().max().item(), expected.abs().max().item()
+    if not gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
+        raise ValueError(
+            f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a scale of "
+            f"{size:.3g}), so its attention is not supported; use engine: server, or a model with standard attention"
+        )
+    return second
+
+
+def _probe(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """Logits [n, V] of ids [n], the first 8 as a prefix and the others one at a time."""
+    cache = SlotCache(1, len(ids), torch.float32)
+    slot, place = torch.zeros_like(ids), torch.arange(len(ids), device=ids.device)
+    pieces = [packed_logits(model, ids[:8], Step(cache, slot[:8], place[:8], 0, 0, [(0, 8)]), None)]
+    for n in range(8, len(ids)):
+        step = Step(cache, slot[n : n + 1], place[n : n + 1], 1, cache.capacity)
+        pieces.append(packed_logits(model, ids[n : n + 1], step, None))
+    return torch.cat(pieces).float()
+
+
+def _whole(model: PreTrainedModel) -> PreTrainedModel:
+    """The transformers model inside a PEFT wrapper, adapters in place, or the model itself."""
+    config = getattr(model, "active_peft_config", None)
+    if config is None:
+        return model
+    if config.is_prompt_learning:
+        raise ValueError(
+            f"engine: {config.peft_type} adds virtual tokens, which the slot engine does not; use LoRA"
+        )
+    return model.get_base_model()  # type: ignore[operator,no-any-return]
+
+
+def context_window(model: PreTrainedModel) -> int | None:
+    """Positions the model can see, None where its configuration states none.
+
+    With `longrope` this is the original window: beyond it the rotation of all earlier positions changes with the length
+    of the sequence, and no cached key is exact. Raises ValueError for layers that are not plain or sliding attention.
+    """
+    config = model.config.get_text_config()
+    strange = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if strange:
+        raise ValueError(
+            f"engine: {type(model).__name__} has {', '.join(sorted(strange))} layers; the slot engine runs "
+            "full_attention and sliding_attention layers only (use engine: server for this model)"
+        )
+    limit = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        limit = rope.get("original_max_position_embeddings") or limit
+    return limit
