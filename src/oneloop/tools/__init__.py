@@ -1,0 +1,1 @@
+"""What judges stand on: killable worker processes, verdicts, and the reward signatures of others."""
