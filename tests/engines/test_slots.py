@@ -1,4 +1,4 @@
-"""slots.py: the engine against transformers' own `generate` and full forwards, on every supported architecture."""
+"""slots.py: the engine against transformers' `generate` and full forwards, on every architecture."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
 """The sampling law: the distribution a token is drawn from, and its exact log-probabilities.
 
-Order of the steps, as in transformers: temperature, top-k, top-p, min-p, renormalise over what is kept. The
-log-probs stored with a rollout must be those of this law (Yao et al. 2025, "Your efficient RL framework secretly
-brings you off-policy RL training"), so one function serves the draw and the report.
+Order of the steps, as in transformers: temperature, top-k, top-p, min-p, renormalise over what is kept.
+The log-probs stored with a rollout must be those of this law (Yao et al. 2025, "Your efficient RL framework
+secretly brings you off-policy RL training"), so one function serves the draw and the report.
 Not here: penalties and grammars."""
 
 from __future__ import annotations

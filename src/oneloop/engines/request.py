@@ -17,7 +17,7 @@ class Request:
     """One completion to sample."""
 
     key: int
-    """64-bit randomness key: token t of the completion is drawn with uniforms(key, t), so nothing else matters."""
+    """64-bit randomness key: token t of the completion is drawn with uniforms(key, t) and nothing else."""
     group: int
     """Requests with one label form a group; only `enough` looks at it."""
     prompt: tuple[int, ...]
@@ -37,13 +37,13 @@ class Reply:
     logprobs: NDArray[np.float32]
     """Log-probability of each token under the law it was drawn from."""
     status: Literal["stop", "length", "aborted"]
-    """Ended by itself (end token or stop string), hit its limit, or was interrupted because enough groups were done."""
+    """Ended by itself (end token, stop string), hit its limit, or interrupted by `enough`."""
 
 
 def check(requests: Sequence[Request], positions: int | None, eos: frozenset[int] = frozenset()) -> None:
-    """Refuse what cannot be sampled, naming the request by its place; `positions`: the model's context window.
+    """Refuse what cannot be sampled, naming the request by its place; `positions`: the model's window.
 
-    Raises ValueError: empty prompt, nothing left to sample, a finished partial, or more positions than the model has.
+    Raises ValueError: empty prompt, nothing left to sample, a finished partial, or too many positions.
     """
     for place, request in enumerate(requests):
         where, sampled = f"requests[{place}]", len(request.partial)
@@ -62,8 +62,9 @@ def check(requests: Sequence[Request], positions: int | None, eos: frozenset[int
         total = len(request.prompt) + request.limit
         if positions is not None and total > positions:
             raise ValueError(
-                f"{where}: {len(request.prompt)} prompt tokens and a limit of {request.limit} make {total} positions, "
-                f"but the model has {positions}; lower the limit to {positions - len(request.prompt)} or cut the prompt"
+                f"{where}: {len(request.prompt)} prompt tokens and a limit of {request.limit} make {total} "
+                f"positions, but the model has {positions}; lower the limit to "
+                f"{positions - len(request.prompt)} or cut the prompt"
             )
 
 

@@ -1,8 +1,8 @@
 """Which request enters when, and which rows are live.
 
-Requests that share a prefix (prompt + partial) are kept together, so that the prefix is computed once however the
-slots fall. Order: as asked when sampling may stop early (`enough`), else longest allowance first, because a long
-completion started last would run alone at the end.
+Requests that share a prefix (prompt + partial) are kept together, so that the prefix is computed once however
+the slots fall. Order: as asked when sampling may stop early (`enough`), else longest allowance first, because
+a long completion started last would run alone at the end.
 Not here: tensors of the model (slots.py, slot_cache.py)."""
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Keys and values of all live rows, and the attention that reads them.
 
-One forward is one packed sequence [1, N]: first one token for each of the R live rows, then whole new sequences end to end.
+One forward is one packed sequence [1, N]: a token for each of the R live rows, then whole new sequences.
     decode:   row r attends to positions 0..length[r] of its slot, all rows in one batched product;
     prefill:  each new sequence attends to itself, causally, and is written into its slot.
-Models reach it through two public extension points: `AttentionInterface` names the function, and keyword arguments of
-`model(...)` are passed down to it (as transformers' own paged attention does). Masks are made here, once a step and window.
+Models reach it through two public extension points: `AttentionInterface` names the function, and keyword
+arguments of `model(...)` are passed down to it (transformers' own paged attention does the same). Masks are
+made here, once a step and window.
 Not here: which request sits in which slot (slots.py); chunked, linear or sink attention (refused)."""
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from transformers import AttentionInterface
 
 BUCKET = 16  # widths are multiples of this, so that few shapes occur
 
-# S slots, R live rows, N packed tokens, H query heads, K key heads, D head size, C capacity, W width looked at
+# S slots, R live rows, N packed tokens, H query heads, K key heads, D head size, C capacity, W width seen
 
 
 def bucket(length: int) -> int:
@@ -28,14 +29,14 @@ def bucket(length: int) -> int:
 
 
 class SlotCache:
-    """For each layer, keys [S, K, C, D] and values [S, K, C, Dv], made when first written, zero where nothing was."""
+    """For each layer, keys [S, K, C, D] and values [S, K, C, Dv], made when first written, zero at first."""
 
     def __init__(self, slots: int, capacity: int, dtype: torch.dtype) -> None:
         self.slots, self.capacity, self.dtype = slots, bucket(capacity), dtype
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def write(self, layer: int, key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Store key [K, N, D] and value [K, N, Dv] at the places of this step; gives the layer's whole tensors."""
+        """Store key [K, N, D] and value [K, N, Dv] at the places of this step; gives the layer's tensors."""
         if layer not in self._layers:
             self._layers[layer] = tuple(
                 new.new_zeros(self.slots, new.shape[0], self.capacity, new.shape[2], dtype=self.dtype)
@@ -131,7 +132,7 @@ def slot_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one packed step: query [1, H, N, D], key and value [1, K, N, D] -> [1, N, H, Dv].
 
-    Raises ValueError when the model needs something that is not computed here (attention sinks), or dropped `slot_step`.
+    Raises ValueError when the model has attention sinks, or has not passed `slot_step` down.
     """
     if slot_step is None or others.get("s_aux") is not None:
         missing = "does not pass keyword arguments down" if slot_step is None else "uses attention sinks"
@@ -145,8 +146,8 @@ def slot_attention(
         near = (keys[:rows, :, :width], values[:rows, :, :width])
         pieces.append(_decode(query[0, :, :rows], *near, slot_step, scaling, sliding_window, softcap))
     for start, end in slot_step.spans:
-        whole = (part[0, :, start:end] for part in (query, key, value))
-        pieces.append(_prefill(*whole, scaling, sliding_window, softcap))
+        q, k, v = (part[0, :, start:end] for part in (query, key, value))
+        pieces.append(_prefill(q, k, v, scaling, sliding_window, softcap))
     return (pieces[0] if len(pieces) == 1 else torch.cat(pieces))[None], None
 
 
@@ -159,7 +160,7 @@ def _decode(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    """Single-token queries [H, R, D] on key [R, K, W, D], value [R, K, W, Dv] -> [R, H, Dv]; heads of a key packed."""
+    """Single-token queries [H, R, D] on key [R, K, W, D], value [R, K, W, Dv] -> [R, H, Dv]."""
     rows, heads, width, _ = key.shape
     queries = query.shape[0] // heads
     packed = query.transpose(0, 1).reshape(rows * heads, queries, -1).to(key.dtype)

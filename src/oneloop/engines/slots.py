@@ -1,22 +1,21 @@
 """The slot engine: continuous batching for any in-process Hugging Face causal language model.
 
-Each pass of the loop is one forward: a token for every live row and the whole prefix of whatever enters. Rows leave the
-moment they end, new requests take their slots, and a prefix shared by several requests is computed once.
+Each pass of the loop is one forward: a token for every live row and the whole prefix of whatever enters. Rows
+leave the moment they end, new requests take their slots, and a prefix that several share is computed once.
     admit -> forward -> draw -> retire, until nothing is live or waiting
-A request's tokens are a function of its key, its prefix and the weights; batch, order and interruption cannot change them
-(up to the last bits of floating point).
+A request's tokens are a function of its key, its prefix and the weights; batch, order and interruption cannot
+change them (up to the last bits of floating point).
 Not here: text (except to find stop strings), rollouts, remote servers (server.py)."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from oneloop.engines.law import Law, draw
@@ -24,6 +23,7 @@ from oneloop.engines.request import Groups, Reply, Request, check
 from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 from oneloop.engines.turns import StopStrings
+from oneloop.engines.twin import context_window, packed_logits, twin, unwrapped
 
 Progress = Callable[[int, int], None]
 
@@ -31,10 +31,11 @@ Progress = Callable[[int, int], None]
 class SlotEngine:
     """Samples completions from `model`, whose own mode, configuration and attention stay as they are.
 
-    model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA through PEFT
-    included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). slots: rows sampled at once.
-    dtype: None shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`.
-    Raises ValueError for a model whose attention it cannot reproduce: this is tried on a few tokens when built.
+    model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA of
+    PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
+    that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
+    shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`.
+    Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
     def __init__(
@@ -52,24 +53,24 @@ class SlotEngine:
             raise ValueError(f"slots: got {slots}, must be at least 1")
         self.law, self.slots, self.eos = law, slots, frozenset(int(token) for token in eos)
         self.stop = StopStrings(stop, decode)
-        self._sources = list(_whole(model).parameters())
+        self._sources: list[Tensor] = list(unwrapped(model).parameters())
         self.positions = context_window(model)
-        self.model = twin(_whole(model), dtype)
-        self._copies = dtype is not None
+        self.model = twin(unwrapped(model), dtype)
+        self._copies: list[Tensor] = [] if dtype is None else list(self.model.parameters())
         self._cache: SlotCache | None = None
 
     def refresh(self) -> None:
         """Take over the training model's weights after an update; nothing to do when they are shared."""
         if self._copies:
             with torch.no_grad():
-                torch._foreach_copy_(list(self.model.parameters()), self._sources)
+                torch._foreach_copy_(self._copies, self._sources)
 
     def generate(
         self, requests: Sequence[Request], enough: int | None = None, progress: Progress | None = None
     ) -> list[Reply]:
         """Sample every request; replies in the order of requests.
 
-        enough: once so many groups (of this call) are complete, what still runs is aborted and its tokens handed back.
+        enough: once so many groups of this call are complete, what still runs is aborted with what it has.
         progress(tokens so far, requests finished so far) is called after every step.
         Raises ValueError for requests that cannot be sampled (see `request.check`).
         """
@@ -81,7 +82,7 @@ class SlotEngine:
             return _Call(self, requests, groups, in_order=enough is not None, progress=progress).run()
 
     def cache(self, slots: int, capacity: int) -> SlotCache:
-        """A cache of at least this size: the last call's if it is large enough (fresh memory is slow on a CPU)."""
+        """A cache of at least so many slots: the last call's, if large enough (fresh memory is slow)"""
         kept = self._cache
         if kept is None or kept.slots < slots:
             parameter = next(self.model.parameters())
@@ -130,7 +131,7 @@ class _Call:
         return self.replies()
 
     def forward(self, decoding: int, fresh: list[Entry]) -> Tensor:
-        """One token for each of the `decoding` live rows, the whole prefix of each fresh entry -> logits [R + fresh, V]."""
+        """Logits [R + fresh, V] after a token for each of R `decoding` rows and each fresh entry's prefix."""
         rows = self.rows
         tokens, slot = [rows.token[:decoding]], [np.arange(decoding)]
         position, spans, start = [rows.length[:decoding].copy()], [], decoding
@@ -152,7 +153,7 @@ class _Call:
         return packed_logits(self.engine.model, ids, step, last)
 
     def fan_out(self, logits: Tensor, decoding: int, entries: list[Entry]) -> Tensor:
-        """Give each entering member its slot and its row of logits [R, V]; keep a prefix others still wait for."""
+        """Give each entering member its slot and its logits, [R, V] in all; keep a prefix others wait for."""
         parts, computed = [logits[:decoding]], decoding
         for entry in entries:
             prefix, length = entry.prefix, len(entry.prefix.tokens)
@@ -224,91 +225,6 @@ class _Call:
         """Sort what was drawn, step by step, into one reply a request."""
         owners, tokens, logprobs = (np.concatenate(column) for column in zip(*self.drawn, strict=True))
         order = np.argsort(owners, kind="stable")
-        ends = np.cumsum(np.bincount(owners, minlength=len(self.requests)))
-        tokens, logprobs = np.split(tokens[order], ends[:-1]), np.split(logprobs[order], ends[:-1])
-        parts = zip(tokens, logprobs, self.status, strict=True)
+        ends = np.cumsum(np.bincount(owners, minlength=len(self.requests)))[:-1]
+        parts = zip(np.split(tokens[order], ends), np.split(logprobs[order], ends), self.status, strict=True)
         return [Reply(tuple(ids.tolist()), values, status) for ids, values, status in parts]
-
-
-def packed_logits(model: nn.Module, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
-    """Logits [kept, V] of one packed forward over ids [N]; `keep`: positions wanted, None for all."""
-    wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
-    output = model(
-        input_ids=ids[None],
-        position_ids=step.position[None],
-        use_cache=False,
-        logits_to_keep=wanted,
-        slot_step=step,
-    )
-    return output.logits[0]  # type: ignore[no-any-return]
-
-
-def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
-    """A second model with modules and configuration of its own, in evaluation mode, on the slot attention.
-
-    Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`.
-    Raises ValueError if the model does not compute the same logits with the slot attention.
-    """
-
-    def parameter(source: nn.Parameter) -> nn.Parameter:
-        if dtype is None:
-            return source
-        return nn.Parameter(source.detach().to(dtype, copy=True), requires_grad=False)
-
-    shared = {id(source): parameter(source) for source in model.parameters()}
-    second: PreTrainedModel = copy.deepcopy(model, shared).eval()
-    probe = torch.arange(12, device=model.device) % second.config.get_text_config().vocab_size
-    with torch.inference_mode():
-        expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
-        second.set_attn_implementation("oneloop_slots")
-        got = _probe(second, probe)
-    gap, size = (expected - got).abs().max().item(), expected.abs().max().item()
-    if not gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
-        raise ValueError(
-            f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a scale of "
-            f"{size:.3g}), so its attention is not supported; use engine: server, or a model with standard attention"
-        )
-    return second
-
-
-def _probe(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Logits [n, V] of ids [n], the first 8 as a prefix and the others one at a time."""
-    cache = SlotCache(1, len(ids), torch.float32)
-    slot, place = torch.zeros_like(ids), torch.arange(len(ids), device=ids.device)
-    pieces = [packed_logits(model, ids[:8], Step(cache, slot[:8], place[:8], 0, 0, [(0, 8)]), None)]
-    for n in range(8, len(ids)):
-        step = Step(cache, slot[n : n + 1], place[n : n + 1], 1, cache.capacity)
-        pieces.append(packed_logits(model, ids[n : n + 1], step, None))
-    return torch.cat(pieces).float()
-
-
-def _whole(model: PreTrainedModel) -> PreTrainedModel:
-    """The transformers model inside a PEFT wrapper, adapters in place, or the model itself."""
-    config = getattr(model, "active_peft_config", None)
-    if config is None:
-        return model
-    if config.is_prompt_learning:
-        raise ValueError(
-            f"engine: {config.peft_type} adds virtual tokens, which the slot engine does not; use LoRA"
-        )
-    return model.get_base_model()  # type: ignore[operator,no-any-return]
-
-
-def context_window(model: PreTrainedModel) -> int | None:
-    """Positions the model can see, None where its configuration states none.
-
-    With `longrope` this is the original window: beyond it the rotation of all earlier positions changes with the length
-    of the sequence, and no cached key is exact. Raises ValueError for layers that are not plain or sliding attention.
-    """
-    config = model.config.get_text_config()
-    strange = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if strange:
-        raise ValueError(
-            f"engine: {type(model).__name__} has {', '.join(sorted(strange))} layers; the slot engine runs "
-            "full_attention and sliding_attention layers only (use engine: server for this model)"
-        )
-    limit = getattr(config, "max_position_embeddings", None)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        limit = rope.get("original_max_position_embeddings") or limit
-    return limit

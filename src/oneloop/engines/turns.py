@@ -21,10 +21,10 @@ TURN_ENDS = (
 
 
 def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> set[int]:
-    """All token ids that end a turn: of the generation config, the model config, the tokenizer and its chat template.
+    """All token ids that end a turn: of generation config, model config, tokenizer and chat template.
 
-    A turn-end token of a known template counts when the vocabulary has it as a special token. The pad token is
-    in the set only if one of these sources names it as an end.
+    A turn-end token of a known template counts when the vocabulary has it as a special token. The pad token
+    is in the set only if one of these sources names it as an end.
     """
     ends = _as_set(getattr(model.generation_config, "eos_token_id", None))
     ends |= _as_set(getattr(model.config, "eos_token_id", None))
@@ -49,7 +49,7 @@ def _as_set(ids: int | Sequence[int] | None) -> set[int]:
 class StopStrings:
     """Finds the first token after which the decoded completion contains a stop string.
 
-    Only the last few tokens are decoded at each step; a hit there is confirmed on the whole completion, because a
+    Only the last few tokens are decoded at each step; a hit is confirmed on the whole completion, because a
     tokenizer may decode the first token of a piece differently (dropped spaces, halves of a character).
     """
 
@@ -66,7 +66,7 @@ class StopStrings:
         return bool(self._stop)
 
     def ended(self, completion: Sequence[int]) -> bool:
-        """Whether the completion (token ids, the newest last) contains a stop string, its prefixes not having had one."""
+        """Whether the completion (ids, newest last) contains a stop string that its prefixes did not."""
         assert self._decode is not None
         needed = (
             self._reach + len(self._decode(completion[-1:])) + 8
