@@ -111,8 +111,10 @@ def max_variance_subset(values: Tensor, size: int) -> Tensor:
     """
     if not 1 <= size <= len(values):
         raise ValueError(f"a subset of {len(values)} values has 1 to {len(values)} of them, got size={size}")
-    order = torch.argsort(values.double(), stable=True)
-    ranked = values.double()[order].tolist()
+    exact = values.double() - values.double().mean()
+    exact = exact / exact.abs().max().clamp(min=torch.finfo(torch.float64).tiny)  # ties are told at any scale
+    order = torch.argsort(exact, stable=True)
+    ranked = exact[order].tolist()
     ones, squares = [0.0, *accumulate(ranked)], [0.0, *accumulate(x * x for x in ranked)]
 
     def variance(low: int) -> float:
@@ -123,5 +125,6 @@ def max_variance_subset(values: Tensor, size: int) -> Tensor:
     low = max(range(size + 1), key=lambda i: (round(variance(i), 12), -i))
     chosen = torch.zeros(len(values), dtype=torch.bool)
     chosen[order[:low]] = True
-    chosen[order[len(ranked) - (size - low) :]] = True
+    downwards = torch.argsort(exact, descending=True, stable=True)
+    chosen[downwards[~chosen[downwards]][: size - low]] = True
     return chosen
