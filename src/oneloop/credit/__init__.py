@@ -1,0 +1,1 @@
+"""Which action earned the reward: parts that write `actions.advantage`."""

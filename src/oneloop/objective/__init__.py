@@ -1,0 +1,1 @@
+"""How to learn from it: one loss per action."""

@@ -1,0 +1,1 @@
+"""What to learn from: parts that lower `actions.share`."""

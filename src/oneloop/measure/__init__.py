@@ -1,0 +1,1 @@
+"""What was gained: statistics and the registry of claims; knows nothing of stages."""

@@ -1,0 +1,21 @@
+"""Leave out what the length limit cut off ("overlong filtering", DAPO, arXiv 2503.14476, section 3.4).
+
+Truncation is three separate choices. This is the loss mask. Whether truncated rewards count in the baseline
+is `group_relative`'s `truncated_in_baseline`; a penalty on them is a judge. Truncation is told by the
+sampler's finish reason, never guessed from the last token.
+"""
+
+import torch
+
+from oneloop.part import part
+from oneloop.rollouts import Rollouts
+
+
+@part(reads=("status", "actions.share"), writes=("actions.share",), paper="arXiv 2503.14476")
+class Truncated:
+    """Share 0 for rollouts with status "length"."""
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """`rollouts` with lowered shares; an action stays while one rollout through it does."""
+        complete = torch.tensor([status != "length" for status in rollouts.status], dtype=torch.float64)
+        return rollouts.put_actions(share=rollouts.actions.share * (rollouts.spread(complete) > 0))
