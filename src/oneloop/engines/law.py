@@ -7,6 +7,7 @@ Not here: penalties and grammars."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ class Law:
         if self.top_p < 1:
             kept &= self._nucleus(logits.masked_fill(~kept, float("-inf")))
         if self.min_p > 0:
-            kept &= logits >= logits.amax(-1, keepdim=True) + torch.tensor(self.min_p).log().item()
+            kept &= logits >= logits.amax(-1, keepdim=True) + math.log(self.min_p)
         return kept
 
     def _nucleus(self, logits: Tensor) -> Tensor:
