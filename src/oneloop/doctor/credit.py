@@ -24,14 +24,14 @@ def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
         expected = pooled if expected is None else expected
         sentence += (
             f" At a pass rate of {percent(rate)} and {size:.0f} rollouts a group, p^G + (1-p)^G forecasts "
-            f"{percent(expected)}; {2 * size:.0f} rollouts (`num_generations`) would bring a prompt of that "
-            f"pass rate to {percent(forecast(rate, 2 * size))}."
+            f"{percent(expected)}."
         )
-        if dead - pooled > 0.2:
-            sentence += (
-                " Prompts differ much in difficulty: some are always solved and some never, and a larger "
-                "group mends neither. Choose prompts between a pass rate of 20% and 80%."
-            )
+        sentence += (
+            " Prompts differ much in difficulty: some are always solved and some never, and a larger group "
+            "mends neither. Choose prompts between a pass rate of 20% and 80%."
+            if dead - pooled > 0.2
+            else f" With {2 * size:.0f} (`num_generations`) it is {percent(forecast(rate, 2 * size))}."
+        )
     sentence += " `plan.keep: keep_mixed` samples on until enough groups carry signal."
     yield Finding(
         "warn" if dead >= limits.no_signal_warn else "note", "no_signal", sentence, steps.phase, dead

@@ -146,6 +146,8 @@ def forecast(pass_rate: float, size: float) -> float:
 def percent(share: float) -> str:
     """A share as a percentage; one decimal only where whole numbers would hide it (0.4%, 99.6%)."""
     shown = 100 * share
+    if 0 < shown < 0.05:
+        return "under 0.1%"
     return f"{shown:.1f}%" if (0 < shown < 1 or 99 < shown < 100) else f"{shown:.0f}%"
 
 

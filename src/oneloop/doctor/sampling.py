@@ -50,7 +50,7 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
     ends = steps.ends(name, limits.window, limits.least)
     if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
-        sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, which points at stale weights or caches."
+        sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, pointing at stale weights."
     sentence += (
         " Give both the same `dtype` and the same temperature, top-k, top-p and min-p, or correct for the "
         "gap with `importance_sampling: truncate`."

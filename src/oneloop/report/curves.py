@@ -1,0 +1,183 @@
+"""Which curves a report shows, from which metrics, and what each one is for."""
+
+import re
+from dataclasses import dataclass
+
+from oneloop.doctor import Limits, forecast
+from oneloop.report.run_directory import Record, Run, finite
+
+Point = tuple[float, float]
+
+COLOURS = ("one", "two", "three", "four")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: (step, value) points, oldest first. `bars` are (low, high) per point, `marks` why."""
+
+    name: str
+    colour: str
+    points: list[Point]
+    bars: list[Point] | None = None
+    marks: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart. `levels` are dashed horizontal lines with their label."""
+
+    key: str
+    title: str
+    about: str
+    lines: list[Line]
+    percent: bool = False
+    stacked: bool = False
+    levels: tuple[tuple[float, str], ...] = ()
+
+
+def panels(run: Run) -> tuple[list[Panel], list[str]]:
+    """(panels with data, titles of those the run measured nothing for), in reading order."""
+    every = [
+        _accuracy(run),
+        _reward(run),
+        _from_metrics(
+            run,
+            "length",
+            "Completion length",
+            "Tokens a rollout.",
+            {"mean": "completions/mean_length", "longest": "completions/max_length"},
+        ),
+        _no_signal(run),
+        _from_metrics(
+            run,
+            "entropy",
+            "Entropy",
+            "Nats a token: how much the policy still explores.",
+            {"entropy": "entropy"},
+        ),
+        _from_metrics(
+            run, "kl", "KL to the reference", "Nats a token: how far the policy has moved.", {"KL": "kl"}
+        ),
+        _gap(run),
+        _from_metrics(
+            run, "loss", "Loss", "Near 0 by construction in policy-gradient phases.", {"loss": "loss"}
+        ),
+        _time(run),
+    ]
+    return [p for p in every if any(line.points for line in p.lines)], [
+        p.title for p in every if not any(line.points for line in p.lines)
+    ]
+
+
+def _points(steps: list[Record], name: str) -> list[Point]:
+    return [(float(row["step"]), value) for row in steps if (value := finite(row, name)) is not None]
+
+
+def _from_metrics(run: Run, key: str, title: str, about: str, names: dict[str, str]) -> Panel:
+    """One line per metric, coloured in order; metrics the run did not measure are left out."""
+    lines = [
+        Line(shown, colour, _points(run.steps, metric))
+        for (shown, metric), colour in zip(names.items(), COLOURS, strict=False)
+    ]
+    return Panel(key, title, about, [line for line in lines if line.points])
+
+
+def _reward(run: Run) -> Panel:
+    found = (re.fullmatch(r"rewards/(.+)/mean", name) for row in run.steps for name in row)
+    judges = list(dict.fromkeys(match[1] for match in found if match))
+    names = {"reward": "reward"}
+    if len(judges) > 1:
+        names |= {judge: f"rewards/{judge}/mean" for judge in judges[: len(COLOURS) - 1]}
+    return _from_metrics(run, "reward", "Reward", "Mean over the judged rollouts of a step.", names)
+
+
+def _accuracy(run: Run) -> Panel:
+    lines = []
+    for mode, colour in zip(dict.fromkeys(row.get("mode", "") for row in run.evals), COLOURS, strict=False):
+        rows = [
+            row for row in run.evals if row.get("mode", "") == mode and finite(row, "accuracy") is not None
+        ]
+        lines.append(
+            Line(
+                mode or "accuracy",
+                colour,
+                [(eval_step(row, run), row["accuracy"]) for row in rows],
+                [interval(row) for row in rows],
+                [row["when"] for row in rows],
+            )
+        )
+    lines = [line for line in lines if line.points]
+    levels = tuple((line.points[0][1], f"{line.name} before") for line in lines[:2])
+    return Panel(
+        "accuracy",
+        "Held-out accuracy",
+        "With intervals; dashed: the model the run started from.",
+        lines,
+        percent=True,
+        levels=levels,
+    )
+
+
+def interval(row: Record) -> Point:
+    """(low, high) of an evaluation; the accuracy itself where no interval was measured."""
+    low, high = finite(row, "low"), finite(row, "high")
+    accuracy = float(row["accuracy"])
+    return (accuracy if low is None else low, accuracy if high is None else high)
+
+
+def eval_step(row: Record, run: Run) -> float:
+    """Where an evaluation belongs on the step axis: its step, else an end of its phase."""
+    if row.get("step") is not None:
+        return float(row["step"])
+    spans = {name: (first - 1, last) for name, first, last in run.phases}
+    first, last = spans.get(row["phase"], (0, 0))
+    return float(first if row["when"] == "before" else last)
+
+
+def _no_signal(run: Run) -> Panel:
+    expected: list[Point] = []
+    for row in run.steps:
+        value = finite(row, "frac_zero_forecast")
+        rate, size = finite(row, "correct"), finite(row, "group_size")
+        if value is None and rate is not None and size is not None and size >= 1 and 0 <= rate <= 1:
+            value = forecast(rate, size)
+        if value is not None:
+            expected.append((float(row["step"]), value))
+    lines = [
+        Line("measured", "one", _points(run.steps, "frac_reward_zero_std")),
+        Line("forecast", "two", expected),
+    ]
+    return Panel(
+        "no_signal",
+        "Groups without signal",
+        "All rollouts of the group earned the same reward. Forecast: p^G + (1-p)^G.",
+        [line for line in lines if line.points],
+        percent=True,
+    )
+
+
+def _gap(run: Run) -> Panel:
+    names = {"mean": "sampling/logprob_gap_mean", "largest": "sampling/logprob_gap_max"}
+    panel = _from_metrics(
+        run, "gap", "Log-prob gap", "Sampler against learner, nats a token; should be near 0.", names
+    )
+    largest = max((value for line in panel.lines for _, value in line.points), default=0.0)
+    warn = Limits().gap_warn
+    levels = ((warn, f"{warn:g}: problem"),) if largest > warn / 4 else ()
+    return Panel(panel.key, panel.title, panel.about, panel.lines, levels=levels)
+
+
+def _time(run: Run) -> Panel:
+    stages = {"sample": "sample_time", "judge": "judge_time", "update": "update_time"}
+    rows = [row for row in run.steps if finite(row, "step_time") is not None]
+    parts = {
+        shown: [(row["step"], finite(row, name) or 0.0) for row in rows] for shown, name in stages.items()
+    }
+    parts["other"] = [
+        (row["step"], max(0.0, row["step_time"] - sum(finite(row, name) or 0.0 for name in stages.values())))
+        for row in rows
+    ]
+    lines = [Line(name, colour, parts[name]) for name, colour in zip(parts, COLOURS, strict=True)]
+    return Panel(
+        "time", "Step time", "Seconds, by stage.", [line for line in lines if line.points], stacked=True
+    )

@@ -1,0 +1,114 @@
+"""Puts a run's report together and writes it: `report.html`, one file, no requests, opens by double click.
+
+Whatever the model or a judge wrote reaches the page as JSON with <, > and & escaped and is shown through
+textContent, so it can neither end the script nor become markup. A content security policy in the page forbids
+every request.
+"""
+
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from oneloop.doctor import Finding, Limits, diagnose
+from oneloop.report import headline, plot
+from oneloop.report.curves import eval_step, panels
+from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
+from oneloop.report.run_directory import Run, read_run
+
+SCRIPTS = ("shared.js", "charts.js", "rollouts.js")
+
+
+def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | None = None) -> Path:
+    """Write `run_directory`/report.html and return its path.
+
+    `budget`: bytes of rollouts to embed; above it an even sample is taken, and the page says so.
+    `limits`: from which numbers on the doctor speaks.
+    Raises RunDirectoryError (a ValueError) where the directory is missing, incomplete or damaged.
+    """
+    run = read_run(Path(run_directory))
+    browser = read_rollouts(run.path / "rollouts", budget)
+    page = render(run, browser, limits)
+    target = run.path / "report.html"
+    unfinished = target.with_suffix(".html.tmp")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, target)
+    return target
+
+
+def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
+    """The page as text."""
+    templates = files("oneloop.report") / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    drawings, unmeasured = _draw(run)
+    compared = headline.comparisons(run)
+    shown = sum(len(group["rollouts"]) for step in browser.steps for group in step["groups"])
+    hover = {
+        "box": [plot.LEFT, plot.RIGHT, plot.WIDTH],
+        "domain": _domain(run),
+        "panels": [[[line.name, plot.thinned(line.points)] for line in d.panel.lines] for d in drawings],
+        "percent": [d.panel.percent for d in drawings],
+    }
+    return environment.get_template("report.html").render(
+        run=run,
+        title=run.path.resolve().name,
+        sentence=headline.sentence(compared),
+        compared=compared,
+        facts=headline.facts(run, shown),
+        findings=diagnose(run.steps, limits),
+        said=[_recorded(row) for row in run.doctor],
+        drawings=drawings,
+        unmeasured=unmeasured,
+        plot=plot,
+        share=headline.share,
+        remarks=[*run.remarks, *left_out(browser)],
+        has_rollouts=bool(browser.steps),
+        style=Markup((templates / "style.css").read_text()),
+        scripts=[Markup((templates / name).read_text()) for name in SCRIPTS],
+        curves_data=as_json(hover),
+        rollouts_data=as_json(browser.to_data()),
+    )
+
+
+def _recorded(row: dict[str, Any]) -> tuple[Any, Finding]:
+    name, phase = str(row.get("name", "")), str(row.get("phase", ""))
+    return row.get("step"), Finding(row.get("level", "note"), name, str(row.get("sentence", "")), phase)
+
+
+def _domain(run: Run) -> tuple[float, float]:
+    steps = [float(row["step"]) for row in run.steps] + [eval_step(row, run) for row in run.evals]
+    return min(steps, default=0.0), max(steps, default=1.0)
+
+
+def _draw(run: Run) -> tuple[list[plot.Drawing], list[str]]:
+    found, unmeasured = panels(run)
+    return [plot.draw(panel, _domain(run), run.phases) for panel in found], unmeasured
+
+
+def left_out(browser: Browser) -> list[str]:
+    """What of the rollouts is not in the page, in sentences."""
+    sentences = []
+    if len(browser.steps) < browser.steps_recorded:
+        sentences.append(
+            f"The page holds the rollouts of {len(browser.steps)} of {browser.steps_recorded} steps, evenly "
+            "spaced, to stay small; all of them are in rollouts/."
+        )
+    if browser.groups_left_out:
+        sentences.append(
+            f"Of these steps, {browser.groups_left_out} groups were left out, evenly, to stay small."
+        )
+    if browser.rollouts_cut:
+        sentences.append(f"{browser.rollouts_cut} rollouts show only their first {MOST_TOKENS:,} tokens.")
+    return sentences
+
+
+def as_json(data: Any) -> Markup:
+    """JSON that is safe inside a script element, whatever text it holds."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

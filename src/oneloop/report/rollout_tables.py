@@ -1,0 +1,187 @@
+"""Packs rollouts/*.parquet for the page's rollout browser, within a budget of bytes.
+
+Everything is embedded where it fits. Otherwise, in this order: an even sample of at least FEWEST_STEPS steps
+that always holds the first and the last; in each an even sample of groups, never a part of a group. Of each
+rollout the first MOST_TOKENS tokens are kept. What was left out is counted, and the page says so.
+Columns that are equal for all tokens of a rollout are stored once; tokens are numbers into a list of
+pieces, and a text that its pieces spell is not stored again.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from oneloop.report.run_directory import RunDirectoryError
+
+BUDGET = 12_000_000
+"""Bytes of JSON the browser's data may take."""
+FEWEST_STEPS = 24
+MOST_TOKENS = 4096
+REQUIRED = ("step", "id", "group", "prompt", "text")
+PER_TOKEN = ("logprob", "entropy", "advantage", "share", "ratio", "version")
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Browser:
+    """The browser's data: encoded steps, the pieces their tokens point to, and what was left out."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    pieces: dict[tuple[int | None, str], int] = field(default_factory=dict)
+    judges: list[str] = field(default_factory=list)
+    steps_recorded: int = 0
+    groups_left_out: int = 0
+
+    @property
+    def rollouts_cut(self) -> int:
+        """Embedded rollouts of which only the first MOST_TOKENS tokens are shown."""
+        rollouts = [r for step in self.steps for group in step["groups"] for r in group["rollouts"]]
+        return sum(bool(r["tokens"]) and r["tokens"]["count"] > MOST_TOKENS for r in rollouts)
+
+    def to_data(self) -> dict[str, Any]:
+        """The object the page's script reads."""
+        return {
+            "steps": self.steps,
+            "pieces": [[token, piece] for token, piece in self.pieces],
+            "judges": self.judges,
+        }
+
+
+def read_rollouts(directory: Path, budget: int = BUDGET) -> Browser:
+    """Pack a run's rollouts/ folder, which may be absent, into about `budget` bytes."""
+    files = sorted(directory.glob("step-*.parquet"))
+    browser = Browser(steps_recorded=len(files))
+    if not files:
+        return browser
+    packed = {file: _pack(file, browser) for file in evenly(files, 4)}
+    typical = sum(_size(step) for step in packed.values()) / len(packed)
+    count = min(len(files), max(FEWEST_STEPS, int(budget / max(typical, 1))))
+    for file in evenly(files, count):
+        step = packed.get(file) or _pack(file, browser)
+        browser.groups_left_out += _thin(step, budget // count)
+        browser.steps.append(step)
+    return browser
+
+
+def evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` of `items` at even distances, first and last included; all of them where there are no more."""
+    if count >= len(items):
+        return list(items)
+    if count == 1:
+        return [items[-1]]
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+
+
+def _thin(step: dict[str, Any], budget: int) -> int:
+    """Leave an even sample of whole groups that fits `budget`; returns how many groups went."""
+    groups = step["groups"]
+    size = _size(step)
+    if size <= budget:
+        return 0
+    step["groups"] = evenly(groups, max(1, int(len(groups) * budget / size)))
+    return len(groups) - len(step["groups"])
+
+
+def _size(step: dict[str, Any]) -> int:
+    return len(json.dumps(step))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RunDirectoryError(
+            f"{file} is damaged ({str(error).splitlines()[0]}). Remove it to report the other steps."
+        ) from error
+    lacking = [name for name in REQUIRED if rows and name not in rows[0]]
+    if lacking:
+        raise RunDirectoryError(
+            f"{file} lacks the columns {', '.join(lacking)}; it has {', '.join(rows[0])}."
+        )
+    return rows
+
+
+def _pack(file: Path, browser: Browser) -> dict[str, Any]:
+    """One step: its groups in the order they were asked for, and the largest |advantage| for the colours."""
+    rows = _read(file)
+    groups: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        group = groups.setdefault(
+            row["group"],
+            {"group": row["group"], "key": row.get("key"), "prompt": row["prompt"], "rollouts": []},
+        )
+        group["rollouts"].append(_pack_rollout(row, file, browser))
+    advantages = [
+        abs(a) for row in rows for a in row.get("advantage") or () if a is not None and math.isfinite(a)
+    ]
+    return {
+        "step": rows[0]["step"] if rows else int(file.stem.removeprefix("step-")),
+        "phase": rows[0].get("phase", "") if rows else "",
+        "scale": rounded(max(advantages, default=0.0)),
+        "groups": list(groups.values()),
+    }
+
+
+def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
+    judges = [name.removeprefix("reward.") for name in row if name.startswith("reward.")]
+    browser.judges += [judge for judge in judges if judge not in browser.judges]
+    tokens, text = _pack_tokens(row, file, browser), row["text"] or ""
+    return {
+        "id": row["id"],
+        "status": row.get("status") or "",
+        "reward": rounded(row.get("reward")),
+        "correct": row.get("correct"),
+        "trained": row.get("trained"),
+        "verdicts": {judge: rounded(row[f"reward.{judge}"]) for judge in judges},
+        "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},
+        "text": None if tokens and text == "".join(row["piece"]) else text,
+        "tokens": tokens,
+    }
+
+
+def _pack_tokens(row: Row, file: Path, browser: Browser) -> dict[str, Any] | None:
+    """Per-token columns, or None where the pieces of the text were not kept."""
+    pieces = row.get("piece")
+    if not pieces:
+        return None
+    count = len(pieces)
+    tokens = row.get("token") or [None] * count
+    columns = {name: row[name] for name in PER_TOKEN if row.get(name) is not None}
+    wrong = [
+        f"{name} {len(values)}"
+        for name, values in {"token": tokens, **columns}.items()
+        if len(values) != count
+    ]
+    if wrong:
+        raise RunDirectoryError(
+            f"{file}, rollout {row['id']}: {count} pieces but {', '.join(wrong)}; each action needs one "
+            "value."
+        )
+    named = zip(tokens[:MOST_TOKENS], pieces[:MOST_TOKENS], strict=True)
+    return {
+        "count": count,
+        "piece": [
+            browser.pieces.setdefault((token, piece or ""), len(browser.pieces)) for token, piece in named
+        ],
+        **{name: _pack_values(values[:MOST_TOKENS]) for name, values in columns.items()},
+    }
+
+
+def _pack_values(values: Sequence[float | None]) -> float | None | list[float | None]:
+    """One number where all are equal, else the list."""
+    shown = [rounded(value) for value in values]
+    return shown[0] if len(set(shown)) == 1 else shown
+
+
+def rounded(value: float | None) -> float | None:
+    """Four significant digits; None where there is no finite number."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() and abs(value) < 1e15 else float(f"{value:.4g}")

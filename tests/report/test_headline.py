@@ -1,0 +1,84 @@
+"""Before and after: which evaluations are compared, and what is claimed of them."""
+
+import pytest
+
+from oneloop.report.headline import comparisons, duration, facts, sentence
+from oneloop.report.run_directory import Run, read_run
+
+
+def evaluation(phase, when, accuracy, half=0.05, mode="sampled"):
+    interval = {"low": accuracy - half, "high": accuracy + half}
+    return {"phase": phase, "when": when, "mode": mode, "accuracy": accuracy, "n": 64, **interval}
+
+
+def run(*evals) -> Run:
+    return Run(None, "", {}, [], list(evals), [])
+
+
+def test_every_phase_and_mode_is_compared(finished_run):
+    found = comparisons(read_run(finished_run))
+    assert [(c.phase, c.mode, round(c.change, 1)) for c in found] == [
+        ("sft", "greedy", 43.0),
+        ("sft", "sampled", 28.6),
+        ("grpo", "greedy", 23.0),
+        ("grpo", "sampled", 33.0),
+    ]
+    assert all(c.clear for c in found)
+    assert sentence(found) == "Held-out sampled accuracy rose from 29.0% to 62.0% in phase grpo."
+
+
+def test_a_phase_without_its_own_start_begins_where_the_last_one_ended():
+    found = comparisons(
+        run(
+            evaluation("sft", "before", 0.1),
+            evaluation("sft", "after", 0.4),
+            evaluation("grpo", "after", 0.7),
+        )
+    )
+    assert [(c.before["accuracy"], c.after["accuracy"]) for c in found] == [(0.1, 0.4), (0.4, 0.7)]
+
+
+def test_evaluations_during_a_phase_are_not_its_start():
+    evals = [
+        evaluation("grpo", when, rate) for when, rate in (("before", 0.1), ("during", 0.3), ("after", 0.5))
+    ]
+    assert comparisons(run(*evals))[0].before["accuracy"] == 0.1
+
+
+def test_overlapping_intervals_are_called_chance():
+    found = comparisons(run(evaluation("grpo", "before", 0.40), evaluation("grpo", "after", 0.45)))
+    assert not found[0].clear and sentence(found).endswith("the intervals overlap, so this may be chance.")
+
+
+def test_a_fall_is_called_a_fall():
+    found = comparisons(run(evaluation("grpo", "before", 0.6), evaluation("grpo", "after", 0.3)))
+    assert "fell from 60.0% to 30.0%" in sentence(found) and found[0].clear
+
+
+def test_without_intervals_nothing_is_called_clear():
+    rows = [
+        {"phase": "a", "when": when, "accuracy": rate} for when, rate in (("before", 0.0), ("after", 0.9))
+    ]
+    assert not comparisons(run(*rows))[0].clear
+
+
+def test_no_evaluation_says_so():
+    assert sentence(comparisons(run())) == "This run has no held-out accuracy before and after a phase."
+
+
+def test_facts(finished_run):
+    assert dict(facts(read_run(finished_run), 1280)) == {
+        "steps": "100",
+        "wall time": "2 min 01 s",
+        "tokens sampled": "54,000",
+        "tokens trained": "117,920",
+        "rollouts shown": "1,280",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.21, "4.2 s"), (59.4, "59 s"), (60, "1 min 00 s"), (7505, "2 h 05 min"), (None, None)],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
