@@ -112,6 +112,29 @@ def build(room: str, spec: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
+class Options:
+    """Marks a field that holds one certain class, written as a mapping: `learner: Annotated[Learning, Options(Learning)]`."""
+
+    cls: type[Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"x-options": f"{self.cls.__module__}:{self.cls.__qualname__}"}
+
+    def _validate(self, spec: Any) -> Any:
+        if isinstance(spec, self.cls):
+            return spec
+        if not isinstance(spec, Mapping):
+            raise PydanticCustomError("options", "must be a mapping of options")
+        try:
+            return self.cls(**{str(key): value for key, value in spec.items()})
+        except ValidationError as error:
+            raise PydanticCustomError("part", "", {"error": error, "name": "", "cls": self.cls}) from None
+
+
+@dataclasses.dataclass(frozen=True)
 class Of:
     """Marks a field that holds another part: `judge: Annotated[Judge, Of("judge")]`."""
 
@@ -129,7 +152,8 @@ class Of:
         except ValidationError as error:
             name = next(iter(spec)) if isinstance(spec, Mapping) else spec
             # the inner faults travel whole; `faults` unfolds them with their path
-            raise PydanticCustomError("part", "{room}", {"room": self.room, "name": name, "error": error}) from None
+            inner = {"error": error, "name": f".{name}", "cls": find(self.room, name)}
+            raise PydanticCustomError("part", "", inner) from None
         except UnknownName as error:
             raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
 
@@ -141,9 +165,7 @@ def faults(error: ValidationError, path: str, cls: type[Any] | None = None) -> l
         where = ".".join([path, *(str(step) for step in fault["loc"])])
         context = fault.get("ctx", {})
         if fault["type"] == "part":
-            inner = context["error"]
-            spec_class = find(context["room"], context["name"])
-            sentences += faults(inner, f"{where}.{context['name']}", spec_class)
+            sentences += faults(context["error"], where + context["name"], context["cls"])
         elif fault["type"] in ("unexpected_keyword_argument", "extra_forbidden") and cls is not None:
             known = [field.name for field in dataclasses.fields(cls) if field.init]
             sentences.append(f"{where}: no such option; {nearest(str(fault['loc'][-1]), known)}")

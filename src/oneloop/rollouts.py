@@ -167,6 +167,12 @@ class Rollouts(Table):
         new.facts = {**self.facts, **facts}
         return new
 
+    def without(self, *names: str) -> Self:
+        """The same table less these rollout columns."""
+        new = copy.copy(self)
+        new._columns = {name: column for name, column in self._columns.items() if name not in names}
+        return new
+
     # structure
 
     @property

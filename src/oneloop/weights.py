@@ -41,7 +41,8 @@ def weights(
     if mean == "group":
         group = row.new_zeros(len(kept)).scatter(0, action, rollouts.group[row])
         size = segments.total(counted, group)
-        return kept / (size.clamp(min=1) * len(group[size > 0].unique()))
+        groups = len(group[size > 0].unique())
+        return kept / (size.clamp(min=1) * max(groups, 1))
     size = counted.new_zeros(len(rollouts)).index_add_(0, row, counted[action])
     acting = (size > 0).sum().clamp(min=1)
     if mean == "rollout":

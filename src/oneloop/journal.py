@@ -1,0 +1,83 @@
+"""The journal: what was sampled and judged is on the disk before anything is learned from it.
+
+A run that dies between two checkpoints samples nothing twice: on resume, an ask with the same ids gets the
+journal's answer. Entries older than the last checkpoint are deleted.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oneloop import storage
+from oneloop.rollouts import Rollouts
+
+Sampled = tuple[Rollouts, Rollouts]
+
+
+class Journal:
+    """Wraps the sample and judge stages of a loop; `folder` holds one entry per ask."""
+
+    def __init__(
+        self, folder: Path, sample: Callable[[Rollouts], Sampled], judge: Callable[[Rollouts], Rollouts] | None
+    ):
+        self.folder, self._sample, self._judge = folder, sample, judge
+        self.asks = self.reused = 0
+        self._asked: Rollouts | None = None
+        self._unfinished: Rollouts | None = None
+        self._found = False
+
+    def sample(self, asked: Rollouts) -> Sampled:
+        """The journal's answer to this ask, or a new one from the sampler."""
+        found = self._read(asked)
+        self._asked, self._found = asked, found is not None
+        finished, self._unfinished = found or self._sample(asked)
+        return finished, self._unfinished
+
+    def judge(self, finished: Rollouts) -> Rollouts:
+        """Verdicts on `finished` (the journal's, when it had them), on the disk before they are returned."""
+        if self._asked is None:  # nothing was asked: a batch was ready
+            return finished
+        if self._found:
+            judged, self.reused = finished, self.reused + 1
+        else:
+            judged = self._judge(finished) if self._judge is not None and len(finished) else finished
+            self._write(judged)
+        self.asks, self._asked = self.asks + 1, None
+        return judged
+
+    def _write(self, finished: Rollouts) -> None:
+        assert self._asked is not None and self._unfinished is not None
+        entry = {
+            "asked": self._asked.id,
+            "finished": finished.without("example").state_dict(),
+            "unfinished": self._unfinished.without("example").state_dict(),
+        }
+        path = self._path(self.asks)
+        shutil.rmtree(path, ignore_errors=True)  # an answer to other ids: the recipe or the seed was another
+        storage.write_folder(path, lambda folder: storage.write_state(folder, entry))
+
+    def _read(self, asked: Rollouts) -> Sampled | None:
+        path = self._path(self.asks)
+        if not path.exists():
+            return None
+        entry: dict[str, Any] = storage.read_state(path)
+        if not torch.equal(entry["asked"], asked.id):
+            return None
+        examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
+        pieces = [Rollouts.from_state(entry[name]) for name in ("finished", "unfinished")]
+        finished, unfinished = (
+            piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts) for piece in pieces
+        )
+        return finished, unfinished
+
+    def _path(self, ask: int) -> Path:
+        return self.folder / f"ask-{ask:08d}"
+
+    def forget(self) -> None:
+        """A checkpoint holds everything up to now: deletes older entries."""
+        for path in self.folder.glob("ask-*"):
+            if int(path.name.removeprefix("ask-")) < self.asks:
+                shutil.rmtree(path, ignore_errors=True)

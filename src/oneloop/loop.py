@@ -1,0 +1,136 @@
+"""The loop: sample candidates, judge them, assign credit, select what to learn from, update the model.
+
+`Loop.stages` states the order once; `plain` runs the stages one after the other. A stage gets what the
+stage before it returned and may return None: nothing to pass on yet, ask again.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from oneloop.learner import Learner
+from oneloop.part import declared
+from oneloop.plan.plan import Plan
+from oneloop.protocols import Part
+from oneloop.rollouts import Rollouts
+
+Sampled = tuple[Rollouts, Rollouts]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the loop. Stages of one `home` never run at the same time."""
+
+    name: str
+    run: Callable[..., Any]
+    home: str
+
+
+class Loop:
+    """Five stages over the same tables.
+
+    `sample`: asked rows -> (finished, unfinished); `judge`: finished rows -> rows with `reward`, or None;
+    `parts`: credit and select parts in the order they run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sample: Callable[[Rollouts], Sampled],
+        judge: Callable[[Rollouts], Rollouts] | None,
+        parts: Sequence[Part],
+        learner: Learner,
+    ):
+        self.plan, self.sample, self.judge, self.parts, self.learner = plan, sample, judge, parts, learner
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.sampled_tokens = 0
+
+    def stages(self) -> list[Stage]:
+        """The order, stated once."""
+        return [
+            Stage("ask", self.plan.ask, "plan"),
+            Stage("sample", self._sample, "sampler"),
+            Stage("judge", self._judge, "judge"),
+            Stage("tell", self._tell, "plan"),
+            *self._credit_and_select(),
+            Stage("update", self._update, "learner"),
+        ]
+
+    def run(self, steps: int) -> Iterator[Rollouts]:
+        """Yields each batch after the update on it; ends early when the data is used up."""
+        timed = [Stage(stage.name, self._timed(stage), stage.home) for stage in self.stages()]
+        return plain(timed, steps)
+
+    def _sample(self, asked: Rollouts) -> Sampled:
+        return self.sample(asked) if len(asked) else (asked, asked)
+
+    def _judge(self, sampled: Sampled) -> Sampled:
+        finished, unfinished = sampled
+        return (self.judge(finished) if self.judge is not None else finished), unfinished
+
+    def _tell(self, sampled: Sampled) -> Rollouts | None:
+        self.plan.tell(*sampled)
+        return self.plan.batch()
+
+    def _credit_and_select(self) -> list[Stage]:
+        """Every part in its order; the policy annotates a column just before the first part that reads it."""
+        policy, stages, known = self.learner.policy, [], set[str]()
+        for reader in [*self.parts, *self.learner.objectives]:
+            gives = [f"actions.{name}" for name in policy.gives]
+            needed = [column for column in declared(reader, "reads") if column in gives and column not in known]
+            if reader in self.learner.objectives:  # an objective sees the reference where it is
+                needed = [column for column in needed if column != "actions.reference"]
+            if needed:
+                known |= set(needed)
+                stages.append(Stage("annotate", annotate(policy, [name.split(".")[1] for name in needed]), "learner"))
+            if reader in self.parts:
+                stages.append(Stage(type(reader).__name__, reader, "learner"))
+        return [*stages, Stage("leave_out", leave_out, "learner")]
+
+    def _update(self, batch: Rollouts) -> Rollouts:
+        learned = self.learner(batch)
+        for listener in [self.plan, self.sample, *self.parts]:
+            if hasattr(listener, "after_update"):
+                listener.after_update(self.learner, learned)
+        return learned
+
+    def _timed(self, stage: Stage) -> Callable[..., Any]:
+        def run(*item: Any) -> Any:
+            start = time.perf_counter()
+            result = stage.run(*item)
+            self.seconds[stage.name] += time.perf_counter() - start
+            return result
+
+        return run
+
+
+def plain(stages: Sequence[Stage], steps: int) -> Iterator[Rollouts]:
+    """The stages one after the other, until `steps` batches have passed them all or the source is dry."""
+    while steps:
+        item = stages[0].run()
+        if item is None:
+            return
+        for stage in stages[1:]:
+            item = stage.run(item)
+            if item is None:  # groups are missing: ask again
+                break
+        else:
+            steps -= 1
+            yield item
+
+
+def annotate(policy: Any, columns: Sequence[str]) -> Callable[[Rollouts], Rollouts]:
+    """A stage that lets the policy write `columns` for the actions that are still kept."""
+    return lambda batch: policy.annotate(batch, columns)
+
+
+def leave_out(batch: Rollouts) -> Rollouts:
+    """Share 0 where the advantage is NaN: no verdict is nothing to learn from, never a score of zero."""
+    if "advantage" not in batch.actions:
+        return batch
+    actions = batch.actions
+    return batch.put_actions(share=torch.where(actions.advantage.isnan(), 0.0, actions.share))

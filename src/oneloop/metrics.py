@@ -1,0 +1,103 @@
+"""One step in numbers, under the names TRL users know. Pure functions of the batch; no state, no trackers."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oneloop import segments
+from oneloop.rollouts import Rollouts
+
+
+def batch_metrics(batch: Rollouts) -> dict[str, float]:
+    """Metrics of a batch after the update on it; a metric that has no value in it is left out."""
+    numbers: dict[str, float | Tensor] = {"rollouts": len(batch), **_lengths(batch)}
+    if "reward" in batch:
+        numbers |= _rewards(batch)
+    numbers |= _actions(batch)
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(float(value))}
+
+
+def _lengths(batch: Rollouts) -> dict[str, float | Tensor]:
+    length = batch.length.double()
+    cut = torch.tensor([status == "length" for status in batch.status], dtype=torch.float64)
+    return {
+        "completions/mean_length": length.mean(),
+        "completions/max_length": length.max(),
+        "completions/clipped_ratio": cut.mean(),
+        "group_size": len(batch) / len(batch.group.unique()),
+    }
+
+
+def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
+    reward, group = batch.reward.double(), segments.labels(batch.group)
+    first = first_of_each(group)
+    judged = segments.count(reward, group) > 0
+    dead = segments.constant(reward, group)
+    spread = segments.deviation(reward, group)
+    numbers: dict[str, float | Tensor] = {
+        "reward": reward.nanmean(),
+        "reward_std": spread[first].nanmean(),
+        "frac_reward_zero_std": dead[first][judged[first]].double().mean(),
+    }
+    for name in [name for name in batch if name.startswith("reward.")]:
+        values = batch[name].double()
+        judge = name.removeprefix("reward.")
+        numbers[f"rewards/{judge}/mean"] = values.nanmean()
+        numbers[f"rewards/{judge}/std"] = values[~values.isnan()].std()
+        numbers[f"judge/{judge}/none"] = values.isnan().sum()
+    for name in [name for name in batch if name.startswith("error.")]:
+        errors = sum(error is not None for error in batch[name])
+        numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
+    if "correct" in batch:
+        rate, size = segments.mean(batch.correct.double(), group)[first], group.bincount()
+        numbers["correct"] = batch.correct.double().nanmean()
+        # the forecast is biased when a group's own rate stands for its prompt's: pool the prompts of the batch
+        numbers["frac_zero_forecast"] = (rate.nanmean() ** size + (1 - rate.nanmean()) ** size).mean()
+    return numbers
+
+
+def first_of_each(labels: Tensor) -> Tensor:
+    """int64 [G], the first place of each of the dense `labels` [v]."""
+    places = torch.full((int(labels.max()) + 1,), len(labels))
+    return places.scatter_reduce(0, labels, torch.arange(len(labels)), "amin")
+
+
+def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
+    actions = batch.actions
+    kept = actions.share > 0
+    numbers: dict[str, float | Tensor] = {"step_tokens": len(actions), "kept_tokens": kept.sum()}
+    averages = {
+        "entropy": "entropy",
+        "ratio": "ratio/mean",
+        "clipped": "clip_ratio/region_mean",
+        "kl": "kl",
+        "nll": "nll",
+        "hit_rate": "hit_rate",
+        "logprob_gap": "sampling/logprob_gap_mean",
+    }
+    for column, metric in averages.items():
+        if column in actions:
+            numbers[metric] = actions[column].double()[kept].nanmean()
+    for column, metric in {"ratio": "ratio/max", "logprob_gap": "sampling/logprob_gap_max"}.items():
+        if column in actions and bool((known := ~actions[column].isnan()).any()):
+            numbers[metric] = actions[column][known].max()
+    if "advantage" in actions:
+        numbers["effective_sample_size"] = effective_share(batch)
+    if "version" in actions and bool((actions.version >= 0).any()):
+        numbers["staleness/mean"] = (actions.version.max() - actions.version).double().mean()
+    return numbers
+
+
+def effective_share(batch: Rollouts) -> float:
+    """Effective sample size (Kish) of the rollouts, by |advantage| they carry into the update, over n."""
+    weight = batch.gather(torch.nan_to_num(batch.actions.advantage.abs() * batch.actions.share), how="mean")
+    weight = weight.nan_to_num().double()
+    squares = float(weight.square().sum())
+    return float(weight.sum()) ** 2 / squares / len(batch) if squares else 0.0
+
+
+def json_safe(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with floats that JSON has no word for left out."""
+    return {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}

@@ -1,0 +1,182 @@
+"""The plan: what to try, how often, and when there is enough to learn from.
+
+One final class with five slots (data, count, dress, keep, leftovers); a sampling method is a setting of
+the slots, and settings combine. It owns the three piles every such method needs:
+
+    unfinished (sampled in part) -> waiting (judged, siblings missing) -> ready (complete groups)
+
+Issued rollouts are always trained, held in a pile, or refused by `keep` or a failed judge: none is lost.
+"""
+
+import dataclasses
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.part import Of, part
+from oneloop.plan.leftovers import Leftovers
+from oneloop.plan.piles import Group, Piles
+from oneloop.plan.source import Source
+from oneloop.plan.uniform import Uniform
+from oneloop.rollouts import Rollouts, Table
+
+
+class DrySource(RuntimeError):
+    """The refill bound was reached: too few groups carry signal."""
+
+
+@part(writes=("id", "group", "key", "example", "context", "budget", "last", "status"))
+class Plan:
+    """Asks for rollouts, collects groups, hands out batches of `groups` complete groups."""
+
+    data: Annotated[Any, Of("data")]
+    """Where prompts come from."""
+    groups: Annotated[int, Field(ge=1)] = 8
+    """Groups (prompts) a batch."""
+    count: Annotated[Any, Of("plan")] = dataclasses.field(default_factory=Uniform)
+    """How many rollouts each group gets, and in how many rounds."""
+    dress: tuple[Annotated[Any, Of("plan")], ...] = ()
+    """Parts that rewrite fresh rows before they are sampled (budgets, seeded contexts, forks)."""
+    keep: Annotated[Any, Of("plan")] | None = None
+    """Which complete groups are worth learning from; refused ones are replaced by new prompts."""
+    leftovers: Annotated[Any, Of("plan")] = dataclasses.field(default_factory=Leftovers)
+    """What becomes of unfinished rollouts when the weights change."""
+    in_flight: Annotated[int, Field(ge=1)] | None = None
+    """Groups asked at a time; more than `groups` = over-provision and stop early. None: `groups`."""
+    max_refills: Annotated[int, Field(ge=0)] = 20
+    """How many further times a batch may ask before it is an error."""
+    shuffle: bool = True
+    """Shuffle the data anew each epoch."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many passes over the data; None: as many as the steps need."""
+    piles: Piles = dataclasses.field(default_factory=Piles, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.in_flight is not None and self.in_flight < self.groups:
+            raise ValueError(f"in_flight must be at least groups ({self.groups}), got {self.in_flight}")
+
+    def begin(self, seed: int, steps: int, first: int = 0) -> None:
+        """Starts from nothing: `steps` batches will be handed out; ids count from `first`."""
+        source = Source(self.data, self.shuffle, self.epochs, seed)
+        self.piles.reset(source, seed=seed, steps=steps, first=first)
+
+    # ask
+
+    def ask(self, limit: int | None = None) -> Rollouts | None:
+        """Rows to sample: unfinished ones, and fresh ones of idle groups. None: the source is dry.
+
+        `facts["enough"]`: how many of the asked groups must be complete before sampling may stop
+        (None: all). `limit`: at most this many groups are asked. An empty table means that a batch is
+        ready without sampling. Raises DrySource when `max_refills` is used up.
+        """
+        piles = self.piles
+        if len(piles.ready) >= self.groups:
+            return Rollouts.join([piles.ready[0].take(torch.zeros(0, dtype=torch.long))])
+        if piles.asks > self.max_refills:
+            raise DrySource(
+                f"plan: asked {piles.asks} times and {len(piles.ready)} of {self.groups} groups carry signal "
+                f"({piles.refused_since} refused). Raise plan.max_refills ({self.max_refills}), give easier or "
+                f"harder data, or more rollouts per group."
+            )
+        self._open_groups()
+        pieces = [*piles.take_unfinished(limit), *self._fresh(limit)]
+        if not pieces:
+            return None if not piles.ready else piles.ready[0].take(torch.zeros(0, dtype=torch.long))
+        piles.asks += 1
+        return Rollouts.join(pieces).put_facts(**self._facts(), enough=self._enough())
+
+    def _open_groups(self) -> None:
+        piles = self.piles
+        while len(piles.groups) + len(piles.ready) < (self.in_flight or self.groups):
+            row = piles.source.next()
+            if row is None:
+                return
+            piles.open(*row)
+
+    def _fresh(self, limit: int | None) -> list[Rollouts]:
+        idle = [group for group in self.piles.groups.values() if group.idle][:limit]
+        if not idle:
+            return []
+        more = self.count.more(Table(group_columns(idle)))
+        fresh = [self.piles.issue(group, int(n)) for group, n in zip(idle, more.tolist(), strict=True) if n]
+        if not fresh:
+            return []
+        rows = Rollouts.join(fresh).put_facts(**self._facts())
+        for dress in self.dress:
+            rows = dress(rows)
+        return [rows]
+
+    def _facts(self) -> dict[str, Any]:
+        piles = self.piles
+        return {"seed": piles.seed, "step": piles.step, "progress": piles.step / max(piles.steps, 1)}
+
+    def _enough(self) -> int | None:
+        if self.in_flight is None or self.in_flight == self.groups:
+            return None
+        return self.groups - len(self.piles.ready)
+
+    # tell
+
+    def tell(self, finished: Rollouts, unfinished: Rollouts) -> None:
+        """Takes back what `ask` handed out: judged rows, and rows that were stopped in the middle."""
+        self.piles.put_back(finished, unfinished)
+        for group in [group for group in self.piles.groups.values() if group.idle]:
+            if group.round >= self.count.rounds or not self._wants_more(group):
+                self._close(group)
+
+    def _wants_more(self, group: Group) -> bool:
+        return bool(self.count.more(Table(group_columns([group]))).any())
+
+    def _close(self, group: Group) -> None:
+        rollouts = Rollouts.join(group.pieces)
+        dropped = "drop_group" in rollouts and bool(rollouts["drop_group"].any())
+        refused = dropped or (self.keep is not None and not self.keep(rollouts))
+        self.piles.close(group, rollouts, refused)
+
+    def batch(self) -> Rollouts | None:
+        """`groups` complete groups in the order they were opened, or None while there are too few.
+
+        When the source is dry and nothing is out, the last batch may be smaller.
+        """
+        piles = self.piles
+        if len(piles.ready) < self.groups and not (piles.ready and self._dry()):
+            return None
+        batch = Rollouts.join(piles.take_ready(self.groups)).put_facts(**self._facts())
+        piles.next_batch()
+        return batch
+
+    def _dry(self) -> bool:
+        return not self.piles.groups and self.piles.source.exhausted
+
+    def after_update(self, learner: Any, batch: Rollouts) -> None:
+        """The weights have changed: decides over the unfinished rows."""
+        version = learner.policy.version
+        self.piles.unfinished = [self.leftovers.carry(piece, version) for piece in self.piles.unfinished]
+
+    # checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """The three piles and the counters; data rows by key, not by value."""
+        return self.piles.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave, into a plan that has begun. Continues to the bit."""
+        self.piles.load_state_dict(state)
+
+
+NEVER = torch.tensor([-torch.inf], dtype=torch.float64)
+
+
+def group_columns(groups: list[Group]) -> dict[str, Tensor]:
+    """What a count strategy sees of idle groups, each [G]: group, round, issued, mean, std, best reward."""
+    rewards = [group.rewards[~group.rewards.isnan()] for group in groups]
+    return {
+        "group": torch.tensor([group.number for group in groups]),
+        "round": torch.tensor([group.round for group in groups]),
+        "issued": torch.tensor([group.issued for group in groups]),
+        "mean": torch.stack([reward.mean() for reward in rewards]),
+        "std": torch.stack([reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]),
+        "best": torch.stack([torch.cat([reward, NEVER]).amax() for reward in rewards]),
+    }

@@ -1,0 +1,251 @@
+"""A language policy: any Hugging Face causal model whose actions are tokens.
+
+    n rollouts   N actions (tokens)   a tokens of one micro-batch
+
+Sampling is the engine's work; this file turns rollouts into requests and replies into actions, and says how
+actions are cut into micro-batches and looked at again under newer weights.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from oneloop import counter
+from oneloop.engines.law import Law
+from oneloop.engines.request import Request
+from oneloop.engines.slots import SlotEngine
+from oneloop.engines.turns import eos_ids
+from oneloop.part import build, part
+from oneloop.policies.forward import CausalForward
+from oneloop.policies.here import TokenHere
+from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
+from oneloop.policies.prompts import Prompts
+from oneloop.policies.tokens import by_rollout, chains, extend
+from oneloop.rollouts import Rollouts
+
+
+def _model(spec: Any) -> Any:
+    return build("models", spec) if isinstance(spec, dict) else spec
+
+
+@part(writes=("last", "status", "text", "actions.parent", "actions.version", "actions.logprob", "actions.token"))
+class Language:
+    """Options of a language policy; `open()` loads it."""
+
+    model: Annotated[Any, BeforeValidator(_model)]
+    """Hub name, folder, or a part of `models` such as {small_llama: {}}."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    """Tokens a rollout may have, the end token included (`max_completion_length` elsewhere)."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Of the sampling law; 0 is greedy."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Sample from the k most likely tokens; 0: all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the most likely tokens that hold this much probability."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Sample from tokens at least this likely, relative to the likeliest."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a rollout."""
+    precision: Literal["float32", "bf16_autocast", "bf16"] = "float32"
+    """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner."""
+    sampling_precision: Literal["same", "bf16"] = "same"
+    """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law)."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights."""
+    slots: Annotated[int, Field(ge=1)] = 256
+    """Sequences sampled at a time."""
+    device: str = "auto"
+    """auto: a GPU when there is one."""
+
+    def open(self) -> "LanguagePolicy":
+        """Loads the model; raises ValueError when it cannot be."""
+        return LanguagePolicy(self)
+
+
+class LanguagePolicy:
+    """The model being trained, its engine, and its tokenizer."""
+
+    units = {"logprob": "nats", "entropy": "discrete"}
+    gives = ("entropy", "proximal", "reference")
+
+    def __init__(self, options: Language):
+        dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+        model, self.tokenizer = load_model(options.model, dtype)
+        self.eos = eos_ids(model, self.tokenizer)
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model: Any = add_lora(model, options.lora) if options.lora else model
+        self.model.to(wanted if options.device == "auto" else options.device)
+        self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
+        self.options, self.version, self._reference = options, 0, None
+        self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
+        self.prompts = Prompts(self.tokenizer, self.eos)
+        self.forward = CausalForward(self.model, autocast=options.precision == "bf16_autocast")
+        self.engine = self._engine(self.law)
+        self.progress: Callable[[int, int], None] | None = None
+
+    def _engine(self, law: Law) -> SlotEngine:
+        options = self.options
+        dtype = torch.bfloat16 if options.sampling_precision == "bf16" else None
+        decode = self.tokenizer.decode
+        return SlotEngine(
+            self.model, eos=self.eos, law=law, stop=options.stop, decode=decode, slots=options.slots, dtype=dtype
+        )
+
+    @property
+    def positions(self) -> int:
+        """The longest sequence the model can read."""
+        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
+
+    # sample
+
+    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
+        requests = [self._request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
+        enough = asked.facts.get("enough")
+        if enough is not None and enough >= len(asked.group.unique()):
+            enough = None
+        replies = self.engine.generate(requests, enough, self.progress)
+        rollouts = extend(asked, replies, self.version)
+        done = torch.tensor([status != "aborted" for status in rollouts.status])
+        finished, unfinished = rollouts.split(done)
+        return self._with_text(finished), unfinished
+
+    def _request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
+        prompt = self.prompt_ids(asked, row)
+        budget, room = int(asked.budget[row]), self.positions - len(prompt)
+        limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
+        if limit <= 0:
+            raise ValueError(
+                f"the prompt of data row {int(asked.key[row])} has {len(prompt)} tokens, but the model reads at most "
+                f"{self.positions}; leave out long prompts or take a model that reads more"
+            )
+        key = int(counter.mix(asked.facts["seed"], int(asked.id[row])))
+        return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
+
+    def prompt_ids(self, rollouts: Rollouts, row: int) -> tuple[int, ...]:
+        """Token ids of the prompt of one row."""
+        things = rollouts.context[row]
+        if len(things) != 1 or things[0][0] != 0:
+            raise ValueError("a language policy takes a prompt at depth 0 and nothing later as context")
+        return self.prompts.encode(things[0][1], f"data row {int(rollouts.key[row])}")
+
+    def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): rollouts that somebody else made, from the data's `completion` column.
+
+        Their actions have version -1 and no log-prob (NaN). Raises ValueError naming the row without one.
+        """
+        lists = [self._demonstration(example, int(key)) for example, key in zip(asked.example, asked.key, strict=True)]
+        shape: dict[str, Any] = {"token": lists}
+        for name, value in {"version": -1, "logprob": float("nan"), "share": 1.0}.items():
+            shape[name] = [[value] * len(tokens) for tokens in lists]
+        status = ["stop" if tokens[-1] in self.eos else "length" for tokens in lists]
+        finished = self._with_text(chains(asked, shape).put(status=status))
+        return finished, finished.take(torch.zeros(0, dtype=torch.long))
+
+    def _demonstration(self, example: dict[str, Any], key: int) -> list[int]:
+        if example.get("completion") in (None, ""):
+            raise ValueError(f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}")
+        ids = self.prompts.completion(example["prompt"], example["completion"], f"data row {key}")
+        return list(ids[: self.options.max_new_tokens])
+
+    def _with_text(self, rollouts: Rollouts) -> Rollouts:
+        tokens = [[t for t in row if t not in self.eos] for row in by_rollout(rollouts, "token")]
+        return rollouts.put(text=[self.tokenizer.decode(row, skip_special_tokens=True) for row in tokens])
+
+    @contextmanager
+    def greedy(self) -> Iterator[None]:
+        """Within it, sampling takes the most likely token."""
+        law, engine = self.law, self.engine
+        self.law, self.engine = Law(temperature=0.0), self._engine(Law(temperature=0.0))
+        try:
+            yield
+        finally:
+            self.law, self.engine = law, engine
+
+    # learn
+
+    def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
+        """Pieces of whole rollouts of like length, at most `budget` tokens forwarded (padding included)."""
+        rows = rollouts.owner[wanted].unique()
+        prompts = torch.tensor([len(self.prompt_ids(rollouts, row)) for row in rows.tolist()], dtype=torch.long)
+        cost = prompts + rollouts.length[rows]
+        order = torch.argsort(cost, descending=True, stable=True).tolist()
+        start = 0
+        while start < len(order):
+            size = max(1, budget // int(cost[order[start]]))
+            piece = torch.zeros(len(rollouts), dtype=torch.bool)
+            piece[rows[order[start : start + size]]] = True
+            yield (wanted & piece[rollouts.owner]).nonzero().squeeze(1)
+            start += size
+
+    def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
+        """`actions` [a] under the present weights; their rollouts are forwarded once, whole."""
+        rows, row = rollouts.owner[actions].unique(return_inverse=True)
+        pieces = rollouts.take(rows)
+        tokens = by_rollout(pieces, "token")
+        prompts = [self.prompt_ids(pieces, i) for i in range(len(pieces))]
+        # the last token is never an input: nothing is predicted from it
+        sequences = [[*prompt, *map(int, ids[:-1])] for prompt, ids in zip(prompts, tokens, strict=True)]
+        lengths = torch.tensor([len(prompt) for prompt in prompts], dtype=torch.long)
+        position = lengths[row] + rollouts.depth[actions] - 1
+        return TokenHere(self, sequences, row, position, rollouts.actions.token[actions])
+
+    @torch.no_grad()
+    def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
+        """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""
+        attribute = {"entropy": "entropy", "proximal": "logprob", "reference": "reference"}
+        values = {name: torch.full((len(rollouts.actions),), float("nan")) for name in columns}
+        for actions in self.batches(rollouts, rollouts.actions.share > 0, budget=16384):
+            here = self.at(rollouts, actions)
+            for name in columns:
+                values[name][actions] = getattr(here, attribute[name]).float().cpu()
+        return rollouts.put_actions(values)
+
+    # reference, weights, disk
+
+    def keep_reference(self) -> None:
+        """From now on `reference` means the present weights (with LoRA: the model without its adapters)."""
+        if self.options.lora is None:
+            self._reference = copy.deepcopy(self.model).eval().requires_grad_(False)
+
+    @contextmanager
+    def reference_forward(self) -> Iterator[CausalForward]:
+        """The forward pass of the reference model."""
+        autocast = self.options.precision == "bf16_autocast"
+        if self.options.lora is not None:
+            with self.model.disable_adapter():
+                yield self.forward
+        elif self._reference is None:
+            raise ValueError("this policy keeps no reference; a part that reads 'reference' must ask for one first")
+        else:
+            yield CausalForward(self._reference, autocast)
+
+    def updated(self) -> None:
+        """The weights have changed: a new version, and fresh weights in the engine."""
+        self.version += 1
+        self.engine.refresh()
+
+    def save(self, folder: Path) -> None:
+        """A normal Hugging Face (or PEFT) folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a folder of weights does not hold: the version, and the reference's weights."""
+        reference = self._reference.state_dict() if self._reference is not None else None
+        return {"version": self.version, "reference": reference}
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continues, to the bit, from the weights in `folder` (as `save` left them) and `state_dict`'s state."""
+        load_weights(self.model, folder)
+        if state["reference"] is not None:
+            self.keep_reference()
+            self._reference.load_state_dict(state["reference"])
+        self.version = state["version"]
+        self.engine.refresh()

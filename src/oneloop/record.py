@@ -1,0 +1,91 @@
+"""What a run leaves behind: metrics.jsonl and one Parquet file of rollouts a step."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oneloop.rollouts import Rollouts
+
+PER_ACTION = ("token", "logprob", "entropy", "advantage", "share", "ratio", "version")
+PER_ROLLOUT = ("id", "group", "key", "text", "status", "reward", "correct")
+
+
+class Metrics:
+    """An append-only `metrics.jsonl`; `lines` is what a checkpoint must remember of it."""
+
+    def __init__(self, path: Path):
+        self.path, self.lines = path, 0
+        self.hooks: list[Callable[[dict[str, Any]], None]] = []
+
+    def truncate(self, lines: int) -> None:
+        """Forgets everything after the first `lines` lines: a resumed run writes them again."""
+        kept = self.path.read_text().splitlines(keepends=True)[:lines] if self.path.exists() else []
+        self.path.write_text("".join(kept))
+        self.lines = len(kept)
+
+    def write(self, **values: Any) -> None:
+        """One line; every hook (a tracker, say) sees it too."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        self.lines += 1
+        for hook in self.hooks:
+            hook(values)
+
+
+def write_rollouts(
+    path: Path, pieces: Sequence[tuple[Rollouts, bool]], step: int, phase: str, decode: Callable[[list[int]], str]
+) -> None:
+    """All judged rollouts of a step in one Parquet file, each piece with whether it was trained on."""
+    rows: list[dict[str, Any]] = []
+    for rollouts, trained in pieces:
+        rows += rollout_rows(rollouts, step, phase, trained, decode)
+    if not rows:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def rollout_rows(
+    rollouts: Rollouts, step: int, phase: str, trained: bool, decode: Callable[[list[int]], str]
+) -> list[dict[str, Any]]:
+    """One dict per rollout, action columns as lists along its path."""
+    columns: dict[str, list[Any]] = {}
+    verdicts = [name for name in rollouts if name.startswith(("reward.", "error."))]
+    for name in [*PER_ROLLOUT, *verdicts]:
+        if name in rollouts:
+            column = rollouts[name]
+            columns[name] = column if isinstance(column, list) else column.tolist()
+    columns["prompt"] = [prompt_text(context) for context in rollouts.context]
+    _, action = rollouts.paths
+    cuts = np.cumsum(rollouts.length.numpy())[:-1]
+    for name in PER_ACTION:
+        if name in rollouts.actions:
+            columns[name] = [piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)]
+    if "token" in columns:
+        pieces = {token: decode([token]) for tokens in columns["token"] for token in tokens}
+        columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]
+    head = {"step": step, "phase": phase, "trained": trained}
+    return [head | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:
+    """The prompt as people read it."""
+    prompt = context[0][1]
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return "\n".join(f"{message.get('role')}: {message.get('content')}" for message in prompt)
+    return str(prompt)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a last line that a kill cut off is left out."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,210 @@
+"""A run: the phases of a recipe one after the other, in a directory that survives a kill at any instant.
+
+    recipe.yaml  environment.json  metrics.jsonl  rollouts/*.parquet  checkpoint-N/  journal/  report.html
+
+`Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oneloop import counter
+from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+from oneloop.doctor import Finding, live
+from oneloop.environment import environment
+from oneloop.evaluation import evaluate
+from oneloop.journal import Journal
+from oneloop.judging import Judging
+from oneloop.learner import Learner
+from oneloop.loop import Loop
+from oneloop.metrics import batch_metrics, json_safe
+from oneloop.recipe import Phase, Recipe, resolved
+from oneloop.record import Metrics, read_lines, write_rollouts
+from oneloop.rollouts import Rollouts
+from oneloop.show import Show
+from oneloop.storage import replace_file
+
+
+class Alarm(RuntimeError):
+    """The signal doctor stopped the run; the message is its sentence."""
+
+
+class Run:
+    """Trains `recipe` in `directory`. Raises FileExistsError when it holds another run and `resume` is off."""
+
+    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
+        self.recipe, self.directory, self.show = recipe, directory, show or Show()
+        claim_directory(directory, recipe, resume)
+        self.metrics = Metrics(directory / "metrics.jsonl")
+        self.step = self.first_phase = 0
+        self.tokens = {"num_tokens": 0, "trained_tokens": 0}
+        self.history: list[dict[str, Any]] = []
+        self.started = time.time()
+        self.policy: Any = None
+        self._resumed: dict[str, Any] | None = None
+        self._phase_state: Callable[[], dict[str, Any]] = dict
+
+    def train(self) -> Path:
+        """Runs all phases; returns the run directory. Raises Alarm, or what a stage raised, with the run resumable."""
+        self.policy = self.recipe.policy.open()
+        saved = checkpoints(self.directory)
+        if saved:
+            self._resumed = read_checkpoint(saved[-1], self.policy)
+            self._restore(self._resumed)
+        self.metrics.truncate(self.metrics.lines)
+        self.policy.progress = self.show.tokens
+        phases = list(self.recipe.phases.items())
+        with self.show.running({name: phase.steps for name, phase in phases}):
+            for index, (name, phase) in enumerate(phases):
+                if index >= self.first_phase:
+                    self._run_phase(index, name, phase)
+        return self.directory
+
+    # one phase
+
+    def _run_phase(self, index: int, name: str, phase: Phase) -> None:
+        seed = int(counter.mix(self.recipe.seed, "phase", index) >> 1)
+        state, self._resumed = self._resumed, None
+        plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
+        plan.begin(seed, phase.steps, first=index << 40)
+        if any("actions.reference" in getattr(type(term), "part_reads", ()) for term in phase.objective):
+            self.policy.keep_reference()
+        learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
+        sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
+        journal = Journal(self.directory / "journal" / name, sample, judging)
+        if state is None and index == 0:
+            self._evaluate(index, name, "before")
+        if state is not None and "plan" in state:
+            plan.load_state_dict(state["plan"])
+            learner.load_state_dict(state["learner"])
+            journal.asks = state["asks"]
+        wrap = phase.sample == "policy"
+        loop = Loop(
+            plan,
+            journal.sample if wrap else sample,
+            journal.judge if wrap else judging,
+            [*phase.credit, *phase.select],
+            learner,
+        )
+        self._phase_state = lambda: {
+            "phase": index,
+            "plan": plan.state_dict(),
+            "learner": learner.state_dict(),
+            "asks": journal.asks,
+        }
+        self._steps(index, name, phase, loop, journal)
+        self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in plan.piles.judged()], plan.piles.step)
+        self._evaluate(index, name, "after")
+        self._phase_state = lambda: {"phase": index + 1}
+        self._checkpoint(journal)
+
+    def _steps(self, index: int, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
+        batches = loop.run(phase.steps - phase.plan.piles.step)
+        for _ in itertools.count():
+            start, before = time.perf_counter(), dict(loop.seconds)
+            batch = next(batches, None)
+            if batch is None:
+                return
+            seconds = {stage: total - before.get(stage, 0.0) for stage, total in loop.seconds.items()}
+            self.step += 1
+            values = self._measure(name, phase, loop, batch) | stage_seconds(seconds)
+            values["step_time"] = time.perf_counter() - start
+            pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
+            self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
+            self._log(values)
+            done = phase.plan.piles.step
+            every = self.recipe.evaluate.every if self.recipe.evaluate else 0
+            if every and done % every == 0 and done < phase.steps:
+                self._evaluate(index, name, "during")
+            if self.step % self.recipe.save_every == 0 and done < phase.steps:
+                self._checkpoint(journal)
+
+    def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
+        measured = batch_metrics(batch)
+        fresh = batch.actions.version >= 0
+        self.tokens["num_tokens"] += int(fresh.sum())
+        self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
+        refused = {"groups/refused": float(len(phase.plan.piles.refused))}
+        head = {"kind": "step", "phase": name, "step": self.step, "phase_step": phase.plan.piles.step}
+        return {**head, **measured, **loop.learner.metrics, **refused, **self.tokens}
+
+    def _log(self, values: dict[str, Any]) -> None:
+        values = json_safe(values | {"time": time.time() - self.started})
+        self.metrics.write(**values)
+        self.history.append(values)
+        self.show.step(values)
+        for finding in live(self.history):
+            self._tell(finding, values)
+
+    def _tell(self, finding: Finding, values: dict[str, Any]) -> None:
+        line = {"kind": "doctor", "level": finding.level, "name": finding.name, "sentence": finding.sentence}
+        self.metrics.write(**line, step=self.step, phase=values["phase"])
+        self.show.finding(finding.level, finding.sentence)
+        if finding.level == "alarm" and self.recipe.stop_on_alarm:
+            raise Alarm(finding.sentence)
+
+    def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]], step: int) -> None:
+        path = self.directory / "rollouts" / f"{file}.parquet"
+        write_rollouts(path, pieces, step, phase, self.policy.tokenizer.decode)
+
+    # evaluation
+
+    def _evaluate(self, index: int, name: str, when: str) -> None:
+        spec = self.recipe.evaluate
+        if spec is None:
+            return
+        judges = spec.judge or next((phase.judge for phase in self.recipe.phases.values() if phase.judge), ())
+        for mode in ("greedy", "sampled"):
+            self.show.says(f"evaluating {when} {name}, {mode}")
+            found = evaluate(
+                self.policy, Judging(judges), spec.data, spec.size, spec.samples, self.recipe.seed, mode
+            )
+            values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
+            self.metrics.write(**json_safe(values))
+            self.show.evaluation(values)
+
+    # checkpoint
+
+    def _checkpoint(self, journal: Journal) -> None:
+        state = {
+            **self._phase_state(),
+            "step": self.step,
+            "lines": self.metrics.lines,
+            "tokens": dict(self.tokens),
+            "elapsed": time.time() - self.started,
+        }
+        write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints)
+        journal.forget()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.first_phase, self.tokens = state["step"], state["phase"], dict(state["tokens"])
+        self.metrics.lines = state["lines"]
+        self.started = time.time() - state["elapsed"]
+        self.history = [line for line in read_lines(self.metrics.path)[: state["lines"]] if line["kind"] == "step"]
+        self.show.says(f"resuming after step {self.step}")
+
+
+def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
+    """Wall time of one step by stage; credit, select and annotation are one number."""
+    named = {"sample_time": "sample", "judge_time": "judge", "update_time": "update"}
+    times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
+    times["credit_time"] = sum(seconds.values()) - sum(times.values())
+    return times
+
+
+def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:
+    """Makes `directory` this run's. Raises FileExistsError rather than mix two runs."""
+    written = directory / "recipe.yaml"
+    if written.exists() and not resume:
+        raise FileExistsError(f"{directory} holds a run already; continue it with --resume, or give another --run")
+    if not written.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_file(written, resolved(recipe))
+        replace_file(directory / "environment.json", environment())
+    elif written.read_text() != resolved(recipe):
+        raise FileExistsError(f"{written} is not the recipe given; resume with `oneloop train {written} --resume`")
