@@ -42,7 +42,9 @@ def _columns(where: str, phase: Any) -> Iterator[str]:
 
 def _remedy(column: str, phase: Any) -> str:
     if phase.sample == "demonstrations" and column in ("actions.logprob", "actions.proximal"):
-        return "demonstrations were not sampled by the policy; use an objective such as supervised or one_token"
+        return (
+            "demonstrations were not sampled by the policy; use an objective such as supervised or one_token"
+        )
     if column == "reward":
         return f"add a judge ({', '.join(names('judge'))})"
     writers = [

@@ -29,10 +29,16 @@ def train(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="YAML file")],
     overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="Run directory; default runs/<recipe>, then -2, -3 ...")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run, or the newest one.")] = False,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory; default runs/<recipe>, then -2, -3 ...")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --run, or the newest one.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, write the resolved recipe, estimate memory.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, write the resolved recipe, estimate memory.")
+    ] = False,
 ) -> None:
     """Run a recipe.
 
@@ -41,7 +47,9 @@ def train(
     from oneloop.commands import train_recipe
 
     given = [*(overrides or []), *pair_up(context.args)]
-    train_recipe(recipe, [*given, *([f"seed={seed}"] if seed is not None else [])], run, resume, dry_run, console)
+    train_recipe(
+        recipe, [*given, *([f"seed={seed}"] if seed is not None else [])], run, resume, dry_run, console
+    )
 
 
 @app.command()
@@ -56,7 +64,9 @@ def report(run: Annotated[Path, typer.Argument(help="Run directory")]) -> None:
 
 
 @app.command("list")
-def list_methods(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a paper.")] = False) -> None:
+def list_methods(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a paper.")] = False,
+) -> None:
     """Papers, their recipes, and what their claims measured.
 
     Example: oneloop list --json

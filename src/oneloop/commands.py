@@ -25,13 +25,20 @@ def user_faults() -> tuple[type[Exception], ...]:
 
 
 def train_recipe(
-    source: Path, overrides: Sequence[str], directory: Path | None, resume: bool, dry_run: bool, console: Console
+    source: Path,
+    overrides: Sequence[str],
+    directory: Path | None,
+    resume: bool,
+    dry_run: bool,
+    console: Console,
 ) -> None:
     """Loads, runs and reports."""
     recipe, notes = load_recipe(source, overrides)
     for note in notes:
         console.print(f"accepted {note}", highlight=False)
-    directory = directory or (newest_run(recipe.name) if resume else free_directory(Path("runs"), recipe.name))
+    directory = directory or (
+        newest_run(recipe.name) if resume else free_directory(Path("runs"), recipe.name)
+    )
     if dry_run:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "recipe.yaml").write_text(resolved(recipe))
@@ -90,7 +97,12 @@ def show_methods(as_json: bool, console: Console) -> None:
     for column in ("name", "paper", "recipe", "parts", "claim", "measured"):
         table.add_column(column)
     for method in found:
-        table.add_row(*(str(method.get(column, "") or "") for column in ("name", "paper", "recipe", "parts", "claim", "measured")))
+        table.add_row(
+            *(
+                str(method.get(column, "") or "")
+                for column in ("name", "paper", "recipe", "parts", "claim", "measured")
+            )
+        )
     console.print(table)
 
 

@@ -21,7 +21,10 @@ class Journal:
     """Wraps the sample and judge stages of a loop; `folder` holds one entry per ask."""
 
     def __init__(
-        self, folder: Path, sample: Callable[[Rollouts], Sampled], judge: Callable[[Rollouts], Rollouts] | None
+        self,
+        folder: Path,
+        sample: Callable[[Rollouts], Sampled],
+        judge: Callable[[Rollouts], Rollouts] | None,
     ):
         self.folder, self._sample, self._judge = folder, sample, judge
         self.asks = self.reused = 0
@@ -69,7 +72,8 @@ class Journal:
         examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
         pieces = [Rollouts.from_state(entry[name]) for name in ("finished", "unfinished")]
         finished, unfinished = (
-            piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts) for piece in pieces
+            piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
+            for piece in pieces
         )
         return finished, unfinished
 

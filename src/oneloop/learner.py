@@ -125,7 +125,8 @@ class Learner:
         total = 0.0
         for actions in self.policy.batches(rollouts, wanted, self.budget):
             here = self.policy.at(rollouts, actions)
-            terms, seen = [], {}
+            terms: list[Tensor] = []
+            seen: dict[str, Tensor] = {}
             for objective, w in zip(self.objectives, weight, strict=True):
                 losses, values = objective(here, rollouts, actions)
                 counted = w[actions].to(losses)
@@ -155,7 +156,9 @@ class Learner:
         self.readings.step(loss=loss, grad_norm=norm)
         if not math.isfinite(norm):
             self._clear()
-            raise NotFinite(f"the gradient norm is {norm} although every loss is finite; no weight was changed")
+            raise NotFinite(
+                f"the gradient norm is {norm} although every loss is finite; no weight was changed"
+            )
         if norm > 0:
             limit = self.options.max_grad_norm
             if limit is not None and norm > limit:
@@ -215,7 +218,9 @@ def master_copies(parameters: list[Tensor]) -> list[Tensor]:
     return [weight.detach().float().clone().requires_grad_() for weight in parameters]
 
 
-def check_finite(losses: Tensor, counted: Tensor, objective: Objective, rollouts: Rollouts, actions: Tensor) -> None:
+def check_finite(
+    losses: Tensor, counted: Tensor, objective: Objective, rollouts: Rollouts, actions: Tensor
+) -> None:
     """Raises NotFinite naming the rollout when a loss [a] that counts is not finite."""
     bad = ((counted != 0) & ~losses.detach().isfinite()).nonzero().squeeze(1)
     if len(bad):

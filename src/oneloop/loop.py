@@ -81,13 +81,17 @@ class Loop:
         policy, stages, known = self.learner.policy, [], set[str]()
         for reader in [*self.parts, *self.learner.objectives]:
             gives = [f"actions.{name}" for name in policy.gives]
-            needed = [column for column in declared(reader, "reads") if column in gives and column not in known]
+            needed = [
+                column for column in declared(reader, "reads") if column in gives and column not in known
+            ]
             if reader in self.learner.objectives:  # an objective sees the reference where it is
                 needed = [column for column in needed if column != "actions.reference"]
             if needed:
                 known |= set(needed)
-                stages.append(Stage("annotate", annotate(policy, [name.split(".")[1] for name in needed]), "learner"))
-            if reader in self.parts:
+                stages.append(
+                    Stage("annotate", annotate(policy, [name.split(".")[1] for name in needed]), "learner")
+                )
+            if callable(reader) and reader in self.parts:
                 stages.append(Stage(type(reader).__name__, reader, "learner"))
         return [*stages, Stage("leave_out", leave_out, "learner")]
 

@@ -59,7 +59,9 @@ def names(room: str) -> list[str]:
     """Names of the parts in `oneloop/<room>/`, one a file."""
     package = importlib.import_module(f"oneloop.{room}")
     found = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted(name for name in found if _class_in(importlib.import_module(f"oneloop.{room}.{name}"), name))
+    return sorted(
+        name for name in found if _class_in(importlib.import_module(f"oneloop.{room}.{name}"), name)
+    )
 
 
 def find(room: str, name: str) -> type[Any]:
@@ -101,7 +103,9 @@ def build(room: str, spec: Any) -> Any:
         return find(room, spec)()
     if isinstance(spec, Mapping):
         if len(spec) != 1:
-            raise UnknownName(f"a {room} part is written 'name' or {{name: {{options}}}}, got keys {list(spec)}")
+            raise UnknownName(
+                f"a {room} part is written 'name' or {{name: {{options}}}}, got keys {list(spec)}"
+            )
         name, options = next(iter(spec.items()))
         if options is not None and not isinstance(options, Mapping):
             raise UnknownName(f"options of {room} part '{name}' must be a mapping, got {options!r}")
@@ -117,7 +121,9 @@ class Options:
 
     cls: type[Any]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -140,7 +146,9 @@ class Of:
 
     room: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -230,5 +238,7 @@ def _attribute(module: Any, attribute: str, name: str) -> type[Any]:
     found = getattr(module, attribute, None)
     if not inspect.isclass(found) or not hasattr(found, "part_reads"):
         known = [key for key, value in vars(module).items() if hasattr(value, "part_reads")]
-        raise UnknownName(f"'{name}': {attribute} is not a class decorated with @part; {nearest(attribute, known)}")
+        raise UnknownName(
+            f"'{name}': {attribute} is not a class decorated with @part; {nearest(attribute, known)}"
+        )
     return cast(type[Any], found)

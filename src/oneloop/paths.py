@@ -49,7 +49,11 @@ class Paths:
         if self.is_chain:
             start = self.parent == -1
             positions = torch.arange(len(self.parent))
-            return positions - torch.cummax(torch.where(start, positions, 0), 0).values if len(start) else positions
+            return (
+                positions - torch.cummax(torch.where(start, positions, 0), 0).values
+                if len(start)
+                else positions
+            )
         depth = (self.parent >= 0).long()
         up = self.parent.clone()
         while bool((up >= 0).any()):

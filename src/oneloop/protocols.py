@@ -1,6 +1,6 @@
 """What the five stages ask of one another: the borders of the house, one protocol each.
 
-    n rollouts   N actions   a actions of one micro-batch   V vocabulary
+n rollouts   N actions   a actions of one micro-batch   V vocabulary
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +79,13 @@ class Policy(Protocol):
     """The thing being trained."""
 
     version: int
+    """Of the weights; one more after each batch."""
     units: Mapping[str, str]
+    """`logprob`: nats or nats_per_dim; `entropy`: discrete or differential."""
+    gives: Sequence[str]
+    """Columns that `annotate` can write."""
+    model: Any
+    """The torch module whose parameters are trained."""
 
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, unfinished); each row is continued from the actions it has."""
@@ -92,3 +98,6 @@ class Policy(Protocol):
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> Here:
         """`actions` [a] under the present weights."""
+
+    def updated(self) -> None:
+        """The learner has changed the weights: the next version."""

@@ -95,7 +95,9 @@ class Recipe:
     """Stop when the signal doctor raises an alarm (log-prob gap, weight sync absent)."""
 
 
-def load_recipe(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[Recipe, list[str]]:
+def load_recipe(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> tuple[Recipe, list[str]]:
     """(checked recipe, sentences about accepted aliases) from a YAML file or a mapping.
 
     `overrides` are `path=value` with dots, later ones win. Raises RecipeError with every fault found.

@@ -38,7 +38,11 @@ class Metrics:
 
 
 def write_rollouts(
-    path: Path, pieces: Sequence[tuple[Rollouts, bool]], step: int, phase: str, decode: Callable[[list[int]], str]
+    path: Path,
+    pieces: Sequence[tuple[Rollouts, bool]],
+    step: int,
+    phase: str,
+    decode: Callable[[list[int]], str],
 ) -> None:
     """All judged rollouts of a step in one Parquet file, each piece with whether it was trained on."""
     rows: list[dict[str, Any]] = []
@@ -67,7 +71,9 @@ def rollout_rows(
     cuts = np.cumsum(rollouts.length.numpy())[:-1]
     for name in PER_ACTION:
         if name in rollouts.actions:
-            columns[name] = [piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)]
+            columns[name] = [
+                piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)
+            ]
     if "token" in columns:
         pieces = {token: decode([token]) for tokens in columns["token"] for token in tokens}
         columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]

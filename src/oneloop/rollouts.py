@@ -12,7 +12,6 @@ out) only goes down; selecting never removes rows.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
@@ -79,7 +78,6 @@ class Table:
         return new
 
 
-@cache
 def writers(table: type[Table]) -> dict[str, str]:
     """Known columns of a kind of table, each with the part that writes it."""
     hints = get_type_hints(table, include_extras=True)
@@ -140,7 +138,9 @@ class Rollouts(Table):
     actions: Actions
     facts: dict[str, Any]
 
-    def __init__(self, columns: Mapping[str, Column], actions: Actions, facts: Mapping[str, Any] | None = None):
+    def __init__(
+        self, columns: Mapping[str, Column], actions: Actions, facts: Mapping[str, Any] | None = None
+    ):
         super().__init__(columns)
         self.actions = actions
         self.facts = dict(facts or {})
@@ -300,4 +300,6 @@ def _same_columns(what: str, tables: Sequence[Table]) -> None:
     for table in tables[1:]:
         different = set(table) ^ set(tables[0])
         if different:
-            raise ValueError(f"cannot join: {what} columns {sorted(different)} are in one piece but not in the other")
+            raise ValueError(
+                f"cannot join: {what} columns {sorted(different)} are in one piece but not in the other"
+            )

@@ -98,7 +98,9 @@ class Run:
             "asks": journal.asks,
         }
         self._steps(index, name, phase, loop, journal)
-        self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in plan.piles.judged()], plan.piles.step)
+        self._write_rollouts(
+            f"held-{name}", name, [(piece, False) for piece in plan.piles.judged()], plan.piles.step
+        )
         self._evaluate(index, name, "after")
         self._phase_state = lambda: {"phase": index + 1}
         self._checkpoint(journal)
@@ -185,7 +187,9 @@ class Run:
         self.step, self.first_phase, self.tokens = state["step"], state["phase"], dict(state["tokens"])
         self.metrics.lines = state["lines"]
         self.started = time.time() - state["elapsed"]
-        self.history = [line for line in read_lines(self.metrics.path)[: state["lines"]] if line["kind"] == "step"]
+        self.history = [
+            line for line in read_lines(self.metrics.path)[: state["lines"]] if line["kind"] == "step"
+        ]
         self.show.says(f"resuming after step {self.step}")
 
 
@@ -201,10 +205,14 @@ def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:
     """Makes `directory` this run's. Raises FileExistsError rather than mix two runs."""
     written = directory / "recipe.yaml"
     if written.exists() and not resume:
-        raise FileExistsError(f"{directory} holds a run already; continue it with --resume, or give another --run")
+        raise FileExistsError(
+            f"{directory} holds a run already; continue it with --resume, or give another --run"
+        )
     if not written.exists():
         directory.mkdir(parents=True, exist_ok=True)
         replace_file(written, resolved(recipe))
         replace_file(directory / "environment.json", environment())
     elif written.read_text() != resolved(recipe):
-        raise FileExistsError(f"{written} is not the recipe given; resume with `oneloop train {written} --resume`")
+        raise FileExistsError(
+            f"{written} is not the recipe given; resume with `oneloop train {written} --resume`"
+        )

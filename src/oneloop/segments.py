@@ -16,8 +16,10 @@ from torch import Tensor
 def labels(*columns: Tensor) -> Tensor:
     """int64 [v], dense labels 0..k-1 of the distinct rows of integer `columns` (each [v])."""
     if len(columns) == 1:
-        return torch.unique(columns[0], return_inverse=True)[1]
-    return torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)[1]
+        dense: Tensor = torch.unique(columns[0], return_inverse=True)[1]
+    else:
+        dense = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)[1]
+    return dense
 
 
 def total(values: Tensor, by: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def max_variance_subset(values: Tensor, size: int) -> Tensor:
     def variance(low: int) -> float:
         top = len(ranked) - (size - low)
         mean = (ones[low] + ones[-1] - ones[top]) / size
-        return (squares[low] + squares[-1] - squares[top]) / size - mean * mean
+        return float((squares[low] + squares[-1] - squares[top]) / size - mean * mean)
 
     low = max(range(size + 1), key=lambda i: (round(variance(i), 12), -i))
     chosen = torch.zeros(len(values), dtype=torch.bool)

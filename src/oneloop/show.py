@@ -47,7 +47,9 @@ class Show:
         bar = self._bars[values["phase"]]
         self._progress.start_task(bar)
         shown = [(name, values[name]) for name in ("reward", "loss", "nll", "entropy") if name in values]
-        note = "  ".join(f"{name} {value:.3f}" for name, value in shown if not (name == "loss" and "reward" in values))
+        note = "  ".join(
+            f"{name} {value:.3f}" for name, value in shown if not (name == "loss" and "reward" in values)
+        )
         self._progress.update(bar, completed=values["phase_step"], note=note)
 
     def says(self, sentence: str) -> None:
@@ -73,7 +75,9 @@ def closing_table(evaluations: list[dict[str, Any]]) -> Table:
         table.add_column(column, justify="left" if column == "when" else "right")
     rows: dict[str, dict[str, str]] = {}
     for values in evaluations:
-        label = f"{values['when']} {values['phase']}" + (f", step {values['step']}" if values["when"] == "during" else "")
+        label = f"{values['when']} {values['phase']}" + (
+            f", step {values['step']}" if values["when"] == "during" else ""
+        )
         text = f"{100 * values['accuracy']:.1f} % ({100 * values['low']:.1f} to {100 * values['high']:.1f})"
         rows.setdefault(label, {})[values["mode"]] = text
     for label, cells in rows.items():

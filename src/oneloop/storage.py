@@ -94,7 +94,9 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor], seen: dict[int, 
             return {key: _encode(item, f"{where}.{key}", tensors, seen) for key, item in value.items()}
         pairs = [[key, _encode(item, f"{where}[{key!r}]", tensors, seen)] for key, item in value.items()]
         return {"$dict": pairs}
-    raise TypeError(f"{where}: cannot store a {type(value).__name__}; use dict, list, tuple, str, number or tensor")
+    raise TypeError(
+        f"{where}: cannot store a {type(value).__name__}; use dict, list, tuple, str, number or tensor"
+    )
 
 
 def _store(tensor: Tensor, tensors: dict[str, Tensor], seen: dict[int, str]) -> str:
@@ -120,4 +122,3 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     if "$dict" in value:
         return {key: _decode(item, tensors) for key, item in value["$dict"]}
     return {key: _decode(item, tensors) for key, item in value.items()}
-

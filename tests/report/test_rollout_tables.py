@@ -3,6 +3,8 @@
 import json
 import random
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +78,12 @@ def test_missing_columns_are_named(tmp_path):
 
 def test_no_rollouts_at_all(tmp_path):
     assert tables.read_rollouts(tmp_path / "rollouts").steps == []
+
+
+def test_a_step_without_rollouts_is_left_out(tmp_path):
+    table = pyarrow.Table.from_pylist(rows_of(41))
+    pyarrow.parquet.write_table(table.slice(0, 0), tmp_path / "step-000041.parquet")
+    assert tables.read_rollouts(tmp_path).steps == []
 
 
 def test_a_budget_thins_steps_then_groups_evenly(tmp_path):

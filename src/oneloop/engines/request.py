@@ -4,12 +4,15 @@ Not here: rollouts, groups' rewards, stages. `group` is a bare label, used only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Progress = Callable[[int, int], None]
+"""Called with tokens sampled so far and requests finished so far."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from oneloop.engines.law import Law, draw
-from oneloop.engines.request import Groups, Reply, Request, check
+from oneloop.engines.request import Groups, Progress, Reply, Request, check
 from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 from oneloop.engines.turns import StopStrings
 from oneloop.engines.twin import context_window, packed_logits, twin, unwrapped
-
-Progress = Callable[[int, int], None]
 
 
 class SlotEngine:

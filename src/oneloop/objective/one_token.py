@@ -123,39 +123,31 @@ class OneToken:
         logits = here.logits
         gold = rollouts.actions.token[actions].to(logits.device)
         _check_tokens(gold, logits.shape[1], rollouts, actions)
-        draws = None
-        if self.estimator == "sample":
-            draws = rollouts.uniforms("one_token", actions, self.num_samples).to(logits.device)
-        rows = max(1, CHUNK // logits.shape[1])
-        pieces = [
-            self._piece(
-                logits[i : i + rows], gold[i : i + rows], None if draws is None else draws[i : i + rows]
-            )
-            for i in range(0, len(actions), rows)
-        ]
-        loss = torch.cat([logits.new_zeros(0, dtype=torch.float32), *(loss for loss, _ in pieces)])
-        names = ("nll", "hit_rate", "entropy", "missed")
-        readings = {
-            name: torch.cat([loss.detach()[:0], *(read[name] for _, read in pieces)]) for name in names
-        }
-        _check_numbers(readings["nll"], rollouts, actions)
+        pieces = []
+        for some in torch.arange(len(actions)).split(max(1, CHUNK // logits.shape[1])):
+            part_of = slice(int(some[0]), int(some[-1]) + 1) if len(some) else slice(0)
+            pieces.append(self._piece(logits[part_of], gold[part_of], rollouts, actions[part_of]))
+        readings = {name: torch.cat([read[name] for _, read in pieces]) for name in pieces[0][1]}
         _warn_of_misses(readings["missed"])
-        return loss, readings
+        return torch.cat([loss for loss, _ in pieces]), readings
 
-    def _piece(self, logits: Tensor, gold: Tensor, draws: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _piece(
+        self, logits: Tensor, gold: Tensor, rollouts: Rollouts, actions: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and readings of some positions, holding their fp32 logits only while it runs."""
         samples = None
         with torch.no_grad():
             exact = _upcast(logits)
             readings = _read(exact, gold)
-            if draws is None:
-                law = exact if self.temperature == 1 else exact / self.temperature
-                readings["hit_rate"] = law.softmax(-1).gather(-1, gold[:, None]).squeeze(1)
-                readings["missed"] = torch.zeros_like(readings["nll"])
-            else:
+            _check_numbers(readings["nll"], rollouts, actions)
+            if self.estimator == "sample":
+                draws = rollouts.uniforms("one_token", actions, self.num_samples).to(logits.device)
                 samples = sample_tokens(exact, draws, self.temperature)
                 readings["hit_rate"] = (samples == gold[:, None]).to(exact.dtype).mean(-1)
-                readings["missed"] = (readings["hit_rate"] == 0).to(exact.dtype)
+            else:
+                law = (exact / self.temperature).softmax(-1)
+                readings["hit_rate"] = law.gather(-1, gold[:, None]).squeeze(1)
+            readings["missed"] = (readings["hit_rate"] == 0).to(exact.dtype)
         # recomputed in the backward pass, or every chunk's softmax would stay alive until then
         return _recomputed(lambda z: self._loss(_upcast(z), gold, samples), logits), readings
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from oneloop.plan.source import Source
-from oneloop.rollouts import Actions, Rollouts
+from oneloop.rollouts import Actions, Column, Rollouts
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Piles:
         self.next_id += count
         group.issued += count
         group.round += 1
-        columns = {
+        columns: dict[str, Column] = {
             "id": ids,
             "group": torch.full((count,), group.number),
             "key": torch.full((count,), group.key),

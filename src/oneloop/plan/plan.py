@@ -177,6 +177,8 @@ def group_columns(groups: list[Group]) -> dict[str, Tensor]:
         "round": torch.tensor([group.round for group in groups]),
         "issued": torch.tensor([group.issued for group in groups]),
         "mean": torch.stack([reward.mean() for reward in rewards]),
-        "std": torch.stack([reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]),
+        "std": torch.stack(
+            [reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]
+        ),
         "best": torch.stack([torch.cat([reward, NEVER]).amax() for reward in rewards]),
     }

@@ -31,7 +31,7 @@ class CausalForward:
 
     def __init__(self, model: nn.Module, autocast: bool):
         self.model, self.autocast = model, autocast
-        inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = base_model(model)
         self.backbone = inner.base_model
         self.output_layer = inner.get_output_embeddings()
         self.vocabulary = int(self.output_layer.weight.shape[0])
@@ -54,7 +54,8 @@ class CausalForward:
         ids = torch.from_numpy(pad_right(sequences)).to(self.device)
         with self.precision():
             states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
-        return states[row.to(self.device), position.to(self.device)]
+        chosen: Tensor = states[row.to(self.device), position.to(self.device)]
+        return chosen
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [a, V] of hidden states [a, H]."""
@@ -70,7 +71,14 @@ class CausalForward:
         split = self.head(self.hidden([[0, 1, 2]], torch.zeros(3, dtype=torch.long), torch.arange(3))).float()
         if not torch.allclose(whole, split, rtol=1e-3, atol=1e-3):
             name = type(self.model).__name__
-            raise ValueError(f"{name} does more to its logits than its output layer; this model is not supported yet")
+            raise ValueError(
+                f"{name} does more to its logits than its output layer; this model is not supported yet"
+            )
+
+
+def base_model(model: Any) -> Any:
+    """The causal model inside PEFT's wrapper, if there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def pad_right(sequences: Sequence[Sequence[int]]) -> np.ndarray:

@@ -18,7 +18,12 @@ class TokenHere:
     """`protocols.Here` for a chosen tokens [a] of some sequences; each answer costs at most one forward."""
 
     def __init__(
-        self, policy: LanguagePolicy, sequences: list[list[int]], row: Tensor, position: Tensor, tokens: Tensor
+        self,
+        policy: LanguagePolicy,
+        sequences: list[list[int]],
+        row: Tensor,
+        position: Tensor,
+        tokens: Tensor,
     ):
         self.policy, self.forward = policy, policy.forward
         self.sequences, self.row, self.position = sequences, row, position
@@ -54,7 +59,9 @@ class TokenHere:
     @property
     def output(self) -> Tensor:
         """Refused: tokens are not differentiable."""
-        raise TypeError("a language policy has no differentiable output; reward back-propagation needs a flow policy")
+        raise TypeError(
+            "a language policy has no differentiable output; reward back-propagation needs a flow policy"
+        )
 
     @cached_property
     def reference(self) -> Tensor:

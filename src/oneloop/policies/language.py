@@ -34,7 +34,9 @@ def _model(spec: Any) -> Any:
     return build("models", spec) if isinstance(spec, dict) else spec
 
 
-@part(writes=("last", "status", "text", "actions.parent", "actions.version", "actions.logprob", "actions.token"))
+@part(
+    writes=("last", "status", "text", "actions.parent", "actions.version", "actions.logprob", "actions.token")
+)
 class Language:
     """Options of a language policy; `open()` loads it."""
 
@@ -80,9 +82,10 @@ class LanguagePolicy:
         self.eos = eos_ids(model, self.tokenizer)
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = add_lora(model, options.lora) if options.lora else model
+        self._reference: Any = None
         self.model.to(wanted if options.device == "auto" else options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
-        self.options, self.version, self._reference = options, 0, None
+        self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
         self.prompts = Prompts(self.tokenizer, self.eos)
         self.forward = CausalForward(self.model, autocast=options.precision == "bf16_autocast")
@@ -92,10 +95,19 @@ class LanguagePolicy:
     def _engine(self, law: Law) -> SlotEngine:
         options = self.options
         dtype = torch.bfloat16 if options.sampling_precision == "bf16" else None
-        decode = self.tokenizer.decode
         return SlotEngine(
-            self.model, eos=self.eos, law=law, stop=options.stop, decode=decode, slots=options.slots, dtype=dtype
+            self.model,
+            eos=self.eos,
+            law=law,
+            stop=options.stop,
+            decode=self.decode,
+            slots=options.slots,
+            dtype=dtype,
         )
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, as they stand."""
+        return str(self.tokenizer.decode(list(tokens)))
 
     @property
     def positions(self) -> int:
@@ -106,7 +118,9 @@ class LanguagePolicy:
 
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
-        requests = [self._request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
+        requests = [
+            self._request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))
+        ]
         enough = asked.facts.get("enough")
         if enough is not None and enough >= len(asked.group.unique()):
             enough = None
@@ -140,7 +154,10 @@ class LanguagePolicy:
 
         Their actions have version -1 and no log-prob (NaN). Raises ValueError naming the row without one.
         """
-        lists = [self._demonstration(example, int(key)) for example, key in zip(asked.example, asked.key, strict=True)]
+        lists = [
+            self._demonstration(example, int(key))
+            for example, key in zip(asked.example, asked.key, strict=True)
+        ]
         shape: dict[str, Any] = {"token": lists}
         for name, value in {"version": -1, "logprob": float("nan"), "share": 1.0}.items():
             shape[name] = [[value] * len(tokens) for tokens in lists]
@@ -150,13 +167,17 @@ class LanguagePolicy:
 
     def _demonstration(self, example: dict[str, Any], key: int) -> list[int]:
         if example.get("completion") in (None, ""):
-            raise ValueError(f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}")
+            raise ValueError(
+                f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}"
+            )
         ids = self.prompts.completion(example["prompt"], example["completion"], f"data row {key}")
         return list(ids[: self.options.max_new_tokens])
 
     def _with_text(self, rollouts: Rollouts) -> Rollouts:
-        tokens = [[t for t in row if t not in self.eos] for row in by_rollout(rollouts, "token")]
-        return rollouts.put(text=[self.tokenizer.decode(row, skip_special_tokens=True) for row in tokens])
+        tokens = [[int(t) for t in row if t not in self.eos] for row in by_rollout(rollouts, "token")]
+        return rollouts.put(
+            text=[str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
+        )
 
     @contextmanager
     def greedy(self) -> Iterator[None]:
@@ -173,7 +194,9 @@ class LanguagePolicy:
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
         """Pieces of whole rollouts of like length, at most `budget` tokens forwarded (padding included)."""
         rows = rollouts.owner[wanted].unique()
-        prompts = torch.tensor([len(self.prompt_ids(rollouts, row)) for row in rows.tolist()], dtype=torch.long)
+        prompts = torch.tensor(
+            [len(self.prompt_ids(rollouts, row)) for row in rows.tolist()], dtype=torch.long
+        )
         cost = prompts + rollouts.length[rows]
         order = torch.argsort(cost, descending=True, stable=True).tolist()
         start = 0
@@ -222,7 +245,9 @@ class LanguagePolicy:
             with self.model.disable_adapter():
                 yield self.forward
         elif self._reference is None:
-            raise ValueError("this policy keeps no reference; a part that reads 'reference' must ask for one first")
+            raise ValueError(
+                "this policy keeps no reference; a part that reads 'reference' must ask for one first"
+            )
         else:
             yield CausalForward(self._reference, autocast)
 

@@ -16,7 +16,7 @@ class Lora:
 
     rank: Annotated[int, Field(ge=1)] = 16
     """Rank of the adapters."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Annotated[int, Field(gt=0)] = 32
     """Scale: the update is multiplied by alpha / rank."""
     targets: tuple[str, ...] | str = "all-linear"
     """Names of the layers that get an adapter."""
@@ -35,7 +35,11 @@ def load_model(model: Any, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
         tokenizer = AutoTokenizer.from_pretrained(model)
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     except (OSError, ValueError) as error:
-        hint = "" if "/" not in model or Path(model).exists() else " (is it downloaded, or the network reachable?)"
+        hint = (
+            ""
+            if "/" not in model or Path(model).exists()
+            else " (is it downloaded, or the network reachable?)"
+        )
         raise ValueError(f"policy.language.model: cannot load '{model}'{hint}: {error}") from error
     return loaded, tokenizer
 

@@ -26,16 +26,20 @@ class Prompts:
         if isinstance(prompt, str):
             return self._encode(prompt, False)
         if not isinstance(prompt, list) or not all(isinstance(m, dict) and "role" in m for m in prompt):
-            raise ValueError(f"{where}: 'prompt' must be text or a list of {{role, content}} messages, got {prompt!r}")
+            raise ValueError(
+                f"{where}: 'prompt' must be text or a list of {{role, content}} messages, got {prompt!r}"
+            )
         if not self.tokenizer.chat_template:
-            raise ValueError(f"{where}: 'prompt' is a list of messages, but the model's tokenizer has no chat template")
+            raise ValueError(
+                f"{where}: 'prompt' is a list of messages, but the model's tokenizer has no chat template"
+            )
         return self._encode(json.dumps(prompt), True)
 
     def _encode_uncached(self, text: str, messages: bool) -> tuple[int, ...]:
         if messages:
             return self._chat(json.loads(text), add_generation_prompt=True)
         ids = self.tokenizer(text)["input_ids"]
-        while ids and ids[-1] in self.eos and not text.endswith(self.tokenizer.decode(ids[-1])):
+        while ids and ids[-1] in self.eos and not text.endswith(str(self.tokenizer.decode(ids[-1]))):
             ids = ids[:-1]  # a tokenizer that closes every text with EOS would end the turn before it begins
         return tuple(ids)
 
@@ -58,9 +62,14 @@ class Prompts:
             completion = [{"role": "assistant", "content": completion}]
         if isinstance(prompt, str):
             raise ValueError(f"{where}: 'completion' is a list of messages, so 'prompt' must be one too")
-        head, whole = self.encode(prompt, where), self._chat([*prompt, *completion], add_generation_prompt=False)
+        head, whole = (
+            self.encode(prompt, where),
+            self._chat([*prompt, *completion], add_generation_prompt=False),
+        )
         if whole[: len(head)] != head:
-            raise ValueError(f"{where}: the chat template writes the prompt differently when an answer follows it")
+            raise ValueError(
+                f"{where}: the chat template writes the prompt differently when an answer follows it"
+            )
         return self._until_end_of_turn(whole[len(head) :])
 
     def _until_end_of_turn(self, ids: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 from oneloop.report.run_directory import RunDirectoryError
@@ -37,7 +38,11 @@ class Browser:
     pieces: dict[tuple[int | None, str], int] = field(default_factory=dict)
     judges: list[str] = field(default_factory=list)
     steps_recorded: int = 0
-    groups_left_out: int = 0
+
+    @property
+    def groups_left_out(self) -> int:
+        """Groups of the embedded steps that are not in the page."""
+        return sum(step["recorded"] - len(step["groups"]) for step in self.steps)
 
     @property
     def rollouts_cut(self) -> int:
@@ -60,13 +65,14 @@ def read_rollouts(directory: Path, budget: int = BUDGET) -> Browser:
     browser = Browser(steps_recorded=len(files))
     if not files:
         return browser
-    packed = {file: _pack(file, browser) for file in evenly(files, 4)}
+    packed = {file: _pack(file, browser) for file in evenly(files, 2)}
     typical = sum(_size(step) for step in packed.values()) / len(packed)
     count = min(len(files), max(FEWEST_STEPS, int(budget / max(typical, 1))))
     for file in evenly(files, count):
-        step = packed.get(file) or _pack(file, browser)
-        browser.groups_left_out += _thin(step, budget // count)
-        browser.steps.append(step)
+        step = packed.get(file) or _pack(file, browser, budget / count / max(typical, 1))
+        _thin(step, budget // count)
+        if step["groups"]:
+            browser.steps.append(step)
     return browser
 
 
@@ -79,38 +85,41 @@ def evenly(items: Sequence[Any], count: int) -> list[Any]:
     return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
 
 
-def _thin(step: dict[str, Any], budget: int) -> int:
-    """Leave an even sample of whole groups that fits `budget`; returns how many groups went."""
-    groups = step["groups"]
+def _thin(step: dict[str, Any], budget: int) -> None:
+    """Leave an even sample of whole groups that fits `budget`, at least one."""
     size = _size(step)
-    if size <= budget:
-        return 0
-    step["groups"] = evenly(groups, max(1, int(len(groups) * budget / size)))
-    return len(groups) - len(step["groups"])
+    if size > budget:
+        step["groups"] = evenly(step["groups"], max(1, int(len(step["groups"]) * budget / size)))
 
 
 def _size(step: dict[str, Any]) -> int:
     return len(json.dumps(step))
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def _read(file: Path) -> pyarrow.Table:
     try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+        table = pyarrow.parquet.read_table(file)
     except (pyarrow.ArrowException, OSError) as error:
         raise RunDirectoryError(
             f"{file} is damaged ({str(error).splitlines()[0]}). Remove it to report the other steps."
         ) from error
-    lacking = [name for name in REQUIRED if rows and name not in rows[0]]
+    lacking = [name for name in REQUIRED if name not in table.column_names]
     if lacking:
-        raise RunDirectoryError(
-            f"{file} lacks the columns {', '.join(lacking)}; it has {', '.join(rows[0])}."
-        )
-    return rows
+        had = ", ".join(table.column_names)
+        raise RunDirectoryError(f"{file} lacks the columns {', '.join(lacking)}; it has {had}.")
+    return table
 
 
-def _pack(file: Path, browser: Browser) -> dict[str, Any]:
-    """One step: its groups in the order they were asked for, and the largest |advantage| for the colours."""
-    rows = _read(file)
+def _pack(file: Path, browser: Browser, share: float = 1.0) -> dict[str, Any]:
+    """One step: its groups in the order they were asked for, and the largest |advantage| for the colours.
+
+    `share` of the groups, evenly, is enough: the rest of a large file is never turned into Python objects.
+    """
+    table = _read(file)
+    recorded = table["group"].unique()
+    kept = evenly(recorded.to_pylist(), max(1, math.ceil(share * len(recorded))))
+    wanted = pyarrow.compute.is_in(table["group"], pyarrow.array(kept, recorded.type))
+    rows = table.filter(wanted).to_pylist()
     groups: dict[int, dict[str, Any]] = {}
     for row in rows:
         group = groups.setdefault(
@@ -125,6 +134,7 @@ def _pack(file: Path, browser: Browser) -> dict[str, Any]:
         "step": rows[0]["step"] if rows else int(file.stem.removeprefix("step-")),
         "phase": rows[0].get("phase", "") if rows else "",
         "scale": rounded(max(advantages, default=0.0)),
+        "recorded": len(recorded),
         "groups": list(groups.values()),
     }
 

@@ -98,7 +98,7 @@
     const [token, piece] = data.pieces[rollout.tokens.piece[place]];
     const list = make("dl");
     const add = (name, value) => list.append(make("dt", "", name), make("dd", "", value));
-    add("place", String(place + 1) + (token === null ? "" : `, id ${token}`));
+    add("token", `no. ${place + 1}` + (token === null ? "" : `, id ${token}`));
     for (const name of READINGS) {
       const value = reading(rollout.tokens, name, place);
       if (value === undefined) continue;
@@ -146,7 +146,7 @@
       const button = make("button");
       const reward = mean(group.rollouts.map((r) => r.reward).filter((value) => value !== null));
       const signs = group.rollouts.map((r) => (failed(r) ? "!" : r.correct === true ? "●" : r.correct === false ? "○" : "·"));
-      button.append(make("span", "", "Group " + group.group), make("span", "reward", reward === null ? "no verdict" : number(reward)));
+      button.append(make("span", "", "Group " + group.group), make("span", "reward", reward === null ? "no verdict" : number(Number(reward.toFixed(2)))));
       button.append(make("span", "outcomes", signs.join("")));
       button.addEventListener("click", () => show({ group: index }));
       entry.append(button);
@@ -161,6 +161,7 @@
     const all = step.groups.reduce((sum, group) => sum + group.rollouts.length, 0);
     const line = by("matches");
     line.textContent = `${step.phase ? step.phase + ", " : ""}step ${step.step}: ${matches(step)} of ${all} rollouts shown.`;
+    if (step.recorded > step.groups.length) line.append(` The page holds ${step.groups.length} of its ${step.recorded} groups.`);
     if (view.filter === "all" && !view.query) return;
     const next = data.steps.findIndex((other, index) => index > view.step && matches(other));
     if (next < 0) return void line.append(" No later step has a match.");
