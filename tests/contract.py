@@ -50,4 +50,6 @@ def permuted(rollouts: Rollouts, seed: int = 5) -> tuple[Rollouts, Tensor]:
     marked = rollouts.put_actions(mark=torch.arange(len(rollouts.actions)))
     moved = marked.take(order)
     columns = {name: column for name, column in moved.actions.columns.items() if name != "mark"}
-    return Rollouts(moved.columns, type(moved.actions)(columns, len(moved.actions)), moved.facts), moved.actions["mark"]
+    return Rollouts(
+        moved.columns, type(moved.actions)(columns, len(moved.actions)), moved.facts
+    ), moved.actions["mark"]

@@ -19,7 +19,7 @@ either = st.one_of(
 
 
 def unrolled(rollouts):
-    """Every rollout as (its own values, the values of its actions in order): what must survive moving rows."""
+    """Every rollout as (its own values, its actions' values in order): what must survive moving rows."""
     names = [name for name in rollouts if name != "last"]
     actions = [name for name in rollouts.actions if name != "parent"]
     rows = []

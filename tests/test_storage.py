@@ -1,4 +1,4 @@
-"""storage.py: what goes in comes out, what cannot be stored is named, and a crash leaves nothing half done."""
+"""storage.py: what goes in comes out, what cannot be stored is named, a crash leaves nothing half done."""
 
 import math
 import multiprocessing

@@ -11,7 +11,9 @@ from tests.toy import chains, forest, naive_paths
 
 seeds = st.integers(0, 10**6)
 lengths = st.lists(st.integers(0, 4), min_size=1, max_size=7)
-either = st.one_of(st.builds(forest, seeds, st.integers(1, 7), st.integers(0, 12)), st.builds(chains, lengths))
+either = st.one_of(
+    st.builds(forest, seeds, st.integers(1, 7), st.integers(0, 12)), st.builds(chains, lengths)
+)
 over = st.sampled_from(["kept", "all"])
 
 
@@ -55,10 +57,14 @@ def naive(rollouts, losses, what, over, where):
 def test_weighted_sum_is_the_naive_mean(rollouts, what, over, where):
     if what == "group":  # rollouts of different groups never share an action
         rollouts = rollouts.put(group=rollouts.group if rollouts.structure.is_chain else rollouts.group * 0)
-    losses = torch.randn(len(rollouts.actions), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    losses = torch.randn(
+        len(rollouts.actions), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     weight = weights(rollouts, what, over, where)
     assert weight.dtype == torch.float64
-    assert (weight * losses).sum().item() == pytest.approx(naive(rollouts, losses.tolist(), what, over, where))
+    assert (weight * losses).sum().item() == pytest.approx(
+        naive(rollouts, losses.tolist(), what, over, where)
+    )
 
 
 @given(with_shares(), st.sampled_from(["action", "rollout", "group"]))
@@ -87,8 +93,12 @@ def test_worked_example():
     }
     for what, numbers in expected.items():
         assert weights(rollouts, what).tolist() == pytest.approx(numbers)
-    assert weights(rollouts, "rollout", over="all").tolist() == pytest.approx([1 / 3, 1 / 9, 1 / 9, 0, 1 / 6, 1 / 6])
-    assert weights(rollouts, "constant", constant_length=10).tolist() == pytest.approx([1 / 30] * 3 + [0] + [1 / 30] * 2)
+    assert weights(rollouts, "rollout", over="all").tolist() == pytest.approx(
+        [1 / 3, 1 / 9, 1 / 9, 0, 1 / 6, 1 / 6]
+    )
+    assert weights(rollouts, "constant", constant_length=10).tolist() == pytest.approx(
+        [1 / 30] * 3 + [0] + [1 / 30] * 2
+    )
     assert weights(rollouts, "action", where="all").tolist() == pytest.approx([1 / 6] * 6)
 
 

@@ -1,4 +1,4 @@
-"""Small tables for tests: chains, random forests with a naive reading of them, and a policy that is its logits.
+"""Small tables for tests: chains, random forests and a naive reading of them, a policy that is its logits.
 
 A naive answer here is a plain Python loop over paths, so that the tests compare two ways of thinking.
 """

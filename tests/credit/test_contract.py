@@ -34,7 +34,9 @@ def test_writes_what_it_declares_and_leaves_the_input_alone(part, rollouts):
 def test_relabelling_groups_changes_nothing(part, rollouts):
     expected = advantage(part, rollouts)
     for renamed in (rollouts.group * 1000 - 77, 1 - rollouts.group):
-        torch.testing.assert_close(advantage(part, rollouts.put(group=renamed)), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            advantage(part, rollouts.put(group=renamed)), expected, rtol=1e-6, atol=1e-6
+        )
 
 
 def test_permuting_rows_permutes_the_answer(part, rollouts):

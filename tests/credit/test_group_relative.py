@@ -1,4 +1,4 @@
-"""GroupRelative: worked numbers, the identities between the published estimators, and what never may happen."""
+"""GroupRelative: worked numbers, identities between the published estimators, and what never may happen."""
 
 import itertools
 import math
@@ -150,7 +150,9 @@ def test_on_a_tree_an_action_gets_the_mean_over_its_leaves():
     actions = Actions({"parent": torch.tensor([-1, 0, 0, 0])})
     columns = {"last": torch.tensor([1, 2, 3]), "group": torch.zeros(3, dtype=torch.long)}
     tree = Rollouts({**columns, "reward": torch.tensor([1.0, 0.0, 0.5])}, actions)
-    assert GroupRelative(scale="none")(tree).actions.advantage.tolist() == pytest.approx([0.0, 0.5, -0.5, 0.0])
+    assert GroupRelative(scale="none")(tree).actions.advantage.tolist() == pytest.approx(
+        [0.0, 0.5, -0.5, 0.0]
+    )
     unjudged = tree.put(reward=torch.tensor([1.0, 0.0, math.nan]))
     advantage = GroupRelative(scale="none")(unjudged).actions.advantage
     assert advantage[:3].tolist() == pytest.approx([0.0, 0.5, -0.5]) and advantage[3].isnan()

@@ -123,10 +123,9 @@ class OneToken:
         logits = here.logits
         gold = rollouts.actions.token[actions].to(logits.device)
         _check_tokens(gold, logits.shape[1], rollouts, actions)
-        pieces = []
-        for some in torch.arange(len(actions)).split(max(1, CHUNK // logits.shape[1])):
-            part_of = slice(int(some[0]), int(some[-1]) + 1) if len(some) else slice(0)
-            pieces.append(self._piece(logits[part_of], gold[part_of], rollouts, actions[part_of]))
+        size = max(1, CHUNK // logits.shape[1])
+        chunks = [slice(start, start + size) for start in range(0, max(len(actions), 1), size)]
+        pieces = [self._piece(logits[chunk], gold[chunk], rollouts, actions[chunk]) for chunk in chunks]
         readings = {name: torch.cat([read[name] for _, read in pieces]) for name in pieces[0][1]}
         _warn_of_misses(readings["missed"])
         return torch.cat([loss for loss, _ in pieces]), readings
@@ -155,7 +154,8 @@ class OneToken:
         own = self.temperature if self.tempered_logprob else 1.0
         if samples is None:
             return exact_loss(logits, gold, self.wrong_reward, self.temperature, self.baseline, own)
-        reward = torch.where(samples == gold[:, None], 1.0, self.wrong_reward).to(logits.dtype)
+        right = (samples == gold[:, None]).to(logits.dtype)
+        reward = right + self.wrong_reward * (1 - right)
         return policy_gradient_loss(
             logits, samples, leave_one_out(reward) if self.baseline == "leave_one_out" else reward, own
         )

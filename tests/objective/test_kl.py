@@ -1,0 +1,69 @@
+"""Kl: worked numbers of the three estimators, and what their gradients are gradients of."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneloop.objective.kl import Kl, kl_estimate
+from oneloop.weights import weights
+from tests.toy import ToyPolicy, chains
+
+rows = st.lists(st.floats(-3, 3), min_size=4, max_size=4).map(lambda z: torch.tensor(z, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"), [("k1", -0.5), ("k2", 0.125), ("k3", math.exp(0.5) - 1.5)]
+)
+def test_worked_numbers(estimator, expected):
+    measured = kl_estimate(torch.tensor([-1.5]).double(), torch.tensor([-1.0]).double(), estimator)
+    assert measured.item() == pytest.approx(expected, abs=1e-12)
+    assert kl_estimate(torch.tensor([-1.0]), torch.tensor([-1.0]), estimator).item() == 0
+
+
+@given(rows, rows)
+def test_values_and_gradients(now, reference):
+    """Expectations over the present policy, by enumeration: what the head of kl.py claims."""
+    ref = reference.log_softmax(-1)
+
+    def expectation(estimator):
+        z = now.clone().requires_grad_()
+        logprob = z.log_softmax(-1)
+        value = (logprob.exp().detach() * kl_estimate(logprob, ref, estimator)).sum()
+        return value.item(), torch.autograd.grad(value, z)[0]
+
+    z = now.clone().requires_grad_()
+    p = z.log_softmax(-1)
+    forward, backward = (p.exp() * (p - ref)).sum(), (ref.exp() * (ref - p)).sum()
+    (forward_gradient,) = torch.autograd.grad(forward, z, retain_graph=True)
+    (backward_gradient,) = torch.autograd.grad(backward, z)
+    k1, k1_gradient = expectation("k1")
+    _, k2_gradient = expectation("k2")
+    k3, k3_gradient = expectation("k3")
+    assert k1 == pytest.approx(forward.item(), abs=1e-9) and k3 == pytest.approx(forward.item(), abs=1e-9)
+    zero = torch.zeros_like(k1_gradient)
+    for measured, expected in (
+        (k1_gradient, zero),
+        (k2_gradient, forward_gradient),
+        (k3_gradient, backward_gradient),
+    ):
+        torch.testing.assert_close(measured, expected, rtol=0, atol=1e-9)
+
+
+@given(st.floats(-1e6, 0), st.floats(-1e6, 0))
+def test_k3_is_never_negative_nor_infinite(logprob, reference):
+    value = kl_estimate(torch.tensor([logprob]), torch.tensor([reference]), "k3").item()
+    assert 0 <= value < math.inf
+
+
+def test_the_part_scales_and_averages_over_all_actions_by_default():
+    rollouts = chains([2, 3]).put_actions(share=torch.tensor([0.0, 0, 1, 1, 1]))
+    policy = ToyPolicy.random(rollouts)
+    everything = torch.arange(5)
+    for part, count in ((Kl(coefficient=0.1), 5), (Kl(coefficient=0.1, where="kept"), 3)):
+        loss, readings = part(policy.at(rollouts, everything), rollouts, everything)
+        torch.testing.assert_close(loss.detach(), 0.1 * readings["kl"])
+        weight = weights(rollouts, part.mean, part.over, part.where)
+        assert int((weight > 0).sum()) == count and weight.sum().item() == pytest.approx(1)
