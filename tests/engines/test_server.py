@@ -1,0 +1,175 @@
+"""server.py against a real server process: same tokens as the model, abort, retries, ways to fail."""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from test_slots import ragged
+from tiny_models import tiny
+
+from oneloop.engines.completions import seed
+from oneloop.engines.law import Law
+from oneloop.engines.request import Request
+from oneloop.engines.server import ServerEngine, ServerLost
+from oneloop.engines.slots import SlotEngine
+
+
+@contextmanager
+def server():
+    """The URL of a running completions server."""
+    script = Path(__file__).with_name("completions_server.py")
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def url():
+    with server() as address:
+        yield address
+
+
+@contextmanager
+def faults(url, **wanted):
+    """The server breaks in these ways for a while."""
+    httpx.post(f"{url}/faults", json=wanted)
+    yield
+    httpx.post(f"{url}/faults", json={})
+
+
+def locally(requests, **options):
+    """What the model itself gives under the seeds the server is sent."""
+    seeded = [
+        Request(seed(r.key, len(r.partial)), r.group, (*r.prompt, *r.partial), r.limit - len(r.partial))
+        for r in requests
+    ]
+    return SlotEngine(tiny("llama"), **options).generate(seeded)
+
+
+def same(ours, theirs):
+    for first, second in zip(ours, theirs, strict=True):
+        assert first.tokens == second.tokens and first.status == second.status
+        np.testing.assert_allclose(first.logprobs, second.logprobs, atol=1e-5)
+        assert first.logprobs.dtype == np.float32
+
+
+@pytest.mark.parametrize("law", [Law(), Law(0.7), Law(0), Law(1.2, 9, 0.9, 0.01)])
+def test_replies_equal_the_model_itself(url, law):
+    requests, seen = ragged(3, limit=12, copies=2), []
+    engine = ServerEngine(url, eos=(3, 20), law=law, concurrency=4)
+    replies = engine.generate(requests, progress=lambda *counts: seen.append(counts))
+    same(replies, locally(requests, eos=(3, 20), law=law))
+    assert seen[-1] == (sum(len(reply.tokens) for reply in replies), 6)
+    assert engine.model == "tiny" and engine.positions == 128 and engine.generate([]) == []
+
+
+def test_stop_strings_are_the_servers(url):
+    requests = ragged(4, limit=40, copies=2)
+    replies = ServerEngine(url, stop=["q", "zb"]).generate(requests)
+    same(
+        replies,
+        locally(
+            requests, eos=(), stop=["q", "zb"], decode=lambda ids: "".join(chr(97 + t % 26) for t in ids)
+        ),
+    )
+    assert sum(reply.status == "stop" for reply in replies) > 4
+
+
+def test_a_partial_is_continued(url):
+    requests = [Request(r.key, r.group, r.prompt, 9, (5, 6, 7)) for r in ragged(3)]
+    replies = ServerEngine(url).generate(requests)
+    same(replies, locally(requests, eos=()))
+    assert all(len(reply.tokens) == 6 for reply in replies)
+
+
+def test_enough_aborts_and_keeps_what_arrived(url):
+    requests = ragged(4, limit=100, copies=2)
+    requests = [Request(r.key, r.group, r.prompt, 4 if r.group == 2 else 100) for r in requests]
+    with faults(url, pause=0.02):
+        replies = ServerEngine(url).generate(requests, enough=1)
+        for request, reply, whole in zip(requests, replies, locally(requests, eos=()), strict=True):
+            assert reply.status == ("length" if request.group == 2 else "aborted")
+            assert reply.tokens == whole.tokens[: len(reply.tokens)] and len(reply.tokens) < 100
+            np.testing.assert_allclose(reply.logprobs, whole.logprobs[: len(reply.tokens)], atol=1e-5)
+        assert sum(len(reply.tokens) for reply in replies) > 8
+        deadline = time.monotonic() + 10
+        while httpx.get(f"{url}/v1/models").json()["streams"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert httpx.get(f"{url}/v1/models").json()["streams"] == 0  # the server was told
+
+
+def test_busy_answers_are_retried(url):
+    requests = ragged(3, limit=5)
+    with faults(url, busy=4):
+        same(ServerEngine(url, backoff=0.02).generate(requests), locally(requests, eos=()))
+
+
+def test_a_cut_stream_goes_on_from_the_tokens_that_arrived(url):
+    requests = ragged(3, limit=8)
+    with faults(url, cut=3):
+        replies = ServerEngine(url, backoff=0.02).generate(requests)
+    first = locally(requests, eos=())
+    rest = locally(
+        [
+            Request(r.key, r.group, r.prompt, 8, reply.tokens[:3])
+            for r, reply in zip(requests, first, strict=True)
+        ],
+        eos=(),
+    )
+    for reply, start, end in zip(replies, first, rest, strict=True):
+        assert reply.tokens == start.tokens[:3] + end.tokens and reply.status == "length"
+        np.testing.assert_allclose(reply.logprobs, [*start.logprobs[:3], *end.logprobs], atol=1e-5)
+
+
+def test_a_server_killed_mid_batch_is_an_error_that_keeps_what_arrived():
+    requests = ragged(4, limit=20)
+    with server() as url:
+        httpx.post(f"{url}/faults", json={"tokens": 30, "pause": 0.002})
+        engine = ServerEngine(url, retries=1, backoff=0.02)
+        with pytest.raises(
+            ServerLost, match=rf"{url}: lost \d of 4 requests \(requests\[.*after 1 retries; \d+ of"
+        ) as caught:
+            engine.generate(requests)
+        replies = caught.value.replies
+        assert 20 <= sum(len(reply.tokens) for reply in replies) <= 34  # each stream may be one ahead
+        for reply, whole in zip(replies, locally(requests, eos=()), strict=True):
+            assert reply.tokens == whole.tokens[: len(reply.tokens)]
+            assert reply.status == ("length" if len(reply.tokens) == 20 else "aborted")
+        with pytest.raises(ServerLost, match="no server answers"):
+            ServerEngine(url)
+
+
+def test_servers_that_cannot_be_trusted_are_refused(url):
+    with (
+        faults(url, no_token_ids=True),
+        pytest.raises(ValueError, match=f"{url}: the reply has no token ids"),
+    ):
+        ServerEngine(url).generate(ragged(2))
+    with faults(url, raw_logprobs=True):
+        with pytest.raises(ValueError, match="not of Law.*--logprobs-mode processed_logprobs"):
+            ServerEngine(url, law=Law(0.7)).generate(ragged(2))
+        same(ServerEngine(url).generate(ragged(2)), locally(ragged(2), eos=()))  # without a law to ignore
+    with pytest.raises(ValueError, match=f"{url}: answered 400 Bad Request: .*no such token"):
+        ServerEngine(url).generate([Request(0, 0, (99,), 4)])
+    with pytest.raises(ValueError, match="got 'large', but .* serves tiny"):
+        ServerEngine(url, model="large")
+    with pytest.raises(ValueError, match="129 positions, but the model has 128"):
+        ServerEngine(url).generate([Request(0, 0, (1,) * 100, 29)])
+
+
+def test_it_works_where_a_loop_is_running(url):
+    import asyncio
+
+    async def cell():
+        return ServerEngine(url).generate(ragged(2, limit=4))
+
+    same(asyncio.run(cell()), locally(ragged(2, limit=4), eos=()))
