@@ -1,0 +1,1 @@
+"""What to try, how often, from which context, until when."""

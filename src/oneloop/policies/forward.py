@@ -1,22 +1,23 @@
 """One forward pass of a causal language model at chosen positions, and log-probs without full logits.
 
-    R sequences   T longest   a chosen positions   H hidden   V vocabulary
+    a chosen actions   H hidden   V vocabulary
 
-Sequences are padded on the right and never masked: attention is causal, so padding cannot reach back.
-The head runs only on the a chosen positions. When a x V is large, log-probs and entropy are computed in
+Sequences that share a prompt share its forward pass (`packing`). Rows are padded on the right; one that
+holds a single sequence needs no mask: attention is causal, so padding cannot reach back.
+The head runs only where an action was chosen. When a x V is large, log-probs and entropy are computed in
 chunks that are recomputed in the backward pass, so that no fp32 logits of the whole batch ever exist.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from oneloop.engines.law import Law
+from oneloop.policies.packing import WIDTH, Packed, pack
 
 CHUNK = 1 << 24
 """Logits held at once when chunking (64 MiB in fp32)."""
@@ -36,7 +37,7 @@ class CausalForward:
         self.output_layer = inner.get_output_embeddings()
         self.vocabulary = int(self.output_layer.weight.shape[0])
         self.softcap = getattr(inner.config, "final_logit_softcapping", None)
-        self._check()
+        self.width = self._check()
 
     @property
     def device(self) -> torch.device:
@@ -49,12 +50,19 @@ class CausalForward:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def hidden(self, sequences: Sequence[Sequence[int]], row: Tensor, position: Tensor) -> Tensor:
-        """[a, H]: last hidden states of `sequences` at (row [a], position [a])."""
-        ids = torch.from_numpy(pad_right(sequences)).to(self.device)
+    def hidden(self, packed: Packed, sequence: Tensor, depth: Tensor) -> Tensor:
+        """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
+        device, options = self.device, dict[str, Tensor]()
+        if packed.shares:
+            dtype = torch.bfloat16 if self.autocast else next(self.model.parameters()).dtype
+            mask, positions = packed.mask(dtype).to(device), packed.positions.to(device)
+            options = {"attention_mask": mask, "position_ids": positions}
         with self.precision():
-            states = self.backbone(input_ids=ids, use_cache=False).last_hidden_state
-        chosen: Tensor = states[row.to(self.device), position.to(self.device)]
+            states = self.backbone(
+                input_ids=packed.ids.to(device), use_cache=False, **options
+            ).last_hidden_state
+        row, column = packed.place(sequence, depth)
+        chosen: Tensor = states[row.to(device), column.to(device)]
         return chosen
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -64,29 +72,33 @@ class CausalForward:
             return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
 
     @torch.no_grad()
-    def _check(self) -> None:
-        ids = torch.arange(3)[None].to(self.device)
+    def _check(self) -> int:
+        """Width of the packed rows this model can take; 0 when it must see each sequence alone."""
+        prompt, completions = [0, 1, 2], [[1, 2, 1], [2, 1, 2]]
+        ids = torch.tensor([prompt + completion[:-1] for completion in completions]).to(self.device)
         with self.precision():
-            whole = self.model(input_ids=ids, use_cache=False).logits[0].float()
-        split = self.head(self.hidden([[0, 1, 2]], torch.zeros(3, dtype=torch.long), torch.arange(3))).float()
-        if not torch.allclose(whole, split, rtol=1e-3, atol=1e-3):
+            whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).float()
+        sequence, depth = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2)
+        alone, together = (pack([prompt] * 2, completions, width) for width in (0, WIDTH))
+        if not self._close(whole, alone, sequence, depth):
             name = type(self.model).__name__
             raise ValueError(
                 f"{name} does more to its logits than its output layer; this model is not supported yet"
             )
+        window = getattr(base_model(self.model).config, "sliding_window", None)
+        if window is not None and window < WIDTH or not self._close(whole, together, sequence, depth):
+            return 0
+        return WIDTH
+
+    def _close(self, whole: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> bool:
+        tolerance = 1e-3 if whole.dtype == torch.float32 and not self.autocast else 5e-2
+        split = self.head(self.hidden(packed, sequence, depth)).float()
+        return torch.allclose(whole, split, rtol=tolerance, atol=tolerance)
 
 
 def base_model(model: Any) -> Any:
     """The causal model inside PEFT's wrapper, if there is one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def pad_right(sequences: Sequence[Sequence[int]]) -> np.ndarray:
-    """int64 [R, T], zeros on the right."""
-    ids = np.zeros((len(sequences), max(map(len, sequences))), dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = sequence
-    return ids
 
 
 def token_logprobs(

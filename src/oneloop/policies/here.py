@@ -9,30 +9,26 @@ import torch
 from torch import Tensor
 
 from oneloop.policies.forward import CHUNK, chosen_logprob, token_logprobs
+from oneloop.policies.packing import Packed
 
 if TYPE_CHECKING:
     from oneloop.policies.language import LanguagePolicy
 
 
 class TokenHere:
-    """`protocols.Here` for a chosen tokens [a] of some sequences; each answer costs at most one forward."""
+    """`protocols.Here` for chosen tokens [a] of some sequences; each answer costs at most one forward."""
 
     def __init__(
-        self,
-        policy: LanguagePolicy,
-        sequences: list[list[int]],
-        row: Tensor,
-        position: Tensor,
-        tokens: Tensor,
+        self, policy: LanguagePolicy, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor
     ):
-        self.policy, self.forward = policy, policy.forward
-        self.sequences, self.row, self.position = sequences, row, position
+        self.policy, self.forward, self.packed = policy, policy.forward, packed
+        self.sequence, self.depth = sequence, depth
         self.tokens = tokens.to(self.forward.device)
 
     @cached_property
     def hidden(self) -> Tensor:
         """[a, H], the one forward pass."""
-        return self.forward.hidden(self.sequences, self.row, self.position)
+        return self.forward.hidden(self.packed, self.sequence, self.depth)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -67,5 +63,5 @@ class TokenHere:
     def reference(self) -> Tensor:
         """[a], log-probability under the policy's reference, no gradient."""
         with torch.no_grad(), self.policy.reference_forward() as forward:
-            hidden = forward.hidden(self.sequences, self.row, self.position)
+            hidden = forward.hidden(self.packed, self.sequence, self.depth)
             return token_logprobs(hidden, forward.head, self.tokens, self.policy.law, forward.vocabulary)[0]

@@ -25,6 +25,7 @@ from oneloop.part import build, part
 from oneloop.policies.forward import CausalForward
 from oneloop.policies.here import TokenHere
 from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
+from oneloop.policies.packing import pack, shared_rows
 from oneloop.policies.prompts import Prompts
 from oneloop.policies.tokens import by_rollout, chains, extend
 from oneloop.rollouts import Rollouts
@@ -136,8 +137,8 @@ class LanguagePolicy:
         limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
         if limit <= 0:
             raise ValueError(
-                f"the prompt of data row {int(asked.key[row])} has {len(prompt)} tokens, but the model reads at most "
-                f"{self.positions}; leave out long prompts or take a model that reads more"
+                f"the prompt of data row {int(asked.key[row])} has {len(prompt)} tokens, but the "
+                f"model reads at most {self.positions}; leave out long prompts or take a model that reads more"
             )
         key = int(counter.mix(asked.facts["seed"], int(asked.id[row])))
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
@@ -192,32 +193,38 @@ class LanguagePolicy:
     # learn
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Pieces of whole rollouts of like length, at most `budget` tokens forwarded (padding included)."""
+        """Pieces of whole rollouts, at most `budget` tokens forwarded, padding included (at least one rollout).
+
+        Rollouts with one prompt go together, and packed rows of like length.
+        """
         rows = rollouts.owner[wanted].unique()
-        prompts = torch.tensor(
-            [len(self.prompt_ids(rollouts, row)) for row in rows.tolist()], dtype=torch.long
-        )
-        cost = prompts + rollouts.length[rows]
-        order = torch.argsort(cost, descending=True, stable=True).tolist()
-        start = 0
-        while start < len(order):
-            size = max(1, budget // int(cost[order[start]]))
-            piece = torch.zeros(len(rollouts), dtype=torch.bool)
-            piece[rows[order[start : start + size]]] = True
-            yield (wanted & piece[rollouts.owner]).nonzero().squeeze(1)
-            start += size
+        prompts = [self.prompt_ids(rollouts, row) for row in rows.tolist()]
+        inputs = (rollouts.length[rows] - 1).tolist()
+        shared = shared_rows(prompts, inputs, min(self.forward.width, budget))
+        piece: list[int] = []
+        height = widest = 0
+        for members, tokens in sorted(shared, key=lambda row: -row[1]):
+            if piece and (height + 1) * widest > budget:
+                yield self._wanted_of(rollouts, wanted, rows[piece])
+                piece, height = [], 0
+            widest = widest if piece else tokens
+            piece, height = [*piece, *members], height + 1
+        if piece:
+            yield self._wanted_of(rollouts, wanted, rows[piece])
+
+    def _wanted_of(self, rollouts: Rollouts, wanted: Tensor, rows: Tensor) -> Tensor:
+        mine = torch.zeros(len(rollouts), dtype=torch.bool)
+        mine[rows] = True
+        return (wanted & mine[rollouts.owner]).nonzero().squeeze(1)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
         """`actions` [a] under the present weights; their rollouts are forwarded once, whole."""
-        rows, row = rollouts.owner[actions].unique(return_inverse=True)
+        rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
         pieces = rollouts.take(rows)
-        tokens = by_rollout(pieces, "token")
+        completions = [[int(token) for token in tokens] for tokens in by_rollout(pieces, "token")]
         prompts = [self.prompt_ids(pieces, i) for i in range(len(pieces))]
-        # the last token is never an input: nothing is predicted from it
-        sequences = [[*prompt, *map(int, ids[:-1])] for prompt, ids in zip(prompts, tokens, strict=True)]
-        lengths = torch.tensor([len(prompt) for prompt in prompts], dtype=torch.long)
-        position = lengths[row] + rollouts.depth[actions] - 1
-        return TokenHere(self, sequences, row, position, rollouts.actions.token[actions])
+        packed = pack(prompts, completions, self.forward.width)
+        return TokenHere(self, packed, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
 
     @torch.no_grad()
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
@@ -267,7 +274,7 @@ class LanguagePolicy:
         return {"version": self.version, "reference": reference}
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:
-        """Continues, to the bit, from the weights in `folder` (as `save` left them) and `state_dict`'s state."""
+        """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
         load_weights(self.model, folder)
         if state["reference"] is not None:
             self.keep_reference()
