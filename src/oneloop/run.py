@@ -8,10 +8,9 @@
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from oneloop import counter
 from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
@@ -35,7 +34,7 @@ class Alarm(RuntimeError):
 
 
 class Run:
-    """Trains `recipe` in `directory`. Raises FileExistsError when it holds another run and `resume` is off."""
+    """Trains `recipe` in `directory`. Raises FileExistsError when that holds a run and `resume` is off."""
 
     def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
@@ -44,13 +43,14 @@ class Run:
         self.step = self.first_phase = 0
         self.tokens = {"num_tokens": 0, "trained_tokens": 0}
         self.history: list[dict[str, Any]] = []
+        self.said: list[Finding] = []
         self.started = time.time()
         self.policy: Any = None
         self._resumed: dict[str, Any] | None = None
         self._phase_state: Callable[[], dict[str, Any]] = dict
 
     def train(self) -> Path:
-        """Runs all phases; returns the run directory. Raises Alarm, or what a stage raised, with the run resumable."""
+        """Runs all phases; returns the directory. Raises Alarm or what a stage raised; the run can be resumed."""
         self.policy = self.recipe.policy.open()
         saved = checkpoints(self.directory)
         if saved:
@@ -131,21 +131,26 @@ class Run:
         fresh = batch.actions.version >= 0
         self.tokens["num_tokens"] += int(fresh.sum())
         self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
-        refused = {"groups/refused": float(len(phase.plan.piles.refused))}
+        refused = phase.plan.piles.refused
+        counts = {
+            "groups/refused": len(refused),
+            "rollouts/judged": len(batch) + sum(len(group) for group in refused),
+            "rollouts/trained": int((batch.gather(batch.actions.share, "sum") > 0).sum()),
+        }
         head = {"kind": "step", "phase": name, "step": self.step, "phase_step": phase.plan.piles.step}
-        return {**head, **measured, **loop.learner.metrics, **refused, **self.tokens}
+        return {**head, **measured, **loop.learner.metrics, **counts, **self.tokens}
 
     def _log(self, values: dict[str, Any]) -> None:
         values = json_safe(values | {"time": time.time() - self.started})
         self.metrics.write(**values)
         self.history.append(values)
         self.show.step(values)
-        for finding in live(self.history):
-            self._tell(finding, values)
+        for finding in live(self.history, self.said):
+            self._tell(finding)
 
-    def _tell(self, finding: Finding, values: dict[str, Any]) -> None:
-        line = {"kind": "doctor", "level": finding.level, "name": finding.name, "sentence": finding.sentence}
-        self.metrics.write(**line, step=self.step, phase=values["phase"])
+    def _tell(self, finding: Finding) -> None:
+        self.said.append(finding)
+        self.metrics.write(kind="doctor", step=self.step, **json_safe(asdict(finding)))
         self.show.finding(finding.level, finding.sentence)
         if finding.level == "alarm" and self.recipe.stop_on_alarm:
             raise Alarm(finding.sentence)
@@ -187,9 +192,9 @@ class Run:
         self.step, self.first_phase, self.tokens = state["step"], state["phase"], dict(state["tokens"])
         self.metrics.lines = state["lines"]
         self.started = time.time() - state["elapsed"]
-        self.history = [
-            line for line in read_lines(self.metrics.path)[: state["lines"]] if line["kind"] == "step"
-        ]
+        lines = read_lines(self.metrics.path)[: state["lines"]]
+        self.history = [line for line in lines if line["kind"] == "step"]
+        self.said = [Finding(**said(line)) for line in lines if line["kind"] == "doctor"]
         self.show.says(f"resuming after step {self.step}")
 
 
@@ -199,6 +204,11 @@ def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
     times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
     times["credit_time"] = sum(seconds.values()) - sum(times.values())
     return times
+
+
+def said(line: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Finding in a line of metrics."""
+    return {name: value for name, value in line.items() if name not in ("kind", "step")}
 
 
 def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:

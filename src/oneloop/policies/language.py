@@ -138,7 +138,7 @@ class LanguagePolicy:
         if limit <= 0:
             raise ValueError(
                 f"the prompt of data row {int(asked.key[row])} has {len(prompt)} tokens, but the "
-                f"model reads at most {self.positions}; leave out long prompts or take a model that reads more"
+                f"model reads at most {self.positions}; leave out long prompts, or take another model"
             )
         key = int(counter.mix(asked.facts["seed"], int(asked.id[row])))
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
@@ -193,7 +193,7 @@ class LanguagePolicy:
     # learn
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Pieces of whole rollouts, at most `budget` tokens forwarded, padding included (at least one rollout).
+        """Pieces of whole rollouts, at most `budget` tokens forwarded with padding (one rollout at least).
 
         Rollouts with one prompt go together, and packed rows of like length.
         """

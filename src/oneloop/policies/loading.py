@@ -1,4 +1,4 @@
-"""A causal language model and its tokenizer from a hub name, a folder or a `models` part; LoRA through PEFT."""
+"""A causal language model and its tokenizer from a hub name, a folder or a `models` part; LoRA by PEFT."""
 
 from pathlib import Path
 from typing import Annotated, Any
