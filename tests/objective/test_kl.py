@@ -28,11 +28,17 @@ def test_values_and_gradients(now, reference):
     """Expectations over the present policy, by enumeration: what the head of kl.py claims."""
     ref = reference.log_softmax(-1)
 
-    def expectation(estimator):
-        z = now.clone().requires_grad_()
-        logprob = z.log_softmax(-1)
-        value = (logprob.exp().detach() * kl_estimate(logprob, ref, estimator)).sum()
-        return value.item(), torch.autograd.grad(value, z)[0]
+    def expectation(estimator, unbiased=False):
+        """Of the part's own loss at every token, each as often as the present policy says it."""
+        rollouts = chains([1] * 4).put_actions(token=torch.arange(4))
+        policy = ToyPolicy(now.expand(4, 4), ref)
+        rollouts = policy.sampled(rollouts)
+        everything = torch.arange(4)
+        part = Kl(coefficient=1, estimator=estimator, unbiased=unbiased)
+        loss, readings = part(policy.at(rollouts, everything), rollouts, everything)
+        p = policy.logits.detach().softmax(-1)[0]
+        (p * loss).sum().backward()
+        return (p * readings["kl"]).sum().item(), policy.logits.grad.sum(0)
 
     z = now.clone().requires_grad_()
     p = z.log_softmax(-1)
@@ -50,6 +56,9 @@ def test_values_and_gradients(now, reference):
         (k3_gradient, backward_gradient),
     ):
         torch.testing.assert_close(measured, expected, rtol=0, atol=1e-9)
+    for estimator in ("k1", "k3"):
+        _, measured = expectation(estimator, unbiased=True)
+        torch.testing.assert_close(measured, forward_gradient, rtol=0, atol=1e-9)
 
 
 @given(st.floats(-1e6, 0), st.floats(-1e6, 0))
@@ -62,7 +71,10 @@ def test_the_part_scales_and_averages_over_all_actions_by_default():
     rollouts = chains([2, 3]).put_actions(share=torch.tensor([0.0, 0, 1, 1, 1]))
     policy = ToyPolicy.random(rollouts)
     everything = torch.arange(5)
-    for part, count in ((Kl(coefficient=0.1), 5), (Kl(coefficient=0.1, where="kept"), 3)):
+    for part, count in (
+        (Kl(coefficient=0.1, unbiased=False), 5),
+        (Kl(coefficient=0.1, unbiased=False, where="kept"), 3),
+    ):
         loss, readings = part(policy.at(rollouts, everything), rollouts, everything)
         torch.testing.assert_close(loss.detach(), 0.1 * readings["kl"])
         weight = weights(rollouts, part.mean, part.over, part.where)

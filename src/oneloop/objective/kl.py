@@ -2,9 +2,10 @@
 
     d = log p_now - log p_reference        k1 = d        k2 = d^2 / 2        k3 = exp(-d) - 1 + d
 
-All three estimate KL(now | reference) from actions of the present policy; as *losses* they differ. The
-expected gradient of k1 is zero (it only adds noise), that of k2 is the gradient of KL(now | reference), that
-of k3 is the gradient of KL(reference | now). k3 is GRPO's; k2 is the one that does what it says on-policy.
+All three estimate KL(now | reference) from sampled actions; as *losses* they differ. The expected gradient of
+k1 is zero (it only adds noise), that of k2 is the gradient of KL(now | reference), that of k3, GRPO's, is the
+gradient of KL(reference | now). `unbiased` multiplies by p_now / p_sampled (DeepSeek-V3.2, arXiv 2512.02556):
+then all have the gradient of KL(now | reference), also after some updates. TRL 1.16 does so by default.
 """
 
 from typing import Annotated, Literal
@@ -12,12 +13,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from oneloop.objective.policy_gradient import bounded_exp
 from oneloop.part import part
 from oneloop.protocols import Here, Mean, Over
 from oneloop.rollouts import Rollouts
 
 Estimator = Literal["k1", "k2", "k3"]
-LARGEST_GAP = 20.0  # k3 grows as exp(gap): past e^20 it overflows and one token ruins the step
 
 
 def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
@@ -27,11 +28,15 @@ def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Ten
         return gap
     if estimator == "k2":
         return gap.square() / 2
-    gap = gap.clamp(-LARGEST_GAP, LARGEST_GAP)
+    gap = gap.clamp(-20.0, 20.0)  # k3 grows as exp(gap): one token would ruin the step
     return (-gap).exp() - 1 + gap
 
 
-@part(writes=("actions.kl",), paper="arXiv 2402.03300")
+def _reads(objective: "Kl") -> tuple[str, ...]:
+    return ("actions.logprob",) if objective.unbiased else ()
+
+
+@part(reads=_reads, writes=("actions.kl",), paper="arXiv 2402.03300")
 class Kl:
     """Coefficient times the estimated KL to the policy's reference."""
 
@@ -39,6 +44,8 @@ class Kl:
     """How strongly the policy is held to the reference."""
     estimator: Estimator = "k3"
     """k1, k2 or k3: see the head of the file, as losses they are not interchangeable."""
+    unbiased: bool = True
+    """Times p_now / p_sampled, differentiable. False for the plain estimate, and for demonstrations."""
     where: Over = "all"
     """On all actions, or only on those select kept."""
     mean: Mean = "action"
@@ -57,6 +64,10 @@ class Kl:
         return False
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss [a], reading `kl`, the estimate before the coefficient)."""
-        estimate = kl_estimate(here.logprob, here.reference, self.estimator)
-        return self.coefficient * estimate, {"kl": estimate.detach()}
+        """(loss [a], reading `kl`, the plain estimate)."""
+        logprob = here.logprob
+        estimate = kl_estimate(logprob, here.reference, self.estimator)
+        readings = {"kl": estimate.detach()}
+        if self.unbiased:
+            estimate = estimate * bounded_exp(logprob - rollouts.actions.logprob[actions].to(logprob))
+        return self.coefficient * estimate, readings

@@ -26,8 +26,6 @@ from oneloop.part import part
 from oneloop.protocols import Here, Mean, Over
 from oneloop.rollouts import Rollouts
 
-LARGEST_LOG_RATIO = 20.0  # beyond e^20 the ratio is as good as infinite; exp would overflow to NaN
-
 
 def clipped_surrogate(
     ratio: Tensor, advantage: Tensor, low: float, high: float, dual: float | None = None
@@ -41,6 +39,11 @@ def clipped_surrogate(
     down = (advantage < 0) & ((ratio < 1 - low) | (capped < ratio))
     up = (advantage > 0) & (ratio > 1 + high)
     return surrogate, down | up
+
+
+def bounded_exp(log_ratio: Tensor) -> Tensor:
+    """exp of `log_ratio` clamped to +-20: past e^20 a ratio is as good as infinite; overflow gives NaN."""
+    return log_ratio.clamp(-20.0, 20.0).exp()
 
 
 def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ class PolicyGradient:
         log_ratio = logprob - old
         if self.whole:
             log_ratio = sequence_log_ratio(log_ratio, _rollout_of(rollouts, actions, log_ratio))
-        ratio = log_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
+        ratio = bounded_exp(log_ratio)
         # NaN is no verdict: nothing to learn from this action
         advantage = table.advantage[actions].to(ratio).nan_to_num(0.0)
         surrogate, clipped = clipped_surrogate(
