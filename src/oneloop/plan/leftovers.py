@@ -1,4 +1,4 @@
-"""What becomes of unfinished rollouts when the weights change: continued, started again, or given up."""
+"""What becomes of unfinished rollouts when the weights change: continued, or started again."""
 
 from typing import Annotated, Literal
 
@@ -27,7 +27,8 @@ class Leftovers:
             return unfinished
         kept, dropped = unfinished.split(~again)
         empty = Actions({name: column[:0] for name, column in dropped.actions.columns.items()})
-        fresh = Rollouts({**dropped.columns, "last": torch.full((len(dropped),), -1)}, empty, dropped.facts)
+        request = {"last": torch.full((len(dropped),), -1), "status": ["pending"] * len(dropped)}
+        fresh = Rollouts({**dropped.columns, **request}, empty, dropped.facts)
         return Rollouts.join([fresh, kept])
 
     def _restarted(self, unfinished: Rollouts, version: int) -> Tensor:

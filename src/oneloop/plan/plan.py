@@ -46,7 +46,7 @@ class Plan:
     in_flight: Annotated[int, Field(ge=1)] | None = None
     """Groups asked at a time; more than `groups` = over-provision and stop early. None: `groups`."""
     max_refills: Annotated[int, Field(ge=0)] = 20
-    """How many further times a batch may ask before it is an error."""
+    """How many batches' worth of groups may be refused for one batch before it is an error."""
     shuffle: bool = True
     """Shuffle the data anew each epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -74,14 +74,16 @@ class Plan:
         piles = self.piles
         if len(piles.ready) >= self.groups:
             return Rollouts.join([piles.ready[0].take(torch.zeros(0, dtype=torch.long))])
-        if piles.asks > self.max_refills:
+        if piles.refused_since > self.max_refills * self.groups:
             raise DrySource(
                 f"plan: asked {piles.asks} times and {len(piles.ready)} of {self.groups} groups carry signal "
                 f"({piles.refused_since} refused). Raise plan.max_refills ({self.max_refills}), give easier or "
                 f"harder data, or more rollouts per group."
             )
         self._open_groups()
-        pieces = [*piles.take_unfinished(limit), *self._fresh(limit)]
+        unfinished = piles.take_unfinished(limit)
+        resumed = len({int(group) for piece in unfinished for group in piece.group})
+        pieces = [*unfinished, *self._fresh(None if limit is None else limit - resumed)]
         if not pieces:
             return None if not piles.ready else piles.ready[0].take(torch.zeros(0, dtype=torch.long))
         piles.asks += 1
@@ -131,6 +133,7 @@ class Plan:
 
     def _close(self, group: Group) -> None:
         rollouts = Rollouts.join(group.pieces)
+        rollouts = rollouts.take(rollouts.id.argsort())  # not in the order in which they happened to finish
         dropped = "drop_group" in rollouts and bool(rollouts["drop_group"].any())
         refused = dropped or (self.keep is not None and not self.keep(rollouts))
         self.piles.close(group, rollouts, refused)
