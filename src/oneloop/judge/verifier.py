@@ -1,0 +1,69 @@
+"""Is the answer right? reasoning-gym's own scorer, math-verify, or an exact comparison.
+
+Writes `reward.<name>` (the score), `correct` (1 where the score is at least 1, else 0) and `error.<name>`.
+Scoring runs in a worker process with limits (tools/sandbox.py): model output has hung every one of these.
+Partial credit, which many reasoning-gym tasks give, is in the reward and never in `correct`.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from oneloop.part import Options, part
+from oneloop.rollouts import Rollouts
+from oneloop.tools.sandbox import Sandbox, shared
+from oneloop.tools.verdicts import JudgeError, Limits, Verdict, columns, verdict
+
+NEEDED = {"exact": ("answer",), "math": ("answer",), "reasoning_gym": ("question", "answer", "metadata")}
+OPTIONAL = {"reasoning_gym": ("options",)}
+
+
+@part(
+    reads=("text", "example"),
+    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", "correct"),
+)
+class Verifier:
+    """Compares each rollout's text with the `answer` of its data row."""
+
+    by: Literal["reasoning_gym", "math", "exact"] = "reasoning_gym"
+    """Who compares: the row's reasoning-gym task, math-verify, or character by character."""
+    extract: str | None = None
+    """Regular expression that finds the answer in the text (last match, first group); without a match: 0."""
+    name: Annotated[str, Field(min_length=1)] = "verifier"
+    """Names the columns."""
+    weight: float = 1.0
+    """Weight in `reward`; 0: only logged."""
+    limits: Annotated[Limits, Options(Limits)] = Limits()
+    """Time, memory, retries, and what an error does."""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.extract or "")
+        except re.error as error:
+            raise ValueError(f"extract is no regular expression: {error}, got {self.extract!r}") from error
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """Raises JudgeError when a data row lacks a column this needs."""
+        calls = [(text, self._row(row)) for text, row in zip(rollouts.text, rollouts.example, strict=True)]
+        outcomes = self._sandbox.run(calls, self.limits.timeout)
+        verdicts = [verdict(o.value) if o.error is None else Verdict(error=o.error) for o in outcomes]
+        written = columns(self.name, verdicts)
+        score = torch.tensor([v.score for v in verdicts], dtype=torch.float64)
+        correct = torch.where(score.isnan(), score, (score >= 1).to(torch.float64))
+        return rollouts.put(written, correct=correct)
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        setup = (self.by, self.extract)
+        return shared("oneloop.tools.scorers.scorer", setup, None, self.limits.workers, self.limits.memory_mb)
+
+    def _row(self, example: dict[str, Any]) -> dict[str, Any]:
+        needed = NEEDED[self.by]
+        if missing := [column for column in needed if column not in example]:
+            raise JudgeError(
+                f"verifier '{self.name}' by {self.by} needs the column {missing[0]!r} of the data; "
+                f"columns there are: {', '.join(example)}"
+            )
+        return {column: example.get(column) for column in (*needed, *OPTIONAL.get(self.by, ()))}
