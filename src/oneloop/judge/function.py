@@ -1,0 +1,146 @@
+"""A reward function of your own, or of another library: TRL's signature and those in tools/signatures.py.
+
+By path it runs in a worker process that is killed when it hangs (tools/sandbox.py); a Python callable runs
+in this process, where it can be waited for but not killed (tools/live.py). None means "no verdict"; NaN, a
+wrong number of scores and an exception are errors. What it logs (TRL's log_extra, further entries of a dict)
+goes to the column `extra.<name>`, a dict a rollout; TRL's log_metric to `facts["judge_metrics"]`.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any
+
+import torch
+
+from oneloop.part import Options, part
+from oneloop.rollouts import Rollouts
+from oneloop.tools import locate, worker
+from oneloop.tools.live import Live
+from oneloop.tools.rewards import adapted
+from oneloop.tools.sandbox import Outcome, Sandbox, shared
+from oneloop.tools.verdicts import Limits, Verdict, columns, verdict
+
+
+@part(
+    reads=("text", "example"),
+    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", f"extra.{self.name}"),
+)
+class Function:
+    """The scores of `path`, called with the batch or one rollout at a time, as its parameters ask."""
+
+    path: str | Callable[..., Any]
+    """`file.py:function`, `package.module.function`, or a Python callable."""
+    name: str = ""
+    """Names the columns; empty: the function's own name."""
+    weight: float = 1.0
+    """Weight in `reward`; 0: only logged."""
+    isolate: bool = True
+    """After a failed call for a batch, call again for each rollout, so that a bad one costs itself alone.
+    False for a function that compares rollouts with one another."""
+    limits: Annotated[Limits, Options(Limits)] = Limits()
+    """Time, memory, retries, and what an error does."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.path, str):
+            locate.check(self.path)
+            own = self.path.replace(":", ".").rpartition(".")[2]
+        else:
+            own = getattr(self.path, "__name__", type(self.path).__name__)
+            assert self._runner  # refuses what fits no convention
+            if (self.limits.memory_mb, self.limits.workers) != (Limits().memory_mb, Limits().workers):
+                raise ValueError(
+                    "limits.memory_mb and limits.workers need a process: give the function by its path, "
+                    f"not the object {self.path!r}"
+                )
+        if not self.name:
+            object.__setattr__(self, "name", own)
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """Raises CannotStart when the function cannot be loaded or fits no convention."""
+        rows = self._rows(rollouts)
+        verdicts: list[Verdict] = []
+        extra: list[dict[str, Any]] = [{} for _ in rows]
+        metrics: dict[str, list[float]] = {}
+        for size, outcome in self._outcomes(rows, rollouts.facts):
+            told = outcome.value or {"columns": {}, "metrics": {}}
+            for column, values in told["columns"].items():
+                for i, value in enumerate(values, start=len(verdicts)):
+                    extra[i][column] = value
+            for metric, value in told["metrics"].items():
+                metrics.setdefault(f"{self.name}/{metric}", []).append(value)
+            verdicts += _verdicts(size, outcome)
+        judged = rollouts.put({**columns(self.name, verdicts), f"extra.{self.name}": extra})
+        means = {metric: sum(values) / len(values) for metric, values in metrics.items()}
+        return judged.put_facts(judge_metrics={**rollouts.facts.get("judge_metrics", {}), **means})
+
+    @cached_property
+    def _runner(self) -> Sandbox | Live:
+        if not isinstance(self.path, str):
+            return Live(adapted(self.path))
+        adapter = "oneloop.tools.rewards.adapted"
+        return shared(self.path, None, adapter, self.limits.workers, self.limits.memory_mb)
+
+    def _outcomes(self, rows: list[dict[str, Any]], facts: dict[str, Any]) -> list[tuple[int, Outcome]]:
+        """(how many rollouts, what came of the call for them), in order."""
+        each = [[row] for row in rows]
+        if self._runner.info["one"] or not rows:
+            return [(1, outcome) for outcome in self._run(each, facts)]
+        (whole,) = self._run([rows], facts)
+        if whole.error is None or not self.isolate or len(rows) == 1:
+            return [(len(rows), whole)]
+        return [(1, outcome) for outcome in self._run(each, facts)]
+
+    def _run(self, batches: list[list[dict[str, Any]]], facts: dict[str, Any]) -> list[Outcome]:
+        seconds = self.limits.timeout
+        sent = {name: facts[name] for name in ("step", "progress", "seed") if name in facts}
+        calls = [{"rows": rows, "facts": sent, "seconds": seconds} for rows in batches]
+        # calls that run at once time themselves; a little more lets them tell which one is late
+        return self._runner.run(calls, seconds + 1 if self._runner.info["concurrent"] else seconds)
+
+    def _rows(self, rollouts: Rollouts) -> list[dict[str, Any]]:
+        """What the function is told of each rollout: no more than its parameters ask for."""
+        names = self._runner.info["names"]
+        ids, groups = rollouts.id.tolist(), rollouts.group.tolist()
+        rows = [
+            {
+                "prompt": example["prompt"],
+                "text": text,
+                "id": i,
+                "group": group,
+                "example": self._example(example),
+            }
+            for example, text, i, group in zip(rollouts.example, rollouts.text, ids, groups, strict=True)
+        ]
+        if "completion_ids" in names:
+            row, action = rollouts.paths
+            tokens = rollouts.actions.token[action].split(torch.bincount(row, minlength=len(rows)).tolist())
+            rows = [{**told, "tokens": ids.tolist()} for told, ids in zip(rows, tokens, strict=True)]
+        if "images" in names:
+            pictures = (rollouts.output * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            rows = [{**told, "image": picture.numpy()} for told, picture in zip(rows, pictures, strict=True)]
+        return rows
+
+    def _example(self, example: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self._runner, Live):
+            return example
+        if not self._runner.info["all_columns"]:
+            named = {*self._runner.info["names"], "answer", "data_source", "extra_info", "metadata"}
+            return {name: value for name, value in example.items() if name in named}
+        return {name: value for name, value in example.items() if sendable(value)}
+
+
+def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:
+    """Of the `size` rollouts of one call."""
+    if outcome.error is not None:
+        return [Verdict(error=outcome.error)] * size
+    pairs = outcome.value["values"]
+    return [verdict(score) if error is None else Verdict(error=error) for score, error in pairs]
+
+
+def sendable(value: Any) -> bool:
+    """Whether another process can be told `value`; a picture, for example, cannot."""
+    try:
+        worker.pack(value)
+    except TypeError:
+        return False
+    return True

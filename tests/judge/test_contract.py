@@ -1,0 +1,101 @@
+"""What every judge of the room must hold; a new file is enrolled by existing, if it has a case here."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from oneloop.data.reasoning import Reasoning
+from oneloop.part import build, declared, names
+from oneloop.recipe_file import to_recipe
+from tests.judge.judge_rollouts import rollouts
+
+REWARDS = f"{Path(__file__).parent / 'rewards_file.py'}"
+CASES = {
+    "verifier": [{"by": "reasoning_gym"}, {"by": "exact"}, {"by": "math"}],
+    "truncated": [{}],
+    "function": [
+        {"path": f"{REWARDS}:length"},
+        {"path": f"{REWARDS}:picky"},
+        {"path": f"{REWARDS}:picky_async"},
+    ],
+}
+
+
+def test_every_judge_is_enrolled():
+    assert sorted(CASES) == names("judge")
+
+
+@pytest.fixture(params=[{name: fields} for name in CASES for fields in CASES[name]], ids=str)
+def judge(request):
+    return build("judge", request.param)
+
+
+@pytest.fixture
+def asked():
+    rows = [{**Reasoning(size=8)[i], "answer": str(i)} for i in range(8)]
+    texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
+    return rollouts(texts, rows, status=["stop", "length"] * 4)
+
+
+def equal(left, right):
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left.isnan(), right.isnan()) and torch.equal(
+            left.nan_to_num(9), right.nan_to_num(9)
+        )
+    return left == right
+
+
+def test_it_writes_what_it_declares_and_no_more(judge, asked):
+    judged = judge(asked)
+    assert set(judged) - set(asked) == set(declared(judge, "writes"))
+    assert set(declared(judge, "reads")) <= set(asked)
+
+
+def test_columns_have_the_agreed_form(judge, asked):
+    judged = judge(asked)
+    reward, error = judged[f"reward.{judge.name}"], judged[f"error.{judge.name}"]
+    assert reward.dtype == torch.float64 and reward.shape == (8,)
+    assert not reward.isinf().any()
+    for score, words in zip(reward.tolist(), error, strict=True):
+        assert words is None or (isinstance(words, str) and score != score)
+    if "correct" in judged:
+        assert torch.equal(judged.correct.isnan(), reward.isnan())
+        assert set(judged.correct[~reward.isnan()].tolist()) <= {0.0, 1.0}
+
+
+def test_the_input_is_untouched(judge, asked):
+    before, examples = asked.columns, [dict(example) for example in asked.example]
+    judge(asked)
+    assert list(asked) == list(before) and all(asked[name] is before[name] for name in before)
+    assert asked.example == examples
+
+
+def test_the_order_of_rows_does_not_matter(judge, asked):
+    order = torch.tensor([5, 2, 7, 0, 1, 6, 3, 4])
+    straight, permuted = judge(asked).take(order), judge(asked.take(order))
+    for name in declared(judge, "writes"):
+        assert equal(straight[name], permuted[name]), name
+
+
+def test_asked_again_it_says_the_same(judge, asked):
+    first, second = judge(asked), judge(asked)
+    for name in declared(judge, "writes"):
+        assert equal(first[name], second[name]), name
+
+
+def test_a_rollout_is_judged_the_same_alone(judge, asked):
+    whole = judge(asked)
+    for i in range(8):
+        alone = judge(asked.take(torch.tensor([i])))
+        for name in declared(judge, "writes"):
+            assert equal(whole.take(torch.tensor([i]))[name], alone[name]), name
+
+
+def test_no_rollouts_give_no_verdicts(judge, asked):
+    judged = judge(asked.take(torch.zeros(8, dtype=torch.bool)))
+    assert len(judged) == 0 and set(declared(judge, "writes")) <= set(judged)
+
+
+def test_its_recipe_builds_it_again(judge):
+    assert build("judge", to_recipe(judge)) == judge
