@@ -2,8 +2,8 @@
 
 TRL's trainer generates, scores and computes its loss on a tiny Llama; our parts get the same tokens, rewards
 and log-probabilities. Every case states the options that make both alike. What TRL does otherwise: eps 1e-4
-beside the std (ours 0); no verdict is advantage 0 (ours NaN, loss 0); truncated completions leave the loss but
-stay in the denominator of grpo and dr_grpo (ours over="all"); equal rewards leave a residue (ours: 0); the
+beside the std (ours 0); no verdict is advantage 0 (ours NaN, loss 0); truncated completions leave the loss
+but stay in the denominator of grpo and dr_grpo (ours over="all"); equal rewards leave a residue (ours 0); the
 KL beside a sequence ratio is weighted by that ratio (ours by the token's, so the plain KL is compared).
 
     B completions   T longest completion
