@@ -5,7 +5,8 @@
 so a judge without an opinion is left out instead of counting as 0 (with every verdict there, the factor
 is 1). An error in a judge with a weight makes the reward NaN, and its `on_error` says what else happens.
 A judge that fails on every rollout is an outage: warned of and counted, never a low score. Left out: judges
-that compare whole groups (a plan may hand over part of one); they come first among the credit parts.
+that compare whole groups (a plan may hand over part of one); they come first among the credit parts. A
+judge of your own class runs in this process without limits; `function` and `verifier` are the killable ones.
 """
 
 import math

@@ -38,6 +38,16 @@ def test_what_is_not_there_is_named(file, path, message):
     assert message in str(caught.value)
 
 
+def test_packages_around_a_module_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "broken_package" / "inner").mkdir(parents=True)
+    (tmp_path / "broken_package" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "broken_package" / "inner" / "deep.py").write_text("def f(): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    check("broken_package.inner.deep.f")
+    with pytest.raises(ValueError, match="cannot find the module 'broken_package.outer'"):
+        check("broken_package.outer.f")
+
+
 def test_a_syntax_error_is_told_with_its_line(tmp_path):
     (tmp_path / "bad.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(ValueError, match="syntax error in line 2"):

@@ -20,16 +20,29 @@ def check(path: str) -> None:
             raise ValueError(
                 f"a function is written 'file.py:function' or 'package.module.function', got {path!r}"
             )
-        try:
-            spec = importlib.util.find_spec(name)
-        except ImportError as error:
-            raise ValueError(f"cannot find the module '{name}' of '{path}': {error}") from error
-        if spec is None:
+        if (found := _source(name)) is None:
             raise ValueError(f"cannot find the module '{name}' of '{path}'")
-        source = Path(spec.origin or "")
+        source = found
         if source.suffix != ".py":  # compiled, or a namespace: only importing it would tell
             return
     _check_name(source, path[len(name) + 1 :])
+
+
+def _source(module: str) -> Path | None:
+    """The file of `module`, None where there is none; the packages it lies in are not imported."""
+    first, *rest = module.split(".")
+    spec = importlib.util.find_spec(first)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin or "")
+    *between, last = rest
+    folders = [Path(folder).joinpath(*between) for folder in spec.submodule_search_locations or ()]
+    for folder in folders:
+        for pattern in (f"{last}/__init__.py", f"{last}.py", f"{last}.*.so", last):
+            if found := next(folder.glob(pattern), None):
+                return found
+    return None
 
 
 def _check_name(source: Path, name: str) -> None:

@@ -1,8 +1,8 @@
 """Runs a function in worker processes that are killed when they take too long or too much memory.
 
-Bounded: wall time of every call, memory a worker takes beyond what importing the function took (Linux;
-elsewhere memory is not bounded), crashes (a segmentation fault or exit() costs the call, not the run), and
-the life of the workers (they end with their parent, even when it is killed).
+Bounded: wall time of every call, memory a worker takes beyond what importing the function took, crashes (a
+segmentation fault or exit() costs the call, not the run), and the life of the workers (they end with their
+parent, even when it is killed). On macOS neither memory nor that life is bounded; Windows is not supported.
 NOT bounded: files, the network, other processes the function starts in a session of their own, the CPU of
 other cores. This keeps accidents apart from the run; it does not stop an attacker. Judge code that a model
 wrote inside a container.

@@ -106,8 +106,11 @@ def limit_memory(megabytes: int) -> None:
 def die_with(guard: int) -> None:
     """Makes the kernel end this process when the other end of the pipe `guard` closes.
 
-    The parent holds that end, so its death, by SIGKILL too, ends even a function that hangs in C code.
+    The parent holds that end, so its death, by SIGKILL too, ends even a function that hangs in C code. Linux
+    only; elsewhere a worker ends once its function returns.
     """
+    if sys.platform != "linux":
+        return
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(guard, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(guard, fcntl.F_SETFL, fcntl.fcntl(guard, fcntl.F_GETFL) | os.O_ASYNC)
