@@ -1,23 +1,26 @@
-"""Checkpoints: `checkpoint-N/`, a normal Hugging Face (or PEFT) folder plus `loop/`, everything a resume needs.
+"""Checkpoints: `checkpoint-N/`, a normal Hugging Face (or PEFT) folder, plus `loop/`, all a resume needs.
 
 A folder appears whole or not at all (see `storage`); a full disk or a kill leaves the one before usable.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from oneloop import storage
 
 
-def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> Path:
-    """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`.
+def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
+    """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
+    One that is there already stays: the same run follows from it (no step was made since).
     Raises OSError (a full disk, say) with the earlier checkpoints untouched.
     """
     folder = directory / f"checkpoint-{step}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was resumed from before it
+    if folder.exists():
+        return False
 
     def write(temporary: Path) -> None:
         policy.save(temporary)
@@ -26,10 +29,16 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
         loop.mkdir()
         storage.write_state(loop, {**state, "policy": policy.state_dict()})
 
-    storage.write_folder(folder, write)
+    try:
+        storage.write_folder(folder, write)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"cannot save {folder} ({error}); the checkpoint before it is whole: "
+            f"make room and continue the run with --resume"
+        ) from error
     for old in checkpoints(directory)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
+        storage.delete_folder(old)
+    return True
 
 
 def checkpoints(directory: Path) -> list[Path]:

@@ -19,7 +19,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy on the first `size` rows of `data`: one greedy rollout each, or `samples` sampled ones.
 
-    Gives accuracy (mean of `correct`, or of reward where no judge says correct), low and high (95 %), n, errors.
+    Gives accuracy (mean of `correct`, or of reward where no judge says correct), low, high (95 %), n, errors.
     Sampling noise is a function of (seed, row, sample), so two models meet the same draws.
     """
     asked = held_out(data, min(size, len(data)), 1 if mode == "greedy" else samples, seed)

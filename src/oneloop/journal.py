@@ -4,7 +4,6 @@ A run that dies between two checkpoints samples nothing twice: on resume, an ask
 journal's answer. Entries older than the last checkpoint are deleted.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ class Journal:
             "unfinished": self._unfinished.without("example").state_dict(),
         }
         path = self._path(self.asks)
-        shutil.rmtree(path, ignore_errors=True)  # an answer to other ids: the recipe or the seed was another
+        storage.delete_folder(path)  # an answer to other ids: the recipe or the seed was another
         storage.write_folder(path, lambda folder: storage.write_state(folder, entry))
 
     def _read(self, asked: Rollouts) -> Sampled | None:
@@ -84,4 +83,4 @@ class Journal:
         """A checkpoint holds everything up to now: deletes older entries."""
         for path in self.folder.glob("ask-*"):
             if int(path.name.removeprefix("ask-")) < self.asks:
-                shutil.rmtree(path, ignore_errors=True)
+                storage.delete_folder(path)

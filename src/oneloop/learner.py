@@ -79,7 +79,7 @@ class Learner:
         for epoch in range(self.options.epochs):
             for index, (rows, actions) in enumerate(self._minibatches(rollouts)):
                 self._update(rows, actions, fresh=epoch == 0 and index == 0, read=epoch == 0)
-        self.metrics = self.readings.means() | {"learning_rate": self._rate()}
+        self.metrics = self.readings.means()
         self.policy.updated()
         return rollouts.put_actions(self.readings.columns())
 
@@ -91,7 +91,8 @@ class Learner:
         label = segments.labels(rollouts.group) % self.options.minibatches
         for index in range(self.options.minibatches):
             rows = (label == index).nonzero().squeeze(1)
-            yield rollouts.take(rows), rollouts.structure.take(rows)[0]
+            if len(rows):  # the last batch of a dry source may have fewer groups than there are minibatches
+                yield rollouts.take(rows), rollouts.structure.take(rows)[0]
 
     def _update(self, rollouts: Rollouts, places: Tensor, fresh: bool, read: bool) -> None:
         weight = [action_weights(objective, rollouts) for objective in self.objectives]
@@ -100,22 +101,24 @@ class Learner:
             rows = torch.zeros(len(rollouts), dtype=torch.bool)
             rows[rollouts.owner[wanted]] = True
             wanted = rows[rollouts.owner]
-        while True:
+        loss = None
+        while loss is None:
+            self._clear()  # of a pass that ran out of memory, or met a loss that is not finite
             try:
                 loss = self._accumulate(rollouts, wanted, weight, places if read else None, fresh)
-                break
-            except torch.OutOfMemoryError as error:
-                self._halve_budget(error)
+            except torch.OutOfMemoryError:
+                if self.budget == 1:
+                    raise
+            if loss is None:  # outside of `except`, which holds on to the tensors of the failed pass
+                self._halve_budget()
         self._step(loss)
 
-    def _halve_budget(self, error: torch.OutOfMemoryError) -> None:
-        if self.budget <= 1:
-            raise error
+    def _halve_budget(self) -> None:
         self.budget //= 2
-        self._clear()
         torch.cuda.empty_cache()
         self.notices.append(
-            f"out of memory: micro-batches now forward {self.budget} tokens (set learner.tokens_per_micro_batch)"
+            f"out of memory: micro-batches now forward {self.budget} tokens "
+            f"(learner.tokens_per_micro_batch: {self.options.tokens_per_micro_batch})"
         )
 
     def _accumulate(
@@ -151,9 +154,10 @@ class Learner:
         return values
 
     def _step(self, loss: float) -> None:
-        gradients = [weight.grad for weight in self.parameters if weight.grad is not None]
+        gradients = self._gradients()
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        self.readings.step(loss=loss, grad_norm=norm)
+        rate = self._rate()
+        self.readings.step(loss=loss, grad_norm=norm, learning_rate=rate)
         if not math.isfinite(norm):
             self._clear()
             raise NotFinite(
@@ -164,20 +168,20 @@ class Learner:
             if limit is not None and norm > limit:
                 torch._foreach_mul_(gradients, limit / norm)
             for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            self._apply()
+                group["lr"] = rate
+            self.optimizer.step()
+            if self.master is not self.parameters:
+                with torch.no_grad():
+                    torch._foreach_copy_(self.parameters, self.master)
         self.updates += 1
         self._clear()
 
-    def _apply(self) -> None:
-        if self.master is self.parameters:
-            self.optimizer.step()
-            return
-        for master, weight in zip(self.master, self.parameters, strict=True):
-            master.grad = weight.grad.float() if weight.grad is not None else None
-        self.optimizer.step()
-        with torch.no_grad():
-            torch._foreach_copy_(self.parameters, self.master)
+    def _gradients(self) -> list[Tensor]:
+        """Of the weights the optimiser moves, always fp32: norms and clipping are never computed in bf16."""
+        if self.master is not self.parameters:
+            for master, weight in zip(self.master, self.parameters, strict=True):
+                master.grad = weight.grad.float() if weight.grad is not None else None
+        return [weight.grad for weight in self.master if weight.grad is not None]
 
     def _clear(self) -> None:
         for weight in [*self.parameters, *self.master]:
@@ -192,14 +196,18 @@ class Learner:
         return options.learning_rate * max(0.0, shape[options.schedule])
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser state, fp32 master weights (bf16 training), update count."""
-        master = None if self.master is self.parameters else list(self.master)
-        return {"optimizer": self.optimizer.state_dict(), "master": master, "updates": self.updates}
+        """Optimiser state, fp32 master weights (bf16 training), update count, micro-batch budget."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "master": None if self.master is self.parameters else list(self.master),
+            "updates": self.updates,
+            "budget": self.budget,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict`, to the bit."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["updates"]
+        self.updates, self.budget = state["updates"], state["budget"]
         if state["master"] is not None:
             with torch.no_grad():
                 torch._foreach_copy_(self.master, state["master"])
@@ -228,8 +236,8 @@ def check_finite(
         row = int(rollouts.owner[action])
         raise NotFinite(
             f"{type(objective).__name__} gives a loss of {float(losses[bad[0]].detach())} for rollout "
-            f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), action {int(rollouts.depth[action])}; "
-            f"no weight was changed"
+            f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), "
+            f"action {int(rollouts.depth[action])}; no weight was changed"
         )
 
 

@@ -47,7 +47,6 @@ class Loop:
     ):
         self.plan, self.sample, self.judge, self.parts, self.learner = plan, sample, judge, parts, learner
         self.seconds: dict[str, float] = defaultdict(float)
-        self.sampled_tokens = 0
 
     def stages(self) -> list[Stage]:
         """The order, stated once."""

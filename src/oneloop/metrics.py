@@ -38,7 +38,7 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
     spread = segments.deviation(reward, group)
     numbers: dict[str, float | Tensor] = {
         "reward": reward.nanmean(),
-        "reward_std": spread[first].nanmean(),
+        "reward_std": spread[first][judged[first]].mean(),
         "frac_reward_zero_std": dead[first][judged[first]].double().mean(),
     }
     for name in [name for name in batch if name.startswith("reward.")]:
@@ -53,7 +53,7 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
     if "correct" in batch:
         rate, size = segments.mean(batch.correct.double(), group)[first], group.bincount()
         numbers["correct"] = batch.correct.double().nanmean()
-        # the forecast is biased when a group's own rate stands for its prompt's: pool the prompts of the batch
+        # a group's own rate in place of its prompt's would bias the forecast: pool the prompts
         numbers["frac_zero_forecast"] = (rate.nanmean() ** size + (1 - rate.nanmean()) ** size).mean()
     return numbers
 

@@ -23,10 +23,16 @@ class Metrics:
         self.hooks: list[Callable[[dict[str, Any]], None]] = []
 
     def truncate(self, lines: int) -> None:
-        """Forgets everything after the first `lines` lines: a resumed run writes them again."""
-        kept = self.path.read_text().splitlines(keepends=True)[:lines] if self.path.exists() else []
-        self.path.write_text("".join(kept))
-        self.lines = len(kept)
+        """Forgets everything after the first `lines` lines: a resumed run writes them again.
+
+        Raises ValueError when there are fewer.
+        """
+        kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
+        if len(kept) < lines:
+            raise ValueError(f"{self.path} has {len(kept)} lines, but the checkpoint was saved after {lines}")
+        with self.path.open("ab") as file:
+            file.truncate(sum(map(len, kept)))
+        self.lines = lines
 
     def write(self, **values: Any) -> None:
         """One line; every hook (a tracker, say) sees it too."""

@@ -22,6 +22,7 @@ from oneloop.judging import Judging
 from oneloop.learner import Learner
 from oneloop.loop import Loop
 from oneloop.metrics import batch_metrics, json_safe
+from oneloop.part import declared
 from oneloop.recipe import Phase, Recipe, resolved
 from oneloop.record import Metrics, read_lines, write_rollouts
 from oneloop.rollouts import Rollouts
@@ -72,8 +73,6 @@ class Run:
         state, self._resumed = self._resumed, None
         plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
         plan.begin(seed, phase.steps, first=index << 40)
-        if any("actions.reference" in getattr(type(term), "part_reads", ()) for term in phase.objective):
-            self.policy.keep_reference()
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         journal = Journal(self.directory / "journal" / name, sample, judging)
@@ -83,6 +82,8 @@ class Run:
             plan.load_state_dict(state["plan"])
             learner.load_state_dict(state["learner"])
             journal.asks = state["asks"]
+        elif needs_reference(phase):  # a phase in progress has the one it began with, from its checkpoint
+            self.policy.keep_reference()
         wrap = phase.sample == "policy"
         loop = Loop(
             plan,
@@ -98,9 +99,8 @@ class Run:
             "asks": journal.asks,
         }
         self._steps(index, name, phase, loop, journal)
-        self._write_rollouts(
-            f"held-{name}", name, [(piece, False) for piece in plan.piles.judged()], plan.piles.step
-        )
+        held = [*plan.piles.judged(), *plan.piles.take_refused()]
+        self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
         self._evaluate(index, name, "after")
         self._phase_state = lambda: {"phase": index + 1}
         self._checkpoint(journal)
@@ -119,6 +119,8 @@ class Run:
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
             self._log(values)
+            while loop.learner.notices:
+                self.show.finding("note", loop.learner.notices.pop(0))
             done = phase.plan.piles.step
             every = self.recipe.evaluate.every if self.recipe.evaluate else 0
             if every and done % every == 0 and done < phase.steps:
@@ -129,9 +131,9 @@ class Run:
     def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
         measured = batch_metrics(batch)
         fresh = batch.actions.version >= 0
-        self.tokens["num_tokens"] += int(fresh.sum())
-        self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
         refused = phase.plan.piles.refused
+        self.tokens["num_tokens"] += int(fresh.sum()) + sum(len(group.actions) for group in refused)
+        self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
         counts = {
             "groups/refused": len(refused),
             "rollouts/judged": len(batch) + sum(len(group) for group in refused),
@@ -185,8 +187,8 @@ class Run:
             "tokens": dict(self.tokens),
             "elapsed": time.time() - self.started,
         }
-        write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints)
-        journal.forget()
+        if write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints):
+            journal.forget()
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.first_phase, self.tokens = state["step"], state["phase"], dict(state["tokens"])
@@ -196,6 +198,12 @@ class Run:
         self.history = [line for line in lines if line["kind"] == "step"]
         self.said = [Finding(**said(line)) for line in lines if line["kind"] == "doctor"]
         self.show.says(f"resuming after step {self.step}")
+
+
+def needs_reference(phase: Phase) -> bool:
+    """Whether some part of the phase reads log-probs under the reference."""
+    parts = [*phase.credit, *phase.select, *phase.objective]
+    return any("actions.reference" in declared(each, "reads") for each in parts)
 
 
 def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
@@ -211,17 +219,22 @@ def said(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in ("kind", "step")}
 
 
+OUTPUTS = ("metrics.jsonl", "rollouts", "journal")
+
+
 def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:
     """Makes `directory` this run's. Raises FileExistsError rather than mix two runs."""
     written = directory / "recipe.yaml"
+    if not written.exists() and (foreign := [name for name in OUTPUTS if (directory / name).exists()]):
+        raise FileExistsError(f"{directory} holds {', '.join(foreign)} but no recipe.yaml: it is not a run")
     if written.exists() and not resume:
         raise FileExistsError(
             f"{directory} holds a run already; continue it with --resume, or give another --run"
         )
     if not written.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        replace_file(written, resolved(recipe))
         replace_file(directory / "environment.json", environment())
+        replace_file(written, resolved(recipe))
     elif written.read_text() != resolved(recipe):
         raise FileExistsError(
             f"{written} is not the recipe given; resume with `oneloop train {written} --resume`"

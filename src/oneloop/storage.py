@@ -45,6 +45,15 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+def delete_folder(folder: Path) -> None:
+    """Deletes `folder` so that nobody ever sees half of it; nothing happens when it is not there."""
+    doomed = folder.with_name(f".{folder.name}.deleting")
+    shutil.rmtree(doomed, ignore_errors=True)
+    if folder.exists():
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
 def replace_file(path: Path, content: str) -> None:
     """Writes `content` to `path` so that a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Ten
 
 
 def _reads(objective: "Kl") -> tuple[str, ...]:
-    return ("actions.logprob",) if objective.unbiased else ()
+    return ("actions.reference", *(("actions.logprob",) if objective.unbiased else ()))
 
 
 @part(reads=_reads, writes=("actions.kl",), paper="arXiv 2402.03300")

@@ -27,8 +27,8 @@ class Leftovers:
             return unfinished
         kept, dropped = unfinished.split(~again)
         empty = Actions({name: column[:0] for name, column in dropped.actions.columns.items()})
-        request = {"last": torch.full((len(dropped),), -1), "status": ["pending"] * len(dropped)}
-        fresh = Rollouts({**dropped.columns, **request}, empty, dropped.facts)
+        columns = dropped.put(last=torch.full((len(dropped),), -1), status=["pending"] * len(dropped)).columns
+        fresh = Rollouts(columns, empty, dropped.facts)
         return Rollouts.join([fresh, kept])
 
     def _restarted(self, unfinished: Rollouts, version: int) -> Tensor:

@@ -77,8 +77,8 @@ class Plan:
         if piles.refused_since > self.max_refills * self.groups:
             raise DrySource(
                 f"plan: asked {piles.asks} times and {len(piles.ready)} of {self.groups} groups carry signal "
-                f"({piles.refused_since} refused). Raise plan.max_refills ({self.max_refills}), give easier or "
-                f"harder data, or more rollouts per group."
+                f"({piles.refused_since} refused). Raise plan.max_refills ({self.max_refills}), give easier "
+                f"or harder data, or more rollouts per group."
             )
         self._open_groups()
         unfinished = piles.take_unfinished(limit)
