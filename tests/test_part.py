@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from oneloop.part import Of, UnknownName, build, declared, faults, find, name_of, names, part, to_recipe
+from oneloop.faults import faults
+from oneloop.part import Of, UnknownName, build, declared, find, name_of, names, part
+from oneloop.recipe_file import to_recipe
 
 MINE = '''
 from typing import Annotated
@@ -108,10 +110,10 @@ def test_all_faults_at_once_with_their_paths(monkeypatch):
     monkeypatch.setattr("oneloop.part.find", lambda room, name: {"inner": Inner}[name])
     sentences = fault_list(Outer, judge={"inner": {"scale": 2, "scal": 1}}, count=0, cout=1)
     assert sorted(sentences) == [
-        "credit.outer.count: Input should be greater than or equal to 1, got 0",
+        "credit.outer.count: must be greater than or equal to 1, got 0",
         "credit.outer.cout: no such option; did you mean 'count'?",
         "credit.outer.judge.inner.scal: no such option; did you mean 'scale'?",
-        "credit.outer.judge.inner.scale: Input should be less than or equal to 1, got 2",
+        "credit.outer.judge.inner.scale: must be less than or equal to 1, got 2",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a recipe must satisfy beyond the bounds of each option: who writes what is read, and units.
+"""What a recipe must satisfy beyond the bounds of each option: who writes what is read, units, divisibility.
 
 Every fault is one sentence with its path, so that a recipe shows all of them at once.
 """
@@ -8,45 +8,87 @@ from typing import Any
 
 from oneloop.part import declared, find, name_of, names
 
-PLANNED = ("id", "group", "key", "example", "context", "budget", "last", "status", "drop_group")
-SAMPLED = ("text", "actions.parent", "actions.version", "actions.logprob", "actions.token", "actions.share")
-ANNOTATED = ("actions.entropy", "actions.proximal", "actions.reference")
+LOOP = ("actions.share", "drop_group")
+"""Columns that the loop itself writes."""
+GIVES = ("entropy", "proximal", "reference")
+"""Action columns a policy can annotate, unless it says otherwise."""
+UNITS = {"logprob": "nats", "entropy": "discrete"}
+KINDS = {"logprob": ("nats", "nats_per_dim"), "entropy": ("discrete", "differential")}
+STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("dress",), ()),
+    (("judge",), ("reward",)),
+    (("keep", "credit", "select", "objective"), ()),
+)
+"""What is called in which order, and what the stage itself writes."""
+Place = tuple[str, Any]
 
 
-def check_phase(name: str, phase: Any, recipe: Any) -> list[str]:
-    """Faults of one phase of `recipe`, () when it can run."""
-    where = f"recipe.phases.{name}" if len(recipe.phases) > 1 or name != "train" else "recipe"
-    return [*_columns(where, phase), *_units(where, phase, recipe.policy), *_numbers(where, phase)]
+def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
+    """Faults of one phase of `recipe`, [] when it can run."""
+    return [
+        *_columns(where, phase, recipe.policy),
+        *_overwritten(where, phase),
+        *_twice(where, phase.judge),
+        *_weights(where, phase.judge),
+        *_units(where, phase, recipe.policy),
+        *_demonstrations(where, phase),
+        *_minibatches(where, phase),
+    ]
 
 
-def _stages(phase: Any) -> Iterator[tuple[str, Any]]:
-    for room in ("judge", "credit", "select", "objective"):
-        for index, instance in enumerate(getattr(phase, room)):
-            yield f"{room}[{index}] {name_of(type(instance))}", instance
-    if phase.plan.keep is not None:
-        yield f"plan.keep {name_of(type(phase.plan.keep))}", phase.plan.keep
+def check_evaluation(where: str, recipe: Any) -> list[str]:
+    """Faults of the `evaluate` section."""
+    spec = recipe.evaluate
+    if spec is None:
+        return []
+    if not spec.judge and not any(phase.judge for phase in recipe.phases.values()):
+        return [f"{where}.judge: nobody scores the evaluation; add a judge ({', '.join(names('judge'))})"]
+    return [*_twice(where, spec.judge), *_weights(where, spec.judge)]
 
 
-def _columns(where: str, phase: Any) -> Iterator[str]:
-    written = {*PLANNED, *SAMPLED, *ANNOTATED}
-    if phase.judge:
-        written.add("reward")
+def _placed(where: str, phase: Any, *rooms: str) -> Iterator[Place]:
+    """(path, part) of each of `rooms` in order."""
+    for room in rooms:
+        if room == "keep":
+            if phase.plan.keep is not None:
+                yield f"{where}.plan.keep.{_name(phase.plan.keep)}", phase.plan.keep
+        elif room == "dress":
+            for index, instance in enumerate(phase.plan.dress):
+                yield f"{where}.plan.dress[{index}].{_name(instance)}", instance
+        else:
+            for index, instance in enumerate(getattr(phase, room)):
+                yield f"{where}.{room}[{index}].{_name(instance)}", instance
+
+
+def _name(instance: Any) -> str:
+    return getattr(instance, "__name__", None) or name_of(type(instance))
+
+
+def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Columns that are read and that nobody wrote before."""
+    gives = {f"actions.{name}" for name in getattr(policy, "gives", GIVES)}
+    written = {*declared(phase.plan, "writes"), *declared(policy, "writes"), *LOOP, *gives}
     if phase.sample == "demonstrations":
         written -= {"actions.logprob", "actions.proximal"}
-    for place, instance in _stages(phase):
-        for column in declared(instance, "reads"):
-            if column not in written:
-                yield f"{where}.{place}: reads '{column}', which nothing before it writes; {_remedy(column, phase)}"
-        written |= set(declared(instance, "writes"))
+    for rooms, writes in STAGES:
+        for place, instance in _placed(where, phase, *rooms):
+            for column in declared(instance, "reads"):
+                if column not in written:
+                    remedy = _remedy(column, phase)
+                    yield f"{place}: reads '{column}', which nothing before it writes; {remedy}"
+            written |= {*declared(instance, "writes"), *writes}
 
 
 def _remedy(column: str, phase: Any) -> str:
     if phase.sample == "demonstrations" and column in ("actions.logprob", "actions.proximal"):
         return (
-            "demonstrations were not sampled by the policy; use an objective such as supervised or one_token"
+            "the policy did not sample the demonstrations; take an objective such as supervised or one_token"
         )
     if column == "reward":
-        return f"add a judge ({', '.join(names('judge'))})"
+        mine = (
+            "demonstrations carry no reward; leave this out or " if phase.sample == "demonstrations" else ""
+        )
+        return f"{mine}add a judge ({', '.join(names('judge'))})"
     writers = [
         f"{room} part '{name}'"
         for room in ("judge", "credit", "select")
@@ -56,24 +98,67 @@ def _remedy(column: str, phase: Any) -> str:
     return f"add {' or '.join(writers)}" if writers else "no known part writes it"
 
 
+def _overwritten(where: str, phase: Any) -> Iterator[str]:
+    """A credit part that throws away what the one before it wrote."""
+    writer: dict[str, str] = {}
+    for place, instance in _placed(where, phase, "credit"):
+        for column in declared(instance, "writes"):
+            if column in writer and column not in declared(instance, "reads"):
+                yield f"{place}: overwrites '{column}' of {writer[column]} without reading it; leave one out"
+            writer[column] = place
+
+
+def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    """Judges that write the same columns."""
+    first: dict[str, int] = {}
+    for index, judge in enumerate(judges):
+        name = getattr(judge, "name", None) or _name(judge)
+        if name in first:
+            place = f"{where}.judge[{index}].{_name(judge)}"
+            yield f"{place}: judge[{first[name]}] is called '{name}' too; give it another name"
+        first.setdefault(name, index)
+
+
+def _weights(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    if judges and not any(getattr(judge, "weight", 1.0) for judge in judges):
+        yield f"{where}.judge: no judge has a weight, so there is no reward"
+
+
 def _units(where: str, phase: Any, policy: Any) -> Iterator[str]:
-    has = set(getattr(policy, "units", {"logprob": "nats", "entropy": "discrete"}).values())
-    for place, instance in _stages(phase):
-        wants = set(declared(instance, "units"))
-        if wants and not wants & has:
-            yield f"{where}.{place}: works on {' or '.join(sorted(wants))}, but the policy has {' and '.join(sorted(has))}"
+    units = getattr(policy, "units", UNITS)
+    for place, instance in _placed(where, phase, "keep", "credit", "select", "objective"):
+        for kind, has in units.items():
+            accepted = [unit for unit in declared(instance, "units") if unit in KINDS[kind]]
+            if accepted and has not in accepted:
+                yield f"{place}: works on a {kind} in {' or '.join(accepted)}, but the policy's is in {has}"
 
 
-def _numbers(where: str, phase: Any) -> Iterator[str]:
+def _demonstrations(where: str, phase: Any) -> Iterator[str]:
+    copies = getattr(phase.plan.count, "n", 1)
+    if phase.sample == "demonstrations" and copies > 1:
+        place = f"{where}.plan.count.{_name(phase.plan.count)}.n"
+        yield f"{place}: a data row has one demonstration, so {copies} would be copies of it; write 1"
+
+
+def _minibatches(where: str, phase: Any) -> Iterator[str]:
     groups, pieces = phase.plan.groups, phase.learner.minibatches
     if groups % pieces:
+        fitting = ", ".join(map(str, nearest_divisors(groups, pieces)))
+        multiples = ", ".join(map(str, nearest_multiples(groups, pieces)))
         yield (
             f"{where}.learner.minibatches: {pieces} does not divide plan.groups = {groups}; "
-            f"nearest that do: {', '.join(map(str, nearest_divisors(groups, pieces)))}"
+            f"nearest minibatches that do: {fitting}; nearest groups it divides: {multiples}"
         )
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:
     """The `count` divisors of `whole` nearest to `wanted`, in order of size."""
-    divisors = [d for d in range(1, whole + 1) if whole % d == 0]
+    small = [d for d in range(1, min(whole, 10**6) + 1) if d * d <= whole and whole % d == 0]
+    divisors = {*small, *(whole // d for d in small)}
     return sorted(sorted(divisors, key=lambda d: (abs(d - wanted), d))[:count])
+
+
+def nearest_multiples(value: int, step: int, count: int = 3) -> list[int]:
+    """The `count` positive multiples of `step` nearest to `value`, in order of size."""
+    around = range(max(1, value // step - count), value // step + count + 1)
+    return sorted(sorted((step * k for k in around), key=lambda m: (abs(m - value), m))[:count])

@@ -1,134 +1,142 @@
-"""`path=value` on the command line, and the option names of other trainers.
+"""`path=value`: one option of a recipe set from the command line or by another trainer's name.
 
-    oneloop train recipe.yaml learner.learning_rate=1e-4 plan.count.uniform.n=16 num_generations=16
+    learner.learning_rate=1e-4    plan.count.uniform.n=16    objective.policy_gradient.clip_high=0.28
 
-A path walks mappings by key and lists by the name of a part in them. A name known from TRL, verl, OpenRLHF,
-slime, prime-rl or NeMo-RL is accepted where its meaning is the same, and the mapping is printed.
+A path walks mappings by key and lists of parts by the part's name; a part that is not in a list yet is added,
+and naming another part where there can only be one puts it there. In a recipe with several phases a path that
+starts in a phase (`learner...`) means the last one; `phases.warm_start.learner...` means another.
 """
 
 from typing import Any
 
-import yaml
+from oneloop.faults import short
+from oneloop.fields import Held, held
+from oneloop.part import UnknownName, find, names
+from oneloop.recipe_file import NotYaml, parse
 
-ALIASES = {
-    "num_generations": "plan.count.uniform.n",
-    "rollout.n": "plan.count.uniform.n",
-    "n_samples_per_prompt": "plan.count.uniform.n",
-    "group_size": "plan.count.uniform.n",
-    "num_generations_per_prompt": "plan.count.uniform.n",
-    "num_prompts_per_step": "plan.groups",
-    "rollout_batch_size": "plan.groups",
-    "max_completion_length": "policy.language.max_new_tokens",
-    "max_response_length": "policy.language.max_new_tokens",
-    "rollout_max_response_len": "policy.language.max_new_tokens",
-    "model_name_or_path": "policy.language.model",
-    "temperature": "policy.language.temperature",
-    "top_p": "policy.language.top_p",
-    "top_k": "policy.language.top_k",
-    "min_p": "policy.language.min_p",
-    "learning_rate": "learner.learning_rate",
-    "lr": "learner.learning_rate",
-    "lr_scheduler_type": "learner.schedule",
-    "warmup_steps": "learner.warmup",
-    "weight_decay": "learner.weight_decay",
-    "max_grad_norm": "learner.max_grad_norm",
-    "num_iterations": "learner.epochs",
-    "ppo_epochs": "learner.epochs",
-    "max_steps": "steps",
-    "save_steps": "save_every",
-    "save_total_limit": "keep_checkpoints",
-    "eval_steps": "evaluate.every",
-    "epsilon": "objective.policy_gradient.clip_low",
-    "epsilon_high": "objective.policy_gradient.clip_high",
-    "clip_ratio_low": "objective.policy_gradient.clip_low",
-    "clip_ratio_high": "objective.policy_gradient.clip_high",
-    "clip_ratio_c": "objective.policy_gradient.dual_clip",
-    "delta": "objective.policy_gradient.dual_clip",
-    "beta": "objective.kl.coefficient",
-    "kl_coef": "objective.kl.coefficient",
-    "kl_loss_coef": "objective.kl.coefficient",
-    "advantage_ddof": "credit.group_relative.ddof",
-    "tis_clip": "objective.policy_gradient.importance_cap",
-}
-PHASE_KEYS = ("plan", "objective", "judge", "credit", "select", "learner", "sample", "steps")
+Node = dict[str, Any]
 
 
-def accept_aliases(raw: dict[str, Any]) -> list[str]:
-    """Moves other trainers' names at the top of `raw` to their place; one sentence for each."""
-    notes: list[str] = []
-    for alias in [key for key in raw if key in ALIASES]:
-        value = raw.pop(alias)
-        place(raw, _target(raw, ALIASES[alias]), value)
-        notes.append(f"{alias} -> {ALIASES[alias]} = {value!r}")
-    return notes
+class Misplaced(ValueError):
+    """A path that leads nowhere in this recipe; the message says where it ends."""
 
 
-def set_path(raw: dict[str, Any], override: str, notes: list[str]) -> list[str]:
-    """Applies one `path=value` to `raw` (the value is YAML); returns the faults, adds alias notes to `notes`."""
+class Absent(Misplaced):
+    """The path names an option of a part that this recipe does not have."""
+
+
+def pair_up(words: list[str]) -> list[str]:
+    """`--a.b c`, `--a.b=c` and `--flag` as `a.b=c` and `flag=true`; other words as they are."""
+    pairs, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            pairs.append(word)
+            continue
+        path, equals, value = word.removeprefix("--").partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") and "=" not in rest[0] else "true"
+        pairs.append(f"{path.replace('-', '_')}={value}")
+    return pairs
+
+
+def split(override: str) -> tuple[str, Any]:
+    """(path, value) of `path=value`, the value read as YAML. Raises Misplaced."""
     path, equals, text = override.partition("=")
-    path = path.removeprefix("--").replace("-", "_")
-    if not equals or not path:
-        return [f"'{override}' is not an override; write path=value, for example learner.learning_rate=1e-4"]
+    if not equals or not path or not all(path.split(".")):
+        raise Misplaced(f"'{override}' is not an override; write path=value, e.g. learner.learning_rate=1e-4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return [f"'{override}': the value is not YAML"]
-    if isinstance(value, str) and _is_number(value):
-        value = float(value)  # YAML reads 1e-4 as text
-    if path in ALIASES and path.split(".")[0] not in raw:
-        notes.append(f"{path} -> {ALIASES[path]} = {value!r}")
-        path = ALIASES[path]
-    try:
-        place(raw, _target(raw, path), value)
-    except LookupError as error:
-        return [f"'{override}': {error.args[0]}"]
-    return []
+        return path, parse(text)
+    except NotYaml as error:
+        raise Misplaced(f"'{override}': the value is not YAML: {error}") from None
 
 
-def _target(raw: dict[str, Any], path: str) -> list[str]:
-    """The path as keys; what belongs to a phase goes to the last phase where a recipe has several."""
-    keys = path.split(".")
+def in_phase(raw: Node, path: str, phase_keys: list[str]) -> str:
+    """`path` from the top of `raw`: what belongs to a phase is in the last one."""
     phases = raw.get("phases")
-    if keys[0] in PHASE_KEYS and isinstance(phases, dict) and phases:
-        return ["phases", list(phases)[-1], *keys]
-    return keys
+    if path.partition(".")[0] in phase_keys and isinstance(phases, dict) and phases:
+        return f"phases.{list(phases)[-1]}.{path}"
+    return path
 
 
-def place(node: Any, keys: list[str], value: Any) -> None:
-    """Sets `node[keys...]`, making mappings on the way. Raises LookupError where a path ends in a value."""
-    for key in keys[:-1]:
-        node = _step(node, key)
-    if isinstance(node, list):
-        raise LookupError(f"'{keys[-1]}' names a part of a list; give one of its options, or the whole list")
-    node[keys[-1]] = value
+def place(node: Node, cls: type[Any] | None, path: str, value: Any, adds: bool = True) -> None:
+    """Sets `path` below `node`, the options of `cls` as a recipe writes them, making mappings on the way.
+
+    Without `adds` only parts that are there are touched: raises Absent. Raises Misplaced where a path goes on
+    below a value.
+    """
+    mapping, key = _locate(node, cls, path, adds)
+    mapping[key] = value
 
 
-def _step(node: Any, key: str) -> Any:
-    """The mapping under `key`, made if missing; in a list, the options of the part called `key`."""
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            if item == key:
-                node[index] = {key: {}}
-                return node[index][key]
-            if isinstance(item, dict) and key in item:
-                item[key] = {} if item[key] is None else item[key]
-                return item[key]
-        node.append({key: {}})
-        return node[-1][key]
-    below = node.get(key)
-    if isinstance(below, str) and key not in ("model", "name"):
-        below = {below: {}}  # a part written by its name alone
-    if below is None:
-        below = {}
-    if not isinstance(below, dict | list):
-        raise LookupError(f"'{key}' is {below!r}, which has no options")
-    node[key] = below
-    return below
+def _locate(node: Node, cls: type[Any] | None, path: str, adds: bool) -> tuple[Node, str]:
+    """The mapping and the key in it that `path` means."""
+    key, _, rest = path.partition(".")
+    what = held(cls, key)
+    if not rest:
+        return node, key
+    if what.room:
+        inside, name = _part(node, key, what, rest, adds)
+        cls = _class(what.room, name)
+    elif what.shape == "names":
+        inside, name, cls = _below(node, key), rest.partition(".")[0], what.cls
+    else:
+        return _locate(_below(node, key), what.cls, rest, adds)
+    tail = rest[len(name) + 1 :]
+    return _locate(_below(inside, name), cls, tail, adds) if tail else (inside, name)
 
 
-def _is_number(text: str) -> bool:
+def _below(node: Node, key: str) -> Node:
+    """The mapping under `key`, made where there is nothing."""
+    if node.get(key) is None:
+        node[key] = {}
+    found = node[key]
+    if not isinstance(found, dict):
+        raise Misplaced(f"'{key}' is {short(found)}, which has no options")
+    return found
+
+
+def _part(node: Node, key: str, what: Held, path: str, adds: bool) -> tuple[Node, str]:
+    """({name: options}, name) of the part with which `path` starts."""
+    specs = node.get(key)
+    if what.shape == "list" and not isinstance(specs, list | None):
+        raise Misplaced(f"'{key}' must be a list of parts, got {short(specs)}")
+    items = list(specs) if isinstance(specs, list) else [specs] if specs is not None else []
+    known = [_name(spec) for spec in items]
+    # the name of a part of one's own has dots itself
+    name = next((one for one in known if path == one or path.startswith(f"{one}.")), path.partition(".")[0])
+    if name not in known:
+        if not adds and known and not any(one in names(what.room) or "." in one for one in known):
+            return {}, name  # a misspelt part: that is said anyway, so set nothing
+        if not adds and (known or what.shape == "list"):
+            raise Absent(f"there is no {name} in {key}" + (f", only {', '.join(known)}" if known else ""))
+        items = [*items, {name: {}}] if what.shape == "list" else [{name: {}}]
+    where = known.index(name) if name in known else -1
+    if not isinstance(items[where], dict):
+        items[where] = {name: {}}
+    node[key] = items if what.shape == "list" else items[0]
+    return items[where], name
+
+
+def _name(spec: Any) -> str:
+    """The part that `spec` names; "" for what is no part and will be refused as such."""
+    if isinstance(spec, dict) and len(spec) == 1:
+        return str(next(iter(spec)))
+    return spec if isinstance(spec, str) else ""
+
+
+def _class(room: str, name: str) -> type[Any] | None:
     try:
-        float(text)
-    except ValueError:
-        return False
-    return text.lower() not in ("nan", "inf", "infinity")
+        return find(room, name)
+    except UnknownName:
+        return None
+
+
+def drop_part(node: Node, path: str) -> None:
+    """Takes the part that `path` ends in out of its list, where it is there."""
+    *above, key, name = path.split(".")
+    for step in above:
+        node = _below(node, step)
+    specs = node.get(key)
+    if isinstance(specs, list):
+        node[key] = [spec for spec in specs if spec != name and not (isinstance(spec, dict) and name in spec)]

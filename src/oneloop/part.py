@@ -3,16 +3,18 @@
 A part is its own configuration: keyword-only fields `name: Annotated[type, Field(bounds)] = default`
 with one line of meaning below each. `oneloop/credit/novelty.py` holds `class Novelty`; a recipe calls it
 `novelty`. A user's own part is reached by a dotted path (`package.module.Class`) or `file.py:Class`.
+Not here: what a field holds (fields.py), faults in words (faults.py).
 """
 
+import ast
 import dataclasses
 import difflib
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -21,8 +23,14 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandl
 from pydantic_core import PydanticCustomError, ValidationError, core_schema
 
 PartType = TypeVar("PartType")
-CONFIGURATION = ConfigDict(extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
+CONFIGURATION = ConfigDict(
+    extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, allow_inf_nan=False
+)
 Columns = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
+ROOMS = ("data", "plan", "policies", "judge", "credit", "select", "objective", "models")
+FILE_MODULE = "oneloop_user_file_"
+SHOWN = 20
+"""So many names are listed to someone whose name is like none of them."""
 
 
 class UnknownName(ValueError):
@@ -44,7 +52,7 @@ def part(
         made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIGURATION)(cls)
         for name, value in {"reads": reads, "writes": writes, "units": units, "paper": paper}.items():
             setattr(made, f"part_{name}", value)
-        return made
+        return cast(type[PartType], made)
 
     return decorate
 
@@ -55,13 +63,22 @@ def declared(instance: Any, what: str) -> tuple[str, ...]:
     return tuple(value(instance) if callable(value) else value)
 
 
+@cache
 def names(room: str) -> list[str]:
-    """Names of the parts in `oneloop/<room>/`, one a file."""
-    package = importlib.import_module(f"oneloop.{room}")
-    found = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted(
-        name for name in found if _class_in(importlib.import_module(f"oneloop.{room}.{name}"), name)
-    )
+    """Names of the parts in `oneloop/<room>/`, one a file; found without importing them."""
+    folder = Path(__file__).parent / room
+    return [path.stem for path in sorted(folder.glob("*.py")) if _class_name(path)]
+
+
+def _class_name(path: Path) -> str | None:
+    """The class in `path` that is decorated with @part and called like the file."""
+    wanted = path.stem.replace("_", "")
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
+            marks = [mark.func for mark in node.decorator_list if isinstance(mark, ast.Call)]
+            if any(isinstance(mark, ast.Name) and mark.id == "part" for mark in marks):
+                return node.name
+    return None
 
 
 def find(room: str, name: str) -> type[Any]:
@@ -76,22 +93,26 @@ def find(room: str, name: str) -> type[Any]:
         module, _, attribute = name.rpartition(".")
         try:
             return _attribute(importlib.import_module(module), attribute, name)
-        except ModuleNotFoundError as error:
-            raise UnknownName(f"cannot import '{module}' for the {room} part '{name}': {error}") from error
-    if name not in (known := names(room)):
+        except UnknownName:
+            raise
+        except Exception as error:  # whatever the user's module raises when imported
+            why = f"{type(error).__name__}: {error}"
+            raise UnknownName(f"cannot import '{module}' for the {room} part '{name}': {why}") from error
+    if name not in names(room):
         elsewhere = [other for other in ROOMS if other != room and name in names(other)]
-        hint = f"it is a {elsewhere[0]} part" if elsewhere else nearest(name, known)
-        raise UnknownName(f"no {room} part is called '{name}'; {hint}")
-    return cast(type[Any], _class_in(importlib.import_module(f"oneloop.{room}.{name}"), name))
+        hint = f"it is a {elsewhere[0]} part" if elsewhere else nearest(name, names(room))
+        raise UnknownName(f"no {room} part is called '{name[:80]}'; {hint}")
+    there = importlib.import_module(f"oneloop.{room}.{name}")
+    return cast(type[Any], getattr(there, str(_class_name(Path(str(there.__file__))))))
 
 
-ROOMS = ("data", "plan", "policies", "judge", "credit", "select", "objective", "models")
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A sentence that helps someone who typed `name` for one of `known`."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+def nearest(name: str, known: list[str], also: list[str] | None = None) -> str:
+    """A sentence that helps someone who typed `name` for one of `known` (or of `also`, which is never listed)."""
+    close = difflib.get_close_matches(name, [*known, *(also or [])], n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"known: {', '.join(known[:SHOWN])}{more}"
 
 
 def build(room: str, spec: Any) -> Any:
@@ -103,21 +124,25 @@ def build(room: str, spec: Any) -> Any:
         return find(room, spec)()
     if isinstance(spec, Mapping):
         if len(spec) != 1:
+            keys = ", ".join(map(str, spec)) or "none"
             raise UnknownName(
-                f"a {room} part is written 'name' or {{name: {{options}}}}, got keys {list(spec)}"
+                f"a {room} part is written 'name' or {{name: {{options}}}}, got keys {keys:.80}"
             )
         name, options = next(iter(spec.items()))
         if options is not None and not isinstance(options, Mapping):
-            raise UnknownName(f"options of {room} part '{name}' must be a mapping, got {options!r}")
+            raise UnknownName(f"options of {room} part '{name}' must be a mapping, got {options!r:.80}")
         return find(room, str(name))(**{str(key): value for key, value in (options or {}).items()})
-    if spec is None or isinstance(spec, bool | int | float | list | tuple):
-        raise UnknownName(f"a {room} part is written 'name' or {{name: {{options}}}}, got {spec!r}")
+    if inspect.isclass(spec) or type(spec).__module__ in ("builtins", "datetime") and not callable(spec):
+        raise UnknownName(f"a {room} part is written 'name' or {{name: {{options}}}}, got {spec!r:.80}")
     return spec
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Marks a field that holds one certain class, written as a mapping: `learner: Annotated[Learning, Options(Learning)]`."""
+    """Marks a field that holds one certain class, written as a mapping of its options.
+
+    `learner: Annotated[Learning, Options(Learning)]`
+    """
 
     cls: type[Any]
 
@@ -134,17 +159,20 @@ class Options:
             return spec
         if not isinstance(spec, Mapping):
             raise PydanticCustomError("options", "must be a mapping of options")
-        try:
-            return self.cls(**{str(key): value for key, value in spec.items()})
-        except ValidationError as error:
-            raise PydanticCustomError("part", "", {"error": error, "name": "", "cls": self.cls}) from None
+        return _made(
+            lambda: self.cls(**{str(key): value for key, value in spec.items()}), "", lambda: self.cls
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Of:
-    """Marks a field that holds another part: `judge: Annotated[Judge, Of("judge")]`."""
+    """Marks a field that holds another part: `judge: Annotated[Judge, Of("judge")]`.
+
+    With `text`, a plain text stands for itself (a model's name on the hub) and only a mapping names a part.
+    """
 
     room: str
+    text: bool = False
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -152,77 +180,50 @@ class Of:
         return core_schema.no_info_plain_validator_function(self._validate)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"x-part": self.room}
+        named = {"x-part": self.room}
+        return {"anyOf": [{"type": "string", "minLength": 1}, named]} if self.text else named
 
     def _validate(self, spec: Any) -> Any:
-        try:
-            return build(self.room, spec)
-        except ValidationError as error:
-            name = next(iter(spec)) if isinstance(spec, Mapping) else spec
-            # the inner faults travel whole; `faults` unfolds them with their path
-            inner = {"error": error, "name": f".{name}", "cls": find(self.room, name)}
-            raise PydanticCustomError("part", "", inner) from None
-        except UnknownName as error:
-            raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
+        if self.text and isinstance(spec, str) and spec:
+            return spec
+        name = str(next(iter(spec), "")) if isinstance(spec, Mapping) else spec
+        return _made(lambda: build(self.room, spec), f".{name}", lambda: find(self.room, name))
 
 
-def faults(error: ValidationError, path: str, cls: type[Any] | None = None) -> list[str]:
-    """One sentence a fault, each with its full path, inner parts unfolded, unknown fields with the nearest."""
-    sentences = []
-    for fault in error.errors(include_url=False):
-        where = ".".join([path, *(str(step) for step in fault["loc"])])
-        context = fault.get("ctx", {})
-        if fault["type"] == "part":
-            sentences += faults(context["error"], where + context["name"], context["cls"])
-        elif fault["type"] in ("unexpected_keyword_argument", "extra_forbidden") and cls is not None:
-            known = [field.name for field in dataclasses.fields(cls) if field.init]
-            sentences.append(f"{where}: no such option; {nearest(str(fault['loc'][-1]), known)}")
-        elif fault["type"] == "unknown_part":
-            sentences.append(f"{where}: {fault['msg']}")
-        else:
-            sentences.append(f"{where}: {fault['msg']}, got {fault['input']!r}"[:400])
-    return sentences
+def _made(make: Callable[[], Any], name: str, cls: Callable[[], type[Any]]) -> Any:
+    """What `make` gives; whatever it raises becomes a fault that pydantic carries to the top.
 
-
-def to_recipe(value: Any) -> Any:
-    """What a recipe would say to get `value`: parts become {name: {options}}, inner ones too."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return {name_of(type(value)): {name: to_recipe(getattr(value, name)) for name in fields}}
-    if isinstance(value, Mapping):
-        return {key: to_recipe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_recipe(item) for item in value]
-    return value
+    A part's own check may fail in any way (an overflow in a regular expression, say): that is said in words,
+    because what led to it is the recipe. Inner faults travel whole; `faults` unfolds them with their path.
+    """
+    try:
+        return make()
+    except ValidationError as error:
+        raise PydanticCustomError("part", "", {"error": error, "name": name, "cls": cls()}) from None
+    except UnknownName as error:
+        raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
+    except Exception as error:
+        why = f"cannot be made: {type(error).__name__}: {error}"
+        raise PydanticCustomError("broken_part", "{text}", {"text": why}) from error
 
 
 def name_of(cls: type[Any]) -> str:
     """The name by which a recipe finds `cls`."""
     package, _, module = cls.__module__.rpartition(".")
-    if package.startswith("oneloop.") and package.count(".") == 1:
+    if package in {f"oneloop.{room}" for room in ROOMS} and module.replace("_", "") == cls.__name__.lower():
         return module
     if cls.__module__.startswith(FILE_MODULE):
         return f"{inspect.getsourcefile(cls)}:{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-FILE_MODULE = "oneloop_user_file_"
-
-
-def _class_in(module: Any, name: str) -> type[Any] | None:
-    wanted = name.replace("_", "").lower()
-    for attribute, value in vars(module).items():
-        if attribute.lower() == wanted and inspect.isclass(value) and hasattr(value, "part_reads"):
-            return value
-    return None
-
-
 def _load_file(path: Path) -> Any:
-    name = FILE_MODULE + path.resolve().with_suffix("").as_posix().strip("/").replace("/", "_")
-    if name in sys.modules:
-        return sys.modules[name]
     if not path.is_file():
         raise UnknownName(f"no such file: {path} (a part of your own is written 'file.py:Class')")
+    path = path.resolve()
+    name = FILE_MODULE + path.with_suffix("").as_posix().strip("/").replace("/", "_").replace(".", "_")
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
@@ -238,7 +239,6 @@ def _attribute(module: Any, attribute: str, name: str) -> type[Any]:
     found = getattr(module, attribute, None)
     if not inspect.isclass(found) or not hasattr(found, "part_reads"):
         known = [key for key, value in vars(module).items() if hasattr(value, "part_reads")]
-        raise UnknownName(
-            f"'{name}': {attribute} is not a class decorated with @part; {nearest(attribute, known)}"
-        )
+        hint = nearest(attribute, known) if known else "it has no parts"
+        raise UnknownName(f"'{name}': {attribute} is not a class decorated with @part; {hint}")
     return cast(type[Any], found)

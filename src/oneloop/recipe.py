@@ -8,21 +8,29 @@
 
 is a whole recipe. One with several phases (a warm start, then reinforcement) has the lines from `plan` on
 under `phases: {name: ...}`. All faults are reported at once, each with its path and the nearest valid name.
+A top with the stages of one phase is that phase, called `train`.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
-from oneloop.checks import check_phase
+from oneloop import recipe_file
+from oneloop.aliases import ALIASES, ELSEWHERE, accept
+from oneloop.checks import check_evaluation, check_phase
+from oneloop.faults import faults
+from oneloop.fields import init_fields
 from oneloop.learner import Learning
-from oneloop.overrides import accept_aliases, set_path
-from oneloop.part import Of, Options, faults, part, to_recipe
+from oneloop.overrides import Misplaced, in_phase, pair_up, place, split
+from oneloop.part import Of, Options, nearest, part
 from oneloop.plan.plan import Plan
+
+Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=100)]
+Raw = dict[str, Any]
 
 
 class RecipeError(ValueError):
@@ -77,13 +85,13 @@ class Recipe:
 
     policy: Annotated[Any, Of("policies")]
     """The thing being trained."""
-    phases: dict[str, Annotated[Phase, Options(Phase)]]
+    phases: Annotated[dict[Name, Annotated[Phase, Options(Phase)]], Field(min_length=1)]
     """Loops that run one after the other on the same policy."""
-    name: str = "run"
+    name: Name = "run"
     """Names the run directory."""
     paper: str = ""
     """What the recipe reproduces."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it."""
     evaluate: Annotated[Evaluation, Options(Evaluation)] | None = None
     """Held-out evaluation."""
@@ -95,62 +103,132 @@ class Recipe:
     """Stop when the signal doctor raises an alarm (log-prob gap, weight sync absent)."""
 
 
+PHASE_KEYS = init_fields(Phase)
+FOLDED = "train"
+"""Name of the one phase of a recipe whose stages stand at the top."""
+
+
 def load_recipe(
     source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()
 ) -> tuple[Recipe, list[str]]:
-    """(checked recipe, sentences about accepted aliases) from a YAML file or a mapping.
+    """(checked recipe, sentences about what was taken for what) from a YAML file or a mapping.
 
-    `overrides` are `path=value` with dots, later ones win. Raises RecipeError with every fault found.
+    `overrides` are `path=value`, `--path value` or `--path=value` with dots, later ones win; names of other
+    trainers are in aliases.py. Raises RecipeError with every fault found.
     """
-    raw = read_yaml(Path(source)) if isinstance(source, Path | str) else dict(source)
-    notes, problems = accept_aliases(raw), list[str]()
-    for override in overrides:
-        problems += set_path(raw, override, notes)
+    raw, problems = read_raw(source)
+    folded = "phases" not in raw
+    if folded:
+        raw = fold_phase(raw)
+    notes = _apply(raw, pair_up(list(overrides)), problems, folded)
+    _count_demonstrations(raw)
+    try:
+        return build_recipe(raw, problems, folded), notes
+    except RecipeError as error:  # paths as the user wrote them
+        unfolded = [re.sub(rf"^recipe\.phases\.{FOLDED}\b", "recipe", fault) for fault in error.faults]
+        raise RecipeError(unfolded if folded else error.faults) from None
+
+
+def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
+    """(what `source` says, unchecked, and its name; faults). Raises RecipeError when it says no mapping."""
+    loaded, default = source, "run"
     if isinstance(source, Path | str):
-        raw.setdefault("name", Path(source).stem)
-    recipe = build_recipe(fold_phase(raw), problems)
-    return recipe, notes
+        default = re.sub(r"[^\w.-]+", "-", Path(source).stem).lstrip(".-") or "run"
+        try:
+            loaded = recipe_file.read(Path(source))
+        except OSError as error:
+            raise RecipeError([f"cannot read the recipe {source}: {error.strerror}"]) from None
+        except recipe_file.NotYaml as error:
+            raise RecipeError([f"{source} is not a recipe: {error}"]) from None
+    if not isinstance(loaded, Mapping):
+        raise RecipeError(
+            [f"{source!s:.80} must hold a mapping (policy, plan, ...), got {type(loaded).__name__}"]
+        )
+    problems: list[str] = []
+    try:
+        copied = recipe_file.plain(dict(loaded), "recipe", problems)
+    except RecursionError:
+        raise RecipeError(["the recipe contains itself, or is nested too deeply"]) from None
+    raw = {str(key): value for key, value in copied.items()}
+    raw.setdefault("name", default)
+    return raw, problems
 
 
-def build_recipe(raw: dict[str, Any], problems: list[str]) -> Recipe:
+def fold_phase(raw: Raw) -> Raw:
+    """A recipe whose stages stand at the top has one phase."""
+    rest = {key: value for key, value in raw.items() if key not in PHASE_KEYS}
+    return {**rest, "phases": {FOLDED: {key: raw[key] for key in PHASE_KEYS if key in raw}}}
+
+
+def _apply(raw: Raw, overrides: list[str], problems: list[str], folded: bool) -> list[str]:
+    """Puts other trainers' names in `raw`, and `overrides`, in their place; says what became of them."""
+    notes: list[str] = []
+    given: list[tuple[str, Any]] = [(key, raw.pop(key)) for key in list(raw) if key in ALIASES]
+    for override in overrides:
+        try:
+            given.append(split(override))
+        except Misplaced as error:
+            problems.append(str(error))
+    # one that sets both clips comes before one that sets the upper alone
+    given.sort(key=lambda pair: -len(ALIASES[pair[0]].paths) if pair[0] in ALIASES else 0)
+    for path, value in given:
+        if path in ALIASES:
+            said, wrong = accept(raw, Recipe, PHASE_KEYS, path, value)
+            notes += [note.replace(f"phases.{FOLDED}.", "", 1) for note in said] if folded else said
+            problems += wrong
+            continue
+        full = in_phase(raw, path, PHASE_KEYS)
+        try:
+            place(raw, Recipe, full, value)
+        except Misplaced as error:
+            problems.append(f"'{path}': {error}")
+        if full != path and not folded:
+            notes.append(f"{path} -> {full}")
+    return notes
+
+
+def _count_demonstrations(raw: Raw) -> None:
+    """A data row has one demonstration, so a group is one rollout unless the recipe says otherwise."""
+    phases = raw["phases"].values() if isinstance(raw["phases"], dict) else ()
+    for phase in phases:
+        if (
+            isinstance(phase, dict)
+            and phase.get("sample") == "demonstrations"
+            and isinstance(phase.get("plan"), dict)
+        ):
+            phase["plan"].setdefault("count", {"uniform": {"n": 1}})
+
+
+def build_recipe(raw: Raw, problems: Sequence[str] = (), folded: bool = False) -> Recipe:
     """The recipe `raw` describes; raises RecipeError with `problems` and all further faults."""
     try:
-        recipe = Recipe(**{str(key): value for key, value in raw.items()})
+        recipe = Recipe(**raw)
     except ValidationError as error:
-        raise RecipeError([*problems, *faults(error, "recipe", Recipe)]) from None
-    for name, phase in recipe.phases.items():
-        problems += check_phase(name, phase, recipe)
-    if problems:
-        raise RecipeError(problems)
+        found = faults(error, "recipe", Recipe, lambda name: _hint(name, folded))
+        raise RecipeError([*problems, *found]) from None
+    checked = [
+        fault
+        for name in recipe.phases
+        for fault in check_phase(f"recipe.phases.{name}", recipe.phases[name], recipe)
+    ]
+    if problems or checked or (checked := check_evaluation("recipe.evaluate", recipe)):
+        raise RecipeError([*problems, *checked])
     return recipe
 
 
-def fold_phase(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe whose stages stand at the top has one phase, `train`."""
-    fields = {field.name for field in dataclasses.fields(Phase)}
-    top = {key: value for key, value in raw.items() if key in fields}
-    if not top or "phases" in raw:
-        return dict(raw)
-    rest = {key: value for key, value in raw.items() if key not in fields}
-    return {**rest, "phases": {"train": top}}
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; RecipeError when there is none."""
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RecipeError([f"cannot read the recipe {path}: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from None
-    if not isinstance(loaded, dict):
-        raise RecipeError([f"{path} must hold a mapping (policy, plan, ...), got {type(loaded).__name__}"])
-    return {str(key): value for key, value in loaded.items()}
+def _hint(name: str, folded: bool) -> str:
+    """What someone who wrote `name` at the top may have meant."""
+    if name in PHASE_KEYS:
+        return f"it belongs to a phase: phases.<name>.{name}"
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    sections = {"plan": Plan, "learner": Learning, "evaluate": Evaluation}
+    deeper = [f"'{section}.{name}'" for section, cls in sections.items() if name in init_fields(cls)]
+    if deeper:
+        return f"did you mean {' or '.join(deeper)}?"
+    return nearest(name, [*init_fields(Recipe), *(PHASE_KEYS if folded else [])], list(ALIASES))
 
 
 def resolved(recipe: Recipe) -> str:
     """YAML that gives the same recipe again, every option written out."""
-    (body,) = to_recipe(recipe).values()
-    body["phases"] = {name: next(iter(phase.values())) for name, phase in body["phases"].items()}
-    text: str = yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
-    return text
+    return recipe_file.written(recipe)
