@@ -1,0 +1,35 @@
+"""Imperfect demonstrations on purpose: a share of the rows answers with another row's completion.
+
+For experiments on what an objective does with mistakes in the data (One-Token Rollout, DFT, SFT). Which rows
+are wrong, and how, is a function of (seed, key), so every method meets the same mistakes.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from oneloop import counter
+from oneloop.part import Of, part
+
+
+@part()
+class Corrupted:
+    """`data` with `share` of its completions replaced; prompt and `answer` stay right."""
+
+    data: Annotated[Any, Of("data")]
+    """The rows to corrupt; they need a `completion`."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of rows that get another row's completion."""
+    seed: int = 0
+    """Of the choice of rows."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """The row of that number, the same always, with `corrupted` saying whether its completion is wrong."""
+        row: dict[str, Any] = self.data[key]
+        wrong, where = counter.uniforms(counter.mix(self.seed, "corrupted", key), [0, 1]).tolist()
+        if wrong >= self.share:
+            return row | {"corrupted": False}
+        return row | {"completion": self.data[int(where * len(self.data))]["completion"], "corrupted": True}
