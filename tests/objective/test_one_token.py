@@ -16,6 +16,7 @@ from oneloop.objective.dft import Dft
 from oneloop.objective.one_token import (
     OneToken,
     exact_loss,
+    in_order,
     leave_one_out,
     policy_gradient_loss,
     sample_tokens,
@@ -278,6 +279,17 @@ def test_draws_follow_the_law_and_never_hit_the_impossible(seed):
     assert not set(samples.tolist()) & {0, 5}
     seen = torch.bincount(samples, minlength=6) / len(samples)
     torch.testing.assert_close(seen, (logits / 1.3).softmax(-1)[0], rtol=0, atol=0.06)
+
+
+def test_in_order_gives_sorted_uniform_numbers():
+    draw = torch.Generator().manual_seed(0)
+    numbers = in_order(torch.rand(20_000, 5, generator=draw, dtype=torch.float64))
+    assert (numbers.diff(dim=-1) >= 0).all() and numbers.min() >= 0 and numbers.max() < 1
+    means = torch.arange(1, 5).double() / 5  # the j-th of K uniform numbers is Beta(j, K + 1 - j)
+    torch.testing.assert_close(numbers.mean(0), means, rtol=0, atol=5e-3)
+    torch.testing.assert_close(numbers.var(0), means * (1 - means) / 6, rtol=0.05, atol=0)
+    edge = in_order(torch.tensor([[0.0, 0.0, 1.0], [0.5, 1.0, 0.0]]))
+    assert edge.isfinite().all() and (edge <= 1).all()
 
 
 def test_impossible_tokens_are_legal_where_they_are_not_the_target():

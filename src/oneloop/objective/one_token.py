@@ -47,6 +47,16 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tenso
     return torch.searchsorted(cumulative, wanted.contiguous(), right=True)
 
 
+def in_order(uniforms: Tensor) -> Tensor:
+    """[a, K], K sorted uniform numbers from K + 1 unsorted ones [a, K + 1], without sorting.
+
+    Partial sums of exponential variables over their total. The loss does not ask which draw came first, and
+    looking up numbers in order is twice as fast.
+    """
+    sums = -torch.log1p(-uniforms.clamp(max=1 - 2**-24)).cumsum(-1)
+    return sums[:, :-1] / sums[:, -1:]
+
+
 def leave_one_out(reward: Tensor) -> Tensor:
     """[a, K], each reward minus the mean of the K - 1 others of its position."""
     others = (reward.sum(-1, keepdim=True) - reward) / (reward.shape[-1] - 1)
@@ -140,8 +150,8 @@ class OneToken:
             readings = _read(exact, gold)
             _check_numbers(readings["nll"], rollouts, actions)
             if self.estimator == "sample":
-                draws = rollouts.uniforms("one_token", actions, self.num_samples).to(logits.device)
-                samples = sample_tokens(exact, draws, self.temperature)
+                draws = rollouts.uniforms("one_token", actions, self.num_samples + 1).to(exact)
+                samples = sample_tokens(exact, in_order(draws), self.temperature)
                 readings["hit_rate"] = (samples == gold[:, None]).to(exact.dtype).mean(-1)
             else:
                 law = (exact / self.temperature).softmax(-1)
