@@ -1,4 +1,4 @@
-"""The learner: any cut of a batch gives the same weights, a step without signal changes nothing, faults are named."""
+"""The learner: any cut of a batch gives the same weights, no signal changes nothing, faults are named."""
 
 import math
 from dataclasses import dataclass, field
