@@ -1,0 +1,138 @@
+"""Claims: a paper's headline number at CPU scale against its baseline, over several seeds, nulls included.
+
+A claim is a file of `oneloop/claims/` with a `CLAIM`; it runs one seed at a time, its methods on the same
+data, and this file makes means and intervals of the seeds. A claim holds when the whole 95 % interval of its
+headline number reaches the target (Student's t over seeds, so paired where one seed's methods are compared).
+"""
+
+import datetime
+import importlib
+import json
+import math
+import pkgutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.stats import t as student
+
+from oneloop import storage
+
+Rows = Mapping[str, Mapping[str, float]]
+Advance = Callable[[str], None]
+RESULTS = Path("benchmarks/results")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper claims and how it is measured here."""
+
+    paper: str
+    """arXiv id or citation."""
+    parts: tuple[str, ...]
+    """Parts that make the method."""
+    recipe: str
+    """The recipe that trains with it."""
+    claim: str
+    """One sentence."""
+    target: float
+    """What the headline number must reach."""
+    run: Callable[[int, Advance], Rows]
+    """One seed: {row of the table: {column: number}}; calls `advance(what)` `units` times."""
+    headline: Callable[[Rows], float]
+    """The number claimed, from one seed's rows."""
+    units: int
+    """Units of progress in one seed."""
+
+
+def names() -> list[str]:
+    """Claims there are, by file."""
+    package = importlib.import_module("oneloop.claims")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def find_claim(name: str) -> Claim:
+    """The claim called `name`. Raises ValueError with those there are."""
+    if name not in names():
+        raise ValueError(f"no claim is called '{name}'; known: {', '.join(names())}")
+    claim: Claim = importlib.import_module(f"oneloop.claims.{name}").CLAIM
+    return claim
+
+
+def methods(results: Path = RESULTS) -> list[dict[str, Any]]:
+    """One object a claim, with what was last measured (None where nothing is stored in `results`)."""
+    found = []
+    for name in names():
+        path = results / f"{name}.json"
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        described = describe(name, find_claim(name))
+        measured = {key: stored.get(key) for key in ("measured", "low", "high", "seeds", "holds", "date")}
+        found.append(described | measured)
+    return found
+
+
+def describe(name: str, claim: Claim) -> dict[str, Any]:
+    """What is known of a claim before it is run."""
+    return {
+        "name": name,
+        "paper": claim.paper,
+        "parts": list(claim.parts),
+        "recipe": claim.recipe,
+        "claim": claim.claim,
+        "target": claim.target,
+    }
+
+
+def run_claim(name: str, seeds: int, out: Path = RESULTS) -> dict[str, Any]:
+    """Runs `seeds` (at least 2) seeds with a progress bar; writes and returns `out`/`name`.json."""
+    claim = find_claim(name)
+    if seeds < 2:
+        raise ValueError(f"an interval needs at least 2 seeds, got {seeds}")
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(name, total=seeds * claim.units)
+
+        def advance(what: str) -> None:
+            progress.update(task, advance=1, description=what)
+
+        runs = [claim.run(seed, advance) for seed in range(seeds)]
+    mean, low, high = interval([claim.headline(rows) for rows in runs])
+    result = describe(name, claim) | {
+        "measured": mean,
+        "low": low,
+        "high": high,
+        "seeds": seeds,
+        "holds": low >= claim.target,
+        "date": datetime.date.today().isoformat(),
+        "table": table(runs),
+    }
+    storage.replace_file(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def table(runs: Sequence[Rows]) -> list[dict[str, Any]]:
+    """One row for each row of the seeds' tables, each number as its mean and 95 % interval."""
+    made = []
+    for row, columns in runs[0].items():
+        cells: dict[str, Any] = {"row": row}
+        for column in columns:
+            mean, low, high = interval([rows[row][column] for rows in runs])
+            cells[column] = {"mean": mean, "low": low, "high": high}
+        made.append(cells)
+    return made
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high) of the mean of independent `values`, by Student's t. Raises ValueError below 2."""
+    if len(values) < 2:
+        raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
+    mean = statistics.fmean(values)
+    half = (
+        float(student.ppf(0.5 + level / 2, len(values) - 1))
+        * statistics.stdev(values)
+        / math.sqrt(len(values))
+    )
+    return mean, mean - half, mean + half

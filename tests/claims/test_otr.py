@@ -1,0 +1,41 @@
+"""claims/otr.py: the data say what they should, and one short run is reproducible to the bit."""
+
+import pytest
+import torch
+
+from oneloop.claims import otr
+
+
+def test_questions_and_answers():
+    questions, answers = otr.all_questions()
+    table = {
+        tuple(question): answer for question, answer in zip(questions.tolist(), answers.tolist(), strict=True)
+    }
+    assert len(table) == 4 * 169
+    assert [table[(task, 3, 12)] for task in range(4)] == [2, 4, 10, 12]
+
+
+@pytest.mark.parametrize(("wrong", "shift"), [(0.0, 0), (0.0, 5), (0.3, 0), (1.0, 0)])
+def test_demonstrations_are_as_wrong_as_asked(wrong, shift):
+    pool = torch.arange(50)
+    rollouts = otr.demonstrations(pool, 4000, wrong, shift, torch.Generator().manual_seed(0), seed=0, step=0)
+    a, b = rollouts["question"][:, 1], rollouts["question"][:, 2]
+    right = rollouts.actions.token == (a + b + shift) % 13
+    assert rollouts["question"][:, 0].eq(0).all()  # the pool holds sums alone
+    assert right.double().mean().item() == pytest.approx(1 - wrong, abs=0.03)
+    assert rollouts.structure.is_chain and rollouts.length.eq(1).all()
+
+
+def test_one_seed_is_reproducible_and_every_method_learns_something(monkeypatch):
+    monkeypatch.setattr(otr, "PRETRAINING", 8)
+    monkeypatch.setattr(otr, "FINE_TUNING", 3)
+    seen = []
+    first = otr.run(1, seen.append)
+    assert first == otr.run(1, lambda what: None) != otr.run(2, lambda what: None)
+    assert len(seen) == otr.CLAIM.units and len(first) == otr.CLAIM.units
+    before = first["before"]
+    for row, columns in first.items():
+        assert list(columns) == ["demonstrated", "held back", "other tasks"]
+        assert all(0 < value < 1 for value in columns.values())
+        assert row == "before" or columns != before
+    assert otr.headline(first) > 0

@@ -1,0 +1,89 @@
+"""measure/claims.py: intervals against known values, what is written, what is refused."""
+
+import json
+import math
+
+import pytest
+from scipy import stats
+
+from oneloop.measure import claims
+from oneloop.measure.claims import Claim, interval, methods, run_claim
+
+KEYS = [
+    "name",
+    "paper",
+    "parts",
+    "recipe",
+    "claim",
+    "target",
+    "measured",
+    "low",
+    "high",
+    "seeds",
+    "holds",
+    "date",
+]
+
+
+def toy(target):
+    def run(seed, advance):
+        advance(f"seed {seed}")
+        return {"ours": {"accuracy": 0.5 + 0.1 * seed}, "theirs": {"accuracy": 0.25 + 0.05 * seed}}
+
+    def headline(rows):
+        return rows["ours"]["accuracy"] / rows["theirs"]["accuracy"]
+
+    return Claim(
+        "arXiv 0000.00000", ("one_token",), "recipes/toy.yaml", "twice", target, run, headline, units=1
+    )
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    def register(claim):
+        monkeypatch.setattr(claims, "names", lambda: ["toy"])
+        monkeypatch.setattr(claims, "find_claim", lambda name: claim)
+
+    return register
+
+
+def test_interval_is_students():
+    values = [0.1, 0.4, 0.35, 0.8]
+    mean, low, high = interval(values)
+    expected = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected) and mean == pytest.approx(0.4125)
+    assert interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="at least 2 values, got 1"):
+        interval([1.0])
+
+
+@pytest.mark.parametrize(("target", "holds"), [(1.999, True), (2.001, False)])
+def test_a_claim_is_run_written_and_listed(tmp_path, registered, target, holds):
+    registered(toy(target))
+    assert [method["measured"] for method in methods(tmp_path)] == [None]
+    result = run_claim("toy", 3, tmp_path)
+    assert list(result)[: len(KEYS)] == KEYS and result["holds"] is holds and result["seeds"] == 3
+    assert result["measured"] == pytest.approx(2.0)
+    ours = result["table"][0]
+    half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert ours["row"] == "ours"
+    assert ours["accuracy"] == pytest.approx({"mean": 0.6, "low": 0.6 - half, "high": 0.6 + half})
+    assert json.loads((tmp_path / "toy.json").read_text()) == result
+    assert methods(tmp_path) == [{key: result[key] for key in KEYS}]
+
+
+def test_one_seed_is_no_interval_and_unknown_claims_are_named(tmp_path):
+    with pytest.raises(ValueError, match="at least 2 seeds, got 1"):
+        run_claim("otr", 1, tmp_path)
+    with pytest.raises(ValueError, match="no claim is called 'otrr'; known: .*otr"):
+        run_claim("otrr", 2, tmp_path)
+
+
+def test_every_claim_is_complete():
+    for method in methods():
+        assert (
+            method["claim"]
+            and method["paper"]
+            and method["parts"]
+            and method["recipe"].startswith("recipes/")
+        )
