@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from oneloop.part import part
 
@@ -28,6 +29,7 @@ def load_model(model: Any, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
     A folder with a PEFT adapter loads its base model and the adapter. Raises ValueError with the name
     when nothing can be loaded; code from the hub is never run.
     """
+    logging.disable_progress_bar()  # a run draws its own bars
     if not isinstance(model, str):
         built, tokenizer = model.build()
         return built.to(dtype), tokenizer
