@@ -66,6 +66,8 @@ def rollout_rows(
     rollouts: Rollouts, step: int, phase: str, trained: bool, decode: Callable[[list[int]], str]
 ) -> list[dict[str, Any]]:
     """One dict per rollout, action columns as lists along its path."""
+    if len(rollouts) == 0:
+        return []
     columns: dict[str, list[Any]] = {}
     verdicts = [name for name in rollouts if name.startswith(("reward.", "error."))]
     for name in [*PER_ROLLOUT, *verdicts]:

@@ -85,10 +85,15 @@ class CausalForward:
             raise ValueError(
                 f"{name} does more to its logits than its output layer; this model is not supported yet"
             )
-        window = getattr(base_model(self.model).config, "sliding_window", None)
-        if window is not None and window < WIDTH or not self._close(whole, together, sequence, depth):
-            return 0
-        return WIDTH
+        return WIDTH if self._close(whole, together, sequence, depth) else 0
+
+    def packed_width(self, longest: int) -> int:
+        """Width of packed rows when the longest sequence has `longest` tokens.
+
+        0, nothing is packed, where a sliding window would hide something: the mask of packed rows has none.
+        """
+        window = getattr(base_model(self.model).config.get_text_config(), "sliding_window", None)
+        return self.width if window is None or longest <= window else 0
 
     def _close(self, whole: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> bool:
         tolerance = 1e-3 if whole.dtype == torch.float32 and not self.autocast else 5e-2
@@ -119,12 +124,12 @@ def token_logprobs(
 
 
 def chosen_logprob(logits: Tensor, tokens: Tensor, law: Law) -> tuple[Tensor, Tensor]:
-    """(logprob [a], entropy [a]) in fp32 of `tokens` [a] under `law`, given logits [a, V].
+    """(logprob [a], entropy [a]), in fp32 at least, of `tokens` [a] under `law`, given logits [a, V].
 
     Under top-k, top-p or min-p the weights may have moved since the token was drawn, so that it falls
     out of the kept set; it is put back: the law is renormalised over what is kept now and the token.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if law.temperature not in (0, 1):
         logits = logits / law.temperature
     if law.truncates:

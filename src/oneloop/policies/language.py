@@ -83,7 +83,7 @@ class LanguagePolicy:
         self.eos = eos_ids(model, self.tokenizer)
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = add_lora(model, options.lora) if options.lora else model
-        self._reference: Any = None
+        self._reference: CausalForward | None = None
         self.model.to(wanted if options.device == "auto" else options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
@@ -113,7 +113,7 @@ class LanguagePolicy:
     @property
     def positions(self) -> int:
         """The longest sequence the model can read."""
-        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
+        return self.engine.positions or 1 << 30
 
     # sample
 
@@ -132,16 +132,20 @@ class LanguagePolicy:
         return self._with_text(finished), unfinished
 
     def _request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
-        prompt = self.prompt_ids(asked, row)
-        budget, room = int(asked.budget[row]), self.positions - len(prompt)
+        prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
+        room = self._room(prompt, int(asked.key[row]))
         limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
-        if limit <= 0:
-            raise ValueError(
-                f"the prompt of data row {int(asked.key[row])} has {len(prompt)} tokens, but the "
-                f"model reads at most {self.positions}; leave out long prompts, or take another model"
-            )
         key = int(counter.mix(asked.facts["seed"], int(asked.id[row])))
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
+
+    def _room(self, prompt: Sequence[int], key: int) -> int:
+        """Tokens that may follow `prompt`, at least one. Raises ValueError naming the data row."""
+        if len(prompt) >= self.positions:
+            raise ValueError(
+                f"the prompt of data row {key} has {len(prompt)} tokens, but the model reads at most "
+                f"{self.positions}; leave out long prompts, or take another model"
+            )
+        return self.positions - len(prompt)
 
     def prompt_ids(self, rollouts: Rollouts, row: int) -> tuple[int, ...]:
         """Token ids of the prompt of one row."""
@@ -171,8 +175,10 @@ class LanguagePolicy:
             raise ValueError(
                 f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}"
             )
-        ids = self.prompts.completion(example["prompt"], example["completion"], f"data row {key}")
-        return list(ids[: self.options.max_new_tokens])
+        where = f"data row {key}"
+        room = self._room(self.prompts.encode(example["prompt"], where), key)
+        ids = self.prompts.completion(example["prompt"], example["completion"], where)
+        return list(ids[: min(self.options.max_new_tokens, room)])
 
     def _with_text(self, rollouts: Rollouts) -> Rollouts:
         tokens = [[int(t) for t in row if t not in self.eos] for row in by_rollout(rollouts, "token")]
@@ -200,7 +206,10 @@ class LanguagePolicy:
         rows = rollouts.owner[wanted].unique()
         prompts = [self.prompt_ids(rollouts, row) for row in rows.tolist()]
         inputs = (rollouts.length[rows] - 1).tolist()
-        shared = shared_rows(prompts, inputs, min(self.forward.width, budget))
+        longest = max(
+            (len(prompt) + tokens for prompt, tokens in zip(prompts, inputs, strict=True)), default=0
+        )
+        shared = shared_rows(prompts, inputs, min(self.forward.packed_width(longest), budget))
         piece: list[int] = []
         height = widest = 0
         for members, tokens in sorted(shared, key=lambda row: -row[1]):
@@ -223,7 +232,8 @@ class LanguagePolicy:
         pieces = rollouts.take(rows)
         completions = [[int(token) for token in tokens] for tokens in by_rollout(pieces, "token")]
         prompts = [self.prompt_ids(pieces, i) for i in range(len(pieces))]
-        packed = pack(prompts, completions, self.forward.width)
+        longest = max(len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True))
+        packed = pack(prompts, completions, self.forward.packed_width(longest))
         return TokenHere(self, packed, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
 
     @torch.no_grad()
@@ -242,12 +252,12 @@ class LanguagePolicy:
     def keep_reference(self) -> None:
         """From now on `reference` means the present weights (with LoRA: the model without its adapters)."""
         if self.options.lora is None:
-            self._reference = copy.deepcopy(self.model).eval().requires_grad_(False)
+            kept = copy.deepcopy(self.model).eval().requires_grad_(False)
+            self._reference = CausalForward(kept, self.options.precision == "bf16_autocast")
 
     @contextmanager
     def reference_forward(self) -> Iterator[CausalForward]:
         """The forward pass of the reference model."""
-        autocast = self.options.precision == "bf16_autocast"
         if self.options.lora is not None:
             with self.model.disable_adapter():
                 yield self.forward
@@ -256,7 +266,7 @@ class LanguagePolicy:
                 "this policy keeps no reference; a part that reads 'reference' must ask for one first"
             )
         else:
-            yield CausalForward(self._reference, autocast)
+            yield self._reference
 
     def updated(self) -> None:
         """The weights have changed: a new version, and fresh weights in the engine."""
@@ -270,7 +280,7 @@ class LanguagePolicy:
 
     def state_dict(self) -> dict[str, Any]:
         """What a folder of weights does not hold: the version, and the reference's weights."""
-        reference = self._reference.state_dict() if self._reference is not None else None
+        reference = self._reference.model.state_dict() if self._reference is not None else None
         return {"version": self.version, "reference": reference}
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:
@@ -278,6 +288,6 @@ class LanguagePolicy:
         load_weights(self.model, folder)
         if state["reference"] is not None:
             self.keep_reference()
-            self._reference.load_state_dict(state["reference"])
+            self._reference.model.load_state_dict(state["reference"])
         self.version = state["version"]
         self.engine.refresh()

@@ -54,7 +54,9 @@ def add_lora(model: PreTrainedModel, lora: Lora) -> Any:
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, config)
+    with torch.random.fork_rng(devices=[]):  # the adapters' first weights are drawn: the same ones always
+        torch.manual_seed(0)
+        return get_peft_model(model, config)
 
 
 @torch.no_grad()

@@ -19,10 +19,18 @@ class Prompts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, eos: Collection[int]):
         self.tokenizer, self.eos = tokenizer, frozenset(eos)
+        end = tokenizer.eos_token_id
+        self.end = (min(self.eos),) if end is None and self.eos else () if end is None else (end,)
         self._encode = lru_cache(maxsize=65536)(self._encode_uncached)
 
     def encode(self, prompt: Prompt, where: str) -> tuple[int, ...]:
-        """Token ids of `prompt`. Raises ValueError, naming `where`, for anything but text or messages."""
+        """Token ids of `prompt`, one at least. Raises ValueError, naming `where`, for what cannot be encoded."""
+        ids = self._ids(prompt, where)
+        if not ids:
+            raise ValueError(f"{where}: 'prompt' is empty; a model needs one token at least to begin with")
+        return ids
+
+    def _ids(self, prompt: Prompt, where: str) -> tuple[int, ...]:
         if isinstance(prompt, str):
             return self._encode(prompt, False)
         if not isinstance(prompt, list) or not all(isinstance(m, dict) and "role" in m for m in prompt):
@@ -58,7 +66,7 @@ class Prompts:
         if isinstance(completion, str):
             if isinstance(prompt, str):
                 ids = tuple(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
-                return ids if ids and ids[-1] in self.eos else (*ids, self.tokenizer.eos_token_id)
+                return ids if ids and ids[-1] in self.eos else (*ids, *self.end)
             completion = [{"role": "assistant", "content": completion}]
         if isinstance(prompt, str):
             raise ValueError(f"{where}: 'completion' is a list of messages, so 'prompt' must be one too")
@@ -75,4 +83,4 @@ class Prompts:
     def _until_end_of_turn(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Templates add a newline after the end of the turn; a sampled turn has none."""
         ends = [i for i, token in enumerate(ids) if token in self.eos]
-        return ids[: ends[-1] + 1] if ends else (*ids, self.tokenizer.eos_token_id)
+        return ids[: ends[-1] + 1] if ends else (*ids, *self.end)

@@ -16,6 +16,8 @@ def by_rollout(rollouts: Rollouts, column: str) -> list[list[float]]:
     """The values of an action column for each rollout, in the order of its path; empty where it has none."""
     if column not in rollouts.actions:
         return [[] for _ in range(len(rollouts))]
+    if len(rollouts) == 0:  # numpy splits nothing into one piece
+        return []
     _, action = rollouts.paths
     values = rollouts.actions[column][action].numpy()
     return [piece.tolist() for piece in np.split(values, np.cumsum(rollouts.length.numpy())[:-1])]
