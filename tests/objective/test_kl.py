@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.objective.kl import Kl, kl_estimate
+from oneloop.part import declared
 from oneloop.weights import weights
 from tests.toy import ToyPolicy, chains
 
@@ -65,6 +66,11 @@ def test_values_and_gradients(now, reference):
 def test_k3_is_never_negative_nor_infinite(logprob, reference):
     value = kl_estimate(torch.tensor([logprob]), torch.tensor([reference]), "k3").item()
     assert 0 <= value < math.inf
+
+
+def test_it_asks_for_the_reference_and_for_sampling_logprobs_only_if_it_needs_them():
+    assert declared(Kl(), "reads") == ("actions.reference", "actions.logprob")
+    assert declared(Kl(unbiased=False), "reads") == ("actions.reference",)
 
 
 def test_the_part_scales_and_averages_over_all_actions_by_default():
