@@ -12,14 +12,21 @@ from oneloop.recipe import RecipeError, load_recipe, resolved
 
 MADE = [
     """
-policy: {language: {model: {small_llama: {hidden_size: 32, layers: 1, heads: 2}}, stop: ["\\n"], lora: {rank: 2}}}
-plan: {data: {reasoning: {task: chain_sum, options: {min_terms: 2}}}, keep: keep_mixed, in_flight: 9, epochs: 2}
+policy:
+  language: {model: {small_llama: {hidden_size: 32, layers: 1, heads: 2}}, stop: ["\\n"], lora: {rank: 2}}
+plan: {data: {reasoning: {options: {min_terms: 2}}}, keep: keep_mixed, in_flight: 9, epochs: 2}
 judge: [verifier, {truncated: {penalty: 0.5}}]
 credit: [{group_relative: {scale: none}}]
 select: [mixed_groups, truncated]
-objective: [{policy_gradient: {mean: constant, constant_length: 16}}, {kl: {coefficient: 0.01}}, entropy_bonus]
+objective:
+- {policy_gradient: {mean: constant, constant_length: 16}}
+- {kl: {coefficient: 0.01}}
+- entropy_bonus
 learner: {learning_rate: 1e-3, schedule: cosine, minibatches: 2, betas: [0.9, 0.99]}
-evaluate: {data: {rows: {rows: [{prompt: "1+1=", answer: "2"}]}}, judge: [{verifier: {by: exact}}], every: 5}
+evaluate:
+  data: {rows: {rows: [{prompt: "1+1=", answer: "2"}]}}
+  judge: [{verifier: {by: exact}}]
+  every: 5
 steps: 3
 num_generations: 4
 """,
@@ -33,18 +40,66 @@ phases:
 ]
 SHIPPED = [path.read_text() for path in sorted(Path("recipes").glob("**/*.yaml"))]
 RECIPES = [recipe_file.parse(text) for text in [*MADE, *SHIPPED]]
+WORDS = (
+    "model uniform kl data phases train judge beta epsilon plan self cls __class__ name rows läuft loss_type"
+)
 NAMES = [
-    "model", "uniform", "kl", "data", "phases", "train", "judge", "beta", "epsilon", "plan", "self", "cls",
-    "__class__", "", ".", "..x", "a.b", "file.py:Class", "x.py:", "num_generations", "loss_type", "läuft", "\ud800",
-    "\x00", "🙂" * 50, "name", "rows",
-]  # fmt: skip
-VALUES = [
-    None, True, False, 0, -1, 1, 7, 10**18, 2**63, 16**5000, -(10**30), 0.5, -0.0, 1e308, float("nan"), float("inf"),
-    "", "8", "nan", "1e-4", "none", "x" * 5000, "\x00", "\ud800", "../..", "%s %d {}", "[bold]", "日本語", [], {},
-    [[]], [None], {"": None}, {"a": {"b": {"c": []}}}, {1: 2}, {None: 3}, [1, "two", {}], b"bytes",
-    yaml.safe_load("2020-01-01"), {1, 2}, "uniform", ["verifier", "verifier"], {"verifier": {}, "truncated": {}},
-    {"function": {"path": "no.such"}}, {"kl": None}, {"kl": []}, "x.y.Z", "no.py:Z", "(" * 200, "a{9999999999}",
-]  # fmt: skip
+    *WORDS.split(" "),
+    "num_generations",
+    ".",
+    "..x",
+    "a.b",
+    "file.py:Class",
+    "x.py:",
+    "",
+    "\ud800",
+    "\x00",
+    "🙂" * 50,
+]
+NUMBERS = [0, -1, 1, 7, 10**18, 2**63, 16**5000, -(10**30), 0.5, -0.0, 1e308, float("nan"), float("inf")]
+TEXTS = [
+    "",
+    "8",
+    "nan",
+    "1e-4",
+    "none",
+    "x" * 5000,
+    "\x00",
+    "\ud800",
+    "../..",
+    "%s %d {}",
+    "[bold]",
+    "日本語",
+]
+JUNK = [
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    {"a": {"b": {"c": []}}},
+    {1: 2},
+    {None: 3},
+    [1, "two", {}],
+    b"bytes",
+]
+WRONG = [
+    {"function": {"path": "no.such"}},
+    {"kl": None},
+    {"kl": []},
+    "x.y.Z",
+    "no.py:Z",
+    "(" * 200,
+    "a{9999999999}",
+]
+NEARLY = [
+    "uniform",
+    ["verifier", "verifier"],
+    {"verifier": {}, "truncated": {}},
+    yaml.safe_load("2020-01-01"),
+    {1, 2},
+]
+VALUES = [None, True, False, *NUMBERS, *TEXTS, *JUNK, *WRONG, *NEARLY]
 
 
 def places(node):

@@ -1,8 +1,14 @@
-"""The command line: `oneloop train RECIPE [path=value ...]` and what helps around it."""
+"""The command line: `oneloop train RECIPE [path=value ...]` and what helps around it.
+
+What a user can mend is said in sentences with exit code 2, never as a traceback: errors of oneloop's own
+classes, OSError, and a ValueError raised in oneloop's own code (the house rule: ValueError for users, assert
+for programmers). Everything else is a bug, here or in a library, and keeps its traceback. Ctrl-C is 130.
+"""
 
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,39 +23,85 @@ app = typer.Typer(
 )
 console = Console(width=None if sys.stdout.isatty() else 120)
 Overrides = Annotated[list[str] | None, typer.Argument(help="path=value, e.g. learner.learning_rate=1e-4")]
+Recipe = Annotated[Path, typer.Argument(help="YAML file")]
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-class Refused(Exception):
-    """Something the user can mend; shown as a sentence, never as a traceback."""
 
 
 @app.command(context_settings=EXTRA)
 def train(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="YAML file")],
+    recipe: Recipe,
     overrides: Overrides = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run directory; default runs/<recipe>, then -2, -3 ...")
+        Path | None, typer.Option(help="Run directory; default runs/<recipe>, then -2 ...")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --run, or the newest one.")
+        bool, typer.Option("--resume", help="Continue the run in --run, or the newest.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, write the resolved recipe, estimate memory.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, resolve, estimate memory.")] = False,
 ) -> None:
-    """Run a recipe.
+    """Run a recipe. Options of other trainers (num_generations, beta ...) are taken and explained.
 
     Example: oneloop train recipes/quickstart.yaml learner.learning_rate=1e-3 --seed 1
     """
     from oneloop.commands import train_recipe
 
-    given = [*(overrides or []), *pair_up(context.args)]
-    train_recipe(
-        recipe, [*given, *([f"seed={seed}"] if seed is not None else [])], run, resume, dry_run, console
-    )
+    given = [*(overrides or []), *context.args, *([f"seed={seed}"] if seed is not None else [])]
+    train_recipe(recipe, given, run, resume, dry_run, console)
+
+
+@app.command("eval", context_settings=EXTRA)
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name")],
+    recipe: Annotated[Path | None, typer.Argument(help="YAML file; default: the run's own")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a model on the `evaluate` section of a recipe, greedy and sampled.
+
+    Example: oneloop eval runs/quickstart/checkpoint-250 recipes/quickstart.yaml evaluate.samples=8
+    """
+    from oneloop.commands import evaluate_model
+
+    evaluate_model(model, recipe, [*(overrides or []), *context.args], console)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name")],
+    prompt: Annotated[str, typer.Option(help="What the model continues.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Completions.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest completion.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Sample from this much probability.")] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, other completions.")] = 0,
+) -> None:
+    """Print completions of a prompt.
+
+    Example: oneloop sample runs/quickstart --prompt "12 + 30 =" -n 4 --max-new-tokens 16
+    """
+    from oneloop.commands import sample_model
+
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+    sample_model(model, prompt, count, options, chat, seed, console)
+
+
+@app.command(context_settings=EXTRA)
+def compare(
+    context: typer.Context,
+    recipes: Annotated[list[str], typer.Argument(help="YAML files, then path=value for all of them")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe.")] = 3,
+    run: Annotated[Path | None, typer.Option(help="Directory; finished runs in it are not repeated.")] = None,
+) -> None:
+    """Run several recipes over the same seeds and print differences with intervals and cost.
+
+    Example: oneloop compare recipes/sft.yaml recipes/dft.yaml recipes/otr.yaml --seeds 5 steps=50
+    """
+    from oneloop.commands import compare_recipes
+
+    compare_recipes([*recipes, *context.args], seeds, run, console)
 
 
 @app.command()
@@ -60,7 +112,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run directory")]) -> None:
     """
     from oneloop.report import write_report
 
-    console.print(f"report: {write_report(run)}")
+    console.print(f"report: {write_report(run)}", markup=False, highlight=False)
 
 
 @app.command("list")
@@ -112,24 +164,29 @@ def env() -> None:
     print(environment())
 
 
-def pair_up(words: list[str]) -> list[str]:
-    """`--a.b c` and `--a.b=c` as `a.b=c`."""
-    pairs, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("--") and "=" not in word and rest:
-            word = f"{word}={rest.pop(0)}"
-        pairs.append(word)
-    return pairs
+def user_fault(error: BaseException) -> list[str]:
+    """Sentences for what a user can mend; [] for a bug."""
+    ours = type(error).__module__.startswith("oneloop.")
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised_here = isinstance(error, ValueError) and bool(frames) and frames[-1].startswith("oneloop.")
+    if not (ours or raised_here or isinstance(error, OSError)):
+        return []
+    return list(getattr(error, "faults", ())) or [str(error)]
 
 
 def main() -> Any:
-    """Entry point: faults of the user's input become sentences and exit code 2."""
+    """Entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from oneloop.commands import user_faults
-
     try:
         return app()
-    except user_faults() as error:
-        console.print(f"[bold red]error[/] {error}", highlight=False, markup=True)
+    except Exception as error:
+        sentences = user_fault(error)
+        if not sentences:
+            raise
+        shown = Console(stderr=True, soft_wrap=True, highlight=False)
+        shown.print(
+            f"[bold red]error[/] {len(sentences)} faults" if len(sentences) > 1 else "[bold red]error[/]"
+        )
+        for sentence in sentences:
+            shown.print(f"  {sentence}", markup=False)
         sys.exit(2)

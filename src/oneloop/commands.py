@@ -1,27 +1,35 @@
 """What the commands of `cli.py` do. Imports of heavy libraries happen here, not when the program starts."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from oneloop import recipe_file
 from oneloop.checkpoint import checkpoints
-from oneloop.learner import NotFinite
-from oneloop.part import UnknownName
-from oneloop.plan.plan import DrySource
+from oneloop.data.rows import Rows
+from oneloop.doctor import diagnose
+from oneloop.estimate import estimate
+from oneloop.faults import faults
+from oneloop.evaluation import evaluate, held_out
+from oneloop.judging import Judging
+from oneloop.overrides import pair_up
+from oneloop.policies.language import Language
 from oneloop.recipe import Recipe, RecipeError, load_recipe, resolved
 from oneloop.record import read_lines
-from oneloop.report import write_report
-from oneloop.run import Alarm, Run
-from oneloop.show import Show, closing_table
+from oneloop.report import RunDirectoryError, write_report
+from oneloop.run import Run
+from oneloop.show import COLOURS, Show, closing_table
+from oneloop.storage import replace_file
 
-
-def user_faults() -> tuple[type[Exception], ...]:
-    """Errors whose message is all a user needs."""
-    return (RecipeError, UnknownName, DrySource, Alarm, NotFinite, OSError, ValueError)
+RUNS = Path("runs")
 
 
 def train_recipe(
@@ -32,43 +40,71 @@ def train_recipe(
     dry_run: bool,
     console: Console,
 ) -> None:
-    """Loads, runs and reports."""
-    recipe, notes = load_recipe(source, overrides)
-    for note in notes:
-        console.print(f"accepted {note}", highlight=False)
-    directory = directory or (
-        newest_run(recipe.name) if resume else free_directory(Path("runs"), recipe.name)
-    )
+    """Loads, checks, runs and reports. Raises RecipeError, and whatever the run raises."""
+    recipe = load(source, overrides, console)
     if dry_run:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "recipe.yaml").write_text(resolved(recipe))
-        console.print(f"the recipe is valid; resolved: {directory / 'recipe.yaml'}")
-        return
-    if resume and not checkpoints(directory):
-        console.print(f"{directory} has no checkpoint yet; its journal is used from the first step")
-    console.print(f"run directory: {directory}")
+        return check_only(recipe, directory, console)
+    directory = directory or (to_resume(source, recipe) if resume else free_directory(RUNS, recipe.name))
+    if needed := estimate(recipe):
+        console.print(needed.sentence, markup=False, highlight=False)
+    console.print(f"run directory: {directory}", markup=False, highlight=False)
     run = Run(recipe, directory, resume, Show(console))
     try:
         run.train()
+    except KeyboardInterrupt:
+        console.print(
+            f"\nstopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume", markup=False
+        )
+        raise typer.Exit(130) from None
     finally:
-        path = write_report(directory)
-    summary(directory, console)
-    console.print(f"report: {path}")
+        summary(directory, console)
+
+
+def load(source: Path, overrides: Sequence[str], console: Console) -> Recipe:
+    """The recipe, after saying what was taken for what."""
+    recipe, notes = load_recipe(source, overrides)
+    for note in notes:
+        console.print(f"accepted {note}", markup=False, highlight=False)
+    if recipe.paper:
+        console.print(f"recipe {recipe.name}: {recipe.paper}", markup=False, highlight=False)
+    return recipe
+
+
+def check_only(recipe: Recipe, directory: Path | None, console: Console) -> None:
+    """Writes the resolved recipe and prints the estimate."""
+    path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, resolved(recipe))
+    console.print(f"the recipe is valid; every option written out: {path}", markup=False, highlight=False)
+    if needed := estimate(recipe):
+        console.print(needed.table())
+        console.print(needed.sentence, markup=False, highlight=False)
 
 
 def summary(directory: Path, console: Console) -> None:
-    """The closing table: accuracy by phase, tokens, time."""
+    """The end of a run: accuracy by phase, the doctor's sentences, tokens, time, the report's path."""
     lines = read_lines(directory / "metrics.jsonl")
     evaluations = [line for line in lines if line["kind"] == "eval"]
     steps = [line for line in lines if line["kind"] == "step"]
+    for finding in diagnose(steps):
+        console.print(
+            f"[{COLOURS[finding.level]}]{finding.level}[/] {escape(finding.sentence)}", highlight=False
+        )
     if evaluations:
         console.print(closing_table(evaluations))
     if steps:
         last = steps[-1]
-        console.print(
-            f"{len(steps)} steps, {last['num_tokens']:,} tokens sampled, {last['trained_tokens']:,} trained, "
-            f"{last['time']:.0f} s"
-        )
+        tokens = f"{last['num_tokens']:,} tokens sampled, {last['trained_tokens']:,} trained"
+        console.print(f"{len(steps)} steps, {tokens}, {last['time']:.0f} s")
+        console.print(f"report: {report_of(directory)}", markup=False, highlight=False)
+
+
+def report_of(directory: Path) -> str:
+    """The path of the report, or why there is none."""
+    try:
+        return str(write_report(directory))
+    except RunDirectoryError as error:
+        return f"none, {error}"
 
 
 def free_directory(parent: Path, name: str) -> Path:
@@ -77,12 +113,98 @@ def free_directory(parent: Path, name: str) -> Path:
     return next(path for path in taken if not path.exists())
 
 
-def newest_run(name: str) -> Path:
-    """The newest run directory of a recipe; FileNotFoundError when there is none."""
-    found = [path for path in Path("runs").glob(f"{name}*") if (path / "recipe.yaml").exists()]
-    if not found:
-        raise FileNotFoundError(f"no run of '{name}' in runs/ to resume; give --run DIRECTORY")
-    return max(found, key=lambda path: path.stat().st_mtime)
+def to_resume(source: Path, recipe: Recipe) -> Path:
+    """The run whose own recipe `source` is, else the newest run of a recipe of that name.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if source.name == "recipe.yaml" and (source.parent / "metrics.jsonl").exists():
+        return source.parent
+    written = [path for path in RUNS.glob(f"{recipe.name}*/recipe.yaml") if _name_in(path) == recipe.name]
+    if not written:
+        raise FileNotFoundError(f"no run of '{recipe.name}' in {RUNS}/ to resume; give --run DIRECTORY")
+    return max(written, key=lambda path: path.stat().st_mtime).parent
+
+
+def _name_in(path: Path) -> Any:
+    loaded = recipe_file.read(path)
+    return loaded.get("name") if isinstance(loaded, dict) else None
+
+
+def evaluate_model(model: str, source: Path | None, overrides: Sequence[str], console: Console) -> None:
+    """Prints the accuracy of a checkpoint, a run's newest checkpoint or a model, as `evaluate` says."""
+    folder, beside = locate(model)
+    if source is None and beside is None:
+        raise RecipeError([f"give a recipe whose `evaluate` section says on what to measure '{model}'"])
+    recipe = load(source or Path(str(beside)), overrides, console)
+    spec = recipe.evaluate
+    if spec is None:
+        raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
+    judges = spec.judge or next(phase.judge for phase in recipe.phases.values() if phase.judge)
+    policy = with_model(recipe.policy, folder).open()
+    found = []
+    for mode in ("greedy", "sampled"):
+        values = evaluate(policy, Judging(judges), spec.data, spec.size, spec.samples, recipe.seed, mode)
+        found.append({"when": "", "phase": folder, "step": 0, **values})
+    console.print(closing_table(found))
+
+
+def sample_model(
+    model: str, prompt: str, count: int, options: dict[str, Any], chat: bool, seed: int, console: Console
+) -> None:
+    """Prints `count` completions of `prompt`; `options` are those of the language policy."""
+    try:
+        policy = Language(model=locate(model)[0], **options).open()
+    except ValidationError as error:
+        raise RecipeError(faults(error, "sample", Language)) from None
+    asked = [{"role": "user", "content": prompt}] if chat else prompt
+    finished, _ = policy.sample(held_out(Rows(rows=[{"prompt": asked}]), 1, count, seed))
+    for number, (text, status) in enumerate(zip(finished.text, finished.status, strict=True), start=1):
+        ended = "" if status == "stop" else " (cut off at the limit)"
+        console.print(f"[bold]{number}[/]{ended}  {escape(text)}", highlight=False)
+
+
+def locate(model: str) -> tuple[str, Path | None]:
+    """(folder or hub name, the recipe it was trained with): a run stands for its newest checkpoint.
+
+    Raises ValueError for a run without one.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        return model, None
+    if (path / "metrics.jsonl").exists():
+        if not checkpoints(path):
+            raise ValueError(f"the run {path} has no checkpoint yet")
+        path = checkpoints(path)[-1]
+    beside = path.parent / "recipe.yaml"
+    return str(path), beside if beside.exists() else None
+
+
+def with_model(policy: Any, folder: str) -> Any:
+    """The same policy with other weights; adapters come with the folder."""
+    if not hasattr(policy, "model"):
+        raise ValueError(f"a policy of kind {type(policy).__name__} has no model to replace by '{folder}'")
+    options = {"model": folder} | ({"lora": None} if hasattr(policy, "lora") else {})
+    return dataclasses.replace(policy, **options)
+
+
+def compare_recipes(words: Sequence[str], seeds: int, directory: Path | None, console: Console) -> None:
+    """Runs the recipes among `words` with the overrides among them; prints the table."""
+    from oneloop.compare import compare, table
+
+    words = pair_up(list(words))
+    sources = [Path(word) for word in words if "=" not in word]
+    if len(sources) < 2:
+        raise ValueError(f"compare takes at least two recipes, got {len(sources)}")
+    overrides = [word for word in words if "=" in word]
+    directory = directory or RUNS / f"compare-{'-'.join(source.stem for source in sources)}"
+
+    def show(title: str) -> Show:
+        console.print(title, markup=False, highlight=False)
+        return Show(console)
+
+    console.print(table(compare(sources, overrides, seeds, directory, show)))
+    console.print(f"{directory / 'compare.json'}", markup=False, highlight=False)
 
 
 def show_methods(as_json: bool, console: Console) -> None:
@@ -93,16 +215,10 @@ def show_methods(as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table()
-    for column in ("name", "paper", "recipe", "parts", "claim", "measured"):
-        table.add_column(column)
+    columns = ("name", "paper", "recipe", "parts", "claim", "measured")
+    table = Table(*columns)
     for method in found:
-        table.add_row(
-            *(
-                str(method.get(column, "") or "")
-                for column in ("name", "paper", "recipe", "parts", "claim", "measured")
-            )
-        )
+        table.add_row(*(escape(str(method.get(column) or "")) for column in columns))
     console.print(table)
 
 

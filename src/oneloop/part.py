@@ -107,7 +107,7 @@ def find(room: str, name: str) -> type[Any]:
 
 
 def nearest(name: str, known: list[str], also: list[str] | None = None) -> str:
-    """A sentence that helps someone who typed `name` for one of `known` (or of `also`, which is never listed)."""
+    """A sentence that helps someone who typed `name` for one of `known` (or of `also`: never listed)."""
     close = difflib.get_close_matches(name, [*known, *(also or [])], n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"

@@ -55,11 +55,7 @@ def parse(text: str) -> Any:
         raise
     except RecursionError:
         raise NotYaml("it is nested too deeply") from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        OverflowError,
-    ) as error:  # "2020-13-45" is a ValueError of the library
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a ValueError for "2020-13-45"
         raise NotYaml(" ".join(str(error).split())) from None
 
 
@@ -72,9 +68,11 @@ def read(path: Path) -> Any:
 
 
 def plain(node: Any, path: str, problems: list[str]) -> Any:
-    """A copy of mappings and lists in which nothing occurs twice (YAML anchors do that), so that an override
-    changes one place. What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text that is not
-    Unicode. Raises RecursionError for what contains itself."""
+    """A copy of mappings and lists in which nothing occurs twice, so that an override changes one place.
+
+    (YAML anchors share.) What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text that
+    is not Unicode. Raises RecursionError for what contains itself.
+    """
     if type(node) is dict:
         return {
             _scalar(key, path, problems): plain(value, f"{path}.{key}", problems)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -31,8 +32,11 @@ class Show:
                 for name, steps in phases.items()
             }
             self._inside = self._progress.add_task("sampling", total=None, note="")
-            yield
-            self._progress.remove_task(self._inside)
+            try:
+                yield
+            finally:
+                self._progress.remove_task(self._inside)
+                self._inside = None
         self._progress = None
 
     def tokens(self, tokens: int, finished: int) -> None:
@@ -55,13 +59,13 @@ class Show:
     def says(self, sentence: str) -> None:
         """A line that is not part of the bars."""
         if self._progress is not None and self._inside is not None:
-            self._progress.update(self._inside, note=sentence)
+            self._progress.update(self._inside, note=escape(sentence))
         else:
-            self.console.print(sentence)
+            self.console.print(sentence, markup=False, highlight=False)
 
     def finding(self, level: str, sentence: str) -> None:
         """What the signal doctor says."""
-        self.console.print(f"[{COLOURS[level]}]{level}[/] {sentence}", highlight=False)
+        self.console.print(f"[{COLOURS[level]}]{level}[/] {escape(sentence)}", highlight=False)
 
     def evaluation(self, values: dict[str, Any]) -> None:
         """Remembers one evaluation for the closing table."""
@@ -75,11 +79,10 @@ def closing_table(evaluations: list[dict[str, Any]]) -> Table:
         table.add_column(column, justify="left" if column == "when" else "right")
     rows: dict[str, dict[str, str]] = {}
     for values in evaluations:
-        label = f"{values['when']} {values['phase']}" + (
-            f", step {values['step']}" if values["when"] == "during" else ""
-        )
+        label = f"{values['when']} {values['phase']}".strip()
+        label += f", step {values['step']}" if values["when"] == "during" else ""
         text = f"{100 * values['accuracy']:.1f} % ({100 * values['low']:.1f} to {100 * values['high']:.1f})"
         rows.setdefault(label, {})[values["mode"]] = text
     for label, cells in rows.items():
-        table.add_row(label, cells.get("greedy", ""), cells.get("sampled", ""))
+        table.add_row(escape(label), cells.get("greedy", ""), cells.get("sampled", ""))
     return table

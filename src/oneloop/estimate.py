@@ -1,0 +1,212 @@
+"""How much memory a run will need, said before it starts: the model is built without its weights.
+
+    weights + gradients + optimiser (two moments) + fp32 master + copies + KV cache + logits + activations
+
+The first six are exact to the byte for a language policy; logits and activations are estimates. Sampling and
+learning take turns, yet all is added up: freed memory is not always given back. Not here: other policies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.table import Table
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from oneloop.engines.slot_cache import bucket
+from oneloop.part import declared
+from oneloop.policies.forward import CHUNK
+from oneloop.policies.language import Language
+from oneloop.policies.loading import add_lora
+from oneloop.policies.prompts import Prompts
+from oneloop.recipe import Phase, Recipe
+
+GIB = 1024**3
+ACTIVATIONS = 17
+"""Numbers a transformer block keeps for the backward pass, per token and unit of width (arXiv 2205.05198)."""
+LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the estimate."""
+
+    what: str
+    bytes: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs on `device`, and what is free there, in bytes."""
+
+    rows: tuple[Row, ...]
+    device: str
+    free: int
+
+    @property
+    def total(self) -> int:
+        """Everything added up."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def sentence(self) -> str:
+        """One line; says so when it is more than there is."""
+        large = ", ".join(
+            f"{row.what} {size(row.bytes)}" for row in sorted(self.rows, key=lambda row: -row.bytes)[:3]
+        )
+        text = f"memory: about {size(self.total)} on {self.device} ({large}); {size(self.free)} are free"
+        if self.total <= self.free:
+            return text
+        return (
+            f"{text}: NOT ENOUGH. Lower learner.tokens_per_micro_batch, policy.language.slots or "
+            "policy.language.max_new_tokens, or train adapters (policy.language.lora)"
+        )
+
+    def table(self) -> Table:
+        """All rows."""
+        table = Table(title=f"memory on {self.device}", title_justify="left")
+        for column in ("what", "size", "how"):
+            table.add_column(column, justify="right" if column == "size" else "left")
+        for row in self.rows:
+            table.add_row(row.what, size(row.bytes), row.how)
+        table.add_section()
+        table.add_row("together", size(self.total), f"{size(self.free)} are free")
+        return table
+
+
+def estimate(recipe: Recipe) -> Estimate | None:
+    """What `recipe` needs; None for a policy this cannot look into.
+
+    Reads the model's configuration, tokenizer and one data row, never its weights. Raises ValueError when the
+    model cannot be found.
+    """
+    policy = recipe.policy
+    if not isinstance(policy, Language):
+        return None
+    model, tokenizer = empty_model(policy)
+    rows = [*_steady(policy, model, list(recipe.phases.values()))]
+    passing = [_passing(policy, model, tokenizer, phase) for phase in recipe.phases.values()]
+    rows += max(passing, key=lambda phase: sum(row.bytes for row in phase))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device if policy.device == "auto" else policy.device
+    return Estimate(tuple(row for row in rows if row.bytes), device, free_memory(device))
+
+
+def empty_model(policy: Language) -> tuple[Any, Any]:
+    """(the model as it will be trained, without memory for its weights; its tokenizer)."""
+    dtype = torch.bfloat16 if policy.precision == "bf16" else torch.float32
+    if not isinstance(policy.model, str):
+        with torch.device("meta"):
+            model, tokenizer = policy.model.build()
+    else:
+        name = _base_of(policy.model)
+        try:
+            tokenizer, config = AutoTokenizer.from_pretrained(policy.model), AutoConfig.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"policy.language.model: cannot find '{policy.model}': {error}") from error
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    model = model.to(dtype)
+    return add_lora(model, policy.lora) if policy.lora else model, tokenizer
+
+
+def _base_of(model: str) -> str:
+    """The model under a folder of adapters; any other name as it is."""
+    if not (Path(model) / "adapter_config.json").exists():
+        return model
+    from peft import PeftConfig
+
+    return str(PeftConfig.from_pretrained(model).base_model_name_or_path)
+
+
+def _steady(policy: Language, model: Any, phases: Sequence[Phase]) -> list[Row]:
+    """What is held all the time."""
+    weights = list(model.parameters())
+    trained = [weight for weight in weights if weight.requires_grad]
+    count, learned = sum(w.numel() for w in weights), sum(w.numel() for w in trained)
+    own = sum(w.numel() * w.element_size() for w in weights)
+    gradients = sum(w.numel() * w.element_size() for w in trained)
+    master = 4 * learned if any(w.dtype != torch.float32 for w in trained) else 0
+    reads = {column for phase in phases for term in phase.objective for column in declared(term, "reads")}
+    copies = own if "actions.reference" in reads and policy.lora is None else 0
+    return [
+        Row("weights", own, f"{count:,} parameters, {policy.precision}"),
+        Row("gradients", gradients + master, f"{learned:,} are trained"),
+        Row("optimiser", 8 * learned, "two moments in fp32"),
+        Row("master weights", master, "fp32 copies of what is trained"),
+        Row(
+            "engine copy",
+            2 * count if policy.sampling_precision == "bf16" else 0,
+            "bf16 weights to sample from",
+        ),
+        Row(
+            "autocast",
+            2 * count if policy.precision == "bf16_autocast" else 0,
+            "bf16 weights of a forward pass",
+        ),
+        Row("reference", copies, "the weights at the start of a phase"),
+    ]
+
+
+def _passing(policy: Language, model: Any, tokenizer: Any, phase: Phase) -> list[Row]:
+    """What one step takes."""
+    config = model.config.get_text_config()
+    wide = 4 if policy.precision == "float32" else 2
+    rows = (phase.plan.in_flight or phase.plan.groups) * getattr(phase.plan.count, "n", 8)
+    prompt = prompt_length(tokenizer, phase.plan.data)
+    positions = getattr(config, "max_position_embeddings", None) or 1 << 30
+    length = bucket(min((prompt or 0) + policy.max_new_tokens, positions))
+    slots = min(policy.slots, rows) if phase.sample == "policy" else 0
+    tokens = min(phase.learner.tokens_per_micro_batch, rows * length)
+    whole = any("logits" in type(term).__call__.__code__.co_names for term in phase.objective)
+    logits = tokens * config.vocab_size if whole else min(tokens * config.vocab_size, CHUNK)
+    states = tokens * config.num_hidden_layers * config.hidden_size * ACTIVATIONS
+    known = f"{prompt} prompt" if prompt is not None else "prompts not counted"
+    return [
+        Row(
+            "KV cache",
+            slots * length * kv_bytes(policy, config),
+            f"{slots} slots x {length} tokens ({known})",
+        ),
+        Row("logits", 3 * 4 * logits, "in one piece" if whole else "a chunk at a time"),
+        Row("activations", states * wide, f"about, {tokens:,} tokens a micro-batch"),
+    ]
+
+
+def kv_bytes(policy: Language, config: Any) -> int:
+    """Bytes of keys and values a token takes in all layers; on the CPU they are fp32."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size_of_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    narrow = policy.precision == "bf16" or policy.sampling_precision == "bf16"
+    on_cpu = policy.device == "cpu" or (policy.device == "auto" and not torch.cuda.is_available())
+    return int(2 * config.num_hidden_layers * heads * size_of_head * (2 if narrow and not on_cpu else 4))
+
+
+def prompt_length(tokenizer: Any, data: Any) -> int | None:
+    """Tokens of the first prompt; None where it cannot be read, which the run itself will explain."""
+    try:
+        return len(Prompts(tokenizer, ()).encode(data[0]["prompt"], "data row 0"))
+    except Exception:
+        return None
+
+
+def free_memory(device: str) -> int:
+    """Bytes this process can still take on `device`, a container's limit included."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    if LIMIT.exists() and (limit := LIMIT.read_text().strip()).isdigit():
+        free = min(free, max(0, int(limit) - int(USED.read_text())))
+    return free
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    for unit, scale in (("GiB", GIB), ("MiB", 1024**2)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
