@@ -288,6 +288,7 @@ class LanguagePolicy:
         load_weights(self.model, folder)
         if state["reference"] is not None:
             self.keep_reference()
+            assert self._reference is not None
             self._reference.model.load_state_dict(state["reference"])
         self.version = state["version"]
         self.engine.refresh()

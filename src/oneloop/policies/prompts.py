@@ -24,7 +24,7 @@ class Prompts:
         self._encode = lru_cache(maxsize=65536)(self._encode_uncached)
 
     def encode(self, prompt: Prompt, where: str) -> tuple[int, ...]:
-        """Token ids of `prompt`, one at least. Raises ValueError, naming `where`, for what cannot be encoded."""
+        """Token ids of `prompt`, one at least. Raises ValueError, naming `where`, for anything else."""
         ids = self._ids(prompt, where)
         if not ids:
             raise ValueError(f"{where}: 'prompt' is empty; a model needs one token at least to begin with")
