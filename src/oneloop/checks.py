@@ -105,7 +105,7 @@ def _overwritten(where: str, phase: Any) -> Iterator[str]:
         for column in declared(instance, "writes"):
             if column in writer and column not in declared(instance, "reads"):
                 yield f"{place}: overwrites '{column}' of {writer[column]} without reading it; leave one out"
-            writer[column] = place
+            writer[column] = place.removeprefix(f"{where}.")
 
 
 def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:

@@ -184,9 +184,8 @@ def main() -> Any:
         if not sentences:
             raise
         shown = Console(stderr=True, soft_wrap=True, highlight=False)
-        shown.print(
-            f"[bold red]error[/] {len(sentences)} faults" if len(sentences) > 1 else "[bold red]error[/]"
-        )
-        for sentence in sentences:
-            shown.print(f"  {sentence}", markup=False)
+        if len(sentences) > 1:
+            sentences = [f"{len(sentences)} faults", *(f"  {sentence}" for sentence in sentences)]
+        shown.print("[bold red]error[/]: ", end="")
+        shown.print("\n".join(sentences), markup=False)
         sys.exit(2)

@@ -17,8 +17,8 @@ from oneloop.checkpoint import checkpoints
 from oneloop.data.rows import Rows
 from oneloop.doctor import diagnose
 from oneloop.estimate import estimate
-from oneloop.faults import faults
 from oneloop.evaluation import evaluate, held_out
+from oneloop.faults import faults
 from oneloop.judging import Judging
 from oneloop.overrides import pair_up
 from oneloop.policies.language import Language

@@ -1,4 +1,4 @@
-"""`oneloop compare A B ...`: several recipes over the same seeds, side by side, with paired intervals and cost.
+"""`oneloop compare A B ...`: recipes over the same seeds, side by side, with paired intervals and cost.
 
 Seed 0 of every recipe runs first, then seed 1 and so on, so that a comparison stopped early is still fair and
 slow drifts of the machine hit all alike. A finished run is never run again and an interrupted one continues.

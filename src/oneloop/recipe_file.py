@@ -70,8 +70,8 @@ def read(path: Path) -> Any:
 def plain(node: Any, path: str, problems: list[str]) -> Any:
     """A copy of mappings and lists in which nothing occurs twice, so that an override changes one place.
 
-    (YAML anchors share.) What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text that
-    is not Unicode. Raises RecursionError for what contains itself.
+    (YAML anchors share.) What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text
+    that is not Unicode. Raises RecursionError for what contains itself.
     """
     if type(node) is dict:
         return {
