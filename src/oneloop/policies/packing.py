@@ -54,7 +54,7 @@ class Packed:
         causal = torch.ones(width, width, dtype=torch.bool).tril()
         of, to = self.segment[:, :, None], self.segment[:, None, :]
         seen = causal & ((to == 0) | (to == of))
-        return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
+        return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
 def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], width: int) -> Packed:
