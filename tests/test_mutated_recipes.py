@@ -38,7 +38,7 @@ phases:
        judge: [verifier], credit: [group_relative], objective: [policy_gradient]}
 """,
 ]
-SHIPPED = [path.read_text() for path in sorted(Path("recipes").glob("**/*.yaml"))]
+SHIPPED = [path.read_text() for path in sorted((Path(__file__).parent.parent / "recipes").glob("**/*.yaml"))]
 RECIPES = [recipe_file.parse(text) for text in [*MADE, *SHIPPED]]
 WORDS = (
     "model uniform kl data phases train judge beta epsilon plan self cls __class__ name rows läuft loss_type"

@@ -55,8 +55,9 @@ def train(
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name")],
-    recipe: Annotated[Path | None, typer.Argument(help="YAML file; default: the run's own")] = None,
-    overrides: Overrides = None,
+    recipe: Annotated[
+        list[str] | None, typer.Argument(help="YAML file (default: the run's own), then path=value")
+    ] = None,
 ) -> None:
     """Measure a model on the `evaluate` section of a recipe, greedy and sampled.
 
@@ -64,7 +65,7 @@ def evaluate(
     """
     from oneloop.commands import evaluate_model
 
-    evaluate_model(model, recipe, [*(overrides or []), *context.args], console)
+    evaluate_model(model, [*(recipe or []), *context.args], console)
 
 
 @app.command()

@@ -131,12 +131,22 @@ def _name_in(path: Path) -> Any:
     return loaded.get("name") if isinstance(loaded, dict) else None
 
 
-def evaluate_model(model: str, source: Path | None, overrides: Sequence[str], console: Console) -> None:
+def recipes_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Words of a command line told apart: a `path=value` has a =, a file has not."""
+    pairs = pair_up(list(words))
+    return [Path(word) for word in pairs if "=" not in word], [word for word in pairs if "=" in word]
+
+
+def evaluate_model(model: str, words: Sequence[str], console: Console) -> None:
     """Prints the accuracy of a checkpoint, a run's newest checkpoint or a model, as `evaluate` says."""
     folder, beside = locate(model)
-    if source is None and beside is None:
-        raise RecipeError([f"give a recipe whose `evaluate` section says on what to measure '{model}'"])
-    recipe = load(source or Path(str(beside)), overrides, console)
+    sources, overrides = recipes_and_overrides(words)
+    if len(sources) > 1:
+        raise ValueError(f"eval takes one recipe, got {', '.join(map(str, sources))}")
+    source = sources[0] if sources else beside
+    if source is None:
+        raise ValueError(f"give a recipe whose `evaluate` section says on what to measure '{model}'")
+    recipe = load(source, overrides, console)
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
@@ -192,11 +202,9 @@ def compare_recipes(words: Sequence[str], seeds: int, directory: Path | None, co
     """Runs the recipes among `words` with the overrides among them; prints the table."""
     from oneloop.compare import compare, table
 
-    words = pair_up(list(words))
-    sources = [Path(word) for word in words if "=" not in word]
+    sources, overrides = recipes_and_overrides(words)
     if len(sources) < 2:
         raise ValueError(f"compare takes at least two recipes, got {len(sources)}")
-    overrides = [word for word in words if "=" in word]
     directory = directory or RUNS / f"compare-{'-'.join(source.stem for source in sources)}"
 
     def show(title: str) -> Show:

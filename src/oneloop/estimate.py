@@ -27,6 +27,8 @@ from oneloop.recipe import Phase, Recipe
 GIB = 1024**3
 ACTIVATIONS = 17
 """Numbers a transformer block keeps for the backward pass, per token and unit of width (arXiv 2205.05198)."""
+LOOKED_AT = 16
+"""Prompts whose length is looked at."""
 LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
@@ -81,8 +83,8 @@ class Estimate:
 def estimate(recipe: Recipe) -> Estimate | None:
     """What `recipe` needs; None for a policy this cannot look into.
 
-    Reads the model's configuration, tokenizer and one data row, never its weights. Raises ValueError when the
-    model cannot be found.
+    Reads the model's configuration, tokenizer and some data rows, never its weights. Raises ValueError when
+    the model cannot be found.
     """
     policy = recipe.policy
     if not isinstance(policy, Language):
@@ -187,9 +189,11 @@ def kv_bytes(policy: Language, config: Any) -> int:
 
 
 def prompt_length(tokenizer: Any, data: Any) -> int | None:
-    """Tokens of the first prompt; None where it cannot be read, which the run itself will explain."""
+    """Tokens of the longest of the first prompts; None where they cannot be read (the run says why)."""
+    prompts = Prompts(tokenizer, ())
     try:
-        return len(Prompts(tokenizer, ()).encode(data[0]["prompt"], "data row 0"))
+        rows = range(min(LOOKED_AT, len(data)))
+        return max(len(prompts.encode(data[row]["prompt"], f"data row {row}")) for row in rows)
     except Exception:
         return None
 
