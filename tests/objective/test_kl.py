@@ -68,6 +68,12 @@ def test_k3_is_never_negative_nor_infinite(logprob, reference):
     assert 0 <= value < math.inf
 
 
+@pytest.mark.parametrize("gap", [1e-2, -1e-3, 1e-4])
+def test_k3_of_a_small_gap_is_half_its_square_in_fp32(gap):
+    value = kl_estimate(torch.tensor([gap]), torch.tensor([0.0]), "k3").item()
+    assert value == pytest.approx(gap**2 / 2 - gap**3 / 6, rel=1e-2)
+
+
 def test_it_asks_for_the_reference_and_for_sampling_logprobs_only_if_it_needs_them():
     assert declared(Kl(), "reads") == ("actions.reference", "actions.logprob")
     assert declared(Kl(unbiased=False), "reads") == ("actions.reference",)

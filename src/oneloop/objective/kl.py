@@ -29,7 +29,7 @@ def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Ten
     if estimator == "k2":
         return gap.square() / 2
     gap = gap.clamp(-20.0, 20.0)  # k3 grows as exp(gap): one token would ruin the step
-    return (-gap).exp() - 1 + gap
+    return (-gap).expm1() + gap  # exp - 1 would lose small gaps to rounding
 
 
 def _reads(objective: "Kl") -> tuple[str, ...]:
