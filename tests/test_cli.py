@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
@@ -16,6 +17,7 @@ from oneloop.cli import app, main, user_fault
 from oneloop.commands import free_directory, locate, to_resume
 from oneloop.recipe import RecipeError, load_recipe
 from oneloop.record import read_lines
+from tests.test_recipe import MINE
 
 COMMANDS = ("train", "eval", "sample", "compare", "report", "list", "claim", "schema", "env")
 TINY = {
@@ -125,6 +127,18 @@ def test_train_resume_eval_sample_report(here, oneloop):
     (run / "report.html").unlink()
     code, out, _ = oneloop("report", "runs/tiny")
     assert code == 0 and (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["elsewhere.Mine", "elsewhere.py:Mine"])
+def test_a_credit_part_of_ones_own_trains(here, oneloop, monkeypatch, name):
+    (here / "elsewhere.py").write_text(MINE)
+    monkeypatch.syspath_prepend(here)
+    code, _, err = oneloop(
+        "train", "tiny.yaml", f"credit=[{{{name}: {{boost: 3}}}}]", "steps=1", "evaluate=null"
+    )
+    assert code == 0, err
+    rollouts = pq.read_table(here / "runs" / "tiny" / "rollouts" / "step-000001.parquet").to_pylist()
+    assert rollouts and all(set(row["advantage"]) == {3 * row["reward"]} for row in rollouts)
 
 
 def test_a_dry_run_writes_the_recipe_and_trains_nothing(here, oneloop):

@@ -7,7 +7,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from oneloop.faults import faults
-from oneloop.part import Of, UnknownName, build, declared, find, name_of, names, part
+from oneloop.fields import Held, held
+from oneloop.part import Of, Options, UnknownName, build, declared, find, name_of, names, part
 from oneloop.recipe_file import to_recipe
 
 MINE = '''
@@ -143,3 +144,79 @@ def test_to_recipe_keeps_the_class_of_inner_parts():
         }
     }
     assert build("credit", recipe) == Outer(judge=Inner(names=("a", "b")), count=3)
+
+
+@part()
+class Named:
+    model: Annotated[Any, Of("models", text=True)]
+    options: Annotated[Inner, Options(Inner)] = Inner()
+
+
+def test_a_text_may_stand_for_itself_where_the_field_says_so():
+    assert Named(model="somebody/some-model").model == "somebody/some-model"
+    assert Named(model={"small_llama": {"layers": 2}}).model.layers == 2
+    assert (
+        to_recipe(Named(model={"small_llama": {}}))["tests.test_part.Named"]["model"]["small_llama"]["layers"]
+        == 4
+    )
+    assert fault_list(Named, model={"small_lama": {}}) == [
+        "credit.outer.model: no models part is called 'small_lama'; did you mean 'small_llama'?"
+    ]
+    for wrong in ("", 3, None, [], {}):
+        (sentence,) = fault_list(Named, model=wrong)
+        assert sentence.startswith("credit.outer.model: ")
+
+
+def test_options_are_a_mapping_of_one_class():
+    assert Named(model="x", options={"scale": 1}).options == Inner(scale=1)
+    assert Named(model="x", options=Inner(scale=0)).options.scale == 0
+    assert fault_list(Named, model="x", options=[1]) == [
+        "credit.outer.options: must be a mapping of options, got [1]"
+    ]
+    assert fault_list(Named, model="x", options={"scale": 2}) == [
+        "credit.outer.options.scale: must be less than or equal to 1, got 2"
+    ]
+
+
+@part()
+class Fields:
+    judges: tuple[Annotated[Any, Of("judge")], ...] = ()
+    keep: Annotated[Any, Of("plan")] | None = None
+    phases: dict[str, Annotated[Inner, Options(Inner)]] = Field(default_factory=dict)
+    inner: Inner | None = None
+    many: Annotated[tuple[Inner, ...], Field(max_length=3)] = ()
+    free: dict[str, Any] = Field(default_factory=dict)
+    either: int | str = 0
+
+
+def test_what_a_field_holds_is_read_from_its_annotation():
+    assert held(Fields, "judges") == Held(room="judge", shape="list")
+    assert held(Fields, "keep") == Held(room="plan")
+    assert held(Fields, "phases") == Held(cls=Inner, shape="names")
+    assert held(Fields, "inner") == Held(cls=Inner)
+    assert held(Fields, "many") == Held(cls=Inner, shape="list")
+    assert held(Fields, "free") == Held(shape="names") and held(Fields, "either") == Held()
+    assert held(Fields, "nothing") == Held() and held(None, "inner") == Held()
+
+
+def test_paths_of_faults_follow_lists_mappings_and_unions():
+    sentences = fault_list(
+        Fields,
+        inner={"scal": 1},
+        many=[{"scale": 1}, {"scale": 5}],
+        either=[1],
+        free=3,
+        phases={"a": {"x": 1}},
+    )
+    assert sorted(sentences) == [
+        "credit.outer.either: must be a whole number or text, got [1]",
+        "credit.outer.free: must be a mapping, got 3",
+        "credit.outer.inner.scal: no such option; did you mean 'scale'?",
+        "credit.outer.many[1].scale: must be less than or equal to 1, got 5",
+        "credit.outer.phases.a.x: no such option; known: scale, names",
+    ]
+
+
+def test_names_are_found_without_importing_the_parts():
+    assert "language" in names("policies") and "prompts" not in names("policies")
+    assert names("credit") == sorted(names("credit"))
