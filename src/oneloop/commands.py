@@ -51,13 +51,13 @@ def train_recipe(
     run = Run(recipe, directory, resume, Show(console))
     try:
         run.train()
-    except KeyboardInterrupt:
-        console.print(
-            f"\nstopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume", markup=False
-        )
-        raise typer.Exit(130) from None
-    finally:
+    except BaseException as error:
         summary(directory, console)
+        console.print(f"stopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume", markup=False)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(130) from None
+        raise
+    summary(directory, console)
 
 
 def load(source: Path, overrides: Sequence[str], console: Console) -> Recipe:
