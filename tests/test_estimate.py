@@ -58,17 +58,15 @@ def test_what_is_held_is_exact_to_the_byte(language):
     assert said.get("engine copy", 0) == bytes_of(copies)
 
 
-def test_the_cache_is_exact_for_prompts_of_one_length():
+def test_keys_and_values_of_a_token_are_what_the_model_makes():
     rows = {"rows": {"rows": [{"prompt": f"1 + {digit} =", "answer": ""} for digit in range(8)]}}
     language = {"model": TINY, "max_new_tokens": 40, "device": "cpu", "slots": 5}
     recipe, _ = load_recipe(changed(policy={"language": language}, plan={"data": rows}))
-    plan = recipe.phases["train"].plan
-    policy = recipe.policy.open()
-    plan.begin(0, 1)
-    policy.sample(plan.ask())
+    model, _ = recipe.policy.model.build()
+    layers = model(torch.zeros(1, 3, dtype=torch.long), use_cache=True).past_key_values.layers
+    one = bytes_of([kept for layer in layers for kept in (layer.keys, layer.values)]) // 3
     said = {row.what: row for row in estimate(recipe).rows}["KV cache"]
-    assert said.bytes == bytes_of(policy.engine._cache._tensors()) > 0
-    assert said.how == "5 slots x 48 tokens (7 prompt)"
+    assert said.bytes == 5 * 48 * one and said.how == "5 slots x 48 tokens (7 prompt)"
 
 
 def test_a_reference_is_counted_only_where_an_objective_reads_it():

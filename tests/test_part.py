@@ -217,6 +217,11 @@ def test_paths_of_faults_follow_lists_mappings_and_unions():
     ]
 
 
+def test_true_is_no_number():
+    assert fault_list(Outer, judge=Inner(), count=True) == ["credit.outer.count: must be a number, got True"]
+    assert fault_list(Inner, scale=False) == ["credit.outer.scale: must be a number, got False"]
+
+
 def test_names_are_found_without_importing_the_parts():
     assert "language" in names("policies") and "prompts" not in names("policies")
     assert names("credit") == sorted(names("credit"))

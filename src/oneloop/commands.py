@@ -223,10 +223,12 @@ def show_methods(as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    columns = ("name", "paper", "recipe", "parts", "claim", "measured")
-    table = Table(*columns)
+    table = Table("name", "paper", "recipe", "parts", "claim", "measured")
     for method in found:
-        table.add_row(*(escape(str(method.get(column) or "")) for column in columns))
+        measured = method.get("measured")
+        number = "" if measured is None else f"{measured:.3g} ({method['low']:.3g} to {method['high']:.3g})"
+        cells = (*(method[name] for name in ("name", "paper", "recipe")), ", ".join(method["parts"]))
+        table.add_row(*(escape(str(cell)) for cell in (*cells, method["claim"], number)))
     console.print(table)
 
 

@@ -2,8 +2,10 @@
 
     weights + gradients + optimiser (two moments) + fp32 master + copies + KV cache + logits + activations
 
-The first six are exact to the byte for a language policy; logits and activations are estimates. Sampling and
-learning take turns, yet all is added up: freed memory is not always given back. Not here: other policies.
+For a language policy all but the last three are exact to the byte; of the cache it is what all slots hold at
+their longest (the engine may keep as much again while it grows), logits and activations are estimates.
+Sampling and learning take turns, yet all is added up: freed memory is not always given back. Not here: other
+policies.
 """
 
 from collections.abc import Sequence

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 import pydantic
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, ValidationError, core_schema
 
 PartType = TypeVar("PartType")
@@ -49,12 +50,31 @@ def part(
     """
 
     def decorate(cls: type[PartType]) -> type[PartType]:
+        for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+            if _is_number(annotation):
+                cls.__annotations__[name] = Annotated[annotation, BeforeValidator(_no_bool)]
         made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIGURATION)(cls)
         for name, value in {"reads": reads, "writes": writes, "units": units, "paper": paper}.items():
             setattr(made, f"part_{name}", value)
         return cast(type[PartType], made)
 
     return decorate
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether only numbers (or None) are meant."""
+    if get_origin(annotation) is Annotated:
+        return _is_number(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return all(_is_number(choice) or choice is type(None) for choice in get_args(annotation))
+    return annotation in (int, float)
+
+
+def _no_bool(value: Any) -> Any:
+    """pydantic takes true for 1; someone who wrote `--groups` without a number did not mean 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("bool", "must be a number")
+    return value
 
 
 def declared(instance: Any, what: str) -> tuple[str, ...]:
