@@ -1,8 +1,8 @@
 """Trains the tiny recipe in children that are killed with SIGKILL; started as a process of its own.
 
-It has imported everything before it forks, so a child is there in milliseconds. It reads one JSON object a line:
-{"directory", "event": kill at that file-system event, "seconds": kill after so long, "options": of the recipe}
-and answers {"status": exit status or -9, "events": file-system events seen, "error": what a run raised}.
+It has imported everything before it forks, so a child is there in milliseconds. It reads one JSON object a
+line, {"directory", "event": kill at that file-system event, "seconds": kill after so long, "options": of the
+recipe, "largest_file": bytes a file may have}, and answers {"status": exit status or -9, "events": file-system events seen, "error": what a run raised}.
 """
 
 import contextlib

@@ -171,6 +171,16 @@ class SameToAll:
         return rollouts.put({"reward.same": ones, "error.same": [None] * len(rollouts)})
 
 
+def test_a_phase_in_which_every_group_is_refused_leaves_them_written_too(tmp_path):
+    data = {"rows": {"rows": ROWS[:4]}}
+    train(tmp_path, **changed(judge=[f"{__file__}:SameToAll"], plan__epochs=1, plan__data=data))
+    rows = [row for row in rows_of(tmp_path) if row["phase"] == "reinforce"]
+    assert (
+        len(rows) == 16 and not any(row["trained"] for row in rows) and {row["step"] for row in rows} == {4}
+    )
+    assert lines(tmp_path)[-1]["phase"] == "reinforce" and lines(tmp_path)[-1]["step"] == 4
+
+
 def test_a_batch_without_signal_changes_no_weight(tmp_path):
     objective = ["policy_gradient"]
     options = changed(

@@ -101,8 +101,9 @@ def sampled(monkeypatch):
     return counts
 
 
-def test_between_checkpoints_nothing_is_sampled_twice(sampled, tmp_path):
-    options = {"save_every": 100, "evaluate": None}
+@pytest.mark.parametrize("save_every", [4, 100])
+def test_between_checkpoints_nothing_is_sampled_twice(sampled, tmp_path, save_every):
+    options = {"save_every": save_every, "evaluate": None}
     train(tmp_path / "whole", **options)
     alone = Counter(sampled)
     assert sum(alone.values()) > 40

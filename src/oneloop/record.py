@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oneloop.rollouts import Rollouts
+from oneloop.storage import flush
 
 PER_ACTION = ("token", "logprob", "entropy", "advantage", "share", "ratio", "version")
 PER_ROLLOUT = ("id", "group", "key", "text", "status", "reward", "correct")
@@ -59,6 +60,7 @@ def write_rollouts(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
     pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+    flush(temporary)
     temporary.replace(path)
 
 

@@ -27,7 +27,7 @@ from oneloop.recipe import Phase, Recipe, resolved
 from oneloop.record import Metrics, read_lines, write_rollouts
 from oneloop.rollouts import Rollouts
 from oneloop.show import Show
-from oneloop.storage import replace_file
+from oneloop.storage import flush, replace_file
 
 
 class Alarm(RuntimeError):
@@ -51,7 +51,7 @@ class Run:
         self._phase_state: Callable[[], dict[str, Any]] = dict
 
     def train(self) -> Path:
-        """Runs all phases; returns the directory. Raises Alarm or what a stage raised; the run can be resumed."""
+        """Runs all phases; returns the directory. Raises Alarm or what a stage raised; resume goes on."""
         self.policy = self.recipe.policy.open()
         saved = checkpoints(self.directory)
         if saved:
@@ -187,6 +187,7 @@ class Run:
             "tokens": dict(self.tokens),
             "elapsed": time.time() - self.started,
         }
+        flush(self.metrics.path)  # its lines are counted on when this checkpoint is resumed
         if write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints):
             journal.forget()
 

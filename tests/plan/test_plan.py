@@ -224,6 +224,12 @@ def test_too_many_refused_groups_are_an_error_with_counts():
     assert made.piles.asks == 5
 
 
+def test_every_batch_has_its_own_bound():
+    made = plan(count=400, keep=KeepMixed(), groups=2, n=3, max_refills=4)
+    refused = sum(len(dropped) for _, dropped in batches(made, FakeSampler(), 15))
+    assert refused > 8
+
+
 def test_asking_piecemeal_is_not_refilling():
     made = plan(groups=6, max_refills=0)
     (batch, _), *_ = batches(made, FakeSampler(), 1, limit=1)

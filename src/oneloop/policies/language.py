@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -84,7 +84,7 @@ class LanguagePolicy:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = add_lora(model, options.lora) if options.lora else model
         self._reference: CausalForward | None = None
-        self.model.to(wanted if options.device == "auto" else options.device)
+        cast(Any, self.model).to(wanted if options.device == "auto" else options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
