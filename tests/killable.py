@@ -2,7 +2,8 @@
 
 It has imported everything before it forks, so a child is there in milliseconds. It reads one JSON object a
 line, {"directory", "event": kill at that file-system event, "seconds": kill after so long, "options": of the
-recipe, "largest_file": bytes a file may have}, and answers {"status": exit status or -9, "events": file-system events seen, "error": what a run raised}.
+recipe, "largest_file": bytes a file may have}, and answers {"status": exit status or -9, "events":
+file-system events seen, "error": what a run raised}.
 """
 
 import contextlib
