@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from tiny_models import ARCHITECTURES, VOCABULARY, tiny
-from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
 from oneloop.counter import mix
 from oneloop.engines.law import Law
@@ -134,16 +134,13 @@ def test_enough_stops_once_that_many_groups_are_complete():
 @pytest.mark.parametrize("slots", [1, 3, 256])
 def test_a_shared_prefix_is_computed_once(slots):
     engine, requests = SlotEngine(tiny("llama"), eos=(), slots=slots), ragged(3, limit=4, copies=5)
-    embedded = []
-    hook = engine.model.get_input_embeddings().register_forward_hook(
-        lambda module, args, output: embedded.append(args[0].numel())
-    )
+    computed, forward = [], engine.forward
+    engine.forward = lambda ids, *others: computed.append(len(ids)) or forward(ids, *others)
     engine.generate(requests)
-    hook.remove()
     prompts = sum({request.group: len(request.prompt) for request in requests}.values())
-    assert sum(embedded) == prompts + len(requests) * 3  # the last token of a completion is never fed back
+    assert sum(computed) == prompts + len(requests) * 3  # the last token of a completion is never fed back
     if slots == 256:
-        assert embedded == [prompts, 15, 15, 15]
+        assert computed == [prompts, 15, 15, 15]
 
 
 def test_the_end_token_is_kept_and_ends_the_turn():
@@ -260,7 +257,7 @@ def test_requests_that_cannot_be_sampled_are_refused_in_words():
 
 
 def test_a_model_whose_attention_differs_is_refused(monkeypatch):
-    ordinary = LlamaAttention.forward
+    ordinary = Phi3Attention.forward
 
     def without_keywords(self, *args, slot_step=None, **kwargs):
         return ordinary(self, *args, **kwargs)
@@ -269,12 +266,12 @@ def test_a_model_whose_attention_differs_is_refused(monkeypatch):
         mixed, weights = ordinary(self, *args, **kwargs)
         return mixed * (1 if "slot_step" in kwargs else 2), weights
 
-    monkeypatch.setattr(LlamaAttention, "forward", without_keywords)
+    monkeypatch.setattr(Phi3Attention, "forward", without_keywords)
     with pytest.raises(ValueError, match="does not pass keyword arguments down"):
-        SlotEngine(tiny("llama"), eos=())
-    monkeypatch.setattr(LlamaAttention, "forward", scaled_outside)
-    with pytest.raises(ValueError, match="LlamaForCausalLM gives other logits"):
-        SlotEngine(tiny("llama"), eos=())
+        SlotEngine(tiny("phi3"), eos=())
+    monkeypatch.setattr(Phi3Attention, "forward", scaled_outside)
+    with pytest.raises(ValueError, match="Phi3ForCausalLM gives other logits"):
+        SlotEngine(tiny("phi3"), eos=())
     chunked = tiny("llama")
     chunked.config.layer_types = ["chunked_attention"] * 3
     with pytest.raises(ValueError, match="chunked_attention layers"):

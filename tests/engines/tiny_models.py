@@ -35,7 +35,7 @@ ARCHITECTURES = {
 }
 
 
-def tiny(name: str, seed: int = 0) -> PreTrainedModel:
+def tiny(name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     """A model of architecture `name` in training mode, as a trainer would hold it."""
     torch.manual_seed(seed)
     if name == "gpt2":
@@ -43,5 +43,5 @@ def tiny(name: str, seed: int = 0) -> PreTrainedModel:
         common = {key: COMMON[key] for key in kept}
     else:
         common = COMMON
-    config = AutoConfig.for_model(name, **{**common, **ARCHITECTURES[name]})
+    config = AutoConfig.for_model(name, **{**common, **ARCHITECTURES[name], **changes})
     return AutoModelForCausalLM.from_config(config).train()

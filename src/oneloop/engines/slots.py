@@ -23,7 +23,7 @@ from oneloop.engines.request import Groups, Progress, Reply, Request, check
 from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 from oneloop.engines.turns import StopStrings
-from oneloop.engines.twin import context_window, packed_logits, twin, unwrapped
+from oneloop.engines.twin import context_window, twin, unwrapped
 
 
 class SlotEngine:
@@ -53,7 +53,7 @@ class SlotEngine:
         self.stop = StopStrings(stop, decode)
         self._sources: list[Tensor] = list(unwrapped(model).parameters())
         self.positions = context_window(model)
-        self.model = twin(unwrapped(model), dtype)
+        self.model, self.forward = twin(unwrapped(model), dtype)
         self._copies: list[Tensor] = [] if dtype is None else list(self.model.parameters())
         self._cache: SlotCache | None = None
 
@@ -79,15 +79,13 @@ class SlotEngine:
         with torch.inference_mode():
             return _Call(self, requests, groups, in_order=enough is not None, progress=progress).run()
 
-    def cache(self, slots: int, capacity: int) -> SlotCache:
-        """A cache of at least so many slots: the last call's, if large enough (fresh memory is slow)"""
-        kept = self._cache
-        if kept is None or kept.slots < slots:
-            parameter = next(self.model.parameters())
-            exact = parameter.device.type == "cpu"  # there, fp32 products are faster than bf16 ones
-            kept = SlotCache(slots, capacity, torch.float32 if exact else parameter.dtype)
-            self._cache = kept if exact else None
-        return kept
+    def cache(self) -> SlotCache:
+        """The cache for one call: on a CPU always the same one, because fresh memory is slow there."""
+        if self.model.device.type != "cpu":
+            return SlotCache(self.model.dtype)
+        if self._cache is None:
+            self._cache = SlotCache(self.model.dtype)
+        return self._cache
 
 
 class _Call:
@@ -103,9 +101,7 @@ class _Call:
     ) -> None:
         self.engine, self.requests, self.groups, self.progress = engine, requests, groups, progress
         self.slots = min(engine.slots, len(requests))
-        self.longest = bucket(max(len(request.prompt) + request.limit for request in requests))
-        prefix = max(len(request.prompt) + len(request.partial) for request in requests)
-        self.cache = engine.cache(self.slots, min(self.longest, bucket(prefix) + 64))
+        self.cache = engine.cache()
         self.queue = Queue(requests, in_order)
         self.rows = Rows(requests, self.slots)
         self.device = next(engine.model.parameters()).device
@@ -119,6 +115,7 @@ class _Call:
         while (self.rows.count or self.queue) and not self.groups.reached:
             decoding = self.rows.count
             entries = self.queue.enter(decoding, self.slots)
+            self.fit(decoding, entries)
             logits = self.forward(decoding, [entry for entry in entries if entry.fresh])
             if entries:
                 logits = self.fan_out(logits, decoding, entries)
@@ -127,6 +124,17 @@ class _Call:
             if self.progress is not None:
                 self.progress(self.tokens, self.finished)
         return self.replies()
+
+    def fit(self, decoding: int, entries: list[Entry]) -> None:
+        """Make the cache as wide as this step's longest sequence; narrower only to save a quarter."""
+        lengths = [len(entry.prefix.tokens) for entry in entries]
+        if decoding:
+            lengths.append(int(self.rows.length[:decoding].max()) + 1)
+        width, slots = bucket(max(lengths)), decoding + sum(len(entry.rows) for entry in entries)
+        if self.cache.width * 3 // 4 < width < self.cache.width:
+            width = self.cache.width
+        if width != self.cache.width or slots > self.cache.slots:
+            self.cache.fit(slots, width, decoding)
 
     def forward(self, decoding: int, fresh: list[Entry]) -> Tensor:
         """Logits [R + fresh, V] after a token for each of R `decoding` rows and each fresh entry's prefix."""
@@ -142,13 +150,11 @@ class _Call:
             start += len(prefix)
         if start == 0:  # everything that enters was computed before
             return torch.empty(0, device=self.device)
-        width = bucket(int(position[0].max()) + 1) if decoding else 0
-        self.make_room(max([width, *(len(entry.prefix.tokens) for entry in fresh)]))
         rows.length[:decoding] += 1
         ids, slots, positions = (self.tensor(np.concatenate(part)) for part in (tokens, slot, position))
-        step = Step(self.cache, slots, positions, decoding, width, spans)
+        step = Step(self.cache, slots, positions, decoding, spans)
         last = [*range(decoding), *(end - 1 for _, end in spans)] if fresh else None
-        return packed_logits(self.engine.model, ids, step, last)
+        return self.engine.forward(ids, step, last)
 
     def fan_out(self, logits: Tensor, decoding: int, entries: list[Entry]) -> Tensor:
         """Give each entering member its slot and its logits, [R, V] in all; keep a prefix others wait for."""
@@ -211,10 +217,6 @@ class _Call:
             completion.append(int(self.rows.token[row]))
             found[row] = self.engine.stop.ended(completion)
         return found
-
-    def make_room(self, width: int) -> None:
-        if width > self.cache.capacity:
-            self.cache.widen(max(width, min(self.longest, self.cache.capacity * 3 // 2)))
 
     def tensor(self, array: NDArray[np.int64] | NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -7,32 +7,25 @@ Not here: the sampling loop (slots.py)."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from oneloop.engines.slot_cache import SlotCache, Step
+from oneloop.engines.llama_forward import LlamaForward, fusable
+from oneloop.engines.slot_cache import SlotCache, Step, bucket
+
+Forward = Callable[[Tensor, Step, list[int] | None], Tensor]
+"""(ids [N], step, positions wanted or None for all) -> logits [kept, V]."""
 
 
-def packed_logits(model: nn.Module, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
-    """Logits [kept, V] of one packed forward over ids [N]; `keep`: positions wanted, None for all."""
-    wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
-    output = model(
-        input_ids=ids[None],
-        position_ids=step.position[None],
-        use_cache=False,
-        logits_to_keep=wanted,
-        slot_step=step,
-    )
-    return output.logits[0]  # type: ignore[no-any-return]
-
-
-def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
-    """A second model with modules and configuration of its own, in evaluation mode, on the slot attention.
+def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedModel, Forward]:
+    """A second model in evaluation mode on the slot attention, and the function that gives its packed logits.
 
     Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`.
-    Raises ValueError if the model does not compute the same logits with the slot attention.
+    The function is the tersest that gives the model's logits on a few tokens; ValueError if none does.
     """
 
     def parameter(source: nn.Parameter) -> nn.Parameter:
@@ -45,25 +38,38 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
     probe = torch.arange(12, device=model.device) % second.config.get_text_config().vocab_size
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
-        second.set_attn_implementation("oneloop_slots")
-        got = _probe(second, probe)
-    gap, size = (expected - got).abs().max().item(), expected.abs().max().item()
-    if not gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
-        raise ValueError(
-            f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a "
-            f"scale of {size:.3g}), so its attention is not supported; sample it from a server instead"
-        )
-    return second
+    second.set_attn_implementation("oneloop_slots")
+    forwards: list[Forward] = [partial(_modules, second)]
+    if fusable(second):
+        forwards.insert(0, LlamaForward(second, owned=dtype is not None))
+    for forward in forwards:
+        with torch.inference_mode():
+            gap = (expected - _probe(forward, probe, second.dtype)).abs().max().item()
+        size = expected.abs().max().item()
+        if gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
+            return second, forward
+    raise ValueError(
+        f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a "
+        f"scale of {size:.3g}), so its attention is not supported; sample it from a server instead"
+    )
 
 
-def _probe(model: PreTrainedModel, ids: Tensor) -> Tensor:
+def _modules(model: PreTrainedModel, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+    """The packed logits of any model, by its own modules."""
+    wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
+    arguments = {"input_ids": ids[None], "position_ids": step.position[None], "logits_to_keep": wanted}
+    return model(**arguments, use_cache=False, slot_step=step).logits[0]  # type: ignore[no-any-return]
+
+
+def _probe(forward: Forward, ids: Tensor, dtype: torch.dtype) -> Tensor:
     """Logits [n, V] of ids [n], the first 8 as a prefix and the others one at a time."""
-    cache = SlotCache(1, len(ids), torch.float32)
+    cache = SlotCache(dtype)
+    cache.fit(1, bucket(len(ids)), 0)
     slot, place = torch.zeros_like(ids), torch.arange(len(ids), device=ids.device)
-    pieces = [packed_logits(model, ids[:8], Step(cache, slot[:8], place[:8], 0, 0, [(0, 8)]), None)]
+    pieces = [forward(ids[:8], Step(cache, slot[:8], place[:8], 0, [(0, 8)]), None)]
     for n in range(8, len(ids)):
-        step = Step(cache, slot[n : n + 1], place[n : n + 1], 1, cache.capacity)
-        pieces.append(packed_logits(model, ids[n : n + 1], step, None))
+        step = Step(cache, slot[n : n + 1], place[n : n + 1], 1)
+        pieces.append(forward(ids[n : n + 1], step, None))
     return torch.cat(pieces).float()
 
 

@@ -1,0 +1,116 @@
+"""The attention of one packed step, over the slot cache.
+
+    decode:   each live row attends to its slot up to its length, all rows in one batched product;
+    prefill:  each new sequence attends to itself, causally, and is written into its slot.
+Models reach it through two public extension points of transformers: `AttentionInterface` names the function,
+and keyword arguments of `model(...)` are passed down to it (transformers' own paged attention does the same).
+Not here: chunked, linear or sink attention (refused)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from oneloop.engines.slot_cache import Step
+
+# S slots, R live rows, W positions a slot, N packed tokens, H query heads, K key heads, D head size
+
+
+def attend(
+    step: Step,
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """Store keys and values, then attend: query [N, H, D], key [N, K, D], value [N, K, Dv] -> [N, H, Dv]."""
+    keys, values = step.cache.write(layer, key, value, step)
+    pieces, rows = [], step.rows
+    if rows:
+        pieces.append(_decode(query[:rows], keys[:rows], values[:rows], step, scaling, window, softcap))
+    for start, end in step.spans:
+        q, k, v = (part[start:end].transpose(0, 1) for part in (query, key, value))
+        pieces.append(_prefill(q, k, v, scaling, window, softcap))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def slot_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    slot_step: Step | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """`attend` as transformers calls it: query [1, H, N, D], key and value [1, K, N, D] -> [1, N, H, Dv].
+
+    Raises ValueError when the model has attention sinks, or has not passed `slot_step` down.
+    """
+    if slot_step is None or others.get("s_aux") is not None:
+        missing = "does not pass keyword arguments down" if slot_step is None else "uses attention sinks"
+        raise ValueError(
+            f"engine: {type(module).__name__} {missing}; sample this model from a server instead"
+        )
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    return attend(slot_step, layer, q, k, v, scaling, sliding_window, softcap)[None], None
+
+
+def _decode(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    step: Step,
+    scaling: float,
+    window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    """Single-token queries [R, H, D] on key [R, K, W, D], value [R, K, W, Dv] -> [R, H, Dv]."""
+    rows, heads, width, _ = key.shape
+    queries = query.shape[1] // heads  # that share a key head, computed as one matrix
+    packed = query.reshape(rows * heads, queries, -1).to(key.dtype)
+    turned = key.reshape(rows * heads, width, -1).transpose(1, 2)
+    bias = step.bias(heads, queries, window)
+    if softcap is None and key.dtype == bias.dtype:
+        scores = torch.baddbmm(bias, packed, turned, alpha=scaling)
+    else:
+        scores = torch.bmm(packed, turned).float().mul_(scaling)
+        scores = bias + (scores if softcap is None else torch.tanh(scores / softcap) * softcap)
+    mixed = torch.bmm(scores.softmax(dim=-1).to(value.dtype), value.reshape(rows * heads, width, -1))
+    return mixed.view(rows, heads * queries, -1).to(query.dtype)
+
+
+def _prefill(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None, softcap: float | None
+) -> Tensor:
+    """One whole sequence, causal: query [H, T, D], key [K, T, D], value [K, T, Dv] -> [T, H, Dv]."""
+    length, group = query.shape[1], query.shape[0] // key.shape[0]
+    short = window is None or length <= window
+    if softcap is None and short:
+        mixed = F.scaled_dot_product_attention(
+            query[None], key[None], value[None], is_causal=True, scale=scaling, enable_gqa=group > 1
+        )[0]
+        return mixed.transpose(0, 1)
+    place = torch.arange(length, device=query.device)
+    seen = place[:, None] >= place
+    if window is not None:
+        seen &= place[:, None] - place < window
+    scores = query @ key.repeat_interleave(group, 0).transpose(1, 2) * scaling
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return (scores @ value.repeat_interleave(group, 0)).transpose(0, 1)
+
+
+AttentionInterface.register("oneloop_slots", slot_attention)

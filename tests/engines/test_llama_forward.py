@@ -1,0 +1,62 @@
+"""llama_forward.py: the terse forward is used where it applies and gives what the modules give."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from test_slots import full_logprobs, ragged
+from tiny_models import ARCHITECTURES, tiny
+
+from oneloop.engines.law import Law
+from oneloop.engines.llama_forward import LlamaForward
+from oneloop.engines.slots import SlotEngine
+
+FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32], ids=["shared", "owned"])
+@pytest.mark.parametrize("name", FAMILY)
+def test_log_probs_equal_a_full_forward_before_and_after_an_update(name, dtype):
+    model, requests = tiny(name), ragged(4, copies=2)
+    engine = SlotEngine(model, eos=(), dtype=dtype)
+    assert isinstance(engine.forward, LlamaForward)
+    for _ in range(2):
+        for request, reply in zip(requests, engine.generate(requests), strict=True):
+            expected = full_logprobs(model, Law(), request, reply.tokens)
+            torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        engine.refresh()
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_biases_count(name):
+    model = tiny(name, attention_bias=True, mlp_bias=True) if name == "llama" else tiny(name)
+    with torch.no_grad():
+        for label, parameter in model.named_parameters():
+            if label.endswith("bias"):
+                parameter.normal_()
+    requests = ragged(2)
+    engine = SlotEngine(model, eos=(), dtype=torch.float32)
+    assert isinstance(engine.forward, LlamaForward)
+    for request, reply in zip(requests, engine.generate(requests), strict=True):
+        expected = full_logprobs(model, Law(), request, reply.tokens)
+        torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+
+
+def test_the_weights_of_the_trainer_are_never_laid_out_anew():
+    model = tiny("llama")
+    before = [parameter.data_ptr() for parameter in model.parameters()]
+    SlotEngine(model, eos=())
+    SlotEngine(model, eos=(), dtype=torch.float32)
+    assert [parameter.data_ptr() for parameter in model.parameters()] == before
+
+
+def test_other_models_adapters_and_changed_modules_take_their_own_forward():
+    for name in set(ARCHITECTURES) - set(FAMILY):
+        assert not isinstance(SlotEngine(tiny(name), eos=()).forward, LlamaForward)
+    adapted = get_peft_model(tiny("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
+    assert not isinstance(SlotEngine(adapted, eos=()).forward, LlamaForward)
+    changed = tiny("llama")
+    changed.model.norm = torch.nn.LayerNorm(32, elementwise_affine=True)
+    assert not isinstance(SlotEngine(changed, eos=()).forward, LlamaForward)
