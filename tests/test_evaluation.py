@@ -54,6 +54,7 @@ def test_it_is_deterministic_and_every_model_meets_the_same_draws():
     assert evaluate(one, first_token_is_even, DATA, 6, 3, 6, "sampled")["reward"] != found[0]["reward"]
     few = held_out(DATA, 2, 3, 5)
     assert torch.equal(few.id, held_out(DATA, 6, 3, 5).id[:6]), "a larger set begins with the smaller one"
+    assert len(few.id.unique()) == 6, "every sample of every row has draws of its own"
     greedy = evaluate(one, first_token_is_even, DATA, 100, 3, 5, "greedy")
     assert greedy["n"] == greedy["samples"] == len(ROWS)
     assert greedy["accuracy"] * 20 == pytest.approx(round(greedy["accuracy"] * 20))
