@@ -135,8 +135,9 @@ def compare(folder: str, longest: int, steps: int, trl_precision: str, our_preci
 
 def peak(who: str, folder: str, longest: int, precision: str) -> float:
     """Peak MiB of a process that takes three steps."""
-    command = [sys.executable, __file__, "--peak", who, "--folder", folder, "--longest", str(longest)]
-    done = subprocess.run([*command, "--trl-precision", precision], capture_output=True, text=True, check=True)
+    command = [sys.executable, __file__, "--peak", who, "--folder", folder]
+    command += ["--longest", str(longest), "--trl-precision", precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 

@@ -98,7 +98,7 @@ def test_groups_without_signal_are_measured_forecast_and_given_a_remedy():
     assert (finding.level, finding.name) == ("warn", "no_signal")
     assert "62% of the groups of the last 10 steps carried no signal" in finding.sentence
     assert f"forecasts {100 * forecast(0.93, 8):.0f}%" in finding.sentence
-    assert "With 16 (`num_generations`) it is 31%" in finding.sentence
+    assert "With 16 (`plan.count.uniform.n`) it is 31%" in finding.sentence
     assert "differ much in difficulty" not in finding.sentence
 
 
@@ -156,7 +156,7 @@ def test_effective_sample_staleness_and_cap():
     assert "3.5 weight versions old" in only(diagnose(run(staleness__mean=3.5))).sentence
     sentence = only(diagnose(run(completions__clipped_ratio=0.38, completions__max_length=64))).sentence
     assert sentence.startswith("38% of the rollouts of the last 10 steps were cut at the cap of 64 tokens")
-    assert "`max_completion_length`" in sentence
+    assert "`max_new_tokens`" in sentence
 
 
 def test_entropy_fall_is_a_worry_only_while_reward_stands_still():

@@ -87,17 +87,11 @@ def test_readings_are_means_over_what_was_kept():
     assert found["staleness/mean"] == 0.8
 
 
-def test_effective_share_of_rollouts():
-    def share(advantage, kept=(1.0,) * 10):
-        spread = torch.tensor(advantage)[batch().owner]
-        return effective_share(batch().put_actions(advantage=spread, share=torch.tensor(kept)))
-
-    assert share([1.0, -1, 1, -1, 1, -1]) == pytest.approx(1)
-    assert share([3.0, 0, 0, 0, 0, 0]) == pytest.approx(1 / 6)
-    assert share([2.0, 1, 0, 0, 0, NAN]) == pytest.approx((3**2 / 5) / 6)
-    assert share([0.0] * 6) == 0
-    # half of the first rollout's tokens left out: it carries half
-    assert share([2.0, 1, 0, 0, 0, 0], [1.0, 0] + [1.0] * 8) == pytest.approx((2**2 / 2) / 6)
+def test_effective_share_of_importance_weights():
+    assert effective_share(torch.tensor([2.0, 2, 2, NAN])) == pytest.approx(1)
+    assert effective_share(torch.tensor([3.0, 0, 0, 0])) == pytest.approx(1 / 4)
+    assert effective_share(torch.tensor([2.0, 1])) == pytest.approx((3**2 / 5) / 2)
+    assert math.isnan(effective_share(torch.tensor([NAN])))
 
 
 def test_first_of_each():

@@ -274,8 +274,6 @@ def test_metrics_shorter_than_the_checkpoint_says_are_an_error(tmp_path):
         Run(recipe(), directory, False, StopAt(5, "step")).train()
     count = len(lines(directory))
     (directory / "metrics.jsonl").write_text("")
-    with pytest.raises(
-        ValueError, match=rf"metrics.jsonl has 0 lines, but the checkpoint was saved after \d"
-    ):
+    with pytest.raises(ValueError, match=r"metrics.jsonl has 0 lines, but the checkpoint was saved after \d"):
         train(directory, resume=True)
     assert count > 4

@@ -83,19 +83,21 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
     for column, metric in {"ratio": "ratio/max", "logprob_gap": "sampling/logprob_gap_max"}.items():
         if column in actions and bool((known := ~actions[column].isnan()).any()):
             numbers[metric] = actions[column][known].max()
-    if "advantage" in actions:
-        numbers["effective_sample_size"] = effective_share(batch)
+    if "ratio" in actions:
+        numbers["effective_sample_size"] = effective_share(actions.ratio[kept])
     if "version" in actions and bool((actions.version >= 0).any()):
         numbers["staleness/mean"] = (actions.version.max() - actions.version).double().mean()
     return numbers
 
 
-def effective_share(batch: Rollouts) -> float:
-    """Effective sample size (Kish) of the rollouts, by |advantage| they carry into the update, over n."""
-    weight = batch.gather(torch.nan_to_num(batch.actions.advantage.abs() * batch.actions.share), how="mean")
-    weight = weight.nan_to_num().double()
+def effective_share(ratio: Tensor) -> float:
+    """Effective sample size (Kish) of importance weights [a], as a share of a; 1 when all are alike.
+
+    NaN weights are left out; NaN when there is none.
+    """
+    weight = ratio[~ratio.isnan()].double()
     squares = float(weight.square().sum())
-    return float(weight.sum()) ** 2 / squares / len(batch) if squares else 0.0
+    return float(weight.sum()) ** 2 / squares / len(weight) if squares else math.nan
 
 
 def json_safe(values: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Data(Protocol):
 class Part(Protocol):
     """A judge, credit, select or dress part: reads columns, returns rollouts with more columns."""
 
-    def __call__(self, rollouts: Rollouts) -> Rollouts: ...
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """`rollouts` with the columns this part writes."""
 
 
 class Here(Protocol):
@@ -63,13 +64,20 @@ class Objective(Protocol):
     """
 
     @property
-    def mean(self) -> Mean: ...
+    def mean(self) -> Mean:
+        """What weighs alike."""
+
     @property
-    def over(self) -> Over: ...
+    def over(self) -> Over:
+        """What the denominator counts."""
+
     @property
-    def where(self) -> Over: ...
+    def where(self) -> Over:
+        """Where the loss is computed."""
+
     @property
-    def whole(self) -> bool: ...
+    def whole(self) -> bool:
+        """Whether rollouts must not be cut."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], readings {name: [a]}) of `actions` (int64 [a], indices into the action table)."""
@@ -94,7 +102,7 @@ class Policy(Protocol):
         """Writes `entropy`, `proximal` or `reference` for the actions with share > 0 (NaN elsewhere)."""
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Every wanted action (bool [N]) in exactly one int64 piece of at most about `budget` actions forwarded."""
+        """Every wanted action (bool [N]) in exactly one int64 piece; about `budget` forwarded in each."""
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> Here:
         """`actions` [a] under the present weights."""

@@ -225,7 +225,7 @@ class Rollouts(Table):
     # whole rows
 
     def take(self, rows: Tensor) -> Self:
-        """These rollouts (indices [k] or flags [n]) with the actions they pass through, in the order given."""
+        """These rollouts (indices [k] or flags [n]), in the order given, with their actions."""
         rows = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
         actions, last, parent = self.structure.take(rows)
         columns = {name: _pick(column, rows) for name, column in self._columns.items()}

@@ -136,7 +136,7 @@ def test_what_is_saved_loads_with_transformers_and_as_a_model_of_ours(opened, tm
     supervised(policy, 2)
     policy.save(tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
-    assert not changed(weights(policy), {name: w for name, w in theirs.state_dict().items()})
+    assert not changed(weights(policy), dict(theirs.state_dict()))
     ours = Language(model=str(tmp_path), max_new_tokens=12).open()
     assert ours.sample(asked())[0].text == policy.sample(asked())[0].text
 

@@ -6,6 +6,7 @@ are wrong, and how, is a function of (seed, key), so every method meets the same
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from oneloop import counter
@@ -27,9 +28,10 @@ class Corrupted:
         return len(self.data)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number, the same always, with `corrupted` saying whether its completion is wrong."""
+        """The row of that number, the same always; `corrupted` says whether its completion was replaced."""
         row: dict[str, Any] = self.data[key]
-        wrong, where = counter.uniforms(counter.mix(self.seed, "corrupted", key), [0, 1]).tolist()
+        wrong, where = counter.uniforms(counter.mix(self.seed, "corrupted", key), np.arange(2)).tolist()
         if wrong >= self.share:
             return row | {"corrupted": False}
-        return row | {"completion": self.data[int(where * len(self.data))]["completion"], "corrupted": True}
+        other: dict[str, Any] = self.data[int(where * len(self.data))]
+        return row | {"completion": other["completion"], "corrupted": True}

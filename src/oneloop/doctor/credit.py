@@ -30,7 +30,7 @@ def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
             " Prompts differ much in difficulty: some are always solved and some never, and a larger group "
             "mends neither. Choose prompts between a pass rate of 20% and 80%."
             if dead - pooled > 0.2
-            else f" With {2 * size:.0f} (`num_generations`) it is {percent(forecast(rate, 2 * size))}."
+            else f" With {2 * size:.0f} (`plan.count.uniform.n`) it is {percent(forecast(rate, 2 * size))}."
         )
     sentence += " `plan.keep: keep_mixed` samples on until enough groups carry signal."
     yield Finding(
@@ -60,7 +60,7 @@ def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
     if steps.mean("completions/clipped_ratio") == 1:
         return (
             "every rollout was cut at the length cap",
-            "Raise `max_completion_length`, or teach the answer's form first with a supervised phase.",
+            "Raise `max_new_tokens`, or teach the answer's form first with a supervised phase.",
             True,
         )
     rate = steps.mean("correct")
@@ -80,12 +80,12 @@ def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
     if steps.mean("frac_reward_zero_std") == 1:
         return (
             "all rollouts of every group earned the same reward",
-            "Raise `num_generations`, raise `temperature`, or choose prompts nearer a pass rate of 50%.",
+            "Raise `plan.count.uniform.n`, raise `temperature`, or choose prompts nearer a pass rate of 50%.",
             True,
         )
     return (
         "no rollout was left to train on after selection",
-        "Loosen the `select` parts, or `mask_truncated_completions`.",
+        "Loosen the `select` parts, such as `truncated`.",
         True,
     )
 

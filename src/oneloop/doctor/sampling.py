@@ -52,8 +52,7 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
         sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, pointing at stale weights."
     sentence += (
-        " Give both the same `dtype` and the same temperature, top-k, top-p and min-p, or correct for the "
-        "gap with `importance_sampling: truncate`."
+        " Set `sampling_precision: same`, or correct for the gap with `policy_gradient.importance_cap`."
         if fresh
         else " These samples were not fresh, so part of it is honest policy movement."
     )
@@ -89,7 +88,7 @@ def effective_sample(steps: Steps, limits: Limits) -> Iterator[Finding]:
         "effective_sample",
         f"Importance weights leave an effective sample of {percent(share)} of the kept rollouts over the "
         f"last {min(limits.window, len(steps))} steps: the gradient is as noisy as if the rest had not been "
-        "sampled. Make fewer updates on one batch (`num_iterations`), let samples age less (`staleness`), "
+        "sampled. Make fewer updates on one batch (`learner.epochs`, `learner.minibatches`), "
         "or lower `learning_rate`.",
         steps.phase,
         1 / max(share, 1e-6),
@@ -106,7 +105,7 @@ def staleness(steps: Steps, limits: Limits) -> Iterator[Finding]:
         "staleness",
         f"Trained tokens were {short(age)} weight versions old on average over the last "
         f"{min(limits.window, len(steps))} steps (above {short(limits.stale)} the clipped ratio stops "
-        "protecting the update). Sample less ahead (`ahead`, `in_flight`), or restart rollouts left over "
+        "protecting the update). Sample less ahead (`plan.in_flight`), or restart rollouts left over "
         "from old weights instead of resuming them.",
         steps.phase,
         age,
@@ -125,26 +124,29 @@ def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
         "warn",
         "cap_hits",
         f"{percent(share)} of the rollouts of the last {len(recent)} steps were cut at the cap{cap} before "
-        "they could end, so their reward judges the cap, not the answer. Raise `max_completion_length`, or "
-        "leave them out of the update with `mask_truncated_completions: true`.",
+        "they could end, so their reward judges the cap, not the answer. Raise `max_new_tokens`, or "
+        "leave them out of the update with `select: [truncated]`.",
         steps.phase,
         share,
     )
 
 
 def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
-    """Entropy that vanishes while reward stands still is exploration lost for nothing."""
+    """Entropy that vanishes while reward stands still is exploration lost for nothing.
+
+    A supervised phase has no reward, and its entropy is meant to fall.
+    """
     ends = steps.ends("entropy", limits.window, limits.least)
-    if ends is None or ends[0] <= 0 or ends[1] / ends[0] >= limits.entropy_fall:
+    reward = steps.ends("reward", limits.window, limits.least)
+    if ends is None or reward is None or ends[0] <= 0 or ends[1] / ends[0] >= limits.entropy_fall:
         return
     start, end, _ = ends
     sentence = (
         f"Entropy fell from {short(start)} to {short(end)} nats a token (to {percent(max(end, 0) / start)}) "
         f"between steps {steps.number(0)} and {steps.number(-1)}."
     )
-    reward = steps.ends("reward", limits.window, limits.least)
-    risen = reward is not None and reward[1] - reward[0] > 2 * reward[2]
-    if reward is not None and risen:
+    risen = reward[1] - reward[0] > 2 * reward[2]
+    if risen:
         sentence += (
             f" Reward rose from {short(reward[0])} to {short(reward[1])} meanwhile, so the policy is "
             "becoming sure of what works; it is a worry only once reward stands still."
@@ -152,7 +154,7 @@ def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
     else:
         sentence += (
             " Reward did not rise meanwhile: the policy stopped exploring without having learned. Raise "
-            "`epsilon_high` or `temperature`, or lower `learning_rate`."
+            "`policy_gradient.clip_high` or `temperature`, or lower `learning_rate`."
         )
     yield Finding(
         "note" if risen else "warn", "entropy_fall", sentence, steps.phase, start / max(end, 1e-6 * start)

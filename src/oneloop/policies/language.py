@@ -10,10 +10,10 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
 
 from oneloop import counter
@@ -21,7 +21,7 @@ from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 from oneloop.engines.turns import eos_ids
-from oneloop.part import build, part
+from oneloop.part import Of, part
 from oneloop.policies.forward import CausalForward
 from oneloop.policies.here import TokenHere
 from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
@@ -31,17 +31,16 @@ from oneloop.policies.tokens import by_rollout, chains, extend
 from oneloop.rollouts import Rollouts
 
 
-def _model(spec: Any) -> Any:
-    return build("models", spec) if isinstance(spec, dict) else spec
-
-
 @part(
     writes=("last", "status", "text", "actions.parent", "actions.version", "actions.logprob", "actions.token")
 )
 class Language:
     """Options of a language policy; `open()` loads it."""
 
-    model: Annotated[Any, BeforeValidator(_model)]
+    units: ClassVar[dict[str, str]] = {"logprob": "nats", "entropy": "discrete"}
+    gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
+
+    model: Annotated[Any, Of("models", text=True)]
     """Hub name, folder, or a part of `models` such as {small_llama: {}}."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Tokens a rollout may have, the end token included (`max_completion_length` elsewhere)."""
@@ -74,8 +73,7 @@ class Language:
 class LanguagePolicy:
     """The model being trained, its engine, and its tokenizer."""
 
-    units = {"logprob": "nats", "entropy": "discrete"}
-    gives = ("entropy", "proximal", "reference")
+    units, gives = Language.units, Language.gives
 
     def __init__(self, options: Language):
         dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
