@@ -1,0 +1,125 @@
+"""Every recipe that ships parses, resolves and comes back the same; its first steps follow a golden curve.
+
+A golden curve is five steps of each phase of the recipe, shrunk to a model of one block of width 32 and
+small batches, in fp32: loss, gradient norm, entropy, tokens, reward. Where a phase has judges, one that gives
+partial credit for like characters is added, so that an untrained model earns rewards that differ and there
+is something to learn. A recipe that needs the hub runs on a stand-in for its model and data.
+
+    python -m tests.test_recipes    writes tests/golden/*.json again; read the difference before committing
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneloop.recipe import Recipe, load_recipe, resolved
+from oneloop.run import Run
+from oneloop.show import Show
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+NEEDS_THE_HUB = ("grpo_gsm8k_gpu",)
+OFFLINE = [path for path in RECIPES if path.stem not in NEEDS_THE_HUB]
+LIKENESS = f"{ROOT / 'tests' / 'toy_parts.py'}:Likeness"
+STEPS = 5
+CURVE = ("phase", "loss", "grad_norm", "entropy", "step_tokens", "reward")
+
+
+def shrunk(source: Path, *overrides: str) -> Recipe:
+    """The recipe with a tiny model and few rollouts, five steps a phase, nothing measured besides."""
+    phases = load_recipe(source)[0].phases
+    model = "policy.language.model.small_llama"
+    changes = [
+        "policy.language.precision=float32",
+        "policy.language.sampling_precision=same",
+        "evaluate=null",
+    ]
+    changes += [f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
+    for name, phase in phases.items():
+        path = f"phases.{name}" if len(phases) > 1 else ""
+        options = {"steps": STEPS, "plan.groups": 4}
+        if phase.sample == "policy":
+            options["plan.count.uniform.n"] = 4
+        changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
+        if phase.judge:
+            judges = [f"verifier: {{by: {judge.by}}}" for judge in phase.judge]
+            changes.append(f"{path}.judge=[{{{'}, {'.join(judges)}}}, '{LIKENESS}']".lstrip("."))
+    return load_recipe(source, changes)[0]
+
+
+def curve(recipe: Recipe) -> list[dict[str, Any]]:
+    """What every step of `recipe` measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(recipe, Path(folder) / "run", show=Show(quiet=True))
+        run.train()
+    return [{name: line[name] for name in CURVE if name in line} for line in run.history]
+
+
+def test_there_are_recipes():
+    assert {"quickstart", "sft", "dft", "otr", "grpo_gsm8k_gpu"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("source", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_resolves_and_comes_back_the_same(source, tmp_path):
+    recipe, notes = load_recipe(source)
+    assert notes == []  # our own recipes use our own names
+    assert recipe.name == source.stem and recipe.paper
+    written = tmp_path / "again.yaml"
+    written.write_text(resolved(recipe))
+    again, _ = load_recipe(written)
+    assert again == recipe
+    assert resolved(again) == resolved(recipe)
+
+
+@pytest.mark.parametrize("source", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_how_to_run_it(source):
+    head = [line for line in source.read_text().splitlines() if line.startswith("#")]
+    assert any(line.startswith("#   oneloop ") and f"recipes/{source.name}" in line for line in head)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", OFFLINE, ids=lambda path: path.stem)
+def test_the_first_steps_follow_the_golden_curve(source):
+    golden = json.loads((GOLDEN / f"{source.stem}.json").read_text())
+    measured = curve(shrunk(source))
+    assert [line["phase"] for line in measured] == [line["phase"] for line in golden]
+    for number, (got, wanted) in enumerate(zip(measured, golden, strict=True), start=1):
+        assert got.keys() == wanted.keys()
+        for name in wanted.keys() - {"phase"}:
+            # on-policy losses cancel to about 0: what is left of them is compared to the size of their terms
+            close = pytest.approx(wanted[name], rel=1e-4, abs=2e-6 if name == "loss" else 0)
+            assert got[name] == close, f"step {number}: {name}"
+
+
+@pytest.mark.parametrize("source", OFFLINE, ids=lambda path: path.stem)
+def test_a_golden_curve_is_about_something(source):
+    golden = json.loads((GOLDEN / f"{source.stem}.json").read_text())
+    assert len(golden) == STEPS * len(load_recipe(source)[0].phases)
+    assert all(line["grad_norm"] > 0 for line in golden)
+    assert len({line["entropy"] for line in golden}) == len(golden)
+
+
+@pytest.mark.slow
+def test_the_gpu_recipe_runs_on_a_stand_in(tmp_path):
+    """Its parts fit one another, on rows that have the columns of the data set it names."""
+    worked = "Half of 48 is <<48/2=24>>24.\n#### {}"
+    rows = [{"question": f"How much is {n} + {n}?", "answer": worked.format(2 * n)} for n in range(8)]
+    data = tmp_path / "train.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = ROOT / "recipes" / "grpo_gsm8k_gpu.yaml"
+    hub = f"{{hub: {{path: {data}, input_key: question, label_key: answer}}}}"
+    overrides = [f"plan.data={hub}", "policy.language.model={small_llama: {heads: 2}}", "steps=2"]
+    recipe = shrunk(source, *overrides, "policy.language.max_new_tokens=8")
+    measured = curve(recipe)
+    assert len(measured) == STEPS and all(line["grad_norm"] > 0 for line in measured)
+
+
+if __name__ == "__main__":
+    for path in OFFLINE:
+        lines = ",\n ".join(json.dumps(line) for line in curve(shrunk(path)))
+        (GOLDEN / f"{path.stem}.json").write_text(f"[{lines}]\n")
+        print(GOLDEN / f"{path.stem}.json")
