@@ -1,21 +1,23 @@
-"""Writes the method index of README.md: the table between its two `<!-- methods -->` markers.
+"""Writes what the documents quote of measured claims, between markers that occur twice:
 
-    python .ci/method_index.py            writes it
-    python .ci/method_index.py --check    says whether it is up to date, exit code 1 when it is not
+    <!-- methods -->      in README.md: one row for each claim of `oneloop.measure.claims.methods()`
+    <!-- claim NAME -->   in docs/NAME.md: the table of that claim, as benchmarks/results/NAME.json has it
 
-One row for each claim of `oneloop.measure.claims.methods()`, with what was last measured
-(benchmarks/results/NAME.json, written by `oneloop claim NAME`).
+    python .ci/method_index.py            writes them
+    python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
+
+`oneloop claim NAME` measures; after it, run this.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.measure.claims import RESULTS, methods
+from oneloop.measure.claims import RESULTS, methods, names
 
 ROOT = Path(__file__).parent.parent
-MARKER = "<!-- methods -->"
 COLUMNS = (
     "method",
     "paper",
@@ -29,19 +31,24 @@ COLUMNS = (
 )
 
 
-def table(found: Sequence[Mapping[str, Any]], root: Path = ROOT) -> str:
-    """The Markdown table; a method links to docs/NAME.md where `root` has that page."""
-    rows = [COLUMNS, tuple("---" for _ in COLUMNS), *(cells(method, root) for method in found)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def index(root: Path = ROOT) -> str:
+    """The method index; a method links to docs/NAME.md where there is that page."""
+    return markdown(COLUMNS, [cells(method, root) for method in methods(root / RESULTS)])
 
 
 def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
-    """One row as text; what was not measured stays empty."""
-    name, page = method["name"], f"docs/{method['name']}.md"
-    low, high, holds = (method[key] for key in ("low", "high", "holds"))
+    """One row of the index; what was not measured stays empty."""
+    name, page, holds = method["name"], f"docs/{method['name']}.md", method["holds"]
     measured = "not measured yet"
     if method["measured"] is not None:
-        measured = f"{method['measured']:.2f} ({low:.2f}-{high:.2f}), {method['seeds']} seeds"
+        interval = f"{method['low']:.2f}-{method['high']:.2f}"
+        measured = f"{method['measured']:.2f} ({interval}), {method['seeds']} seeds"
     return (
         f"[{name}]({page})" if (root / page).is_file() else name,
         method["paper"],
@@ -55,24 +62,54 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     )
 
 
-def with_index(text: str, index: str) -> str:
-    """`text` with `index` between its two markers. Raises ValueError when it has not just two."""
-    pieces = text.split(MARKER)
+def claim_table(stored: Mapping[str, Any]) -> str:
+    """Everything a claim measured: means, 95 % intervals, seeds, date."""
+    rows = stored["table"]
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != "row"))
+    body = [[row["row"], *(cell(row.get(column)) for column in columns)] for row in rows]
+    low, high = f"{stored['low']:.2f}", f"{stored['high']:.2f}"
+    verdict = "holds" if stored["holds"] else "does not hold"
+    headline = f"Claim: {stored['claim']}. Measured {stored['measured']:.2f} ({low}-{high}), it {verdict}"
+    return f"{markdown(['', *columns], body)}\n\n{headline}; {stored['seeds']} seeds, {stored['date']}."
+
+
+def cell(value: Mapping[str, float] | None) -> str:
+    """Mean and interval."""
+    return "" if value is None else f"{value['mean']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
+
+
+def between(text: str, marker: str, content: str) -> str:
+    """`text` with `content` between its two markers. Raises ValueError when it has not just two."""
+    pieces = text.split(marker)
     if len(pieces) != 3:
-        raise ValueError(f"README.md must hold {MARKER} twice, around the table, got {len(pieces) - 1}")
-    return f"{pieces[0]}{MARKER}\n{index}\n{MARKER}{pieces[2]}"
+        raise ValueError(f"a document must hold {marker} twice, around the table, got {len(pieces) - 1}")
+    return f"{pieces[0]}{marker}\n{content}\n{marker}{pieces[2]}"
+
+
+def documents(root: Path = ROOT) -> dict[Path, str]:
+    """{document: what it should say}, of those there are."""
+    found = {}
+    readme = root / "README.md"
+    if readme.is_file():
+        found[readme] = between(readme.read_text(), "<!-- methods -->", index(root))
+    for name in names():
+        page, stored = root / "docs" / f"{name}.md", root / RESULTS / f"{name}.json"
+        if page.is_file() and stored.is_file():
+            content = claim_table(json.loads(stored.read_text()))
+            found[page] = between(page.read_text(), f"<!-- claim {name} -->", content)
+    return found
 
 
 def main(check: bool) -> int:
-    """Writes README.md, or with `check` only compares; 1 when it was not up to date."""
-    readme = ROOT / "README.md"
-    before = readme.read_text()
-    after = with_index(before, table(methods(ROOT / RESULTS)))
-    if check and before != after:
-        print("the method index of README.md is not up to date; run: python .ci/method_index.py")
-        return 1
-    if not check:
-        readme.write_text(after)
+    """Writes the documents, or with `check` only compares; 1 when one was not up to date."""
+    stale = {path: text for path, text in documents().items() if path.read_text() != text}
+    if check:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not up to date; run: python .ci/method_index.py")
+        return int(bool(stale))
+    for path, text in stale.items():
+        path.write_text(text)
+        print(path.relative_to(ROOT))
     return 0
 
 
