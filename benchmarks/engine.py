@@ -134,7 +134,7 @@ def fastest(settings: dict[str, Callable[[], Run]], asked: list[Request]) -> tup
     times = {}
     for name, run in runs.items():
         first = seconds(run, asked)
-        times[name] = min(first, *(seconds(run, asked) for _ in range(2))) if first < 5 else first
+        times[name] = min(first, *(seconds(run, asked) for _ in range(2))) if first < 10 else first
     print("   ", {name: round(value, 3) for name, value in times.items()}, flush=True)
     best = min(times, key=times.__getitem__)
     return best, runs[best]

@@ -84,9 +84,10 @@ def _decode(
     bias = step.bias(heads, queries, window)
     if softcap is None and key.dtype == bias.dtype:
         scores = torch.baddbmm(bias, packed, turned, alpha=scaling)
+    elif softcap is None:
+        scores = torch.add(bias, torch.bmm(packed, turned), alpha=scaling)  # fp32, as the bias is
     else:
-        scores = torch.bmm(packed, turned).float().mul_(scaling)
-        scores = bias + (scores if softcap is None else torch.tanh(scores / softcap) * softcap)
+        scores = bias + torch.tanh(torch.bmm(packed, turned).float() * (scaling / softcap)) * softcap
     mixed = torch.bmm(scores.softmax(dim=-1).to(value.dtype), value.reshape(rows * heads, width, -1))
     return mixed.view(rows, heads * queries, -1).to(query.dtype)
 
