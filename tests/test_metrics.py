@@ -55,15 +55,15 @@ def test_a_group_nobody_judged_counts_nowhere():
 
 def test_judges_by_name_with_their_errors():
     columns = {
-        "reward.verifier": torch.tensor([1.0, 0.0, 1.0, NAN, NAN, 0.0], dtype=torch.float64),
+        "reward.verifier": torch.tensor([1.0, NAN, 1.0, NAN, NAN, 0.0], dtype=torch.float64),
         "error.verifier": [None, None, None, "timed out", "timed out", None],
         "reward.style": torch.tensor([2.0] * 6, dtype=torch.float64),
         "error.style": [None] * 5 + ["raised"],
     }
     found = batch_metrics(batch(**columns))
-    assert found["rewards/verifier/mean"] == 0.5
+    assert found["rewards/verifier/mean"] == pytest.approx(2 / 3)
     assert found["rewards/verifier/std"] == pytest.approx(math.sqrt(1 / 3))
-    assert found["judge/verifier/none"] == 2 and found["judge/errors"] == 3
+    assert found["judge/verifier/none"] == 1 and found["judge/errors"] == 3
     assert found["rewards/style/mean"] == 2 and found["rewards/style/std"] == 0
 
 

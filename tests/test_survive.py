@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from oneloop import storage
 from oneloop.checkpoint import checkpoints
 from oneloop.engines.slots import SlotEngine
-from oneloop.run import Run
+from oneloop.run import IDS, Run
 from oneloop.show import Show
 from tests.training import assert_equal, lines, outcome, recipe, train
 
@@ -194,7 +194,7 @@ def assert_every_judged_rollout_is_written(directory: Path) -> None:
     tables = [pq.read_table(path).to_pylist() for path in sorted(directory.glob("rollouts/*.parquet"))]
     rows = [(row["phase"], row["id"]) for table in tables for row in table]
     assert len(rows) == len(set(rows)), "no rollout twice"
-    numbers = sorted(number - (1 << 40) for phase, number in rows if phase == "reinforce")
+    numbers = sorted(number - IDS for phase, number in rows if phase == "reinforce")
     plan = storage.read_state(checkpoints(directory)[-1] / "loop")
     assert plan["phase"] == 2
     in_flight = 6 * 4

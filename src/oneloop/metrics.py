@@ -46,10 +46,12 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
         judge = name.removeprefix("reward.")
         numbers[f"rewards/{judge}/mean"] = values.nanmean()
         numbers[f"rewards/{judge}/std"] = values[~values.isnan()].std()
-        numbers[f"judge/{judge}/none"] = values.isnan().sum()
-    for name in [name for name in batch if name.startswith("error.")]:
-        errors = sum(error is not None for error in batch[name])
-        numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
+        told = batch[f"error.{judge}"] if f"error.{judge}" in batch else []
+        errors = sum(error is not None for error in told)
+        numbers[f"judge/{judge}/none"] = values.isnan().sum() - errors
+        if told:
+            numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
+    numbers |= batch.facts.get("judge_metrics", {})
     if "correct" in batch:
         rate, size = segments.mean(batch.correct.double(), group)[first], group.bincount()
         numbers["correct"] = batch.correct.double().nanmean()

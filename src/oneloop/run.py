@@ -30,6 +30,12 @@ from oneloop.show import Show
 from oneloop.storage import flush, replace_file
 
 
+IDS = 10**9
+"""Rollout and group ids a phase may use up: ids are never used twice in a run."""
+SHOWN = 3
+"""Judge errors shown of each step; all of them are in the Parquet files and counted in the metrics."""
+
+
 class Alarm(RuntimeError):
     """The signal doctor stopped the run; the message is its sentence."""
 
@@ -64,6 +70,7 @@ class Run:
             for index, (name, phase) in enumerate(phases):
                 if index >= self.first_phase:
                     self._run_phase(index, name, phase)
+        self.metrics.write(kind="summary", step=self.step, **self.tokens)
         return self.directory
 
     # one phase
@@ -72,7 +79,7 @@ class Run:
         seed = int(counter.mix(self.recipe.seed, "phase", index) >> 1)
         state, self._resumed = self._resumed, None
         plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
-        plan.begin(seed, phase.steps, first=index << 40)
+        plan.begin(seed, phase.steps, first=index * IDS)
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         journal = Journal(self.directory / "journal" / name, sample, judging)
@@ -119,8 +126,9 @@ class Run:
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
             self._log(values)
-            while loop.learner.notices:
-                self.show.finding("note", loop.learner.notices.pop(0))
+            for notice in [*loop.learner.notices, *batch.facts.get("judge_errors", [])[:SHOWN]]:
+                self.show.finding("note", notice)
+            loop.learner.notices.clear()
             done = phase.plan.piles.step
             every = self.recipe.evaluate.every if self.recipe.evaluate else 0
             if every and done % every == 0 and done < phase.steps:

@@ -187,12 +187,12 @@ class LanguagePolicy:
     @contextmanager
     def greedy(self) -> Iterator[None]:
         """Within it, sampling takes the most likely token."""
-        law, engine = self.law, self.engine
-        self.law, self.engine = Law(temperature=0.0), self._engine(Law(temperature=0.0))
+        law = self.law
+        self.law = self.engine.law = Law(temperature=0.0)
         try:
             yield
         finally:
-            self.law, self.engine = law, engine
+            self.law = self.engine.law = law
 
     # learn
 
