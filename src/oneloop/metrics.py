@@ -46,10 +46,10 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
         judge = name.removeprefix("reward.")
         numbers[f"rewards/{judge}/mean"] = values.nanmean()
         numbers[f"rewards/{judge}/std"] = values[~values.isnan()].std()
-        told = batch[f"error.{judge}"] if f"error.{judge}" in batch else []
-        errors = sum(error is not None for error in told)
-        numbers[f"judge/{judge}/none"] = values.isnan().sum() - errors
-        if told:
+        numbers[f"judge/{judge}/none"] = values.isnan().sum()
+        if f"error.{judge}" in batch:
+            errors = sum(error is not None for error in batch[f"error.{judge}"])
+            numbers[f"judge/{judge}/none"] -= errors
             numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
     numbers |= batch.facts.get("judge_metrics", {})
     if "correct" in batch:

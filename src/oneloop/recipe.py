@@ -28,6 +28,7 @@ from oneloop.learner import Learning
 from oneloop.overrides import Misplaced, in_phase, pair_up, place, split
 from oneloop.part import Of, Options, nearest, part
 from oneloop.plan.plan import Plan
+from oneloop.trackers import Tracker
 
 Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=100)]
 Raw = dict[str, Any]
@@ -99,6 +100,8 @@ class Recipe:
     """Steps between checkpoints."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Older checkpoints are deleted."""
+    trackers: tuple[Tracker, ...] = ()
+    """Dashboards that get the metrics too: tensorboard, wandb, trackio (each an extra)."""
     stop_on_alarm: bool = True
     """Stop when the signal doctor raises an alarm (log-prob gap, weight sync absent)."""
 

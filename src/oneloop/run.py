@@ -28,7 +28,7 @@ from oneloop.record import Metrics, read_lines, write_rollouts
 from oneloop.rollouts import Rollouts
 from oneloop.show import Show
 from oneloop.storage import flush, replace_file
-
+from oneloop.trackers import tracker
 
 IDS = 10**9
 """Rollout and group ids a phase may use up: ids are never used twice in a run."""
@@ -64,13 +64,15 @@ class Run:
             self._resumed = read_checkpoint(saved[-1], self.policy)
             self._restore(self._resumed)
         self.metrics.truncate(self.metrics.lines)
+        for board in self.recipe.trackers:
+            self.metrics.hooks.append(tracker(board, self.recipe.name, self.directory))
         self.policy.progress = self.show.tokens
         phases = list(self.recipe.phases.items())
         with self.show.running({name: phase.steps for name, phase in phases}):
             for index, (name, phase) in enumerate(phases):
                 if index >= self.first_phase:
                     self._run_phase(index, name, phase)
-        self.metrics.write(kind="summary", step=self.step, **self.tokens)
+        self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.tokens)
         return self.directory
 
     # one phase
