@@ -98,7 +98,8 @@ def theirs(folder: str, precision: str, steps: int, watch: TakeTurns) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--precision", default="bf16_autocast")
+    parser.add_argument("--precision", default="bf16_autocast", help="of oneloop")
+    parser.add_argument("--trl-precision", default="bf16_autocast")
     given = parser.parse_args()
     folder = tempfile.mkdtemp()
     model, tokenizer = SmallLlama().build()
@@ -107,9 +108,14 @@ def main() -> None:
     watch = TakeTurns(
         [ours(folder, Supervised(), given.precision), ours(folder, OneToken(), given.precision)]
     )
-    theirs(folder, given.precision, given.steps + 1, watch)
+    theirs(folder, given.trl_precision, given.steps + 1, watch)
     times = watch.times[1:]
-    result: dict = {"precision": given.precision, "threads": torch.get_num_threads(), "steps": len(times)}
+    result: dict = {
+        "precision": given.precision,
+        "trl_precision": given.trl_precision,
+        "threads": torch.get_num_threads(),
+        "steps": len(times),
+    }
     for name, place in {"trl_sft": 0, "sft": 1, "otr": 2}.items():
         result[f"{name}_seconds"] = statistics.median(row[place] for row in times)
     lines = []

@@ -96,7 +96,7 @@ class Loop:
 
     def _update(self, batch: Rollouts) -> Rollouts:
         learned = self.learner(batch)
-        for listener in [self.plan, self.sample, *self.parts]:
+        for listener in [self.plan, *self.parts]:
             if hasattr(listener, "after_update"):
                 listener.after_update(self.learner, learned)
         return learned
