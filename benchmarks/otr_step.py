@@ -3,7 +3,7 @@
 Same weights, same batch of demonstrations, same optimiser; the three take turns in one process, after each of
 TRL's steps ours run once each. K = 256 samples a position.
 
-    python benchmarks/otr_step.py [--steps 10] [--precision bf16_autocast]
+    python benchmarks/otr_step.py [--steps 10]
 """
 
 import argparse
@@ -98,7 +98,7 @@ def theirs(folder: str, precision: str, steps: int, watch: TakeTurns) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--precision", default="bf16_autocast", help="of oneloop")
+    parser.add_argument("--precision", default="bf16", help="of oneloop")
     parser.add_argument("--trl-precision", default="bf16_autocast")
     given = parser.parse_args()
     folder = tempfile.mkdtemp()
