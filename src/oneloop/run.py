@@ -5,7 +5,6 @@
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -86,7 +85,7 @@ class Run:
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         journal = Journal(self.directory / "journal" / name, sample, judging)
         if state is None and index == 0:
-            self._evaluate(index, name, "before")
+            self._evaluate(name, "before")
         if state is not None and "plan" in state:
             plan.load_state_dict(state["plan"])
             learner.load_state_dict(state["learner"])
@@ -107,16 +106,16 @@ class Run:
             "learner": learner.state_dict(),
             "asks": journal.asks,
         }
-        self._steps(index, name, phase, loop, journal)
+        self._steps(name, phase, loop, journal)
         held = [*plan.piles.judged(), *plan.piles.take_refused()]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
-        self._evaluate(index, name, "after")
+        self._evaluate(name, "after")
         self._phase_state = lambda: {"phase": index + 1}
         self._checkpoint(journal)
 
-    def _steps(self, index: int, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
+    def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
         batches = loop.run(phase.steps - phase.plan.piles.step)
-        for _ in itertools.count():
+        while True:
             start, before = time.perf_counter(), dict(loop.seconds)
             batch = next(batches, None)
             if batch is None:
@@ -134,7 +133,7 @@ class Run:
             done = phase.plan.piles.step
             every = self.recipe.evaluate.every if self.recipe.evaluate else 0
             if every and done % every == 0 and done < phase.steps:
-                self._evaluate(index, name, "during")
+                self._evaluate(name, "during")
             if self.step % self.recipe.save_every == 0 and done < phase.steps:
                 self._checkpoint(journal)
 
@@ -173,7 +172,7 @@ class Run:
 
     # evaluation
 
-    def _evaluate(self, index: int, name: str, when: str) -> None:
+    def _evaluate(self, name: str, when: str) -> None:
         spec = self.recipe.evaluate
         if spec is None:
             return
