@@ -88,16 +88,16 @@ class LanguagePolicy:
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
         self.prompts = Prompts(self.tokenizer, self.eos)
         self.forward = CausalForward(self.model, autocast=options.precision == "bf16_autocast")
-        self.engine = self._engine(self.law)
+        self.engine = self._engine()
         self.progress: Callable[[int, int], None] | None = None
 
-    def _engine(self, law: Law) -> SlotEngine:
+    def _engine(self) -> SlotEngine:
         options = self.options
         dtype = torch.bfloat16 if options.sampling_precision == "bf16" else None
         return SlotEngine(
             self.model,
             eos=self.eos,
-            law=law,
+            law=self.law,
             stop=options.stop,
             decode=self.decode,
             slots=options.slots,
