@@ -5,7 +5,8 @@ temperature 1 on a CPU. Lengths are forced (no end token), so all do the same us
     long tail: log-normal, median 32, the longest 8 times the median. `generate` must run its batch to the
                longest; the continuous batcher gets each request's own limit.
     equal:     64 tokens each.
-Each contender first tries its settings (fp32, bf16; sdpa, eager; ...) and keeps its fastest. The engine also
+Each contender lives in a process of its own, so that none leaves threads or memory to another. It first tries
+its settings (fp32, bf16 where the CPU multiplies it; sdpa, eager; ...) and keeps its fastest. The engine also
 computes log-probs, the others are spared that. Runs are interleaved; a ratio is taken within each repeat.
     python benchmarks/engine.py [--repeats 7] [--threads 2]"""
 
@@ -14,9 +15,12 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import multiprocessing
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +29,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaConfig
 from transformers.utils import logging
 
 from oneloop.counter import mix
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 
@@ -122,6 +127,11 @@ CONTENDERS: dict[str, dict[str, Callable[[], Run]]] = {
 }
 
 
+def hardware() -> str:
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
+    return f"{name}, {platform.machine()}, torch {torch.__version__}"
+
+
 def seconds(run: Run, asked: list[Request]) -> float:
     start = time.perf_counter()
     run(asked)
@@ -130,38 +140,53 @@ def seconds(run: Run, asked: list[Request]) -> float:
 
 def fastest(settings: dict[str, Callable[[], Run]], asked: list[Request]) -> tuple[str, Run]:
     """The setting with the best of two warm runs."""
-    runs = {name: build() for name, build in settings.items()}
-    times = {}
-    for name, run in runs.items():
-        first = seconds(run, asked)
-        times[name] = min(first, *(seconds(run, asked) for _ in range(2))) if first < 10 else first
+    runs, times = {}, {}
+    for name, build in settings.items():
+        if name.startswith("bf16") and not multiplies_bf16(torch.device("cpu")):
+            continue
+        runs[name] = build()
+        times[name] = min(seconds(runs[name], asked) for _ in range(3))
     print("   ", {name: round(value, 3) for name, value in times.items()}, flush=True)
     best = min(times, key=times.__getitem__)
     return best, runs[best]
 
 
-def compare(name: str, lengths: np.ndarray, repeats: int) -> dict[str, object]:
+def contender(who: str, threads: int, lengths: np.ndarray, line: Connection) -> None:
+    """A process: says which setting it chose, then times a run each time it is asked."""
+    torch.set_num_threads(threads)
+    logging.set_verbosity_error()
     asked = requests(lengths)
+    best, run = fastest(CONTENDERS[who], asked)
+    line.send(best)
+    while line.recv():
+        line.send(seconds(run, asked))
+
+
+def compare(name: str, lengths: np.ndarray, repeats: int, threads: int) -> dict[str, object]:
     tokens, median, longest = lengths.sum(), np.median(lengths), lengths.max()
-    print(f"{name}: {len(asked)} requests, {tokens} tokens, median {median}, longest {longest}")
-    chosen = {who: fastest(settings, asked) for who, settings in CONTENDERS.items()}
+    print(f"{name}: {len(lengths)} requests, {tokens} tokens, median {median}, longest {longest}")
+    lines, chosen = {}, {}
+    for who in CONTENDERS:
+        lines[who], other = multiprocessing.get_context("spawn").Pipe()
+        arguments = (who, threads, lengths, other)
+        multiprocessing.get_context("spawn").Process(target=contender, args=arguments, daemon=True).start()
+        chosen[who] = lines[who].recv()
     times: dict[str, list[float]] = {who: [] for who in chosen}
     for _ in range(repeats):
-        for who, (_, run) in chosen.items():
-            times[who].append(seconds(run, asked))
+        for who, line in lines.items():
+            line.send(True)
+            times[who].append(line.recv())
+    for line in lines.values():
+        line.send(False)
     ratios = {
         who: sorted(theirs / ours for theirs, ours in zip(times[who], times["oneloop"], strict=True))
         for who in times
         if who != "oneloop"
     }
-    for who, (setting, _) in chosen.items():
+    for who, setting in chosen.items():
         middle = statistics.median(times[who])
         print(f"    {who} ({setting}): {middle:.3f} s, {tokens / middle:.0f} tokens/s")
-    return {
-        "settings": {who: setting for who, (setting, _) in chosen.items()},
-        "seconds": times,
-        "ratios": ratios,
-    }
+    return {"settings": chosen, "seconds": times, "ratios": ratios}
 
 
 def main() -> None:
@@ -171,16 +196,13 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=7)
     options.add_argument("--threads", type=int, default=2)
     chosen = options.parse_args()
-    torch.set_num_threads(chosen.threads)
-    logging.set_verbosity_error()
+    equal = np.full(GROUPS * SIZE, 64)
     results = {
-        "long tail": compare("long tail", long_tail(), chosen.repeats),
-        "equal lengths": compare("equal lengths", np.full(GROUPS * SIZE, 64), chosen.repeats),
+        "long tail": compare("long tail", long_tail(), chosen.repeats, chosen.threads),
+        "equal lengths": compare("equal lengths", equal, chosen.repeats, chosen.threads),
     }
     target = Path(__file__).parent / "results" / "engine.json"
-    target.write_text(
-        json.dumps({"threads": chosen.threads, "torch": torch.__version__, **results}, indent=1)
-    )
+    target.write_text(json.dumps({"hardware": hardware(), "threads": chosen.threads, **results}, indent=1))
     for name, result in results.items():
         for who, ratios in result["ratios"].items():
             low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]

@@ -18,6 +18,7 @@ import torch
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from oneloop.engines.llama_forward import FAMILY, packs
 from oneloop.engines.slot_cache import bucket
 from oneloop.part import declared
 from oneloop.policies.forward import CHUNK
@@ -88,16 +89,14 @@ def estimate(recipe: Recipe) -> Estimate | None:
     Reads the model's configuration, tokenizer and some data rows, never its weights. Raises ValueError when
     the model cannot be found.
     """
-    policy = recipe.policy
-    if not isinstance(policy, Language):
+    if not isinstance(recipe.policy, Language):
         return None
+    policy = recipe.policy.settled()
     model, tokenizer = empty_model(policy)
     rows = [*_steady(policy, model, list(recipe.phases.values()))]
     passing = [_passing(policy, model, tokenizer, phase) for phase in recipe.phases.values()]
     rows += max(passing, key=lambda phase: sum(row.bytes for row in phase))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = device if policy.device == "auto" else policy.device
-    return Estimate(tuple(row for row in rows if row.bytes), device, free_memory(device))
+    return Estimate(tuple(row for row in rows if row.bytes), policy.device, free_memory(policy.device))
 
 
 def empty_model(policy: Language) -> tuple[Any, Any]:
@@ -142,11 +141,7 @@ def _steady(policy: Language, model: Any, phases: Sequence[Phase]) -> list[Row]:
         Row("gradients", gradients + master, f"{learned:,} are trained"),
         Row("optimiser", 8 * learned, "two moments in fp32"),
         Row("master weights", master, "fp32 copies of what is trained"),
-        Row(
-            "engine copy",
-            2 * count if policy.sampling_precision == "bf16" else 0,
-            "bf16 weights to sample from",
-        ),
+        Row("engine copy", engine_copies(policy, model, count), "weights as the sampler reads them"),
         Row(
             "autocast",
             2 * count if policy.precision == "bf16_autocast" else 0,
@@ -154,6 +149,18 @@ def _steady(policy: Language, model: Any, phases: Sequence[Phase]) -> list[Row]:
         ),
         Row("reference", copies, "the weights at the start of a phase"),
     ]
+
+
+def engine_copies(policy: Language, model: Any, count: int) -> int:
+    """Bytes of the sampler's own weights: a bf16 copy, and on a CPU the Llama family's laid out anew."""
+    narrow = policy.precision == "bf16" or policy.sampling_precision == "bf16"
+    dtype = torch.bfloat16 if narrow else torch.float32
+    copied = 2 * count if policy.sampling_precision == "bf16" else 0
+    if policy.lora or type(model).__name__ not in FAMILY or not packs(torch.device(policy.device), dtype):
+        return copied
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    products = sum(weight.numel() for module in linear for weight in module.parameters())
+    return copied + dtype.itemsize * products
 
 
 def _passing(policy: Language, model: Any, tokenizer: Any, phase: Phase) -> list[Row]:
@@ -186,8 +193,9 @@ def kv_bytes(policy: Language, config: Any) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size_of_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     narrow = policy.precision == "bf16" or policy.sampling_precision == "bf16"
-    on_cpu = policy.device == "cpu" or (policy.device == "auto" and not torch.cuda.is_available())
-    return int(2 * config.num_hidden_layers * heads * size_of_head * (2 if narrow and not on_cpu else 4))
+    return int(
+        2 * config.num_hidden_layers * heads * size_of_head * (2 if narrow and policy.device != "cpu" else 4)
+    )
 
 
 def prompt_length(tokenizer: Any, data: Any) -> int | None:

@@ -202,12 +202,13 @@ def test_the_training_model_is_left_alone_and_its_updates_are_seen():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    changed = shared.generate(requests)
-    assert [r.tokens for r in changed] != [r.tokens for r in first]
     assert [r.tokens for r in copied.generate(requests)] == [
         r.tokens for r in first
     ]  # a copy waits for refresh
     copied.refresh()
+    shared.refresh()
+    changed = shared.generate(requests)
+    assert [r.tokens for r in changed] != [r.tokens for r in first]
     assert [r.tokens for r in copied.generate(requests)] == [r.tokens for r in changed]
     for request, reply in zip(requests, changed, strict=True):
         expected = full_logprobs(model, Law(), request, reply.tokens)

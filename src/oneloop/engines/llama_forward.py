@@ -2,13 +2,12 @@
 
 On small models and few rows a decode step is mostly the overhead of calling small operations. Here one
 matrix product gives queries, keys and values, one gives gate and up, rotations come from a table, and queries
-and keys turn together. The weights are those of the model's modules. If it owns them (a copying twin),
-projections with the same input become views of one tensor; if they are the trainer's, they are multiplied one
-by one.
+and keys turn together.
 Other models, and adapters, take the modules' own forward (twin.py). Not here: attention (attention.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,12 +16,56 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from oneloop.engines.attention import attend
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.slot_cache import Step
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-Product = list[
-    tuple[Tensor, Tensor | None]
-]  # weights [out, in] and biases [out] whose results stand side by side
+PACKED_FOR = 64
+"""Rows a packed layout is made for: it serves fewer and more as well."""
+
+
+class Product:
+    """Linear modules that read the same input; their results stand side by side.
+
+    On a CPU their weights are kept in oneDNN's own layout as well, as they were at the last `refresh`: with
+    few rows a product over plain weights takes up to four times as long. Elsewhere weights that may be laid
+    out anew (`owned`) become views of one tensor, and the trainer's own are multiplied one by one.
+    """
+
+    def __init__(self, modules: Sequence[nn.Linear], owned: bool) -> None:
+        weight = modules[0].weight
+        self.modules, self.packed = modules, packs(weight.device, weight.dtype)
+        biased = modules[0].bias is not None
+        self.plain = [(module.weight, module.bias) for module in modules]
+        if owned and not self.packed:
+            weight = _merged([module.weight for module in modules])
+            self.plain = [(weight, _merged([module.bias for module in modules]) if biased else None)]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over the modules' weights as they are now."""
+        if self.packed:
+            weight = torch.cat([module.weight.detach() for module in self.modules])
+            self.layout = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
+            biases = [module.bias.detach() for module in self.modules if module.bias is not None]
+            self.bias = torch.cat(biases) if biases else None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """[N, out of all modules] of hidden [N, in]."""
+        if self.packed:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(
+                hidden, self.layout, self.bias, "none", [], ""
+            )
+            return product
+        results = [F.linear(hidden, weight, bias) for weight, bias in self.plain]
+        return results[0] if len(results) == 1 else torch.cat(results, dim=-1)
+
+
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN lays out weights here: fp32 on a CPU, bf16 on one that multiplies it."""
+    if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and multiplies_bf16(device))
 
 
 class Layer(NamedTuple):
@@ -32,10 +75,10 @@ class Layer(NamedTuple):
     queries_keys_values: Product
     head_norms: tuple[Tensor, Tensor] | None
     """[D] each: Qwen3's norms of query and key heads."""
-    output: tuple[Tensor, Tensor | None]
+    output: Product
     before_mlp: Tensor
     gate_up: Product
-    down: tuple[Tensor, Tensor | None]
+    down: Product
     window: int | None
 
 
@@ -59,7 +102,7 @@ class LlamaForward:
         self.eps = model.config.rms_norm_eps
         self.mistral = type(model).__name__ == "MistralForCausalLM"  # one window for all layers
         self.embedding, self.norm = model.model.embed_tokens.weight, model.model.norm.weight
-        self.head = (model.lm_head.weight, model.lm_head.bias)
+        self.head = Product([model.lm_head], owned)
         self.layers = [self._layer(block) for block in model.model.layers]
         self.cosine = self.sine = torch.empty(0)
 
@@ -72,19 +115,19 @@ class LlamaForward:
             mixed = self._attention(
                 self._normed(hidden, layer.before_attention), number, layer, step, cosine, sine
             )
-            hidden = hidden + F.linear(mixed, *layer.output)
-            gate, up = _times(self._normed(hidden, layer.before_mlp), layer.gate_up).chunk(2, dim=-1)
-            hidden = hidden + F.linear(self.act(gate).mul_(up), *layer.down)
+            hidden = hidden + layer.output(mixed)
+            gate, up = layer.gate_up(self._normed(hidden, layer.before_mlp)).chunk(2, dim=-1)
+            hidden = hidden + layer.down(self.act(gate).mul_(up))
         if keep is not None:
             hidden = hidden[keep]
-        return F.linear(self._normed(hidden, self.norm), *self.head)
+        return self.head(self._normed(hidden, self.norm))
 
     def _attention(
         self, hidden: Tensor, number: int, layer: Layer, step: Step, cosine: Tensor, sine: Tensor
     ) -> Tensor:
         """Mixed values [N, H * D] of hidden [N, C]."""
         turned = self.heads + self.keys
-        every = _times(hidden, layer.queries_keys_values).view(len(hidden), turned + self.keys, self.size)
+        every = layer.queries_keys_values(hidden).view(len(hidden), turned + self.keys, self.size)
         pairs = every[:, :turned]
         if layer.head_norms is not None:
             parts = zip(pairs.split([self.heads, self.keys], dim=1), layer.head_norms, strict=True)
@@ -107,27 +150,26 @@ class LlamaForward:
             self.cosine = cosine[0, :, None]
             self.sine = torch.cat((-sine[..., :half], sine[..., half:]), dim=-1)[0, :, None]
 
+    def refresh(self) -> None:
+        """Take over the model's weights after an update."""
+        for layer in self.layers:
+            for product in (layer.queries_keys_values, layer.output, layer.gate_up, layer.down):
+                product.refresh()
+        self.head.refresh()
+
     def _layer(self, block: Any) -> Layer:
         attention, mlp = block.self_attn, block.mlp
         normed = hasattr(attention, "q_norm")
         return Layer(
             block.input_layernorm.weight,
-            self._product(attention.q_proj, attention.k_proj, attention.v_proj),
+            Product([attention.q_proj, attention.k_proj, attention.v_proj], self.owned),
             (attention.q_norm.weight, attention.k_norm.weight) if normed else None,
-            (attention.o_proj.weight, attention.o_proj.bias),
+            Product([attention.o_proj], self.owned),
             block.post_attention_layernorm.weight,
-            self._product(mlp.gate_proj, mlp.up_proj),
-            (mlp.down_proj.weight, mlp.down_proj.bias),
+            Product([mlp.gate_proj, mlp.up_proj], self.owned),
+            Product([mlp.down_proj], self.owned),
             attention.config.sliding_window if self.mistral else getattr(attention, "sliding_window", None),
         )
-
-    def _product(self, *modules: nn.Linear) -> Product:
-        """The modules' products side by side; if owned as one, their weights becoming views of it."""
-        if not self.owned:
-            return [(module.weight, module.bias) for module in modules]
-        weight = _merged([module.weight for module in modules])
-        biased = modules[0].bias is not None
-        return [(weight, _merged([module.bias for module in modules]) if biased else None)]
 
 
 def _projections(block: Any) -> list[nn.Module]:
@@ -142,8 +184,3 @@ def _merged(parts: list[Tensor]) -> Tensor:
     for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
         part.data = view
     return whole
-
-
-def _times(hidden: Tensor, product: Product) -> Tensor:
-    results = [F.linear(hidden, weight, bias) for weight, bias in product]
-    return results[0] if len(results) == 1 else torch.cat(results, dim=-1)

@@ -58,10 +58,11 @@ class SlotEngine:
         self._cache: SlotCache | None = None
 
     def refresh(self) -> None:
-        """Take over the training model's weights after an update; nothing to do when they are shared."""
-        if self._copies:
-            with torch.no_grad():
+        """Take over the training model's weights after an update: its copies, and layouts made of them."""
+        with torch.no_grad():
+            if self._copies:
                 torch._foreach_copy_(self._copies, self._sources)
+            self.forward.refresh()
 
     def generate(
         self, requests: Sequence[Request], enough: int | None = None, progress: Progress | None = None

@@ -7,8 +7,7 @@ Not here: the sampling loop (slots.py)."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,15 @@ from transformers import PreTrainedModel
 from oneloop.engines.llama_forward import LlamaForward, fusable
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 
-Forward = Callable[[Tensor, Step, list[int] | None], Tensor]
-"""(ids [N], step, positions wanted or None for all) -> logits [kept, V]."""
+
+class Forward(Protocol):
+    """The packed logits of a model."""
+
+    def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+        """Logits [kept, V] of ids [N]; `keep`: positions wanted, None for all."""
+
+    def refresh(self) -> None:
+        """Take over the model's weights after an update."""
 
 
 def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedModel, Forward]:
@@ -39,7 +45,7 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedM
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
     second.set_attn_implementation("oneloop_slots")
-    forwards: list[Forward] = [partial(_modules, second)]
+    forwards: list[Forward] = [Modules(second)]
     if fusable(second):
         forwards.insert(0, LlamaForward(second, owned=dtype is not None))
     for forward in forwards:
@@ -54,11 +60,20 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedM
     )
 
 
-def _modules(model: PreTrainedModel, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+class Modules:
     """The packed logits of any model, by its own modules."""
-    wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
-    arguments = {"input_ids": ids[None], "position_ids": step.position[None], "logits_to_keep": wanted}
-    return model(**arguments, use_cache=False, slot_step=step).logits[0]  # type: ignore[no-any-return]
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+        """Logits [kept, V] of ids [N]; `keep`: positions wanted, None for all."""
+        wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
+        arguments = {"input_ids": ids[None], "position_ids": step.position[None], "logits_to_keep": wanted}
+        return self.model(**arguments, use_cache=False, slot_step=step).logits[0]  # type: ignore[no-any-return]
+
+    def refresh(self) -> None:
+        """Nothing to do: the modules hold the weights."""
 
 
 def _probe(forward: Forward, ids: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,6 +7,7 @@ actions are cut into micro-batches and looked at again under newer weights.
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop import counter
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
@@ -54,10 +56,12 @@ class Language:
     """Sample from tokens at least this likely, relative to the likeliest."""
     stop: tuple[str, ...] = ()
     """Texts that end a rollout."""
-    precision: Literal["float32", "bf16_autocast", "bf16"] = "float32"
-    """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner."""
-    sampling_precision: Literal["same", "bf16"] = "same"
-    """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law)."""
+    precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
+    """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner.
+    auto: bf16_autocast where the hardware multiplies bf16, else float32."""
+    sampling_precision: Literal["same", "bf16", "auto"] = "same"
+    """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law).
+    auto: bf16 where the hardware multiplies it, else same."""
     lora: Lora | None = None
     """Train adapters instead of all weights."""
     slots: Annotated[int, Field(ge=1)] = 256
@@ -67,7 +71,19 @@ class Language:
 
     def open(self) -> "LanguagePolicy":
         """Loads the model; raises ValueError when it cannot be."""
-        return LanguagePolicy(self)
+        return LanguagePolicy(self.settled())
+
+    def settled(self) -> "Language":
+        """The same options with "auto" replaced by what this machine does best."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device if self.device == "auto" else self.device
+        bf16 = multiplies_bf16(torch.device(device))
+        changes = {"device": device}
+        if self.precision == "auto":
+            changes["precision"] = "bf16_autocast" if bf16 else "float32"
+        if self.sampling_precision == "auto":
+            changes["sampling_precision"] = "bf16" if bf16 else "same"
+        return dataclasses.replace(self, **changes)
 
 
 class LanguagePolicy:
@@ -79,10 +95,9 @@ class LanguagePolicy:
         dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
         model, self.tokenizer = load_model(options.model, dtype)
         self.eos = eos_ids(model, self.tokenizer)
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = add_lora(model, options.lora) if options.lora else model
         self._reference: CausalForward | None = None
-        cast(Any, self.model).to(wanted if options.device == "auto" else options.device)
+        cast(Any, self.model).to(options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
