@@ -18,7 +18,7 @@ def test_the_start_is_that_of_the_figure():
 @pytest.mark.parametrize("surrogate", ["linear", "logprob"])
 def test_the_gradient_is_that_of_the_loss(surrogate):
     simulator = TokenSimulator(**SMALL, surrogate=surrogate)
-    logits = torch.linspace(-1, 3, 300, dtype=torch.float64).requires_grad_()
+    logits = torch.linspace(3, -1, 300, dtype=torch.float64).requires_grad_()
     reward = torch.where(torch.arange(300) < 40, 1.0, -1.0).double()
     p = logits.softmax(0)
     ours = simulator._gradient(p.detach(), reward, torch.Generator().manual_seed(3))

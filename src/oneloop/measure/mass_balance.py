@@ -100,7 +100,7 @@ def balance_of(
     """
     _check(logits, correct, counts)
     p, weights = logits.double().softmax(-1), weights.double()
-    rate = learning_rate / counts.sum(-1, keepdim=True).clamp(min=1)
+    rate = learning_rate / counts.double().sum(-1, keepdim=True).clamp(min=1)
     step, mood = logit_gradient(p, weights, surrogate)
     q_pos = torch.where(correct, p, 0.0).sum(-1)
     moved, sampled = p * step, counts > 0
