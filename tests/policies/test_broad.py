@@ -32,7 +32,7 @@ def test_log_probs_and_gradients_do_not_depend_on_the_micro_batch(opened):
     policy = opened(max_new_tokens=6)
     finished = sampled(policy)
     whole = gradients(policy, finished, [torch.arange(len(finished.actions))])
-    for budget in (40, 300, 4000):
+    for budget in (150, 1500):
         pieces = list(policy.batches(finished, everything(finished), budget))
         assert len(pieces) > 1
         assert relative(gradients(policy, finished, pieces), whole) < 1e-6
@@ -52,7 +52,7 @@ def step(policy, finished, tokens):
 def test_a_whole_step_is_the_same_for_any_micro_batch(opened):
     """Advantages are whitened over both groups before anything is cut, and the rate is that of 512 rollouts."""
     results = []
-    for tokens in (10**6, 500, 60):
+    for tokens in (10**6, 400):
         policy = opened(max_new_tokens=6)
         results.append(step(policy, sampled(policy), tokens))
     (first, weights), *others = results
