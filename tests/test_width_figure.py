@@ -1,4 +1,4 @@
-"""`oneloop mass-balance`: the table has what the simulator measured, the figure is one SVG that stands alone."""
+"""`oneloop mass-balance`: the table has what was simulated, the figure is an SVG that stands alone."""
 
 import re
 import sys
@@ -31,7 +31,12 @@ def test_it_prints_what_the_simulator_measured(command):
     assert code == 0, err
     for n, bound in ((4, "8.2e-02"), (64, "5.7e-03")):
         first, *_, last = TokenSimulator(vocabulary=400, correct=30, rollouts=n, seed=3).run(40)
-        expected = [str(n), f"{first['q_pos']:.4f}", f"{last['q_pos']:.4f}", f"{100 * last['improved']:.1f} %"]
+        expected = [
+            str(n),
+            f"{first['q_pos']:.4f}",
+            f"{last['q_pos']:.4f}",
+            f"{100 * last['improved']:.1f} %",
+        ]
         (row,) = [line for line in out.splitlines() if re.match(rf"│ +{n} │", line)]
         cells = [cell.strip() for cell in row.strip("│").split("│")]
         assert cells == [*expected, f"{last['worst']:+.1e}", bound]

@@ -1,9 +1,10 @@
 """What a learning rate that suits one batch size becomes for another.
 
-    sqrt     rate * sqrt(B / B0)    keeps the noise of an update: for Adam, and BroRL's rule (arXiv 2510.01180)
+    sqrt     rate * sqrt(B / B0)    keeps the noise of an update: for Adam; BroRL's rule (arXiv 2510.01180)
     linear   rate * (B / B0)        keeps the path of many small steps: for plain gradient descent
 
-B counts the rollouts of one optimiser step. A batch 8 times as wide in as many mini-batches: 2.83 times the rate.
+B counts the rollouts of one optimiser step. A batch 8 times as wide, in as many mini-batches, has 2.83 times
+the rate.
 """
 
 from typing import Literal
@@ -11,7 +12,9 @@ from typing import Literal
 Scaling = Literal["sqrt", "linear"]
 
 
-def scale_learning_rate(learning_rate: float, base_batch: int, batch: int, scaling: Scaling = "sqrt") -> float:
+def scale_learning_rate(
+    learning_rate: float, base_batch: int, batch: int, scaling: Scaling = "sqrt"
+) -> float:
     """`learning_rate`, chosen for `base_batch` rollouts an optimiser step, for `batch` of them.
 
     Raises ValueError when one of the batches is below 1.

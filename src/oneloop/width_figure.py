@@ -1,4 +1,4 @@
-"""The figure of BroRL (arXiv 2510.01180): where probability mass goes with N rollouts a step, as table and SVG."""
+"""BroRL's figure (arXiv 2510.01180): where probability mass goes with N rollouts a step, as table and SVG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,8 +41,8 @@ def show_mass_balance(
     console.print(table(widths, histories))
     first = simulators[0]
     about = (
-        f"{first.vocabulary:,} tokens, {first.correct:,} correct; AdamW, rate {first.learning_rate:g}, weight decay "
-        f"{first.weight_decay:g}, eps {first.eps:g}; surrogate {first.surrogate}; seed {first.seed}"
+        f"{first.vocabulary:,} tokens, {first.correct:,} correct; AdamW, rate {first.learning_rate:g}, "
+        f"weight decay {first.weight_decay:g}, eps {first.eps:g}; surrogate {first.surrogate}; seed {first.seed}"
     )
     title = "Probability mass of the correct tokens by rollouts a step"
     path = write_figure(out, title, about, panels(widths, histories), steps)
@@ -78,5 +78,7 @@ def panels(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> list
 
     return [
         Panel("q", "Q", "Probability of all correct tokens, by step.", lines("q_pos")),
-        Panel("improved", "Improved", "Correct tokens likelier than before.", lines("improved"), percent=True),
+        Panel(
+            "improved", "Improved", "Correct tokens likelier than before.", lines("improved"), percent=True
+        ),
     ]

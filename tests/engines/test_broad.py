@@ -1,4 +1,4 @@
-"""Hundreds of rollouts of one prompt: how they are cut into chunks, by the engine or the learner, is nothing."""
+"""Hundreds of rollouts of one prompt: into which chunks the engine cuts them is nothing."""
 
 import warnings
 

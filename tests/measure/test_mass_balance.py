@@ -169,7 +169,10 @@ def test_a_constant_reward_for_all_tokens_moves_nothing_for_sampled_ones_it_does
 def test_prompts_are_balanced_each_by_itself(prompts):
     draw = torch.Generator().manual_seed(prompts)
     logits = torch.randn(prompts, 6, generator=draw)
-    correct, counts = torch.rand(prompts, 6, generator=draw) < 0.5, torch.randint(4, (prompts, 6), generator=draw)
+    correct, counts = (
+        torch.rand(prompts, 6, generator=draw) < 0.5,
+        torch.randint(4, (prompts, 6), generator=draw),
+    )
     counts[:, 0] += 2
     together = mass_balance(logits, correct, counts, baseline="mean")
     for i in range(prompts):

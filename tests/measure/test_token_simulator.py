@@ -61,7 +61,8 @@ def test_history():
 
 def test_more_rollouts_raise_more_tokens():
     ends = [
-        TokenSimulator(vocabulary=2000, correct=150, rollouts=n, weight_decay=0).run(60)[-1] for n in (4, 4096)
+        TokenSimulator(vocabulary=2000, correct=150, rollouts=n, weight_decay=0).run(60)[-1]
+        for n in (4, 4096)
     ]
     assert ends[0]["improved"] < 0.9 < ends[1]["improved"]
     assert ends[0]["worst"] < ends[1]["worst"]

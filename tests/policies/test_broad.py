@@ -12,7 +12,7 @@ N = 256
 
 
 def sampled(policy):
-    """N rollouts of one prompt and N of another; those that begin with a letter of the first half are right."""
+    """N rollouts of one prompt and N of another; those whose first token has an odd number are right."""
     finished, unfinished = policy.sample(asked(["ab", "hello"], n=N))
     assert len(unfinished) == 0 and len(finished) == 2 * N
     starts = finished.actions.token[finished.depth == 0]
@@ -50,7 +50,7 @@ def step(policy, finished, tokens):
 
 
 def test_a_whole_step_is_the_same_for_any_micro_batch(opened):
-    """Advantages are whitened over both groups before anything is cut, and the rate is that of 512 rollouts."""
+    """Advantages are whitened before anything is cut, and the rate is that of 512 rollouts."""
     results = []
     for tokens in (10**6, 400):
         policy = opened(max_new_tokens=6)

@@ -14,8 +14,10 @@ One operator, and the published estimators are settings of it:
 
 `whiten` gives every rollout one vote in the batch's mean and deviation, `whiten_actions` every action: then
 long rollouts move the mean, and a group whose rewards are equal gets an advantage that is not 0. Refuse such
-groups first (a plan's `keep: keep_mixed`). On a tree an action gets the mean over its leaves. Not here: the loss mask of truncated rollouts
-(select/truncated.py), a penalty on them (a judge), advantages of single tokens or of tree nodes by depth.
+groups first (a plan's `keep: keep_mixed`). On a tree an action gets the mean over its leaves.
+
+Not here: the loss mask of truncated rollouts (select/truncated.py), a penalty on them (a judge), advantages of
+single tokens or of tree nodes by depth.
 """
 
 import warnings
@@ -71,7 +73,9 @@ def group_relative(
     return torch.where(exact.isnan(), torch.nan, torch.where(advantage.isnan(), 0.0, advantage))
 
 
-def whiten_actions(advantage: Tensor, counted: Tensor, *, ddof: Literal[0, 1] = 1, eps: float = 0.0) -> Tensor:
+def whiten_actions(
+    advantage: Tensor, counted: Tensor, *, ddof: Literal[0, 1] = 1, eps: float = 0.0
+) -> Tensor:
     """float64 [N], `advantage` [N] minus its mean over its std, both over the `counted` (bool [N]) actions.
 
     NaN does not count and stays NaN. Exactly 0 everywhere when all counted actions have one value.

@@ -4,14 +4,14 @@
     Q = sum of p over P      w_i = what token i earned (0 if unsampled)      dz_i = (eta / N) g_i
 
     surrogate "linear"     L = -1/N sum w_i p_i       g_i = p_i (w_i - W),    W = sum w_k p_k   (the paper's)
-    surrogate "logprob"    L = -1/N sum w_i log p_i   g_i = w_i - p_i W,      W = sum w_k       (policy gradient)
+    surrogate "logprob"    L = -1/N sum w_i log p_i   g_i = w_i - p_i W,      W = sum w_k   (policy gradient)
 
     dQ = (eta / N) [(1 - Q) sum over P of p_i g_i  -  Q sum over the rest of p_i g_i]
 
 Theorem 1 of BroRL (arXiv 2510.01180) is `linear` with w_i = R_i on the *distinct* sampled tokens; its three
-terms are the sampled part of the first sum, of the second, and all unsampled tokens, W (Q U-^2 - (1 - Q) U+^2),
-which alone may lower Q. With a mean baseline and `logprob`, which is what GRPO does, W is 0: that term is gone
-for every N. Sums are in float64. Not here: the second order of a step, many steps (token_simulator.py).
+terms are the sampled part of the first sum, of the second, and all unsampled tokens,
+W (Q U-^2 - (1 - Q) U+^2), which alone may lower Q. With a mean baseline and `logprob`, which is what GRPO does,
+W is 0: that term is gone for every N. Sums are in float64. Not here: the second order of a step, many steps (token_simulator.py).
 """
 
 import warnings
@@ -73,12 +73,14 @@ def mass_balance(
     _check(logits, correct, counts)
     if reward_correct < 0 or reward_wrong > 0:
         warnings.warn(
-            f"the theorem takes reward_correct >= 0 >= reward_wrong, got {reward_correct} and {reward_wrong}: "
-            "its sampled terms may now be negative",
+            f"the theorem takes reward_correct >= 0 >= reward_wrong, got {reward_correct} and "
+            f"{reward_wrong}: its sampled terms may now be negative",
             stacklevel=2,
         )
     if baseline == "mean" and bool((counts.sum(-1) == 1).any()):
-        warnings.warn("a single rollout is its own mean: with baseline='mean' it teaches nothing", stacklevel=2)
+        warnings.warn(
+            "a single rollout is its own mean: with baseline='mean' it teaches nothing", stacklevel=2
+        )
     drawn = counts.double() if multiplicity else (counts > 0).double()
     reward = correct.double() * reward_correct + (~correct).double() * reward_wrong
     if baseline == "mean":
@@ -117,7 +119,7 @@ def balance_of(
 
 
 def logit_gradient(p: Tensor, weights: Tensor, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
-    """(g [..., V], W [...]) of probabilities `p` and `weights`, both [..., V]; N and the rate are left out."""
+    """(g [..., V], W [...]) of probabilities `p` and `weights`, [..., V]; N and the rate are left out."""
     if surrogate == "linear":
         mood = (weights * p).sum(-1)
         return p * (weights - mood[..., None]), mood

@@ -1,7 +1,7 @@
 """pass@k: the chance that at least one of k rollouts of a prompt is correct.
 
-    pass@k = 1 - (1 - q)^k                       from the pass rate q, if it is known
-    pass@k ~ 1 - C(n - c, k) / C(n, k)           from c correct of n >= k rollouts, without bias (arXiv 2107.03374)
+    pass@k = 1 - (1 - q)^k                 from the pass rate q, if it is known
+    pass@k ~ 1 - C(n - c, k) / C(n, k)     from c correct of n >= k rollouts, without bias (arXiv 2107.03374)
 
 Putting c / n for q is biased downwards: it forgets that k rollouts are drawn without replacement.
 """
@@ -25,7 +25,7 @@ def pass_at_k(pass_rate: ArrayLike, k: int) -> Floats:
 
 
 def unbiased_pass_at_k(rollouts: ArrayLike, correct: ArrayLike, k: int) -> Floats:
-    """The unbiased estimate for each prompt with `correct` of `rollouts` right; 1 where fewer than k are wrong.
+    """Unbiased, for each prompt with `correct` of `rollouts` right; 1 where fewer than k are wrong.
 
     Raises ValueError unless 0 <= correct <= rollouts and 1 <= k <= rollouts.
     """

@@ -1,15 +1,15 @@
 """One prompt, one token, the whole vocabulary: how N rollouts a step move probability mass over many steps.
 
 The simulation of BroRL (arXiv 2510.01180, section 4.1), at its full size: V logits, `correct` of them right
-(reward 1, the rest -1). Each step draws N tokens from p = softmax(z), takes their mean reward b as baseline and
-makes one AdamW step on
+(reward 1, the rest -1). Each step draws N tokens from p = softmax(z), takes their mean reward b as baseline
+and makes one AdamW step on
 
     linear    -(1/N) sum over draws of (r_j - b) p_j        (the paper's; multiplicity counts)
     logprob   -(1/N) sum over draws of (r_j - b) log p_j    (REINFORCE, GRPO at ratio 1)
 
-The paper leaves out eps, weight decay and the start. Its Figure 3 starts at Q = .630, which is the seeded start
-below with the anchor among the correct tokens; AdamW's defaults fit its N = 4. Both matter: most gradients lie
-below eps = 1e-8, where AdamW is plain gradient descent with rate / eps. State them with any result.
+The paper leaves out eps, weight decay and the start. Its Figure 3 starts at Q = .630, which is the seeded
+start below with the anchor among the correct tokens; AdamW's defaults fit its N = 4. Both matter: most
+gradients lie below eps = 1e-8, where AdamW is gradient descent with rate / eps. State them with any result.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,9 @@ from oneloop.measure.mass_balance import Surrogate, logit_gradient
 from oneloop.part import part
 
 Record = dict[str, float]
-"""`step`; `q_pos`, probability of all correct tokens; `improved`, share of correct tokens likelier than at the
-start; `worst`, the lowest change of a correct token's probability, the anchor left out; `worst_with_anchor`."""
+"""`step`; `q_pos`, probability of all correct tokens; `improved`, share of correct tokens likelier than at
+the start; `worst`, the lowest change of a correct token's probability, the anchor left out;
+`worst_with_anchor`."""
 ANCHOR = 0
 """The token that starts likelier than all others; correct."""
 
@@ -101,4 +102,3 @@ class TokenSimulator:
             "worst": float(others.min()) if len(others) else 0.0,
             "worst_with_anchor": float(change.min()),
         }
-

@@ -1,4 +1,4 @@
-"""How many rollouts a prompt needs: closed forms to plan N with (BroRL, arXiv 2510.01180, section 3 and Lemma 2).
+"""How many rollouts a prompt needs: closed forms to plan N with (BroRL, arXiv 2510.01180, Lemma 2).
 
     a group carries signal            1 - q^N - (1 - q)^N                                  pass rate q
     the same, q ~ Beta(a, b)          1 - B(a + N, b) / B(a, b) - B(a, b + N) / B(a, b)    a set of prompts
