@@ -42,7 +42,8 @@ def show_mass_balance(
     first = simulators[0]
     about = (
         f"{first.vocabulary:,} tokens, {first.correct:,} correct; AdamW, rate {first.learning_rate:g}, "
-        f"weight decay {first.weight_decay:g}, eps {first.eps:g}; surrogate {first.surrogate}; seed {first.seed}"
+        f"weight decay {first.weight_decay:g}, eps {first.eps:g}; surrogate "
+        f"{first.surrogate}; seed {first.seed}"
     )
     title = "Probability mass of the correct tokens by rollouts a step"
     path = write_figure(out, title, about, panels(widths, histories), steps)

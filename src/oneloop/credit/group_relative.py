@@ -16,8 +16,8 @@ One operator, and the published estimators are settings of it:
 long rollouts move the mean, and a group whose rewards are equal gets an advantage that is not 0. Refuse such
 groups first (a plan's `keep: keep_mixed`). On a tree an action gets the mean over its leaves.
 
-Not here: the loss mask of truncated rollouts (select/truncated.py), a penalty on them (a judge), advantages of
-single tokens or of tree nodes by depth.
+Not here: the loss mask of truncated rollouts (select/truncated.py), a penalty on them (a judge), advantages
+of single tokens or of tree nodes by depth.
 """
 
 import warnings

@@ -9,9 +9,9 @@
     dQ = (eta / N) [(1 - Q) sum over P of p_i g_i  -  Q sum over the rest of p_i g_i]
 
 Theorem 1 of BroRL (arXiv 2510.01180) is `linear` with w_i = R_i on the *distinct* sampled tokens; its three
-terms are the sampled part of the first sum, of the second, and all unsampled tokens,
-W (Q U-^2 - (1 - Q) U+^2), which alone may lower Q. With a mean baseline and `logprob`, which is what GRPO does,
-W is 0: that term is gone for every N. Sums are in float64. Not here: the second order of a step, many steps (token_simulator.py).
+terms are the sampled part of the first sum, of the second, and all unsampled tokens, which alone may lower Q:
+W (Q U-^2 - (1 - Q) U+^2). With a mean baseline and `logprob`, which is what GRPO does, W is 0: that term is
+gone for every N. Sums are in float64. Not here: the second order of a step, many steps (token_simulator.py).
 """
 
 import warnings
