@@ -348,6 +348,50 @@ def test_schedules():
     assert rates(2, schedule="linear", minibatches=2) == pytest.approx([0.7, 0.3])
 
 
+def test_the_rate_is_scaled_to_the_rollouts_learned_from():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    learned_from = len(rollouts.owner[rollouts.actions.share > 0].unique())
+    assert learned_from == len(rollouts) - 1  # one has no action
+    learner = made(policy, [PolicyGradient()], learning_rate=0.01, base_batch=28, warmup=2)
+    learner(rollouts)
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 / 2 * 0.5)  # sqrt(7 / 28), warming up
+    assert learner.optimizer.param_groups[0]["lr"] == learner.metrics["learning_rate"]
+    said = "learning rate 0.01 x sqrt scaling from 28 to 7 rollouts a step = 0.005 (learner.base_batch)"
+    assert learner.notices == [said]
+    half = rollouts.put_actions(share=rollouts.actions.share * (rollouts.group % 2 == 0)[rollouts.owner])
+    learner(half)
+    left = len(half.owner[half.actions.share > 0].unique())
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 * math.sqrt(left / 28))
+    assert learner.notices == [said], "said once"
+    learner(rollouts.put_actions(share=torch.zeros(len(rollouts.actions))))  # nothing to learn from
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01) and learner.metrics["grad_norm"] == 0
+
+
+def test_minibatches_are_scaled_each_by_itself():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    options = {"learning_rate": 0.01, "base_batch": 1, "scaling": "linear"}
+    learner = made(policy, [PolicyGradient()], minibatches=2, **options)
+    learner(rollouts)
+    counts = [
+        len(piece.owner[piece.actions.share > 0].unique())
+        for piece in (rollouts.take(rollouts.group % 2 == index) for index in range(2))
+    ]
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 * sum(counts) / 2)
+    unscaled = made(SmallPolicy(), [PolicyGradient()], learning_rate=0.01)
+    unscaled(rollouts)
+    assert unscaled.metrics["learning_rate"] == 0.01 and unscaled.notices == []
+
+
+def test_a_scaled_rate_is_that_rate():
+    one, other = SmallPolicy(), SmallPolicy()
+    scaled = made(one, [PolicyGradient()], learning_rate=0.01, base_batch=28)
+    plain = made(other, [PolicyGradient()], learning_rate=0.005)
+    scaled(batch(one)), plain(batch(other))
+    assert torch.equal(weights_of(scaled), weights_of(plain))
+
+
 def test_clipping_scales_to_the_norm_and_reports_the_norm_before():
     norms = {}
     for limit in (None, 1e-3):

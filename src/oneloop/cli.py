@@ -143,6 +143,37 @@ def claim(
     run_paper_claim(name, seeds, console)
 
 
+@app.command("mass-balance")
+def mass_balance(
+    rollouts: Annotated[list[int] | None, typer.Option(min=1, help="Rollouts a step; repeatable.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 1000,
+    vocabulary: Annotated[int, typer.Option(help="Tokens.")] = 128_000,
+    correct: Annotated[int, typer.Option(help="How many of them are right.")] = 10_000,
+    surrogate: Annotated[str, typer.Option(help="linear (the paper's) or logprob (GRPO's).")] = "linear",
+    learning_rate: Annotated[float, typer.Option(help="AdamW's.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = 0.01,
+    eps: Annotated[float, typer.Option(help="AdamW's.")] = 1e-8,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the figure goes, SVG.")] = Path("mass-balance.svg"),
+) -> None:
+    """Simulate where probability mass goes with N rollouts a step (BroRL's figure), print and plot it.
+
+    Example: oneloop mass-balance --rollouts 4 --rollouts 512 --steps 200 --vocabulary 20000 --correct 1500
+    """
+    from oneloop.width_figure import show_mass_balance
+
+    options = {
+        "vocabulary": vocabulary,
+        "correct": correct,
+        "surrogate": surrogate,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "eps": eps,
+        "seed": seed,
+    }
+    show_mass_balance(rollouts or [4, 8, 16, 512, 51_200], steps, options, out, console)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of recipes.

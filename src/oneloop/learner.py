@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop import segments
+from oneloop.learning_rate import Scaling, scale_learning_rate
 from oneloop.part import part
 from oneloop.protocols import Here, Objective, Policy
 from oneloop.rollouts import Rollouts
@@ -31,6 +32,11 @@ class Learning:
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate."""
+    base_batch: Annotated[int, Field(ge=1)] | None = None
+    """Rollouts an optimiser step for which `learning_rate` was chosen: it is scaled to those of each step,
+    counting rollouts that are learned from. None: used as it is."""
+    scaling: Scaling = "sqrt"
+    """How it grows with them when there is a `base_batch`: sqrt (Adam; BroRL) or linear."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How it falls after the warm-up, to zero at the last update."""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -111,7 +117,7 @@ class Learner:
                     raise
             if loss is None:  # outside of `except`, which holds on to the tensors of the failed pass
                 self._halve_budget()
-        self._step(loss)
+        self._step(loss, len(rollouts.owner[wanted].unique()))
 
     def _halve_budget(self) -> None:
         self.budget //= 2
@@ -153,10 +159,10 @@ class Learner:
             values["logprob_gap"] = torch.where(ours, gap, float("nan"))
         return values
 
-    def _step(self, loss: float) -> None:
+    def _step(self, loss: float, learned_from: int) -> None:
         gradients = self._gradients()
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        rate = self._rate()
+        rate = self._rate() * self._scale(learned_from)
         self.readings.step(loss=loss, grad_norm=norm, learning_rate=rate)
         if not math.isfinite(norm):
             self._clear()
@@ -186,6 +192,20 @@ class Learner:
     def _clear(self) -> None:
         for weight in [*self.parameters, *self.master]:
             weight.grad = None
+
+    def _scale(self, learned_from: int) -> float:
+        """Factor of the learning rate for a step on so many rollouts; said once, at the first step."""
+        options = self.options
+        if options.base_batch is None or learned_from == 0:
+            return 1.0
+        factor = scale_learning_rate(1.0, options.base_batch, learned_from, options.scaling)
+        if self.updates == 0:
+            self.notices.append(
+                f"learning rate {options.learning_rate:g} x {options.scaling} scaling from "
+                f"{options.base_batch} to {learned_from} rollouts a step = "
+                f"{options.learning_rate * factor:.3g} (learner.base_batch)"
+            )
+        return factor
 
     def _rate(self) -> float:
         options, done = self.options, self.updates

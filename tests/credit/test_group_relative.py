@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.credit.group_relative import GroupRelative, group_relative
+from oneloop.credit.group_relative import GroupRelative, group_relative, whiten_actions
 from oneloop.rollouts import Actions, Rollouts
 from tests.test_segments import EQUAL_REWARDS
 from tests.toy import chains
@@ -160,3 +160,68 @@ def test_on_a_tree_an_action_gets_the_mean_over_its_leaves():
     unjudged = tree.put(reward=torch.tensor([1.0, 0.0, math.nan]))
     advantage = GroupRelative(scale="none")(unjudged).actions.advantage
     assert advantage[:3].tolist() == pytest.approx([0.0, 0.5, -0.5]) and advantage[3].isnan()
+
+
+# every action counts once
+
+WHITEN = GroupRelative(scale="whiten_actions", ddof=0)
+
+
+def of_lengths(lengths, rewards):
+    return chains(lengths, group_size=2).put(reward=torch.tensor(rewards, dtype=torch.float64))
+
+
+def test_whitened_over_actions_a_group_of_equal_rewards_gets_an_advantage():
+    made = WHITEN(of_lengths([2, 1, 1, 1], [1.0, 0.0, 1.0, 1.0])).actions.advantage
+    expected = [1.069045, 1.069045, -1.603567, -0.267261, -0.267261]
+    assert made.tolist() == pytest.approx(expected, abs=1e-6)
+    refused_first = WHITEN(of_lengths([2, 1], [1.0, 0.0])).actions.advantage
+    assert refused_first.tolist() == pytest.approx([math.sqrt(0.5)] * 2 + [-math.sqrt(2)])
+
+
+def test_with_equal_lengths_actions_and_rollouts_are_whitened_alike():
+    rewards = [1.0, 0.0, 0.0, 0.5, 1.0, 1.0]
+    rollouts = of_lengths([3] * 6, rewards)
+    over_rollouts = GroupRelative(scale="whiten", ddof=0)(rollouts).actions.advantage
+    torch.testing.assert_close(WHITEN(rollouts).actions.advantage, over_rollouts)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(-3, 3).map(float)), min_size=2, max_size=9))
+def test_whitened_actions_have_mean_0_and_variance_1_or_are_all_0(rows):
+    made = WHITEN(of_lengths([n for n, _ in rows], [r for _, r in rows])).actions.advantage.double()
+    assert made.isfinite().all() and made.mean().item() == pytest.approx(0, abs=1e-6)
+    assert made.eq(0).all() or made.var(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_one_success_in_512_is_not_blown_up_by_its_group():
+    """sqrt(511) by the group's std; whitened over a batch with a group of half and half it is far less."""
+    rewards = [1.0] + [0.0] * 511 + [1.0, 0.0] * 256
+    rollouts = chains([1] * 1024, group_size=512).put(reward=torch.tensor(rewards, dtype=torch.float64))
+    by_group = GroupRelative(ddof=0)(rollouts).actions.advantage
+    assert by_group[0].item() == pytest.approx(22.605, abs=1e-3)
+    assert WHITEN(rollouts).actions.advantage[0].item() == pytest.approx(511 / 512 / 0.355, rel=0.01)
+
+
+def test_whitening_leaves_out_what_has_no_verdict_and_what_was_cut_off():
+    values, everyone = torch.tensor([1.0, math.nan, -1.0, 3.0]), torch.ones(4, dtype=torch.bool)
+    made = whiten_actions(values, everyone, ddof=0)
+    known = torch.tensor([1.0, -1.0, 3.0])
+    expected = (known - 1) / known.std(correction=0)
+    torch.testing.assert_close(made[[0, 2, 3]], expected.double(), rtol=1e-6, atol=1e-6)
+    assert made[1].isnan()
+    assert whiten_actions(torch.full((3,), 0.1), everyone[:3]).eq(0).all()
+    assert whiten_actions(values, ~everyone).nan_to_num(0).eq(0).all()
+    rollouts = of_lengths([1] * 4, [1.0, 0.0, 0.0, 1.0]).put(status=["stop", "stop", "length", "stop"])
+    part = GroupRelative(scale="whiten_actions", ddof=0, truncated_in_baseline=False)
+    advantage = part(rollouts).actions.advantage
+    counted = torch.tensor([0.5, -0.5, 0.0])  # the rollout cut off is not in the baseline of its group
+    scale = counted.std(correction=0).item()
+    assert advantage.tolist() == pytest.approx([0.5 / scale, -0.5 / scale, -1 / scale, 0.0], abs=1e-6)
+
+
+def test_on_a_tree_a_shared_action_counts_once():
+    actions = Actions({"parent": torch.tensor([-1, 0, 0])})
+    columns = {"last": torch.tensor([1, 2]), "group": torch.zeros(2, dtype=torch.long)}
+    tree = Rollouts({**columns, "reward": torch.tensor([1.0, 0.0])}, actions)
+    made = WHITEN(tree).actions.advantage
+    assert made.tolist() == pytest.approx([0, math.sqrt(1.5), -math.sqrt(1.5)], abs=1e-6)

@@ -219,9 +219,25 @@ def test_too_many_refused_groups_are_an_error_with_counts():
 
     made = Plan(data=impossible, groups=3, count=Uniform(n=2), keep=nothing, max_refills=4)
     made.begin(SEED, 10)
-    with pytest.raises(DrySource, match=r"0 of 3 groups carry signal \(15 refused\).*max_refills \(4\)"):
+    with pytest.raises(DrySource, match=r"0 of 3 groups carry signal \(15 refused.*\).*max_refills \(4\)"):
         list(batches(made, FakeSampler(), 1))
     assert made.piles.asks == 5
+
+
+def test_the_error_says_what_the_refused_groups_earned():
+    """Solved by everybody, solved by nobody, never judged: three different things to do about it."""
+    made = Plan(data=rows(40), groups=2, count=Uniform(n=300), keep=KeepMixed(), max_refills=4)
+    made.begin(SEED, 1)
+    given = [0.0, 1.0, float("nan"), 0.0]
+
+    def equal(rollouts):
+        return rollouts.put(reward=torch.tensor([given[g % 4] for g in rollouts.group.tolist()]).double())
+
+    with pytest.raises(DrySource, match=r"\(10 refused; their mean rewards: 0: 5, 1: 3, no verdict: 2\)"):
+        while True:
+            asked = made.ask()
+            made.tell(*map(equal, FakeSampler()(asked)))
+    assert sum(len(group) for group in made.piles.refused) == 3000, "what was sampled is still there"
 
 
 def test_every_batch_has_its_own_bound():

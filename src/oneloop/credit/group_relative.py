@@ -8,11 +8,16 @@ One operator, and the published estimators are settings of it:
     Dr. GRPO (2503.20783)        centre: mean             scale: none    (and the objective's mean: constant)
     RLOO (2402.14740)            centre: leave_one_out    scale: none    (= n / (n - 1) * centre: mean)
     REINFORCE++ baseline (2501.03262)   centre: mean      scale: whiten
+    the same as BroRL runs it (2510.01180)   centre: mean   scale: whiten_actions   ddof: 0
     TRL's scale_rewards="batch" (2508.08221)   centre: mean   scale: batch   eps: 1e-4
     REINFORCE                    centre: none             scale: none
 
-On a tree an action gets the mean over its leaves. Not here: the loss mask of truncated rollouts
-(select/truncated.py), a penalty on them (a judge), advantages of single tokens or of tree nodes by depth.
+`whiten` gives every rollout one vote in the batch's mean and deviation, `whiten_actions` every action: then
+long rollouts move the mean, and a group whose rewards are equal gets an advantage that is not 0. Refuse such
+groups first (a plan's `keep: keep_mixed`). On a tree an action gets the mean over its leaves.
+
+Not here: the loss mask of truncated rollouts (select/truncated.py), a penalty on them (a judge), advantages
+of single tokens or of tree nodes by depth.
 """
 
 import warnings
@@ -68,6 +73,21 @@ def group_relative(
     return torch.where(exact.isnan(), torch.nan, torch.where(advantage.isnan(), 0.0, advantage))
 
 
+def whiten_actions(
+    advantage: Tensor, counted: Tensor, *, ddof: Literal[0, 1] = 1, eps: float = 0.0
+) -> Tensor:
+    """float64 [N], `advantage` [N] minus its mean over its std, both over the `counted` (bool [N]) actions.
+
+    NaN does not count and stays NaN. Exactly 0 everywhere when all counted actions have one value.
+    """
+    exact, batch = advantage.double(), torch.zeros(len(advantage), dtype=torch.long)
+    shown = torch.where(counted, exact, torch.nan)
+    if bool(segments.constant(shown, batch).all()):
+        return exact * 0.0
+    spread = segments.deviation(shown, batch, ddof)
+    return (exact - segments.mean(shown, batch)) / (spread + eps)
+
+
 def _centred(exact: Tensor, known: Tensor, group: Tensor, centre: Centre) -> Tensor:
     """[n], `exact` minus the baseline that `known` (NaN = does not count) gives."""
     if centre == "none":
@@ -91,8 +111,9 @@ class GroupRelative:
     """Who is compared: the candidates of one prompt, or all rollouts of the batch."""
     centre: Centre = "mean"
     """What is subtracted: the mean, the mean of the others (leave_one_out), nothing."""
-    scale: Scale = "group"
-    """What divides it: the std of rewards in the group or batch, or of the batch's advantages (whiten)."""
+    scale: Scale | Literal["whiten_actions"] = "group"
+    """What divides it: the std of rewards in the group or batch, or of the batch's advantages, where each
+    rollout (whiten) or each action (whiten_actions, which subtracts their mean too) counts once."""
     ddof: Literal[0, 1] = 1
     """1: unbiased std (TRL, verl, OpenRLHF; two rewards give +-0.707). 0: population std (+-1)."""
     eps: Annotated[float, Field(ge=0)] = 0.0
@@ -112,12 +133,16 @@ class GroupRelative:
             rollouts.reward,
             group,
             centre=self.centre,
-            scale=self.scale,
+            scale="none" if self.scale == "whiten_actions" else self.scale,
             ddof=self.ddof,
             eps=self.eps,
             counted=counted,
         )
-        return rollouts.put_actions(advantage=_spread(rollouts, advantage).float())
+        advantage = _spread(rollouts, advantage)
+        if self.scale == "whiten_actions":
+            among = torch.ones(len(rollouts)) if counted is None else counted.float()
+            advantage = whiten_actions(advantage, rollouts.spread(among) > 0, ddof=self.ddof, eps=self.eps)
+        return rollouts.put_actions(advantage=advantage.float())
 
 
 def _spread(rollouts: Rollouts, values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Not here: text (except to find stop strings), rollouts, remote servers (server.p
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
@@ -77,8 +78,29 @@ class SlotEngine:
         groups = Groups(requests, enough)
         if not requests:
             return []
-        with torch.inference_mode():
-            return _Call(self, requests, groups, in_order=enough is not None, progress=progress).run()
+        replies = None
+        while replies is None:
+            try:
+                with torch.inference_mode():
+                    call = _Call(self, requests, groups, in_order=enough is not None, progress=progress)
+                    replies = call.run()
+            except torch.OutOfMemoryError:
+                if min(self.slots, len(requests)) == 1:
+                    raise
+            if replies is None:  # outside of `except`, which holds on to the tensors of the failed call
+                call = None
+                groups = Groups(requests, enough)
+                self._halve_slots(len(requests))
+        return replies
+
+    def _halve_slots(self, requests: int) -> None:
+        self.slots, self._cache = min(self.slots, requests) // 2, None
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"out of memory while sampling: {self.slots} sequences at a time from now on, with the same "
+            "result (policy.language.slots)",
+            stacklevel=3,
+        )
 
     def cache(self) -> SlotCache:
         """The cache for one call: on a CPU always the same one, because fresh memory is slow there."""

@@ -1,0 +1,43 @@
+"""A figure that stands alone: panels of curves side by side in one SVG file, opened by any browser."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from oneloop.report import plot
+from oneloop.report.curves import Panel
+from oneloop.storage import replace_file
+
+COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "#1d1f21")
+"""Of lines called c0, c1, ...; from the ninth on they repeat."""
+GAP, HEAD, ROW = 24, 84, 18
+
+
+def colour(place: int) -> str:
+    """What the `place`th line of a panel calls its colour."""
+    return f"c{place % len(COLOURS)}"
+
+
+def write_figure(path: Path, title: str, about: str, panels: Sequence[Panel], last: int) -> Path:
+    """Draws `panels` over the steps 0 to `last` and writes `path`, whole or not at all; gives the path."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    drawings = [plot.draw(panel, (0, last), [("", 0, last)]) for panel in panels]
+    rows = max(len(drawing.legend) for drawing in drawings)
+    text = environment.get_template("figure.svg").render(
+        title=title,
+        about=about,
+        drawings=drawings,
+        plot=plot,
+        colours=COLOURS,
+        gap=GAP,
+        head=HEAD,
+        row=ROW,
+        width=len(drawings) * (plot.WIDTH + GAP) + GAP,
+        height=HEAD + plot.HEIGHT + ROW * rows + GAP,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text)
+    return path
