@@ -1,6 +1,6 @@
 """How large a share is kept as training goes on: small at first, larger later (D3S, arXiv 2509.22115).
 
-    linear     share(p) = (1 - p) start + p end          p = step / steps, so a resumed run goes on where it was
+    linear     share(p) = (1 - p) start + p end      p = step / steps, so a resumed run goes on where it was
     a table    the share of the last row whose progress has been reached
 
 Shares may not fall by accident: selection that grows stricter while the policy grows surer is the opposite of
@@ -26,7 +26,7 @@ class Share:
     end: Proportion | None = None
     """At its end, linear between; None: as at the start."""
     table: tuple[tuple[Annotated[float, Field(ge=0, le=1)], Proportion], ...] = ()
-    """Rows (progress, share) instead of a line: from that progress on, that share; `start` before the first."""
+    """Rows (progress, share) instead of a line: from there on, that share; `start` before the first."""
     tightens: bool = False
     """Allow a share that falls."""
 

@@ -9,11 +9,11 @@ Advantages are computed first, on all rollouts, and stay as they are. The publis
     PODS (2504.13818)             scope: group, advantages: renormalised        mean and std of the kept alone
     the baseline                  choose: random
 
-The maximum is a prefix plus a suffix of the sorted advantages and found exactly (segments.max_variance_subset).
-Inside one group it is the same set for advantages as for rewards, so D1S and PODS choose alike; what the pool of
-all groups adds is a comparison between prompts: with `group_relative` it takes rare successes and rare failures
-first. With an advantage per token a rollout stands for the mean of its actions' advantages (the paper has one a
-rollout). `drop_zero` and `centred` are not in the paper. Not here: tokens (top_tokens.py).
+The maximum is a prefix plus a suffix of the sorted advantages, found exactly by segments.max_variance_subset.
+Inside one group it is the same set for advantages as for rewards, so D1S and PODS choose alike; what the pool
+of all groups adds is a comparison between prompts: with `group_relative` it takes rare successes and rare
+failures first. With an advantage per token a rollout stands for the mean of its actions' advantages (the
+paper has one a rollout). `drop_zero` and `centred` are not in the paper. Not here: tokens (top_tokens.py).
 """
 
 import math
@@ -38,7 +38,7 @@ def select_rollouts(value: Tensor, pool: Tensor, share: float, draw: Tensor | No
     """bool [n], of each label in `pool` [n] the `quota` of rollouts whose `value` [n] varies most.
 
     NaN in `value`: no candidate, though it counts in its pool's size; a pool with fewer candidates than its
-    quota keeps them all. `draw` [n]: instead of the variance, the lowest draws. Ties go to the earlier rollout.
+    quota keeps them all. `draw` [n]: the lowest draws instead of the variance. Ties: the earlier rollout.
     """
     kept = torch.zeros(len(value), dtype=torch.bool)
     for label in pool.unique():
@@ -129,8 +129,8 @@ def rollout_value(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
     bad = rollouts.gather(advantage.isinf().double(), "sum") > 0
     if bool(bad.any()):
         raise ValueError(
-            f"subset: advantages must be finite or NaN (no verdict); rollouts {rollouts.id[bad].tolist()[:8]} "
-            "have infinite ones"
+            "subset: advantages must be finite or NaN (no verdict); infinite in rollouts "
+            f"{rollouts.id[bad].tolist()[:8]}"
         )
     counted = (rollouts.actions.share > 0) & ~advantage.isnan()
     value = torch.where(counted, advantage, 0.0)

@@ -4,9 +4,9 @@
 
 The entropy is that of the whole sampling law (its temperature included) under the weights at the start of the
 update, without gradient; the policy computes it for kept tokens alone. One pool holds the tokens of all kept
-rollouts; with `scope: response` each response keeps its own share, and then, with one advantage a rollout, |A|
-has no effect. Only the tokens kept enter the policy gradient; every token is forwarded all the same, because
-others attend to it. Not here: rollouts (subset.py), gradients of H (entropy_bonus.py).
+rollouts; with `scope: response` each response keeps its own share, and then, with one advantage a rollout,
+|A| has no effect. Only the tokens kept enter the policy gradient; all of a kept rollout are forwarded,
+because others attend to them. Not here: rollouts (subset.py), gradients of H (entropy_bonus.py).
 """
 
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 
 
 def select_tokens(score: Tensor, pool: Tensor, share: float) -> Tensor:
-    """bool [a], of each label in `pool` [a] the `share` (rounded up, at least 1) with the largest `score` [a].
+    """bool [a], of each label in `pool` [a] the `share` (rounded up, at least 1) of largest `score` [a].
 
     Ties go to the earlier token.
     """
@@ -64,7 +64,7 @@ class TopTokens:
         """`rollouts` with lowered shares; a token that several rollouts share counts once, as the first's.
 
         A token without a verdict (NaN) is no candidate; where no advantage differs from 0 nothing is kept.
-        Raises ValueError naming the rollouts with an infinite advantage, or with an entropy that is not finite.
+        Raises ValueError naming the rollouts whose advantage is infinite or whose entropy is not finite.
         """
         actions = rollouts.actions
         candidates = ((actions.share > 0) & ~actions.advantage.isnan()).nonzero().squeeze(1)
