@@ -15,7 +15,7 @@ def batch_metrics(batch: Rollouts) -> dict[str, float]:
     numbers: dict[str, float | Tensor] = {"rollouts": len(batch), **_lengths(batch)}
     if "reward" in batch:
         numbers |= _rewards(batch)
-    numbers |= _actions(batch)
+    numbers |= _actions(batch) | batch.facts.get("select_metrics", {})
     return {name: float(value) for name, value in numbers.items() if math.isfinite(float(value))}
 
 

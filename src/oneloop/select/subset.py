@@ -1,0 +1,158 @@
+"""Train on the rollouts whose advantages differ most: down-sampling by variance (D3S, arXiv 2509.22115).
+
+    S = argmax over S in the pool, |S| = share * |pool|, of Var(A_i, i in S)           n rollouts   N actions
+
+Advantages are computed first, on all rollouts, and stay as they are. The published variants are settings:
+
+    D3S, D1S-Cross (2509.22115)   scope: batch                                  one pool of all groups
+    D3S-I, D1S (2509.22115)       scope: group
+    PODS (2504.13818)             scope: group, advantages: renormalised        mean and std of the kept alone
+    the baseline                  choose: random
+
+The maximum is a prefix plus a suffix of the sorted advantages, found exactly by segments.max_variance_subset.
+Inside one group it is the same set for advantages as for rewards, so D1S and PODS choose alike; what the pool
+of all groups adds is a comparison between prompts: with `group_relative` it takes rare successes and rare
+failures first. With an advantage per token a rollout stands for the mean of its actions' advantages (the
+paper has one a rollout). `drop_zero` and `centred` are not in the paper. Not here: tokens (top_tokens.py).
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from oneloop import counter, segments
+from oneloop.part import Options, part
+from oneloop.rollouts import Rollouts
+from oneloop.select.schedule import Share
+
+
+def quota(share: float, size: int) -> int:
+    """`share` of `size` rollouts, halves rounded up, at least 2 (variance needs two)."""
+    return max(2, math.floor(share * size + 0.5))
+
+
+def select_rollouts(value: Tensor, pool: Tensor, share: float, draw: Tensor | None = None) -> Tensor:
+    """bool [n], of each label in `pool` [n] the `quota` of rollouts whose `value` [n] varies most.
+
+    NaN in `value`: no candidate, though it counts in its pool's size; a pool with fewer candidates than its
+    quota keeps them all. `draw` [n]: the lowest draws instead of the variance. Ties: the earlier rollout.
+    """
+    kept = torch.zeros(len(value), dtype=torch.bool)
+    for label in pool.unique():
+        members = (pool == label).nonzero().squeeze(1)
+        candidates = members[~value[members].isnan()]
+        size = min(quota(share, len(members)), len(candidates))
+        if draw is not None:
+            kept[candidates[draw[candidates].argsort(stable=True)[:size]]] = True
+        elif size:
+            kept[candidates[segments.max_variance_subset(value[candidates], size)]] = True
+    return kept
+
+
+def renormalised(reward: Tensor, group: Tensor, kept: Tensor) -> Tensor:
+    """float64 [n], PODS: (reward - mean) / std of the `kept` [n] of each group alone (ddof 1); NaN elsewhere.
+
+    Exactly 0 where the kept rewards of a group are equal. (The authors' code adds 1e-4 to the std.)
+    """
+    return segments.standardise(torch.where(kept, reward.double(), torch.nan), group)
+
+
+def _reads(subset: "Subset") -> tuple[str, ...]:
+    more = ("reward",) if subset.advantages == "renormalised" else ()
+    return ("actions.advantage", "actions.share", *more)
+
+
+def _writes(subset: "Subset") -> tuple[str, ...]:
+    return ("actions.share", *(() if subset.advantages == "original" else ("actions.advantage",)))
+
+
+@part(reads=_reads, writes=_writes, paper="arXiv 2509.22115")
+class Subset:
+    """Share 0 for the rollouts outside the subset; `facts["select_metrics"]` says what was kept."""
+
+    scope: Literal["batch", "group"] = "batch"
+    """Chosen among all rollouts of the batch, or among those of each prompt."""
+    share: Annotated[Share, Options(Share)] = Share(start=0.25, end=1.0)
+    """Share of the rollouts that is kept; N of G a prompt is N / G."""
+    choose: Literal["variance", "random"] = "variance"
+    """By the variance of the advantages, or blindly: the baseline."""
+    drop_zero: bool = False
+    """Never keep a rollout whose advantages are all 0, even where the variance asks for it."""
+    advantages: Literal["original", "centred", "renormalised"] = "original"
+    """As they were, less the mean of the kept ones, or from the kept rewards of each group (PODS)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.advantages == "renormalised" and self.scope == "batch":
+            raise ValueError(
+                "advantages='renormalised' compares the kept rollouts of one prompt, so it needs "
+                f"scope='group', got scope={self.scope!r}; 'original' and 'centred' go with both"
+            )
+        return self
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """`rollouts` with lowered shares; an action stays while one kept rollout goes through it.
+
+        Where no advantage differs from 0, or none is known, nothing is kept and the update changes nothing.
+        Raises ValueError naming the rollouts with an infinite advantage.
+        """
+        value, teaches = rollout_value(rollouts)
+        candidate = teaches if self.drop_zero else teaches.any() & ~value.isnan()
+        pool = rollouts.group if self.scope == "group" else torch.zeros_like(rollouts.group)
+        draw = _draw(rollouts) if self.choose == "random" else None
+        share = self.share.at(rollouts.facts)
+        kept = select_rollouts(torch.where(candidate, value, torch.nan), pool, share, draw)
+        rollouts = rollouts.put_facts(select_metrics=_measured(rollouts, value, teaches, kept, share))
+        through = rollouts.spread(kept.double()) > 0
+        made = rollouts.put_actions(share=rollouts.actions.share * through)
+        if self.advantages == "original" or not bool(kept.any()):
+            return made
+        advantage = rollouts.actions.advantage.double()
+        if self.advantages == "centred":
+            changed = advantage - value[kept].mean()
+        else:
+            again = renormalised(rollouts.reward, rollouts.group, kept & ~rollouts.reward.isnan())
+            known = (~again.isnan()).double()
+            changed = rollouts.spread(again.nan_to_num(0.0)) / rollouts.spread(known)
+        return made.put_actions(advantage=torch.where(through, changed, advantage).float())
+
+
+def rollout_value(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+    """(float64 [n] mean advantage, bool [n] whether one differs from 0) of each rollout's kept actions.
+
+    An action without a verdict (NaN) or left out does not count; without any action that does, NaN and False.
+    """
+    advantage = rollouts.actions.advantage.double()
+    bad = rollouts.gather(advantage.isinf().double(), "sum") > 0
+    if bool(bad.any()):
+        raise ValueError(
+            "subset: advantages must be finite or NaN (no verdict); infinite in rollouts "
+            f"{rollouts.id[bad].tolist()[:8]}"
+        )
+    counted = (rollouts.actions.share > 0) & ~advantage.isnan()
+    value = torch.where(counted, advantage, 0.0)
+    size = rollouts.gather(counted.double(), "sum")
+    return rollouts.gather(value, "sum") / size, rollouts.gather(value.abs(), "sum") > 0
+
+
+def _draw(rollouts: Rollouts) -> Tensor:
+    """float64 [n] in [0, 1), a function of (seed, step, rollout id)."""
+    facts = rollouts.facts
+    keys = counter.mix(facts["seed"], facts["step"], "subset", rollouts.id.numpy())
+    return torch.from_numpy(counter.uniforms(keys, 0))
+
+
+def _measured(
+    rollouts: Rollouts, value: Tensor, teaches: Tensor, kept: Tensor, share: float
+) -> dict[str, Any]:
+    """What the step's metrics show, besides what parts before this one measured."""
+    numbers = {"select/rollouts": int(kept.sum()), "select/rollout_share": share}
+    numbers["select/empty"] = float(not bool(kept.any()))
+    if bool(kept.any()):
+        numbers["select/usefulness"] = float(teaches[kept].double().mean())
+        numbers["select/advantage_mean"] = float(value[kept].mean())
+        numbers["select/advantage_variance"] = float(value[kept].var(unbiased=False))
+    return {**rollouts.facts.get("select_metrics", {}), **numbers}
