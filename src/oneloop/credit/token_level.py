@@ -107,7 +107,7 @@ class TokenLevel:
         """`rollouts` with advantages; warns when a group is a single rollout without contrast."""
         judged = ~rollouts.reward.isnan()
         known = rollouts.spread(judged.double())
-        outcome = rollouts.spread(rollouts.reward.double().nan_to_num(0.0)) / known
+        outcome = rollouts.spread(rollouts.reward.double().where(judged, 0.0)) / known
         reward = token_rewards(outcome, rollouts.actions.flaw, self.outcome_weight, self.process_weight)
         group = rollouts.group[rollouts.owner]
         advantage = token_advantages(
