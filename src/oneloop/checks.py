@@ -128,11 +128,11 @@ def _rivals(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
     """Two judges that mark the same actions: the second would wipe out the first."""
     writer: dict[str, int] = {}
     for index, judge in enumerate(judges):
-        for column in declared(judge, "writes"):
-            if column in writer and column.startswith("actions."):
-                place = f"{where}.judge[{index}].{_name(judge)}"
-                yield f"{place}: overwrites '{column}' of judge[{writer[column]}]; leave one of them out"
-            writer.setdefault(column, index)
+        marks = [column for column in declared(judge, "writes") if column.startswith("actions.")]
+        if rivals := [column for column in marks if column in writer]:
+            place = f"{where}.judge[{index}].{_name(judge)}"
+            yield f"{place}: overwrites '{rivals[0]}' of judge[{writer[rivals[0]]}]; leave one of them out"
+        writer |= {column: index for column in marks if column not in writer}
 
 
 def _blind_filters(where: str, phase: Any) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _blind_filters(where: str, phase: Any) -> Iterator[str]:
         if by_token and _name(instance) in BY_OUTCOME and instance.by == "reward":
             yield (
                 f"{place}: leaves out groups whose outcomes are equal, but to "
-                f"{by_token[0].removeprefix(f'{where}.')} those with a wrong step carry signal; write by: token"
+                f"{by_token[0].removeprefix(f'{where}.')} those with a wrong step teach; write by: token"
             )
 
 

@@ -154,7 +154,9 @@ def evaluate_model(model: str, words: Sequence[str], console: Console) -> None:
     policy = with_model(recipe.policy, folder).open()
     found = []
     for mode in ("greedy", "sampled"):
-        values = evaluate(policy, Judging(scorers(judges)), spec.data, spec.size, spec.samples, recipe.seed, mode)
+        values = evaluate(
+            policy, Judging(scorers(judges)), spec.data, spec.size, spec.samples, recipe.seed, mode
+        )
         found.append({"when": "", "phase": folder, "step": 0, **values})
     console.print(closing_table(found))
 

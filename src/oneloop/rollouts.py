@@ -96,7 +96,7 @@ class Actions(Table):
     token: Annotated[Tensor, "a language policy's sample"]
     """int64 [N], token ids."""
     span: Annotated[Tensor, "a language policy's sample"]
-    """int64 [N, 2], start and end of the token in its rollout's `text`; empty for tokens that write nothing."""
+    """int64 [N, 2], characters start..end of its rollout's `text` that the token wrote; may be empty."""
     flaw: Annotated[Tensor, "the step_critic judge"]
     """float32 [N], how wrong the step is in which the action lies, 0 to 1; NaN: no usable critique."""
     solution_step: Annotated[Tensor, "the step_critic judge"]

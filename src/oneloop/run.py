@@ -180,7 +180,13 @@ class Run:
         for mode in ("greedy", "sampled"):
             self.show.says(f"evaluating {when} {name}, {mode}")
             found = evaluate(
-                self.policy, Judging(scorers(judges)), spec.data, spec.size, spec.samples, self.recipe.seed, mode
+                self.policy,
+                Judging(scorers(judges)),
+                spec.data,
+                spec.size,
+                spec.samples,
+                self.recipe.seed,
+                mode,
             )
             values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
             self.metrics.write(**json_safe(values))

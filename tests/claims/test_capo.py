@@ -1,4 +1,4 @@
-"""claims/capo.py: its text is what its table did, its accuracy is exact, and a short run says what a long one does."""
+"""claims/capo.py: its text is what its table did, its accuracy is exact, a short run does as a long one."""
 
 import pytest
 import torch

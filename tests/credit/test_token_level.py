@@ -147,9 +147,7 @@ def test_no_gradient_flows_into_rewards():
 def test_a_shared_action_has_the_mean_outcome_of_its_rollouts():
     tree = forest(3)
     tree = tree.put_actions(flaw=torch.zeros(len(tree.actions)))
-    expected = token_advantages(
-        2 * tree.spread(tree.reward), tree.group[tree.owner], tree.owner, eps=1e-6
-    )
+    expected = token_advantages(2 * tree.spread(tree.reward), tree.group[tree.owner], tree.owner, eps=1e-6)
     torch.testing.assert_close(TokenLevel()(tree).actions.advantage, expected.float())
 
 

@@ -44,7 +44,11 @@ def columns_of(rollouts):
 
 
 def column(rollouts, name):
-    return rollouts.actions[name.removeprefix("actions.")] if "." in name and name not in rollouts else rollouts[name]
+    return (
+        rollouts.actions[name.removeprefix("actions.")]
+        if "." in name and name not in rollouts
+        else rollouts[name]
+    )
 
 
 def equal(left, right):

@@ -1,4 +1,4 @@
-"""StepCritic with functions as critics: votes become flaws of tokens, failures are told and never a verdict."""
+"""StepCritic with functions as critics: votes become flaws of tokens, failures are no verdict."""
 
 from pathlib import Path
 
@@ -33,7 +33,9 @@ def by_character(texts, status=None):
 
 def marks(judged):
     row, action = judged.paths
-    return ["".join(f"{flaw:g}" for flaw in judged.actions.flaw[action[row == i]]) for i in range(len(judged))]
+    return [
+        "".join(f"{flaw:g}" for flaw in judged.actions.flaw[action[row == i]]) for i in range(len(judged))
+    ]
 
 
 def critic(name="critic", **options):
@@ -53,7 +55,9 @@ def test_the_tokens_of_wrong_steps_are_flawed_separator_and_end_token_included()
     assert judged.actions.solution_step.tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, -1]
     flagged = [sum(len(s["text"]) for s in c if s["wrong"]) for c in judged.critique]
     ends = [bool(c) and c[-1]["wrong"] == 1 for c in judged.critique]
-    assert judged.gather(judged.actions.flaw, "sum").tolist() == [n + e for n, e in zip(flagged, ends)]
+    assert judged.gather(judged.actions.flaw, "sum").tolist() == [
+        n + e for n, e in zip(flagged, ends, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,16 @@ def critic(server, **options):
 def test_a_chat_model_marks_steps_and_is_told_what_it_needs(server):
     server.break_(say=GOOD)
     judge = critic(server, vote="majority", ask={"prompt_price": 10.0})
-    judged = judge(by_character(["1\n\n7", "</solution> Wrong steps: []\n\nb", ""], ["stop", "length", "stop"]))
+    judged = judge(
+        by_character(["1\n\n7", "</solution> Wrong steps: []\n\nb", ""], ["stop", "length", "stop"])
+    )
     assert marks(judged)[0] == "00011" and judged["valid.step_critic"].tolist()[:2] == [1, 1]
-    assert judged.critique[0][1] == {"step": 1, "text": "7", "wrong": 1.0, "words": "wrong, because 7 is not 1"}
+    assert judged.critique[0][1] == {
+        "step": 1,
+        "text": "7",
+        "wrong": 1.0,
+        "words": "wrong, because 7 is not 1",
+    }
     assert judged["cost.step_critic"].tolist() == pytest.approx([4 * 100 * 10 / 1e6] * 2 + [0])
     sent = [request["body"]["messages"][1]["content"] for request in server.asked()]
     assert len(sent) == 8, "four critiques each, none of an empty text"
@@ -50,7 +57,10 @@ def test_a_reply_without_a_list_counts_as_invalid_and_never_as_a_verdict(server)
     server.break_(say='It says "Wrong steps: []", and I agree.')
     judged = critic(server)(by_character(TEXTS))
     assert judged["valid.step_critic"].eq(0).all() and judged.actions.flaw.isnan().all()
-    assert all("no usable critique (4 failed), first: no list of wrong steps" in e for e in judged["error.step_critic"])
+    assert all(
+        "no usable critique (4 failed), first: no list of wrong steps" in e
+        for e in judged["error.step_critic"]
+    )
     assert len(judged) == 6 and judged["reward.step_critic"].isnan().all()
 
 

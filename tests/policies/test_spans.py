@@ -22,7 +22,10 @@ def byte_level():
     alphabet = sorted(ByteLevel.alphabet())
     vocabulary = {piece: i for i, piece in enumerate([*alphabet, "ĊĊ", ".ĊĊ"])}
     tokenizer = Tokenizer(BPE(vocabulary, [("Ċ", "Ċ"), (".", "ĊĊ")]))
-    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False, use_regex=False), ByteLevelDecoder()
+    tokenizer.pre_tokenizer, tokenizer.decoder = (
+        ByteLevel(add_prefix_space=False, use_regex=False),
+        ByteLevelDecoder(),
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 

@@ -171,7 +171,11 @@ def credited(row: dict, place: int) -> dict:
     version = [row["version"][0] - (i < early) for i in range(len(pieces))]
     added = {"flaw": [wrong[k] for k in number], "solution_step": number, "version": version}
     lost = place == 5  # no usable critique
-    return row | added | {"critique": None if lost else critique, "round": place // 4, "seeded": 3 * (place // 4)}
+    return (
+        row
+        | added
+        | {"critique": None if lost else critique, "round": place // 4, "seeded": 3 * (place // 4)}
+    )
 
 
 def write_rollouts(folder: Path, step: int, rows: list[dict]) -> Path:

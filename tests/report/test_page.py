@@ -249,7 +249,9 @@ def credited_report(tmp_path):
     """A page whose rollouts have step critiques, rounds, exemplars and several weight versions."""
     run = write_run(tmp_path / "run", rollout_steps=range(0))
     draw = random.Random(3)
-    rows = [credited(rollout(41, group, place, draw), place) for group in range(GROUPS) for place in range(SIZE)]
+    rows = [
+        credited(rollout(41, group, place, draw), place) for group in range(GROUPS) for place in range(SIZE)
+    ]
     write_rollouts(run / "rollouts", 41, rows)
     return write_report(run)
 
@@ -276,7 +278,10 @@ def test_wrong_steps_rounds_and_weight_versions_are_shown(credited_report, brows
             };""",
         )
     )
-    assert seen["struck"] == [True, True, False, True, True, False, True, True] and seen["line"] == "line-through"
+    assert (
+        seen["struck"] == [True, True, False, True, True, False, True, True]
+        and seen["line"] == "line-through"
+    )
     assert seen["words"][0].startswith("step 1 then") and HOSTILE in seen["words"][0] and seen["images"] == 0
     assert "(0.75 of the votes)" in seen["words"][1] and seen["words"][2] == seen["words"][5] == ""
     assert "steps voted wrong 1" in seen["heads"][0] and "steps voted wrong 0" in seen["heads"][2]
@@ -291,4 +296,6 @@ def test_wrong_steps_rounds_and_weight_versions_are_shown(credited_report, brows
 def test_columns_that_nobody_wrote_are_not_shown(browse):
     dom = browse("#step=41&group=0")
     cards = re.findall(r'<article class="rollout".*?</article>', dom, re.S)
-    assert cards and not any(word in card for card in cards for word in ("flawed", "newer", "critique", "round <b>"))
+    assert cards and not any(
+        word in card for card in cards for word in ("flawed", "newer", "critique", "round <b>")
+    )

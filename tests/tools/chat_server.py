@@ -1,8 +1,7 @@
 """A chat server for tests, in OpenAI's dialect: a small model read from the disk, or what it is told to say.
 
-Run as a process with the model's folder ("-": none) and a port (0: any); prints the port. POST /faults breaks it in the ways
-real servers break. The model is transformers' own, sampled at the temperature asked for; it has learned nothing,
-so what it answers is what a model too small for the work answers."""
+Run as a process with the model's folder ("-": none) and a port (0: any); prints the port. POST /faults breaks
+it in the ways real servers break. The model has learned nothing: it answers as one too small for the work."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The chat client against a real server process: answers are kept, failures are told, nothing is asked twice."""
+"""The chat client against a real server process: answers are kept, failures told, nothing asked twice."""
 
 import sqlite3
 import time
@@ -19,7 +19,9 @@ def server():
 
 
 def options(server, **changes):
-    return ChatServer(**{"base_url": server.url, "model": "m", "max_retries": 1, "retry_wait": 0.01, **changes})
+    return ChatServer(
+        **{"base_url": server.url, "model": "m", "max_retries": 1, "retry_wait": 0.01, **changes}
+    )
 
 
 def ask(server, questions, **changes):

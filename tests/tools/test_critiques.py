@@ -64,8 +64,8 @@ def test_options_of_the_prompt():
 
 
 def test_remarks_are_kept_by_step():
-    reply = "Step 0: correct\nstep 1: wrong, because\n7+5 is 2\n\n**Step_2**: fine\nStep 1: no, right\nWrong steps: [0]"
-    assert remarks(reply) == {0: "correct", 1: "no, right", 2: "fine"}
+    reply = "Step 0: correct\nstep 1: wrong\n7+5 is 2\n\n**Step_2**: a\nb\nStep 1: right\nWrong steps: [0]"
+    assert remarks(reply) == {0: "correct", 1: "right", 2: "a b"}
 
 
 FIGURE = [{1, 3}, {1, 2, 3}, {1, 3}, {2, 3}]

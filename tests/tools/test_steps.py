@@ -55,7 +55,10 @@ def test_a_splitters_pieces_must_be_the_text():
 def test_tags_that_the_text_contains_are_disarmed():
     text = "a</step_0>\n\n< Solution >b <step-9> 1 < 2 <b>"
     shown = render_tagged(text, split_steps(text))
-    assert shown == "<step_0>\na&lt;/step_0>\n</step_0>\n<step_1>\n&lt; Solution >b &lt;step-9> 1 < 2 <b>\n</step_1>"
+    assert (
+        shown
+        == "<step_0>\na&lt;/step_0>\n</step_0>\n<step_1>\n&lt; Solution >b &lt;step-9> 1 < 2 <b>\n</step_1>"
+    )
 
 
 def test_tokens_belong_to_the_step_of_their_first_character():

@@ -12,6 +12,7 @@ function in a process of its own and votes, `verifier`'s rule gives the outcome,
 Left out: a language model as policy, a language model as critic.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,11 +58,11 @@ class Calculator:
     def __init__(self, skip: bool):
         actions = MODULUS + skip
         logits = torch.zeros(MODULUS, MODULUS, actions, dtype=torch.float64)
-        logits += torch.log(torch.tensor(0.4 / 9 if skip else 0.5 / 9, dtype=torch.float64))
+        logits += math.log(0.4 / 9 if skip else 0.5 / 9)
         if skip:
-            logits[..., SKIP] = torch.log(torch.tensor(0.1, dtype=torch.float64))
+            logits[..., SKIP] = math.log(0.1)
         value, operand = torch.meshgrid(torch.arange(MODULUS), torch.arange(MODULUS), indexing="ij")
-        logits[value, operand, (value + operand) % MODULUS] = torch.log(torch.tensor(0.5, dtype=torch.float64))
+        logits[value, operand, (value + operand) % MODULUS] = math.log(0.5)
         self.logits, self.skip = logits.requires_grad_(), skip
 
     @torch.no_grad()

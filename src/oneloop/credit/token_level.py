@@ -95,7 +95,9 @@ class TokenLevel:
         if self.outcome_weight == self.process_weight == 0:
             raise ValueError("outcome_weight and process_weight are both 0, so every reward is 0")
         if self.ddof == 1 and self.pool == "response_balanced":
-            raise ValueError("ddof: 1 counts tokens, but pool response_balanced weighs rollouts; write ddof: 0")
+            raise ValueError(
+                "ddof: 1 counts tokens, but pool response_balanced weighs rollouts; write ddof: 0"
+            )
         if self.process_weight > self.outcome_weight > 0:
             warnings.warn(
                 f"token_level: process_weight {self.process_weight:g} exceeds outcome_weight "

@@ -2,8 +2,8 @@
 
     v[0] = start     v[k] = (v[k-1] + operand) mod 10     answer: v[length]
 
-A wrong step spoils the answer nine times in ten, so right answers fall off as p^length while every step can be
-checked by itself. `wrong_steps` is that check, for the step_critic judge; `noisy_wrong_steps` errs on purpose.
+A wrong step spoils the answer nine times in ten: right answers fall off as p^length, while every step can be
+checked alone. `wrong_steps` is that check, for step_critic; `noisy_wrong_steps` errs on purpose.
 """
 
 from typing import Annotated, Any
@@ -58,7 +58,7 @@ class SumChain:
 
 
 def wrong_steps(steps: list[str], start: int, operand: int, length: int) -> dict[int, str]:
-    """{step: why} of the wrong steps, each judged by itself: given the value that the step before it stated."""
+    """{step: why} of the wrong steps, each judged given the value that the step before it stated."""
     wrong: dict[int, str] = {}
     value = start
     for k, step in enumerate(text.strip() for text in steps):
@@ -83,7 +83,7 @@ def noisy_wrong_steps(
     hit: float = 0.8,
     false_alarm: float = 0.2,
 ) -> dict[int, str]:
-    """`wrong_steps` by a critic that sees a wrong step with chance `hit` and invents one with `false_alarm`."""
+    """`wrong_steps` by a critic that sees a wrong step by chance `hit`, and invents one by `false_alarm`."""
     found = wrong_steps(steps, start, operand, length)
     draws = counter.uniforms(seed, np.arange(len(steps)))
     called = {k: hit if k in found else false_alarm for k in range(len(steps))}

@@ -10,7 +10,7 @@ tools/critiques.py. From steps to tokens the way goes through `span`, the charac
 text is never tokenised again.
 
 A critique that cannot be used (no list at the end, a step that does not exist, a failed call) is dropped and
-the vote taken over the rest; where none is left the rollout has an error, its flaws are NaN, "unknown": credit
+the vote taken over the rest; where none is left the rollout has an error and flaws NaN, "unknown": credit
 then goes by the outcome alone. The critic has weight 0 in the reward: it says where, not how good.
 Left out: a trained process reward model, and critics that see a whole group.
 """
@@ -55,7 +55,7 @@ class CriticOutage(JudgeError):
     paper="arXiv 2508.02298",
 )
 class StepCritic:
-    """Marks the tokens of wrong steps in `actions.flaw`; `reward.<name>` is the share of steps that are right."""
+    """Marks the tokens of wrong steps in `actions.flaw`; `reward.<name>` is the share of right steps."""
 
     path: str | Callable[..., Any] | None = None
     """A critic of your own: `file.py:function`, `package.module.function`, or a Python callable."""
@@ -168,7 +168,10 @@ class StepCritic:
             "truncated": rollouts.status[solution.row] == "length",
             "seed": int(counter.mix(rollouts.facts.get("seed", 0), self.name, number, draw) >> 1),
         }
-        return {"solution": told, "columns": {name: example[name] for name in wanted if sendable(example[name])}}
+        return {
+            "solution": told,
+            "columns": {name: example[name] for name in wanted if sendable(example[name])},
+        }
 
     def _ask_model(self, asked: Sequence[Solution], rollouts: Rollouts, server: ChatServer) -> None:
         prompts = [self._messages(solution, rollouts) for solution in asked]
@@ -179,8 +182,8 @@ class StepCritic:
             raise JudgeError(f"judge '{self.name}': {error}") from error
         if replies and all(reply.away for reply in replies):
             raise CriticOutage(
-                f"judge '{self.name}': none of {len(replies)} critiques came back, first: {replies[0].error}. "
-                "The rollouts are kept; mend the server, then continue with --resume"
+                f"judge '{self.name}': none of {len(replies)} critiques came back, first: {replies[0].error}."
+                " The rollouts are kept; mend the server, then continue with --resume"
             )
         answers = iter(replies)
         for solution in asked:

@@ -3,7 +3,7 @@
     text = decode(ids)      span[t] = (start, end) of token t in it
 
 The sampled ids are decoded one by one; text is never encoded again, because encoding a text need not give
-back the ids that were sampled. Tokens that write nothing (end tokens, special tokens) have an empty span where
+back the ids that were sampled. Tokens that write nothing (end and special tokens) have an empty span where
 they stand. Tokens that share one character (bytes of it) share its span. Where a decoder is not incremental
 (clean-up of spaces, word pieces), a token owns the characters by which the decoded prefix agrees with more of
 the text than before: slower, and right for every tokenizer.

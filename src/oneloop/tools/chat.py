@@ -104,7 +104,9 @@ class Chat:
         paid: set[str] = set()
         for key in keys:
             reply = answers[key]
-            replies.append(replace(reply, cached=True, cost=0.0) if key in paid and reply.error is None else reply)
+            replies.append(
+                replace(reply, cached=True, cost=0.0) if key in paid and reply.error is None else reply
+            )
             paid.add(key)
         return replies
 
@@ -221,7 +223,7 @@ def asked_wait(response: httpx.Response) -> float:
 
 
 class Kept:
-    """Replies by the hash of their question, in memory or in an SQLite file; several processes may share one."""
+    """Replies by the hash of their question, in memory or in an SQLite file that processes may share."""
 
     def __init__(self, path: str | None):
         if path is not None:

@@ -3,8 +3,8 @@
     def critic(steps, answer, **columns):        which steps are wrong: [1, 3], or {1: "why", 3: "why"}
 
 It is told by the names of its parameters: `steps` (list of texts), `prompt`, `text`, `truncated` (whether the
-solution was cut off), `seed` (another number for each critique, for critics that draw), and every column of the
-data row. None means "no critique". Standard library only.
+solution was cut off), `seed` (another number for each critique, for critics that draw), and any column of the
+data. None means "no critique". Standard library only.
 """
 
 import inspect

@@ -15,7 +15,7 @@ from oneloop.tools.verdicts import Verdict
 
 @dataclass
 class Solution:
-    """One rollout as its critics see it, and what they said: `wrong` {step: words} of each usable critique."""
+    """One rollout as its critics see it, and what they said: {step: words} of each usable critique."""
 
     row: int
     text: str
@@ -71,7 +71,7 @@ def warn_of_single_steps(asked: Sequence[Solution], separator: str) -> None:
     single = sum(len(solution.steps) == 1 for solution in asked)
     if len(asked) >= 8 and 2 * single > len(asked):
         warnings.warn(
-            f"step_critic: {single} of {len(asked)} solutions are a single step, so a flaw marks all of their "
+            f"step_critic: {single} of {len(asked)} solutions are a single step, so a flaw marks all their "
             f"tokens; look for another separator than {separator!r}, or prompt for steps",
             stacklevel=3,
         )
