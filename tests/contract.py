@@ -23,7 +23,7 @@ def filled(rollouts: Rollouts, part: object) -> Rollouts:
         holder = rollouts.actions if table else rollouts
         if name not in holder:
             numbers = torch.rand(len(holder), generator=draw, dtype=torch.float64)
-            numbers = numbers.round() if name == "correct" else numbers
+            numbers = numbers.round() if name in ("correct", "flaw") else numbers
             rollouts = rollouts.put_actions({name: numbers}) if table else rollouts.put({name: numbers})
     return rollouts
 

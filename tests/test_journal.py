@@ -121,3 +121,16 @@ def test_a_full_disk_leaves_no_half_entry(tmp_path, asked, monkeypatch):
     again, sampler, _ = journal(tmp_path)
     answer(again, asked)
     assert sampler.calls == 1
+
+
+def test_what_was_sampled_is_kept_when_the_judge_fails(tmp_path, asked):
+    first, sampler, _ = journal(tmp_path)
+    first._judge = lambda finished: (_ for _ in ()).throw(ConnectionError("the critic is away"))
+    with pytest.raises(ConnectionError):
+        answer(first, asked)
+    again, sampler, judge = journal(tmp_path)
+    finished, unfinished = answer(again, asked)
+    assert sampler.calls == 0 and judge.calls == 1 and "reward" in finished and len(unfinished) == 1
+    last, sampler, judge = journal(tmp_path)
+    finished_again, _ = answer(last, asked)
+    assert same(finished, finished_again) and sampler.calls == judge.calls == 0

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from oneloop.judge.verifier import Verifier
 from oneloop.recipe import Recipe, load_recipe, resolved
+from oneloop.recipe_file import to_recipe
 from oneloop.run import Run
 from oneloop.show import Show
 
@@ -46,9 +48,14 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
         if phase.judge:
-            judges = [f"verifier: {{by: {judge.by}}}" for judge in phase.judge]
-            changes.append(f"{path}.judge=[{{{'}, {'.join(judges)}}}, '{LIKENESS}']".lstrip("."))
+            judges = [shrunk_judge(judge) for judge in phase.judge]
+            changes.append(f"{path}.judge={json.dumps([*judges, LIKENESS])}".lstrip("."))
     return load_recipe(source, changes)[0]
+
+
+def shrunk_judge(judge: Any) -> Any:
+    """A verifier with what its data needs, every other judge as it is."""
+    return {"verifier": {"by": judge.by}} if isinstance(judge, Verifier) else to_recipe(judge)
 
 
 def curve(recipe: Recipe) -> list[dict[str, Any]]:

@@ -20,6 +20,9 @@ STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("keep", "credit", "select", "objective"), ()),
 )
 """What is called in which order, and what the stage itself writes."""
+FLAW = "actions.flaw"
+BY_OUTCOME = ("keep_mixed", "mixed_groups")
+"""Filters that look at outcomes unless told to look at tokens."""
 Place = tuple[str, Any]
 
 
@@ -30,6 +33,8 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_overwritten(where, phase),
         *_twice(where, phase.judge),
         *_weights(where, phase.judge),
+        *_rivals(where, phase.judge),
+        *_blind_filters(where, phase),
         *_units(where, phase, recipe.policy),
         *_demonstrations(where, phase),
         *_minibatches(where, phase),
@@ -117,6 +122,28 @@ def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
             place = f"{where}.judge[{index}].{_name(judge)}"
             yield f"{place}: judge[{first[name]}] is called '{name}' too; give it another name"
         first.setdefault(name, index)
+
+
+def _rivals(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    """Two judges that mark the same actions: the second would wipe out the first."""
+    writer: dict[str, int] = {}
+    for index, judge in enumerate(judges):
+        marks = [column for column in declared(judge, "writes") if column.startswith("actions.")]
+        if rivals := [column for column in marks if column in writer]:
+            place = f"{where}.judge[{index}].{_name(judge)}"
+            yield f"{place}: overwrites '{rivals[0]}' of judge[{writer[rivals[0]]}]; leave one of them out"
+        writer |= {column: index for column in marks if column not in writer}
+
+
+def _blind_filters(where: str, phase: Any) -> Iterator[str]:
+    """Filters by outcome before or after credit by token: they drop groups that would teach."""
+    by_token = [place for place, one in _placed(where, phase, "credit") if FLAW in declared(one, "reads")]
+    for place, instance in _placed(where, phase, "keep", "select"):
+        if by_token and _name(instance) in BY_OUTCOME and instance.by == "reward":
+            yield (
+                f"{place}: leaves out groups whose outcomes are equal, but to "
+                f"{by_token[0].removeprefix(f'{where}.')} those with a wrong step teach; write by: token"
+            )
 
 
 def _weights(where: str, judges: tuple[Any, ...]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from oneloop.checkpoint import checkpoints
 from oneloop.data.rows import Rows
 from oneloop.doctor import diagnose
 from oneloop.estimate import estimate
-from oneloop.evaluation import evaluate, held_out
+from oneloop.evaluation import evaluate, held_out, scorers
 from oneloop.faults import faults
 from oneloop.judging import Judging
 from oneloop.overrides import pair_up
@@ -154,7 +154,9 @@ def evaluate_model(model: str, words: Sequence[str], console: Console) -> None:
     policy = with_model(recipe.policy, folder).open()
     found = []
     for mode in ("greedy", "sampled"):
-        values = evaluate(policy, Judging(judges), spec.data, spec.size, spec.samples, recipe.seed, mode)
+        values = evaluate(
+            policy, Judging(scorers(judges)), spec.data, spec.size, spec.samples, recipe.seed, mode
+        )
         found.append({"when": "", "phase": folder, "step": 0, **values})
     console.print(closing_table(found))
 

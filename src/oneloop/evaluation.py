@@ -1,6 +1,6 @@
 """Held-out accuracy of a policy, greedy and sampled, with intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,10 +8,17 @@ import torch
 from scipy.stats import norm
 
 from oneloop import counter
+from oneloop.judging import weight_of
+from oneloop.part import declared
 from oneloop.protocols import Data
 from oneloop.rollouts import Actions, Rollouts
 
 Judge = Callable[[Rollouts], Rollouts]
+
+
+def scorers(judges: Sequence[Judge]) -> list[Judge]:
+    """The judges that an evaluation needs: a critic of weight 0 costs, and has no part in the score."""
+    return [judge for judge in judges if weight_of(judge) or "correct" in declared(judge, "writes")]
 
 
 def evaluate(

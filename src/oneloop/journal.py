@@ -33,8 +33,8 @@ class Journal:
 
     def sample(self, asked: Rollouts) -> Sampled:
         """The journal's answer to this ask, or a new one from the sampler."""
-        found = self._read(asked)
-        self._asked, self._found = asked, found is not None
+        found, judged = self._read(asked)
+        self._asked, self._found = asked, judged
         finished, self._unfinished = found or self._sample(asked)
         return finished, self._unfinished
 
@@ -45,15 +45,20 @@ class Journal:
         if self._found:
             judged, self.reused = finished, self.reused + 1
         else:
-            judged = self._judge(finished) if self._judge is not None and len(finished) else finished
+            try:
+                judged = self._judge(finished) if self._judge is not None and len(finished) else finished
+            except BaseException:  # a judge that is away, Ctrl-C: what was sampled is judged on resume
+                self._write(finished, judged=False)
+                raise
             self._write(judged)
         self.asks, self._asked = self.asks + 1, None
         return judged
 
-    def _write(self, finished: Rollouts) -> None:
+    def _write(self, finished: Rollouts, judged: bool = True) -> None:
         assert self._asked is not None and self._unfinished is not None
         entry = {
             "asked": self._asked.id,
+            "judged": judged,
             "finished": finished.without("example").state_dict(),
             "unfinished": self._unfinished.without("example").state_dict(),
         }
@@ -61,20 +66,21 @@ class Journal:
         storage.delete_folder(path)  # an answer to other ids: the recipe or the seed was another
         storage.write_folder(path, lambda folder: storage.write_state(folder, entry))
 
-    def _read(self, asked: Rollouts) -> Sampled | None:
+    def _read(self, asked: Rollouts) -> tuple[Sampled | None, bool]:
+        """(the answer, whether it was judged), or (None, False)."""
         path = self._path(self.asks)
         if not path.exists():
-            return None
+            return None, False
         entry: dict[str, Any] = storage.read_state(path)
         if not torch.equal(entry["asked"], asked.id):
-            return None
+            return None, False
         examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
         pieces = [Rollouts.from_state(entry[name]) for name in ("finished", "unfinished")]
         finished, unfinished = (
             piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
             for piece in pieces
         )
-        return finished, unfinished
+        return (finished, unfinished), entry["judged"]
 
     def _path(self, ask: int) -> Path:
         return self.folder / f"ask-{ask:08d}"

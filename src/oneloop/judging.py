@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oneloop.rollouts import Column, MissingColumn, Rollouts
+from oneloop.rollouts import Column, MissingColumn, Rollouts, Table
 from oneloop.tools.sandbox import CannotStart
 from oneloop.tools.verdicts import JudgeError, Limits, Verdict, columns
 
@@ -97,6 +97,9 @@ def _retried(judge: Judge, rollouts: Rollouts) -> Rollouts:
         again = _judged(judge, part)
         written = {name: again[name] for name in again if name not in part or again[name] is not part[name]}
         judged = judged.put(_patched(judged, failed.nonzero().squeeze(1), written))
+        places = rollouts.structure.take(failed.nonzero().squeeze(1))[0]
+        marks = {name: again.actions[name] for name in again.actions if name not in part.actions}
+        judged = judged.put_actions(_patched(judged.actions, places, marks))
     return judged
 
 
@@ -118,7 +121,7 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
     return judged if f"error.{name}" in judged else judged.put({f"error.{name}": [None] * len(judged)})
 
 
-def _patched(judged: Rollouts, rows: Tensor, written: dict[str, Column]) -> dict[str, Column]:
+def _patched(judged: Table, rows: Tensor, written: dict[str, Column]) -> dict[str, Column]:
     """The columns of `judged` with `written` in these rows."""
     patched: dict[str, Column] = {}
     for name, new in written.items():

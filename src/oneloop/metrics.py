@@ -51,6 +51,9 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
             errors = sum(error is not None for error in batch[f"error.{judge}"])
             numbers[f"judge/{judge}/none"] -= errors
             numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
+        if f"valid.{judge}" in batch:
+            numbers[f"judge/{judge}/critique_valid_rate"] = batch[f"valid.{judge}"].nanmean()
+            numbers[f"judge/{judge}/cost"] = batch[f"cost.{judge}"].sum()
     numbers |= batch.facts.get("judge_metrics", {})
     if "correct" in batch:
         rate, size = segments.mean(batch.correct.double(), group)[first], group.bincount()
@@ -77,6 +80,7 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
         "kl": "kl",
         "nll": "nll",
         "hit_rate": "hit_rate",
+        "flaw": "flaw_rate",
         "logprob_gap": "sampling/logprob_gap_mean",
     }
     for column, metric in averages.items():

@@ -12,8 +12,14 @@ import pyarrow.parquet as pq
 from oneloop.rollouts import Rollouts
 from oneloop.storage import flush
 
-PER_ACTION = ("token", "logprob", "entropy", "advantage", "share", "ratio", "version")
-PER_ROLLOUT = ("id", "group", "key", "text", "status", "reward", "correct")
+PER_ACTION = (
+    *("token", "logprob", "entropy", "advantage", "share", "ratio", "version"),
+    *("flaw", "solution_step"),
+)
+PER_ROLLOUT = (
+    *("id", "group", "key", "text", "status", "reward", "correct"),
+    *("round", "seeded", "critique"),
+)
 
 
 class Metrics:
@@ -71,7 +77,7 @@ def rollout_rows(
     if len(rollouts) == 0:
         return []
     columns: dict[str, list[Any]] = {}
-    verdicts = [name for name in rollouts if name.startswith(("reward.", "error."))]
+    verdicts = [name for name in rollouts if name.startswith(("reward.", "error.", "valid.", "cost."))]
     for name in [*PER_ROLLOUT, *verdicts]:
         if name in rollouts:
             column = rollouts[name]

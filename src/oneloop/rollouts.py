@@ -95,6 +95,12 @@ class Actions(Table):
     """float32 [N], log-probability under the law it was sampled from."""
     token: Annotated[Tensor, "a language policy's sample"]
     """int64 [N], token ids."""
+    span: Annotated[Tensor, "a language policy's sample"]
+    """int64 [N, 2], characters start..end of its rollout's `text` that the token wrote; may be empty."""
+    flaw: Annotated[Tensor, "the step_critic judge"]
+    """float32 [N], how wrong the step is in which the action lies, 0 to 1; NaN: no usable critique."""
+    solution_step: Annotated[Tensor, "the step_critic judge"]
+    """int64 [N], number of that step, from 0; -1 in a text without steps."""
     entropy: Annotated[Tensor, "the policy's annotate"]
     """float32 [N], entropy of the law at that action."""
     proximal: Annotated[Tensor, "the policy's annotate"]
@@ -134,6 +140,8 @@ class Rollouts(Table):
     """float64 [n], weighted sum of the verdicts; NaN: no verdict."""
     correct: Annotated[Tensor, "a verifier"]
     """float64 [n], 1 or 0; NaN: no verdict."""
+    critique: Annotated[list[Any], "the step_critic judge"]
+    """For each rollout its steps, [{step, text, wrong, words}, ...]; None without a usable critique."""
 
     actions: Actions
     facts: dict[str, Any]

@@ -15,7 +15,7 @@ from oneloop import counter
 from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
 from oneloop.doctor import Finding, live
 from oneloop.environment import environment
-from oneloop.evaluation import evaluate
+from oneloop.evaluation import evaluate, scorers
 from oneloop.journal import Journal
 from oneloop.judging import Judging
 from oneloop.learner import Learner
@@ -180,7 +180,13 @@ class Run:
         for mode in ("greedy", "sampled"):
             self.show.says(f"evaluating {when} {name}, {mode}")
             found = evaluate(
-                self.policy, Judging(judges), spec.data, spec.size, spec.samples, self.recipe.seed, mode
+                self.policy,
+                Judging(scorers(judges)),
+                spec.data,
+                spec.size,
+                spec.samples,
+                self.recipe.seed,
+                mode,
             )
             values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
             self.metrics.write(**json_safe(values))

@@ -49,6 +49,8 @@ def test_equal_rewards_give_exactly_zero(part, rollouts):
     for reward in (0.7, 0.15, 1 / 3):
         for dtype in (torch.float32, torch.float64):
             equal = rollouts.put(reward=torch.full((8,), reward, dtype=dtype))
+            if "flaw" in equal.actions:  # what credit by token compares beside the reward
+                equal = equal.put_actions(flaw=torch.zeros_like(equal.actions.flaw))
             assert advantage(part, equal).eq(0).all()
 
 

@@ -7,7 +7,8 @@ from oneloop.rollouts import Actions, Rollouts
 
 def rollouts(texts, examples=None, *, status=None, group=None, step=7):
     n = len(texts)
-    actions = Actions({"parent": torch.full((n,), -1), "token": torch.arange(n) + 10})
+    span = torch.tensor([[0, len(text)] for text in texts]).reshape(-1, 2)
+    actions = Actions({"parent": torch.full((n,), -1), "token": torch.arange(n) + 10, "span": span})
     columns = {
         "id": torch.arange(n) + 100,
         "group": torch.tensor(group if group is not None else [i // 2 for i in range(n)], dtype=torch.int64),

@@ -67,3 +67,23 @@ def flaky(completions, path, **columns):
 
 def nothing(a, b):
     return 0
+
+
+def critic(steps, answer, truncated):
+    """Behaves as the first step tells it; otherwise what is not the answer is wrong."""
+    if "raise" in steps[0]:
+        raise KeyError("raise")
+    if "hang" in steps[0]:
+        time.sleep(60)
+    special = {"none": None, "text": ["one"], "outside": [9], "nan": [0.5], "cut": [0] if truncated else []}
+    if steps[0].strip() in special:
+        return special[steps[0].strip()]
+    return {k: f"not {answer}" for k, step in enumerate(steps) if step.strip() != answer}
+
+
+def drawing_critic(steps, seed):
+    return [k for k in range(len(steps)) if (seed >> k) % 2]
+
+
+def lines(text):
+    return text.splitlines(keepends=True) if text != "whole" else [text, "more"]

@@ -153,6 +153,31 @@ def rollout(step: int, group: int, place: int, draw: random.Random) -> dict:
     }
 
 
+def credited(row: dict, place: int) -> dict:
+    """The same rollout with what step critics, rounds of sampling and resumed rollouts add to it."""
+    text, pieces = row["text"], row["piece"]
+    cut = text.find("\n") + 1
+    steps = [text[:cut], text[cut:]] if cut else [text]
+    number, reached = [], 0
+    for piece in pieces:
+        number.append(int(reached >= cut > 0))
+        reached += len(piece)
+    wrong = [0.0, [1.0, 0.75, 0.0][place % 3]][-len(steps) :]
+    words = ["", f"{HOSTILE} that is not what the sum gives"][-len(steps) :]
+    critique = [
+        {"step": k, "text": step, "wrong": wrong[k], "words": words[k]} for k, step in enumerate(steps)
+    ]
+    early = len(pieces) // 3 if place % 2 else 0
+    version = [row["version"][0] - (i < early) for i in range(len(pieces))]
+    added = {"flaw": [wrong[k] for k in number], "solution_step": number, "version": version}
+    lost = place == 5  # no usable critique
+    return (
+        row
+        | added
+        | {"critique": None if lost else critique, "round": place // 4, "seeded": 3 * (place // 4)}
+    )
+
+
 def write_rollouts(folder: Path, step: int, rows: list[dict]) -> Path:
     folder.mkdir(exist_ok=True)
     file = folder / f"step-{step:06d}.parquet"

@@ -2,6 +2,7 @@
 
 import html
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -11,7 +12,16 @@ import pytest
 from oneloop.doctor import Limits
 from oneloop.report import write_report
 from oneloop.report.page import as_json
-from tests.report.made_up_run import HOSTILE, RECIPE, write_run
+from tests.report.made_up_run import (
+    GROUPS,
+    HOSTILE,
+    RECIPE,
+    SIZE,
+    credited,
+    rollout,
+    write_rollouts,
+    write_run,
+)
 
 CHROMIUM = next(
     (
@@ -32,10 +42,16 @@ def report(finished_run):
 
 
 @pytest.fixture
-def browse(report, tmp_path):
+def browse(report, browse_page):
     """browse(hash, script): the rendered DOM after `script` acted like a reader; see `result`."""
+    return lambda address="", script="": browse_page(report, address, script)
 
-    def render(address: str = "", script: str = "") -> str:
+
+@pytest.fixture
+def browse_page(tmp_path):
+    """The same for any report."""
+
+    def render(report, address: str = "", script: str = "") -> str:
         page = tmp_path / "report.html"
         extra = f"<script>const result = (() => {{ {script} }})() ?? null;"
         extra += "const said = document.createElement('output'); said.id = 'result';"
@@ -226,3 +242,60 @@ def test_a_run_without_steps_or_rollouts_still_gives_a_page(tmp_path):
     (run / "metrics.jsonl").write_text("")
     page = write_report(run).read_text()
     assert "This run kept no rollouts." in page and "The run wrote no summary" in page
+
+
+@pytest.fixture
+def credited_report(tmp_path):
+    """A page whose rollouts have step critiques, rounds, exemplars and several weight versions."""
+    run = write_run(tmp_path / "run", rollout_steps=range(0))
+    draw = random.Random(3)
+    rows = [
+        credited(rollout(41, group, place, draw), place) for group in range(GROUPS) for place in range(SIZE)
+    ]
+    write_rollouts(run / "rollouts", 41, rows)
+    return write_report(run)
+
+
+@needs_chromium
+def test_wrong_steps_rounds_and_weight_versions_are_shown(credited_report, browse_page):
+    seen = result(
+        browse_page(
+            credited_report,
+            "#step=41&group=0",
+            """const cards = [...document.querySelectorAll("#group .rollout")];
+            const flawed = (card) => [...card.querySelectorAll(".token.flawed")];
+            const over = (target) => target.dispatchEvent(
+              new PointerEvent("pointermove", { bubbles: true, clientX: 300, clientY: 300 }));
+            over(flawed(cards[1])[0]);
+            return {
+              struck: cards.map((card) => flawed(card).length > 0),
+              line: getComputedStyle(flawed(cards[0])[0]).textDecorationLine,
+              words: cards.map((card) => card.querySelector("ul.critique")?.textContent ?? ""),
+              heads: cards.map((card) => card.querySelector("header").textContent),
+              newer: cards.map((card) => card.querySelectorAll(".token.newer").length),
+              tip: document.getElementById("token-tip").textContent,
+              images: document.images.length,
+            };""",
+        )
+    )
+    assert (
+        seen["struck"] == [True, True, False, True, True, False, True, True]
+        and seen["line"] == "line-through"
+    )
+    assert seen["words"][0].startswith("step 1 then") and HOSTILE in seen["words"][0] and seen["images"] == 0
+    assert "(0.75 of the votes)" in seen["words"][1] and seen["words"][2] == seen["words"][5] == ""
+    assert "steps voted wrong 1" in seen["heads"][0] and "steps voted wrong 0" in seen["heads"][2]
+    assert "steps voted wrong" not in seen["heads"][5]
+    assert "round 0" in seen["heads"][0] and "exemplars" not in seen["heads"][0]
+    assert "round 1" in seen["heads"][4] and "exemplars before the prompt 3" in seen["heads"][4]
+    assert seen["newer"] == [0, 1] * 4 and "weight versions -1–0" in seen["heads"][1]
+    assert "voted wrong0.75" in seen["tip"] and "Step 1: " in seen["tip"]
+
+
+@needs_chromium
+def test_columns_that_nobody_wrote_are_not_shown(browse):
+    dom = browse("#step=41&group=0")
+    cards = re.findall(r'<article class="rollout".*?</article>', dom, re.S)
+    assert cards and not any(
+        word in card for card in cards for word in ("flawed", "newer", "critique", "round <b>")
+    )

@@ -126,7 +126,7 @@ class Function:
         if not self._runner.info["all_columns"]:
             named = {*self._runner.info["names"], "answer", "data_source", "extra_info", "metadata"}
             return {name: value for name, value in example.items() if name in named}
-        return {name: value for name, value in example.items() if sendable(value)}
+        return {name: value for name, value in example.items() if worker.sendable(value)}
 
 
 def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:
@@ -135,12 +135,3 @@ def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:
         return [Verdict(error=outcome.error)] * size
     pairs = outcome.value["values"]
     return [verdict(score) if error is None else Verdict(error=error) for score, error in pairs]
-
-
-def sendable(value: Any) -> bool:
-    """Whether another process can be told `value`; a picture, for example, cannot."""
-    try:
-        worker.pack(value)
-    except TypeError:
-        return False
-    return True

@@ -29,12 +29,16 @@ from oneloop.policies.here import TokenHere
 from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
 from oneloop.policies.packing import pack, shared_rows
 from oneloop.policies.prompts import Prompts
+from oneloop.policies.spans import token_spans
 from oneloop.policies.tokens import by_rollout, chains, extend
 from oneloop.rollouts import Rollouts
 
 
 @part(
-    writes=("last", "status", "text", "actions.parent", "actions.version", "actions.logprob", "actions.token")
+    writes=(
+        *("last", "status", "text", "actions.parent", "actions.version", "actions.logprob"),
+        *("actions.token", "actions.span"),
+    )
 )
 class Language:
     """Options of a language policy; `open()` loads it."""
@@ -194,10 +198,12 @@ class LanguagePolicy:
         return list(ids[: min(self.options.max_new_tokens, room)])
 
     def _with_text(self, rollouts: Rollouts) -> Rollouts:
-        tokens = [[int(t) for t in row if t not in self.eos] for row in by_rollout(rollouts, "token")]
-        return rollouts.put(
-            text=[str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in tokens]
-        )
+        silent = frozenset({*self.eos, *self.tokenizer.all_special_ids})
+        rows = [[int(token) for token in row] for row in by_rollout(rollouts, "token")]
+        decoded = [token_spans(self.tokenizer, row, silent) for row in rows]
+        spans = [span for _, row in decoded for span in row]
+        table = torch.tensor(spans, dtype=torch.long).reshape(-1, 2)
+        return rollouts.put(text=[text for text, _ in decoded]).put_actions(span=table)
 
     @contextmanager
     def greedy(self) -> Iterator[None]:

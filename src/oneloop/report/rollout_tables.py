@@ -25,7 +25,9 @@ BUDGET = 12_000_000
 FEWEST_STEPS = 24
 MOST_TOKENS = 4096
 REQUIRED = ("step", "id", "group", "prompt", "text")
-PER_TOKEN = ("logprob", "entropy", "advantage", "share", "ratio", "version")
+PER_TOKEN = ("logprob", "entropy", "advantage", "share", "ratio", "version", "flaw", "solution_step")
+OPTIONAL = ("round", "seeded")
+"""Numbers of a rollout that only some methods write."""
 
 Row = Mapping[str, Any]
 
@@ -153,7 +155,17 @@ def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
         "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},
         "text": None if tokens and text == "".join(row["piece"]) else text,
         "tokens": tokens,
+        **{name: row[name] for name in OPTIONAL if row.get(name) is not None},
+        **_pack_critique(row),
     }
+
+
+def _pack_critique(row: Row) -> dict[str, Any]:
+    """The steps that critics voted wrong, with their words; nothing where the rollout has no critique."""
+    if row.get("critique") is None:
+        return {}
+    wrong = [step for step in row["critique"] if step["wrong"]]
+    return {"critique": [{**step, "wrong": rounded(step["wrong"])} for step in wrong]}
 
 
 def _pack_tokens(row: Row, file: Path, browser: Browser) -> dict[str, Any] | None:

@@ -4,6 +4,8 @@ Dynamic sampling of DAPO (arXiv 2503.14476) without the refill: groups that are 
 (a plan's `keep` does that). What changes is the denominator, which no longer counts their actions.
 """
 
+from typing import Literal
+
 from torch import Tensor
 
 from oneloop import segments
@@ -16,11 +18,27 @@ def mixed(reward: Tensor, group: Tensor) -> Tensor:
     return ~segments.constant(reward, group) & ~reward.isnan()
 
 
-@part(reads=("reward", "actions.share"), writes=("actions.share",), paper="arXiv 2503.14476")
+def mixed_tokens(flaw: Tensor, group: Tensor) -> Tensor:
+    """bool [N], whether two tokens of the group differ in `flaw` [N]; NaN (unknown) is no flaw."""
+    return ~segments.constant(flaw.nan_to_num(0.0), group)
+
+
+def _reads(self: "MixedGroups") -> tuple[str, ...]:
+    return ("reward", "actions.share", *(("actions.flaw",) if self.by == "token" else ()))
+
+
+@part(reads=_reads, writes=("actions.share",), paper="arXiv 2503.14476")
 class MixedGroups:
     """Share 0 for groups whose rewards are all equal, and for rollouts without a verdict."""
+
+    by: Literal["reward", "token"] = "reward"
+    """token: a group whose tokens differ in `flaw` stays, all right or all wrong as it may be (CAPO)."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with lowered shares; an action stays while one rollout through it does."""
         keep = rollouts.spread(mixed(rollouts.reward, rollouts.group).double()) > 0
+        if self.by == "token":
+            judged = rollouts.spread((~rollouts.reward.isnan()).double()) > 0
+            flaw = rollouts.actions.flaw.where(judged, 0.0)
+            keep |= judged & mixed_tokens(flaw, rollouts.group[rollouts.owner])
         return rollouts.put_actions(share=rollouts.actions.share * keep)

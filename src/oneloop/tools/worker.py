@@ -166,6 +166,15 @@ def pack(value: Any) -> Any:
     raise TypeError(f"cannot send a {type(value).__name__} to or from another process")
 
 
+def sendable(value: Any) -> bool:
+    """Whether another process can be told `value`; a picture, for example, cannot."""
+    try:
+        pack(value)
+    except TypeError:
+        return False
+    return True
+
+
 def unpack(value: Any) -> Any:
     """What was packed; arrays come back as numpy arrays."""
     if isinstance(value, list):

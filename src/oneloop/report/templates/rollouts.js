@@ -6,7 +6,7 @@
   const { make } = oneloop;
   const by = (id) => document.getElementById(id);
   const view = { step: 0, group: 0, filter: "all", query: "", colour: "advantage" };
-  const READINGS = ["logprob", "entropy", "advantage", "share", "ratio", "version"];
+  const READINGS = ["logprob", "entropy", "advantage", "share", "ratio", "version", "flaw"];
 
   // Numbers
   const number = (value) => (value === null || value === undefined ? "none" : String(Number(value.toPrecision(4))).replace("-", "−"));
@@ -76,6 +76,8 @@
       span.dataset.place = place;
       span.style.background = tint(tokens, place, limit);
       if (reading(tokens, "share", place) === 0) span.classList.add("left-out");
+      if (reading(tokens, "flaw", place) > 0) span.classList.add("flawed");
+      if (place && reading(tokens, "version", place) !== reading(tokens, "version", place - 1)) span.classList.add("newer");
       if (piece === "") span.append(make("span", "glyph", token === null ? "∅" : "⟨" + token + "⟩"));
       piece.split(/(\n)/).forEach((part) => {
         if (part === "\n") span.append(make("span", "glyph", "⏎"));
@@ -102,12 +104,31 @@
     for (const name of READINGS) {
       const value = reading(rollout.tokens, name, place);
       if (value === undefined) continue;
-      add({ logprob: "log-prob", share: "share in the update", version: "weight version" }[name] || name,
+      add({ logprob: "log-prob", share: "share in the update", version: "weight version", flaw: "voted wrong" }[name] || name,
         name === "advantage" ? signed(value) : number(value));
       if (name === "logprob" && value !== null) add("probability", (100 * Math.exp(value)).toPrecision(3) + "%");
     }
     tip.replaceChildren(make("strong", "", JSON.stringify(piece)), list);
+    const stepNumber = reading(rollout.tokens, "solution_step", place);
+    const step = (rollout.critique ?? []).find((other) => other.step === stepNumber);
+    if (step) tip.append(make("p", "critique", `Step ${step.step}: ${step.words || "voted wrong"}`));
     oneloop.place(tip, event.clientX, event.clientY);
+  }
+  // What critics said of the steps they voted wrong
+  function drawCritique(critique) {
+    const list = make("ul", "critique");
+    for (const { step, text, wrong, words } of critique) {
+      const entry = make("li");
+      entry.append(make("b", "", `step ${step}`), " ", make("s", "", text.trim()));
+      if (wrong < 1) entry.append(` (${number(wrong)} of the votes)`);
+      if (words) entry.append(": " + words);
+      list.append(entry);
+    }
+    return list;
+  }
+  function versionsOf(tokens) {
+    const known = [tokens.version ?? []].flat().filter((value) => value !== null);
+    return known.length ? [Math.min(...known), Math.max(...known)] : [0, 0];
   }
   function drawRollout(rollout, limit) {
     const card = make("article", "rollout");
@@ -127,7 +148,12 @@
       const advantages = [rollout.tokens.advantage ?? []].flat().filter((value) => value !== null);
       if (advantages.length) item("advantage", signed(mean(advantages)) + (advantages.length > 1 ? " on average" : ""));
       item("tokens", String(rollout.tokens.count));
+      const [oldest, newest] = versionsOf(rollout.tokens);
+      if (newest > oldest) item("weight versions", `${oldest}–${newest}`);
     }
+    if (rollout.round !== undefined) item("round", String(rollout.round));
+    if (rollout.seeded) item("exemplars before the prompt", String(rollout.seeded));
+    if (rollout.critique) item("steps voted wrong", String(rollout.critique.length));
     if (rollout.status === "length") head.append(make("span", "flag", "cut at the cap"));
     if (rollout.trained === false) head.append(make("span", "flag", "not trained on"));
     head.append(make("span", "", "id " + rollout.id));
@@ -135,6 +161,7 @@
     for (const [judge, words] of Object.entries(rollout.errors)) card.append(make("p", "error", `${judge} gave no verdict: ${words}`));
     card.append(drawTokens(rollout, limit));
     if (rollout.trained === false) card.lastChild.classList.add("untrained");
+    if (rollout.critique?.length) card.append(drawCritique(rollout.critique));
     return card;
   }
 
