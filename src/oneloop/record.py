@@ -13,7 +13,7 @@ from oneloop.rollouts import Rollouts
 from oneloop.storage import flush
 
 PER_ACTION = ("token", "logprob", "entropy", "advantage", "share", "ratio", "version")
-PER_ROLLOUT = ("id", "group", "key", "text", "status", "reward", "correct")
+PER_ROLLOUT = ("id", "group", "key", "text", "status", "round", "seeded", "reward", "correct", "novelty")
 
 
 class Metrics:

@@ -149,6 +149,8 @@ def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
         "reward": rounded(row.get("reward")),
         "correct": row.get("correct"),
         "trained": row.get("trained"),
+        "round": row.get("round") or 0,
+        "seeded": row.get("seeded") or 0,
         "verdicts": {judge: rounded(row[f"reward.{judge}"]) for judge in judges},
         "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},
         "text": None if tokens and text == "".join(row["piece"]) else text,

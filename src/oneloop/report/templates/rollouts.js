@@ -128,6 +128,8 @@
       if (advantages.length) item("advantage", signed(mean(advantages)) + (advantages.length > 1 ? " on average" : ""));
       item("tokens", String(rollout.tokens.count));
     }
+    if (rollout.round) head.append(make("span", "flag", `asked in phase ${rollout.round + 1}`));
+    if (rollout.seeded) head.append(make("span", "flag", `after ${rollout.seeded} solved examples`));
     if (rollout.status === "length") head.append(make("span", "flag", "cut at the cap"));
     if (rollout.trained === false) head.append(make("span", "flag", "not trained on"));
     head.append(make("span", "", "id " + rollout.id));
