@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from oneloop.plan.allocate import Allocate
 from oneloop.recipe import Recipe, load_recipe, resolved
 from oneloop.run import Run
 from oneloop.show import Show
@@ -42,7 +43,10 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     for name, phase in phases.items():
         path = f"phases.{name}" if len(phases) > 1 else ""
         options = {"steps": STEPS, "plan.groups": 4}
-        if phase.sample == "policy":
+        if isinstance(phase.plan.count, Allocate):
+            few = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
+            options |= {f"plan.count.allocate.{option}": value for option, value in few.items()}
+        elif phase.sample == "policy":
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
         if phase.judge:
