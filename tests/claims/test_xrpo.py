@@ -31,8 +31,7 @@ def test_the_classroom_draws_from_its_law():
 def test_a_step_on_a_coin_is_the_policy_gradient():
     policy = classroom.Classroom(classroom.Coin(torch.zeros(2, dtype=torch.float64)))
     data = planner.rows_of(torch.arange(2), torch.ones(2, dtype=torch.long))
-    plan = planner.plan_of(data, None, 3, 1)
-    batch = classroom.graded(policy.sample(plan.ask())[0])
+    batch = planner.asked(policy, data, [0, 1], planner.count_of(None), {"seed": 3, "step": 0})
     batch = batch.put_actions(advantage=torch.where(batch.reward == 1, 1.0, -1.0))
     classroom.GradientDescent(policy, PolicyGradient(), 2.0)(batch)
     # each rollout adds advantage * (answer - 1/2) / rollouts
@@ -43,14 +42,13 @@ def test_a_step_on_a_coin_is_the_policy_gradient():
 
 def test_arms_have_equal_rollouts():
     data = planner.rows_of(torch.arange(64), torch.ones(64, dtype=torch.long))
-    sizes = set()
+    policy = classroom.Classroom(classroom.Coin(torch.linspace(-4, 4, 64, dtype=torch.float64)))
     for bonus in (None, 0.0, 0.05):
-        policy = classroom.Classroom(classroom.Coin(torch.linspace(-4, 4, 64, dtype=torch.float64)))
-        plan = planner.plan_of(data, bonus, 0, 2)
-        learner = classroom.GradientDescent(policy, PolicyGradient(), 1.0)
-        assert 0 < planner.train(policy, learner, plan, 2) <= 1
-        sizes.add(plan.piles.next_id)
-    assert sizes == {2 * 32 * 16}
+        batch = planner.asked(policy, data, list(range(64)), planner.count_of(bonus), {"seed": 3, "step": 0})
+        assert len(batch) == 64 * 16 and len(batch.id.unique()) == len(batch)
+        size = batch.group.bincount()
+        assert (size.max() == size.min()) == (bonus is None) and size.min() >= 8
+        assert {row["question"] for row in batch.example} == set(range(64))
 
 
 def test_what_the_warm_start_shows():

@@ -110,7 +110,8 @@ class Plan:
         due = [group for group in self.piles.groups.values() if group.due][:limit]
         if not due:
             return []
-        rates = torch.tensor([group.solve_rate for group in due for _ in range(group.due)]).double()
+        rates = torch.tensor([group.solve_rate for group in due], dtype=torch.float64)
+        rates = rates.repeat_interleave(torch.tensor([group.due for group in due]))
         rows = Rollouts.join([self.piles.issue(group) for group in due]).put_facts(**self._facts())
         for dress in self.dress:
             rows = dress(rows.put(solve_rate=rates)).without("solve_rate")

@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from oneloop import counter
 from oneloop.claims import otr
 from oneloop.claims.xrpo.classroom import Classroom, Coin, GradientDescent, graded
 from oneloop.credit.group_relative import GroupRelative
@@ -24,7 +25,7 @@ from oneloop.plan.allocate import Allocate
 from oneloop.plan.plan import Plan
 from oneloop.plan.uniform import Uniform
 from oneloop.protocols import Mean
-from oneloop.rollouts import Rollouts
+from oneloop.rollouts import Actions, Rollouts, Table
 
 PROMPTS, GROUPS, BUDGET = 512, 32, 16
 STEPS, TRANSFORMER_STEPS, PRETRAINING = 60, 40, 300
@@ -43,31 +44,54 @@ COINS: dict[str, Arm] = {
 TRANSFORMER: dict[str, Arm] = {
     UNIFORM: (None, "action", 1.0),
     "no bonus": (0.0, "action", 1.0),
-    "bonus .02": (0.02, "action", 1.0),
     "no bonus, prompt weighting": (0.0, "group", 1.0),
 }
 UNITS = len(COINS) + len(TRANSFORMER)
 
 
-def plan_of(data: Data, bonus: float | None, seed: int, steps: int) -> Plan:
-    """A plan of 32 groups of 16 rollouts on average."""
-    uniform = Uniform(n=BUDGET)
-    count = uniform if bonus is None else Allocate(base=8, mean_budget=BUDGET, exploration=bonus)
-    plan = Plan(data=data, groups=GROUPS, count=count)
-    plan.begin(seed, steps)
-    return plan
+def count_of(bonus: float | None) -> Uniform | Allocate:
+    """16 rollouts a prompt on average."""
+    return Uniform(n=BUDGET) if bonus is None else Allocate(base=8, mean_budget=BUDGET, exploration=bonus)
 
 
-def mixed_share(batch: Rollouts) -> float:
+def informative(batch: Rollouts) -> float:
     """Share of rollouts in groups whose rewards differ, which are those that teach."""
     return float((batch.actions.advantage != 0).double().mean())
 
 
-def train(policy: Classroom, learner: GradientDescent | Learner, plan: Plan, steps: int) -> float:
-    """`steps` steps; returns the mean share of rollouts in mixed groups."""
-    loop = Loop(plan, policy.sample, graded, [GroupRelative(ddof=0)], learner)  # type: ignore[arg-type]
-    shares = [mixed_share(batch) for batch in loop.run(steps)]
-    return sum(shares) / len(shares)
+def asked(
+    policy: Classroom, data: Data, keys: list[int], count: Uniform | Allocate, facts: dict[str, int]
+) -> Rollouts:
+    """A judged batch on the prompts `keys`, phase by phase; the plan's work for many groups at once."""
+    groups, pieces, issued = (
+        torch.arange(len(keys)),
+        list[Rollouts](),
+        torch.zeros(len(keys), dtype=torch.long),
+    )
+    solved = torch.zeros(len(keys), dtype=torch.float64)
+    for phase in range(count.rounds):
+        mean = solved / issued
+        std = (issued * mean * (1 - mean) / (issued - 1)).sqrt()
+        state = {
+            "group": groups,
+            "round": torch.full_like(groups, phase),
+            "issued": issued,
+            "mean": mean,
+            "std": std,
+        }
+        more = count.more(Table(state)).clamp(min=0)
+        group = groups.repeat_interleave(more)
+        columns = {
+            "id": facts["step"] * 10**5 + int(issued.sum()) + torch.arange(len(group)),
+            "group": group,
+            "example": [data.rows[keys[g]] for g in group.tolist()],
+            "last": torch.full_like(group, -1),
+        }
+        fresh = Rollouts(columns, Actions({"parent": torch.empty(0, dtype=torch.long)}), facts)
+        pieces.append(graded(policy.sample(fresh)[0]))
+        solved = solved.index_add(0, group, pieces[-1].reward)
+        issued = issued + more
+    return Rollouts.join(pieces)
 
 
 @torch.no_grad()
@@ -89,14 +113,20 @@ def coins(seed: int, advance: Advance) -> Rows:
     draw = torch.Generator().manual_seed(seed)
     logits = torch.randn(PROMPTS, generator=draw, dtype=torch.float64) * 3 - 1
     data = rows_of(torch.arange(PROMPTS), torch.ones(PROMPTS, dtype=torch.long))
-    made = {}
+    order = torch.cat([torch.randperm(PROMPTS, generator=draw) for _ in range(1 + STEPS * GROUPS // PROMPTS)])
+    before, made = pass_rate(Coin(logits), data), {}
     for name, (bonus, mean, factor) in COINS.items():
-        policy = Classroom(Coin(logits))
+        policy, shares = Classroom(Coin(logits)), []
         # a mean over the batch makes a prompt's step 32 times smaller than a mean over its own rollouts
         learner = GradientDescent(policy, PolicyGradient(mean=mean), RATE * GROUPS * factor)
-        before = pass_rate(policy.model, data)
-        share = train(policy, learner, plan_of(data, bonus, seed, STEPS), STEPS)
-        made[f"coins: {name}"] = measured(before, pass_rate(policy.model, data), share)
+        for step in range(STEPS):
+            keys = order[step * GROUPS : (step + 1) * GROUPS].tolist()
+            facts = {"seed": int(counter.mix(seed, "coins") >> 1), "step": step}
+            batch = GroupRelative(ddof=0)(asked(policy, data, keys, count_of(bonus), facts))
+            learner(batch)
+            shares.append(informative(batch))
+        after = pass_rate(policy.model, data)
+        made[f"coins: {name}"] = measured(before, after, sum(shares) / len(shares))
         advance(f"seed {seed}: coins, {name}")
     return made
 
@@ -111,8 +141,11 @@ def transformer(seed: int, advance: Advance) -> Rows:
         policy = Classroom(copy.deepcopy(start))
         options = Learning(learning_rate=TRANSFORMER_RATE * factor)
         learner = Learner(policy, [PolicyGradient(mean=mean)], options, TRANSFORMER_STEPS)
-        plan = plan_of(data, bonus, seed, TRANSFORMER_STEPS)
-        share = train(policy, learner, plan, TRANSFORMER_STEPS)
+        plan = Plan(data=data, groups=GROUPS, count=count_of(bonus))
+        plan.begin(seed, TRANSFORMER_STEPS)
+        loop = Loop(plan, policy.sample, graded, [GroupRelative(ddof=0)], learner)
+        shares = [informative(batch) for batch in loop.run(TRANSFORMER_STEPS)]
+        share = sum(shares) / len(shares)
         made[f"transformer: {name}"] = measured(before, pass_rate(policy.model, data), share)
         advance(f"seed {seed}: transformer, {name}")
     return made
