@@ -81,7 +81,9 @@ def test_entropy_of_right_answers():
 
 def test_the_traps_are_what_they_are_called():
     batch = classroom.graded(
-        classroom.Classroom(classroom.Logits(torch.zeros(300, 12))).sample(sharpening.requests(0, 1))[0]
+        classroom.Classroom(classroom.Logits(torch.zeros(sharpening.PROMPTS, 12))).sample(
+            sharpening.requests(0, 1)
+        )[0]
     )
     batch = batch.put_actions(advantage=torch.where(batch.reward == 1, 1.0, -1.0))
     wrong = batch.reward == 0

@@ -11,6 +11,8 @@ import copy
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from oneloop.claims.xrpo.classroom import graded
 from oneloop.credit.group_relative import GroupRelative
@@ -21,11 +23,9 @@ from oneloop.loop import Loop
 from oneloop.measure.claims import Advance, Rows
 from oneloop.models.small_llama import SmallLlama
 from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.objective.supervised import Supervised
 from oneloop.plan.allocate import Allocate
 from oneloop.plan.plan import Plan
 from oneloop.plan.seed_contexts import SeedContexts
-from oneloop.plan.uniform import Uniform
 from oneloop.policies.language import Language, LanguagePolicy
 from oneloop.rollouts import Rollouts
 
@@ -91,19 +91,28 @@ def warm(seed: int, words: dict[str, str]) -> LanguagePolicy:
         seed=seed,
     )
     policy = Language(model=model, max_new_tokens=4, device="cpu").open()
-    data = Data(rows=demonstrations(words, np.random.default_rng(seed), 64 * PRETRAINING))
-    supervise(policy, data, 64, PRETRAINING, WARM_RATE)
+    rows = demonstrations(words, np.random.default_rng(seed), 64 * PRETRAINING)
+    supervise(policy, rows, 64, PRETRAINING, WARM_RATE)
     return policy
 
 
-def supervise(policy: LanguagePolicy, data: Data, groups: int, steps: int, rate: float) -> None:
-    """Maximum likelihood on demonstrations."""
-    plan = Plan(data=data, groups=groups, count=Uniform(n=1))
-    plan.begin(0, steps)
-    options = Learning(learning_rate=rate, warmup=min(20, steps), schedule="cosine")
-    learner = Learner(policy, [Supervised()], options, steps)
-    for _ in Loop(plan, policy.demonstrate, None, [], learner).run(steps):
-        pass
+def supervise(policy: LanguagePolicy, rows: list[dict[str, Any]], size: int, steps: int, rate: float) -> None:
+    """Maximum likelihood on the completions of `rows`, `size` at a time, over and over."""
+    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    ids = [policy.prompts.encode(row["prompt"], "row") for row in rows]
+    ends = [policy.prompts.completion(row["prompt"], row["completion"], "row") for row in rows]
+    for step in range(steps):
+        batch = [(step * size + i) % len(rows) for i in range(size)]
+        tokens = pad_sequence([torch.tensor([*ids[i], *ends[i]]) for i in batch], batch_first=True)
+        place = torch.arange(tokens.shape[1])
+        first, last = (torch.tensor([[len(each[i])] for i in batch]) for each in (ids, ends))
+        taught = (place >= first) & (place < first + last)
+        loss = policy.model(input_ids=tokens, labels=torch.where(taught, tokens, -100)).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
 
 
 def reinforce(
@@ -172,7 +181,7 @@ def run(seed: int, advance: Advance) -> Rows:
         else:
             row = {}
             known = [{"prompt": each["question"], "completion": each["solution"]} for each in solved(words)]
-            supervise(policy, Data(rows=known), GROUPS, STEPS, RATE)
+            supervise(policy, known, GROUPS, STEPS, RATE)
         made[f"seeding: {name}"] = {
             "zero-shot": by_heart(policy, held_out, seed),
             "after examples": by_heart(policy, shown(words), seed),

@@ -18,7 +18,7 @@ from oneloop.measure.claims import Advance, Rows
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.rollouts import Actions, Rollouts
 
-PROMPTS, ANSWERS, RIGHT, SIZE, STEPS, RATE = 300, 12, 3, 16, 150, 1.0
+PROMPTS, ANSWERS, RIGHT, SIZE, STEPS, RATE = 100, 12, 3, 16, 150, 1.0
 COMMON = 2.0
 """Logit of the common right answer; the two rare ones have 0, the wrong ones N(0, 1)."""
 Credit = Callable[[Rollouts], Rollouts]
