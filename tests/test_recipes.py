@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from oneloop.judge.verifier import Verifier
+from oneloop.plan.allocate import Allocate
 from oneloop.recipe import Recipe, load_recipe, resolved
 from oneloop.recipe_file import to_recipe
 from oneloop.run import Run
@@ -44,7 +45,10 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     for name, phase in phases.items():
         path = f"phases.{name}" if len(phases) > 1 else ""
         options = {"steps": STEPS, "plan.groups": 4}
-        if phase.sample == "policy":
+        if isinstance(phase.plan.count, Allocate):
+            few = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
+            options |= {f"plan.count.allocate.{option}": value for option, value in few.items()}
+        elif phase.sample == "policy":
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
         if phase.judge:

@@ -76,12 +76,23 @@ def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
     if phase.sample == "demonstrations":
         written -= {"actions.logprob", "actions.proximal"}
     for rooms, writes in STAGES:
+        if "keep" in rooms:
+            yield from _learnt(where, phase, written)
         for place, instance in _placed(where, phase, *rooms):
             for column in declared(instance, "reads"):
                 if column not in written:
                     remedy = _remedy(column, phase)
                     yield f"{place}: reads '{column}', which nothing before it writes; {remedy}"
             written |= {*declared(instance, "writes"), *writes}
+
+
+def _learnt(where: str, phase: Any, written: set[str]) -> Iterator[str]:
+    """Columns of judged rows from which a dress part learns, and that nobody writes."""
+    for place, instance in _placed(where, phase, "dress"):
+        for column in getattr(instance, "learns", ()):
+            if column not in written:
+                remedy = _remedy(column, phase)
+                yield f"{place}: learns from '{column}', which nothing writes; {remedy}"
 
 
 def _remedy(column: str, phase: Any) -> str:

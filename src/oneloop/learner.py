@@ -155,6 +155,8 @@ class Learner:
         values = {"entropy": here.entropy.detach()}
         if fresh:
             ours = rollouts.actions.version[actions] == self.policy.version
+            if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
+                ours &= rollouts["seeded"][rollouts.owner[actions]] == 0
             gap = (here.logprob.detach().float().cpu() - rollouts.actions.logprob[actions]).abs()
             values["logprob_gap"] = torch.where(ours, gap, float("nan"))
         return values

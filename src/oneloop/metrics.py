@@ -56,11 +56,31 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
             numbers[f"judge/{judge}/cost"] = batch[f"cost.{judge}"].sum()
     numbers |= batch.facts.get("judge_metrics", {})
     if "correct" in batch:
-        rate, size = segments.mean(batch.correct.double(), group)[first], group.bincount()
-        numbers["correct"] = batch.correct.double().nanmean()
+        correct = batch.correct.double()
+        if "seeded" in batch:  # an answer after solved examples is no answer to the question alone
+            numbers |= _seeding(batch)
+            correct = torch.where(batch["seeded"] > 0, torch.nan, correct)
+        rate, size = segments.mean(correct, group)[first], group.bincount()
+        numbers["correct"] = correct.nanmean()
         # a group's own rate in place of its prompt's would bias the forecast: pool the prompts
         numbers["frac_zero_forecast"] = (rate.nanmean() ** size + (1 - rate.nanmean()) ** size).mean()
     return numbers
+
+
+def _seeding(batch: Rollouts) -> dict[str, float | Tensor]:
+    """What became of groups whose plain rollouts all failed: how many, how many of them got examples, and of
+    these the share with a success."""
+    group, seeded = segments.labels(batch.group), batch["seeded"] > 0
+    first, correct = first_of_each(group), batch.correct.double()
+    plain = segments.extremes(torch.where(seeded, torch.nan, correct), group)[1][first]
+    helped = segments.extremes(torch.where(seeded, correct, torch.nan), group)[1][first]
+    given = segments.total(seeded.double(), group)[first] > 0
+    return {
+        "seeding/failed_groups": (plain == 0).sum(),
+        "seeding/seeded_groups": given.sum(),
+        "seeding/correct": correct[seeded].nanmean(),
+        "seeding/solved_groups": (helped[given] == 1).double().mean(),
+    }
 
 
 def first_of_each(labels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ PER_ACTION = (
 )
 PER_ROLLOUT = (
     *("id", "group", "key", "text", "status", "reward", "correct"),
-    *("round", "seeded", "critique"),
+    *("round", "seeded", "novelty", "critique"),
 )
 
 

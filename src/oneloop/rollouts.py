@@ -130,6 +130,12 @@ class Rollouts(Table):
     """What the world said: ((depth, thing), ...); the prompt at depth 0, a tool's reply where it came."""
     budget: Annotated[Tensor, "the plan"]
     """int64 [n], how many actions the rollout may take; -1: the policy's own limit."""
+    round: Annotated[Tensor, "the plan"]
+    """int64 [n], phase of its group in which the row was asked, 0 the first."""
+    solve_rate: Annotated[Tensor, "the plan, for dress parts alone"]
+    """float64 [n], share of `correct` among the verdicts of the row's group so far; NaN: none."""
+    seeded: Annotated[Tensor, "the dress part seed_contexts"]
+    """int64 [n], number of solved examples put before the prompt it was sampled from; 0: none."""
     last: Annotated[Tensor, "the policy's sample"]
     """int64 [n], last action; -1: none yet (a request)."""
     status: Annotated[list[Status], "the policy's sample"]
@@ -142,6 +148,8 @@ class Rollouts(Table):
     """float64 [n], 1 or 0; NaN: no verdict."""
     critique: Annotated[list[Any], "the step_critic judge"]
     """For each rollout its steps, [{step, text, wrong, words}, ...]; None without a usable critique."""
+    novelty: Annotated[Tensor, "the credit part novelty"]
+    """float64 [n], likelihood per action over that of its group; below 1: less likely than the others."""
 
     actions: Actions
     facts: dict[str, Any]

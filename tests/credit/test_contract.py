@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 
+from oneloop.credit.group_relative import GroupRelative
 from oneloop.part import declared
 from tests.contract import assert_same, every_part, filled, permuted, snapshot
 from tests.toy import chains
@@ -19,6 +20,8 @@ def rollouts(part):
 
 
 def advantage(part, rollouts):
+    if "actions.advantage" in declared(part, "reads"):  # it sharpens what a part before it wrote
+        rollouts = GroupRelative()(rollouts)
     return part(rollouts).actions.advantage
 
 

@@ -178,8 +178,19 @@ def test_truncated_importance_sampling(lengths, drift, cap):
     assert torch.equal(readings["ratio"], plain["ratio"])
 
 
+def test_against_the_weights_at_the_start_of_the_update_whoever_sampled():
+    rollouts, policy = prepared([3, 2], drift=0.1)
+    rollouts = rollouts.put_actions(proximal=rollouts.actions.logprob - 0.2)
+    loss, readings = evaluate(PolicyGradient(old="proximal"), policy, rollouts)
+    expected, _ = evaluate(PolicyGradient(), policy, rollouts.put_actions(logprob=rollouts.actions.proximal))
+    assert torch.equal(loss, expected) and "importance" not in readings
+    unknown = rollouts.put_actions(logprob=torch.full((5,), torch.nan))
+    assert torch.equal(evaluate(PolicyGradient(old="proximal"), policy, unknown)[0], loss)
+
+
 def test_reads_depend_on_the_options():
     assert declared(PolicyGradient(), "reads") == ("actions.advantage", "actions.logprob")
+    assert declared(PolicyGradient(old="proximal"), "reads") == ("actions.advantage", "actions.proximal")
     assert "actions.proximal" in declared(PolicyGradient(importance_cap=2), "reads")
 
 

@@ -53,8 +53,10 @@ def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor) -> Tensor:
 
 
 def _reads(objective: "PolicyGradient") -> tuple[str, ...]:
-    corrected = ("actions.proximal",) if objective.importance_cap is not None else ()
-    return ("actions.advantage", "actions.logprob", *corrected)
+    corrected = objective.importance_cap is not None
+    old = ("actions.proximal",) if corrected or objective.old == "proximal" else ()
+    sampled = ("actions.logprob",) if corrected or objective.old == "sampled" else ()
+    return ("actions.advantage", *sampled, *old)
 
 
 @part(reads=_reads, writes=("actions.ratio", "actions.clipped"), paper="arXiv 1707.06347")
@@ -70,7 +72,10 @@ class PolicyGradient:
     ratio: Literal["token", "sequence"] = "token"
     """token: each action's own probability ratio. sequence: GSPO's geometric mean over the rollout."""
     importance_cap: Annotated[float, Field(gt=0)] | None = None
-    """Largest weight p_proximal / p_sampled; None: the law the actions were sampled from is the old one."""
+    """Largest weight p_proximal / p_sampled; None: no such weight."""
+    old: Literal["sampled", "proximal"] = "sampled"
+    """The old law where there is no importance_cap: the one sampled from, or the weights at the start of the
+    update, whoever sampled (then what another prompt or model drew is learned from uncorrected: biased)."""
     mean: Mean = "action"
     """What weighs alike: action, rollout, group, or constant (then give constant_length)."""
     over: Over = "kept"
@@ -97,8 +102,8 @@ class PolicyGradient:
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], readings `ratio`, `clipped` and, when corrected, `importance`)."""
         table, logprob = rollouts.actions, here.logprob
-        sampled = table.logprob[actions].to(logprob)
-        old = sampled if self.importance_cap is None else table.proximal[actions].to(logprob)
+        start = self.importance_cap is not None or self.old == "proximal"
+        old = (table.proximal if start else table.logprob)[actions].to(logprob)
         log_ratio = logprob - old
         if self.whole:
             log_ratio = sequence_log_ratio(log_ratio, _rollout_of(rollouts, actions, log_ratio))
@@ -110,6 +115,7 @@ class PolicyGradient:
         )
         readings = {"ratio": ratio.detach(), "clipped": clipped.to(ratio.dtype)}
         if self.importance_cap is not None:
+            sampled = table.logprob[actions].to(logprob)
             readings["importance"] = (old - sampled).exp().clamp(max=self.importance_cap)
             surrogate = surrogate * readings["importance"]
         return -surrogate, readings

@@ -20,17 +20,27 @@ class Group:
     round: int = 0
     issued: int = 0
     back: int = 0
+    due: int = 0
     pieces: list[Rollouts] = field(default_factory=list)
 
     @property
     def idle(self) -> bool:
-        """Whether everything issued has come back (a group nobody asked for yet is idle)."""
-        return self.back == self.issued
+        """Whether everything issued has come back and no more was granted (a new group is idle)."""
+        return self.back == self.issued and self.due == 0
 
     @property
     def rewards(self) -> Tensor:
         """float64 [rows back], NaN without verdict; empty where rows carry no reward."""
-        columns = [piece.reward for piece in self.pieces if "reward" in piece]
+        return self._verdicts("reward")
+
+    @property
+    def solve_rate(self) -> float:
+        """Share of `correct` among the verdicts so far; NaN without any."""
+        correct = self._verdicts("correct")
+        return float(correct.nanmean())
+
+    def _verdicts(self, column: str) -> Tensor:
+        columns = [piece[column] for piece in self.pieces if column in piece]
         return torch.cat(columns).double() if columns else torch.empty(0, dtype=torch.float64)
 
 
@@ -52,12 +62,12 @@ class Piles:
         self.groups[self.next_group] = Group(self.next_group, key, example)
         self.next_group += 1
 
-    def issue(self, group: Group, count: int) -> Rollouts:
-        """`count` fresh rows of `group`: rollouts without actions."""
+    def issue(self, group: Group) -> Rollouts:
+        """The rows `group` is due, as many as were granted: rollouts without actions."""
+        count, group.due = group.due, 0
         ids = torch.arange(self.next_id, self.next_id + count)
         self.next_id += count
         group.issued += count
-        group.round += 1
         columns: dict[str, Column] = {
             "id": ids,
             "group": torch.full((count,), group.number),
@@ -65,6 +75,7 @@ class Piles:
             "example": [group.example] * count,
             "context": [((0, group.example.get("prompt")),)] * count,
             "budget": torch.full((count,), -1),
+            "round": torch.full((count,), group.round - 1),
             "last": torch.full((count,), -1),
             "status": ["pending"] * count,
         }
@@ -129,6 +140,7 @@ class Piles:
                 "round": group.round,
                 "issued": group.issued,
                 "back": group.back,
+                "due": group.due,
                 "pieces": [_stored(piece) for piece in group.pieces],
             }
             for group in self.groups.values()

@@ -28,7 +28,7 @@ class DrySource(RuntimeError):
     """The refill bound was reached: too few groups carry signal."""
 
 
-@part(writes=("id", "group", "key", "example", "context", "budget", "last", "status"))
+@part(writes=("id", "group", "key", "example", "context", "budget", "round", "solve_rate", "last", "status"))
 class Plan:
     """Asks for rollouts, collects groups, hands out batches of `groups` complete groups."""
 
@@ -37,7 +37,8 @@ class Plan:
     groups: Annotated[int, Field(ge=1)] = 8
     """Groups (prompts) a batch."""
     count: Annotated[Any, Of("plan")] = dataclasses.field(default_factory=Uniform)
-    """How many rollouts each group gets, and in how many rounds."""
+    """How many rollouts each group gets, in how many rounds. All idle groups are asked about at once: n > 0
+    rows are issued; 0: the group is complete; -1: nothing in this round, but it is asked about again."""
     dress: tuple[Annotated[Any, Of("plan")], ...] = ()
     """Parts that rewrite fresh rows before they are sampled (budgets, seeded contexts, forks)."""
     keep: Annotated[Any, Of("plan")] | None = None
@@ -62,6 +63,13 @@ class Plan:
         """Starts from nothing: `steps` batches will be handed out; ids count from `first`."""
         source = Source(self.data, self.shuffle, self.epochs, seed)
         self.piles.reset(source, seed=seed, steps=steps, first=first)
+        for dress in self._remembering:
+            dress.begin()
+
+    @property
+    def _remembering(self) -> list[Any]:
+        """Dress parts that learn from what was judged, so that they have a state."""
+        return [dress for dress in self.dress if hasattr(dress, "learn")]
 
     # ask
 
@@ -99,17 +107,25 @@ class Plan:
             piles.open(*row)
 
     def _fresh(self, limit: int | None) -> list[Rollouts]:
-        idle = [group for group in self.piles.groups.values() if group.idle][:limit]
-        if not idle:
+        self._grant([group for group in self.piles.groups.values() if group.round == 0])
+        due = [group for group in self.piles.groups.values() if group.due][:limit]
+        if not due:
             return []
-        more = self.count.more(Table(group_columns(idle)))
-        fresh = [self.piles.issue(group, int(n)) for group, n in zip(idle, more.tolist(), strict=True) if n]
-        if not fresh:
-            return []
-        rows = Rollouts.join(fresh).put_facts(**self._facts())
+        rates = torch.tensor([group.solve_rate for group in due], dtype=torch.float64)
+        rates = rates.repeat_interleave(torch.tensor([group.due for group in due]))
+        rows = Rollouts.join([self.piles.issue(group) for group in due]).put_facts(**self._facts())
         for dress in self.dress:
-            rows = dress(rows)
+            rows = dress(rows.put(solve_rate=rates)).without("solve_rate")
         return [rows]
+
+    def _grant(self, groups: list[Group]) -> list[Group]:
+        """Asks the count strategy about all of `groups` at once; returns those that are complete."""
+        if not groups:
+            return []
+        more = self.count.more(Table(group_columns(groups))).tolist()
+        for group, n in zip(groups, more, strict=True):
+            group.round, group.due = group.round + 1, max(int(n), 0)
+        return [group for group, n in zip(groups, more, strict=True) if n == 0]
 
     def _facts(self) -> dict[str, Any]:
         piles = self.piles
@@ -124,13 +140,19 @@ class Plan:
 
     def tell(self, finished: Rollouts, unfinished: Rollouts) -> None:
         """Takes back what `ask` handed out: judged rows, and rows that were stopped in the middle."""
-        self.piles.put_back(finished, unfinished)
-        for group in [group for group in self.piles.groups.values() if group.idle]:
-            if group.round >= self.count.rounds or not self._wants_more(group):
+        for dress in self._remembering if len(finished) else []:
+            finished = dress.learn(finished)
+        piles = self.piles
+        piles.put_back(finished, unfinished)
+        while True:
+            idle = [group for group in piles.groups.values() if group.idle and group.round]
+            over = [group for group in idle if group.round >= self.count.rounds]
+            over += self._grant([group for group in idle if group.round < self.count.rounds])
+            for group in over:
                 self._close(group)
-
-    def _wants_more(self, group: Group) -> bool:
-        return bool(self.count.more(Table(group_columns([group]))).any())
+            # a group that was granted nothing waits for the others; with nobody to wait for it goes on
+            if len(over) == len(idle) or piles.unfinished or any(g.due for g in piles.groups.values()):
+                return
 
     def _close(self, group: Group) -> None:
         rollouts = Rollouts.join(group.pieces)
@@ -162,12 +184,14 @@ class Plan:
     # checkpoint
 
     def state_dict(self) -> dict[str, Any]:
-        """The three piles and the counters; data rows by key, not by value."""
-        return self.piles.state_dict()
+        """The three piles and the counters, data rows by key, not by value; what dress parts remember."""
+        return {**self.piles.state_dict(), "dress": [dress.state_dict() for dress in self._remembering]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """What `state_dict` gave, into a plan that has begun. Continues to the bit."""
         self.piles.load_state_dict(state)
+        for dress, saved in zip(self._remembering, state["dress"], strict=True):
+            dress.load_state_dict(saved)
 
 
 def pass_rates(refused: list[Rollouts]) -> str:
