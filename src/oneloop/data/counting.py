@@ -23,11 +23,11 @@ class Counting:
 
     size: Annotated[int, Field(ge=1)] = 10_000
     """Number of rows; each is made when asked for."""
-    median: Annotated[float, Field(ge=1)] = 12.0
+    median: Annotated[float, Field(ge=1)] = 8.0
     """Median of the number counted down from."""
     sigma: Annotated[float, Field(ge=0)] = 1.0
     """Standard deviation of its logarithm; 0: always the median."""
-    longest: Annotated[int, Field(ge=1)] = 99
+    longest: Annotated[int, Field(ge=1)] = 60
     """The number is never above this."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Another seed draws other numbers."""
