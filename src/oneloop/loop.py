@@ -73,7 +73,8 @@ class Loop:
 
     def _tell(self, sampled: Sampled) -> Rollouts | None:
         self.plan.tell(*sampled)
-        return self.plan.batch()
+        batch = self.plan.batch()
+        return None if batch is None else batch.put_facts(version=self.learner.policy.version)
 
     def _credit_and_select(self) -> list[Stage]:
         """Every part in its order; the policy annotates a column just before the first part that reads it."""

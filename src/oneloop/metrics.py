@@ -9,6 +9,9 @@ from torch import Tensor
 from oneloop import segments
 from oneloop.rollouts import Rollouts
 
+LAGS = 8
+"""Ages counted one by one; the last counts itself and what is older."""
+
 
 def batch_metrics(batch: Rollouts) -> dict[str, float]:
     """Metrics of a batch after the update on it; a metric that has no value in it is left out."""
@@ -102,6 +105,8 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
         "hit_rate": "hit_rate",
         "flaw": "flaw_rate",
         "logprob_gap": "sampling/logprob_gap_mean",
+        "importance": "importance/mean",
+        "importance_capped": "importance/capped_ratio",
     }
     for column, metric in averages.items():
         if column in actions:
@@ -111,9 +116,28 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
             numbers[metric] = actions[column][known].max()
     if "ratio" in actions:
         numbers["effective_sample_size"] = effective_share(actions.ratio[kept])
-    if "version" in actions and bool((actions.version >= 0).any()):
-        numbers["staleness/mean"] = (actions.version.max() - actions.version).double().mean()
-    return numbers
+    return numbers | _staleness(batch)
+
+
+def _staleness(batch: Rollouts) -> dict[str, float | Tensor]:
+    """Of the actions a policy sampled: how many versions behind the weights the batch was to train.
+
+    `staleness/lag_K` is the share of age K; an age that does not occur is left out.
+    """
+    version = batch.actions.version if "version" in batch.actions else torch.empty(0, dtype=torch.long)
+    version = version[version >= 0]
+    if not len(version):
+        return {}
+    age = batch.facts.get("version", int(version.max())) - version
+    counts = age.clamp(max=LAGS).bincount()
+    lags = {f"staleness/lag_{lag}": counts[lag] / len(age) for lag in counts.nonzero().squeeze(1).tolist()}
+    carried = (age > 0).double().mean()
+    return {
+        "staleness/mean": age.double().mean(),
+        "staleness/max": age.max(),
+        "staleness/carried_ratio": carried,
+        **lags,
+    }
 
 
 def effective_share(ratio: Tensor) -> float:

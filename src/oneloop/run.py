@@ -107,7 +107,7 @@ class Run:
             "asks": journal.asks,
         }
         self._steps(name, phase, loop, journal)
-        held = [*plan.piles.judged(), *plan.piles.take_refused()]
+        held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
         self._evaluate(name, "after")
         self._phase_state = lambda: {"phase": index + 1}
@@ -141,15 +141,16 @@ class Run:
         measured = batch_metrics(batch)
         fresh = batch.actions.version >= 0
         refused = phase.plan.piles.refused
-        self.tokens["num_tokens"] += int(fresh.sum()) + sum(len(group.actions) for group in refused)
+        sampled = int(fresh.sum()) + sum(len(piece.actions) for piece in refused)
+        self.tokens["num_tokens"] += sampled + phase.plan.piles.discarded
         self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
         counts = {
-            "groups/refused": len(refused),
-            "rollouts/judged": len(batch) + sum(len(group) for group in refused),
+            "groups/refused": len({number for piece in refused for number in piece.group.tolist()}),
+            "rollouts/judged": len(batch) + sum(len(piece) for piece in refused if "reward" in piece),
             "rollouts/trained": int((batch.gather(batch.actions.share, "sum") > 0).sum()),
         }
         head = {"kind": "step", "phase": name, "step": self.step, "phase_step": phase.plan.piles.step}
-        return {**head, **measured, **loop.learner.metrics, **counts, **self.tokens}
+        return {**head, **measured, **loop.learner.metrics, **counts, **phase.plan.held(), **self.tokens}
 
     def _log(self, values: dict[str, Any]) -> None:
         values = json_safe(values | {"time": time.time() - self.started})

@@ -76,8 +76,8 @@ def judged(finished: Rollouts) -> Rollouts:
 class Weights:
     """Stands in for the learner in `after_update`."""
 
-    def __init__(self) -> None:
-        self.policy, self.version = self, 0
+    def __init__(self, version: int = 0) -> None:
+        self.policy, self.version = self, version
 
 
 def batches(plan: Plan, sampler: FakeSampler, steps: int, limit: int | None = None, turns: int = 10_000):

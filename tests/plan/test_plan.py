@@ -13,7 +13,7 @@ from oneloop.plan.leftovers import Leftovers
 from oneloop.plan.plan import DrySource, Plan
 from oneloop.plan.uniform import Uniform
 from oneloop.rollouts import Rollouts
-from tests.plan.sampler import FakeSampler, batches, judged, length_of, same
+from tests.plan.sampler import FakeSampler, Weights, batches, judged, length_of, same
 
 SEED = 11
 
@@ -269,7 +269,9 @@ def in_part(leftovers: Leftovers, versions: list[int]) -> Rollouts:
     _, unfinished = FakeSampler(lambda row: 1)(made.ask())
     row = {number: i for i, number in enumerate(unfinished.id.tolist())}
     stamps = torch.tensor([versions[row[number]] for number in unfinished.id[unfinished.owner].tolist()])
-    return leftovers.carry(unfinished.put_actions(version=stamps), version=9)
+    made.piles.unfinished = [unfinished.put_actions(version=stamps)]
+    made.after_update(Weights(9), None)
+    return Rollouts.join(made.piles.unfinished)
 
 
 def test_leftovers():

@@ -57,6 +57,10 @@ class Limits:
     """Mean |loss| that newcomers take for a fault."""
     stale: float = 2.0
     """Mean age of trained tokens, in weight versions."""
+    carried: float = 0.25
+    """Share of trained tokens from older weights from which on a correction is worth a word."""
+    discarded: float = 0.1
+    """Tokens that restarts threw away, over tokens trained."""
 
 
 @dataclass(frozen=True)

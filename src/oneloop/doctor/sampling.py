@@ -112,6 +112,44 @@ def staleness(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
+def uncorrected(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Many tokens of older weights, and nothing that accounts for it."""
+    recent = steps.tail(limits.window)
+    carried = recent.mean("staleness/carried_ratio", limits.least)
+    if carried is None or carried < limits.carried or recent.values("importance/mean"):
+        return
+    trained, sampled = sum(recent.values("kept_tokens")), sum(recent.values("step_tokens"))
+    if trained <= (1 - carried) * sampled * 1.01:  # the select part `stale` leaves them out
+        return
+    yield Finding(
+        "note",
+        "uncorrected",
+        f"{percent(carried)} of the trained tokens of the last {len(recent)} steps were sampled by older "
+        "weights, and the clipped ratio alone stands for the difference. Set "
+        "`policy_gradient.importance_cap: 2` to correct token by token, or leave them out with "
+        "`select: [stale]`.",
+        steps.phase,
+        carried,
+    )
+
+
+def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """What restarts of unfinished rollouts cost."""
+    recent = steps.tail(limits.window)
+    lost, trained = sum(recent.values("leftovers/discarded_tokens")), sum(recent.values("step_tokens"))
+    if len(recent) < limits.least or not lost or lost < limits.discarded * trained:
+        return
+    yield Finding(
+        "warn",
+        "thrown_away",
+        f"Restarting unfinished rollouts threw away {percent(lost / max(trained, 1))} as many tokens as were "
+        f"trained over the last {len(recent)} steps. Keep them with `leftovers.then: resume`, raise "
+        "`leftovers.max_age`, or lower `plan.in_flight`.",
+        steps.phase,
+        lost / max(trained, 1),
+    )
+
+
 def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """Rollouts cut at the length cap cannot show their answer."""
     recent = steps.tail(limits.window)
@@ -165,4 +203,7 @@ def _is_fresh(steps: Steps, index: int, limits: Limits) -> bool:
     return float(steps.rows[index].get("staleness/mean") or 0.0) <= limits.fresh
 
 
-CHECKS = (not_finite, logprob_gap, weight_sync, effective_sample, staleness, cap_hits, entropy_fall)
+CHECKS = (
+    *(not_finite, logprob_gap, weight_sync, effective_sample),
+    *(staleness, uncorrected, thrown_away, cap_hits, entropy_fall),
+)

@@ -46,6 +46,16 @@ def bounded_exp(log_ratio: Tensor) -> Tensor:
     return log_ratio.clamp(-20.0, 20.0).exp()
 
 
+def importance_weights(proximal: Tensor, sampled: Tensor, cap: float) -> tuple[Tensor, Tensor]:
+    """(min(p_proximal / p_sampled, `cap`) [a], bool [a]: where the cap held it), from log-probs [a].
+
+    One weight an action, so a rollout of several segments is corrected segment by segment: each against the
+    law that sampled it. 1 where nothing has changed since; 0 where the proximal law no longer has the action.
+    """
+    weight = bounded_exp(proximal - sampled)
+    return weight.clamp(max=cap), weight > cap
+
+
 def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor) -> Tensor:
     """[a], the mean of `log_ratio` [a] over its `rollout` [a] in value, each action's own in gradient."""
     mean = segments.mean(log_ratio.detach(), rollout)
@@ -105,6 +115,8 @@ class PolicyGradient:
         start = self.importance_cap is not None or self.old == "proximal"
         old = (table.proximal if start else table.logprob)[actions].to(logprob)
         log_ratio = logprob - old
+        if self.importance_cap is not None:  # what top-k or top-p now leaves out: its weight is 0, not NaN
+            log_ratio = torch.where(old == -torch.inf, 0.0, log_ratio)
         if self.whole:
             log_ratio = sequence_log_ratio(log_ratio, _rollout_of(rollouts, actions, log_ratio))
         ratio = bounded_exp(log_ratio)
@@ -116,8 +128,9 @@ class PolicyGradient:
         readings = {"ratio": ratio.detach(), "clipped": clipped.to(ratio.dtype)}
         if self.importance_cap is not None:
             sampled = table.logprob[actions].to(logprob)
-            readings["importance"] = (old - sampled).exp().clamp(max=self.importance_cap)
-            surrogate = surrogate * readings["importance"]
+            weight, capped = importance_weights(old, sampled, self.importance_cap)
+            readings |= {"importance": weight, "importance_capped": capped.to(weight.dtype)}
+            surrogate = surrogate * weight
         return -surrogate, readings
 
 

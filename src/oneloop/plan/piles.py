@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oneloop.plan.leftovers import started_again
 from oneloop.plan.source import Source
 from oneloop.rollouts import Actions, Column, Rollouts
 
@@ -21,6 +22,7 @@ class Group:
     issued: int = 0
     back: int = 0
     due: int = 0
+    restarts: int = 0
     pieces: list[Rollouts] = field(default_factory=list)
 
     @property
@@ -51,6 +53,7 @@ class Piles:
         """Empty piles, counters at their start."""
         self.source, self.seed, self.steps = source, seed, steps
         self.step = self.asks = self.refused_since = 0
+        self.restarted = self.discarded = self.dropped = 0
         self.next_id = self.next_group = first
         self.groups: dict[int, Group] = {}
         self.unfinished: list[Rollouts] = []
@@ -108,6 +111,33 @@ class Piles:
         self.refused_since += refused
         self.ready.sort(key=lambda rows: int(rows.group[0]))
 
+    def give_up(self, too_old: Tensor, restarts: int | None) -> None:
+        """Unfinished rows flagged in `too_old` [n, over all of them joined] lose their tokens.
+
+        They start again, first of all; groups that did so `restarts` times are refused whole instead.
+        """
+        if not bool(too_old.any()):
+            return
+        again, kept = Rollouts.join(self.unfinished).split(too_old)
+        numbers = again.group.unique().tolist()
+        spent = [n for n in numbers if restarts is not None and self.groups[n].restarts >= restarts]
+        for number in numbers:
+            self.groups[number].restarts += 1
+        (lost, again), (lost_too, kept) = (
+            rows.split(torch.isin(rows.group, torch.tensor(spent, dtype=torch.long))) for rows in (again, kept)
+        )
+        self._drop(spent, [rows for rows in (lost, lost_too) if len(rows)])
+        self.restarted += len(again)
+        self.discarded += len(again.actions)
+        self.unfinished = [rows for rows in (started_again(again), kept) if len(rows)]
+
+    def _drop(self, numbers: list[int], unfinished: list[Rollouts]) -> None:
+        """Open groups are refused with all their rows; the record keeps them, tokens included."""
+        for number in numbers:
+            self.refused += self.groups.pop(number).pieces
+        self.refused += unfinished
+        self.dropped += len(numbers)
+
     def take_ready(self, count: int) -> list[Rollouts]:
         """The `count` oldest ready groups."""
         taken, self.ready = self.ready[:count], self.ready[count:]
@@ -117,6 +147,7 @@ class Piles:
         """A batch was handed out: the refill counters start again."""
         self.step += 1
         self.asks = self.refused_since = 0
+        self.restarted = self.discarded = self.dropped = 0
 
     def take_refused(self) -> list[Rollouts]:
         """Refused groups since the last call; for the record of all judged rollouts."""
@@ -125,11 +156,33 @@ class Piles:
 
     def judged(self) -> list[Rollouts]:
         """Everything judged that no batch has taken: ready groups, and rows that wait for their siblings."""
-        return [*self.ready, *(piece for group in self.groups.values() for piece in group.pieces)]
+        return [*self.ready, *self.waiting()]
+
+    def waiting(self) -> list[Rollouts]:
+        """Judged rows whose siblings are not finished."""
+        return [piece for group in self.groups.values() for piece in group.pieces]
+
+    def counts(self) -> dict[str, float]:
+        """What is held now, and what the last weight update made of leftovers; all tokens are counted once."""
+        started = [int((piece.last >= 0).sum()) for piece in self.unfinished]
+        unfinished = sum(len(piece.actions) for piece in self.unfinished)
+        return {
+            "held/unfinished": sum(started),
+            "held/waiting": sum(len(piece) for piece in self.waiting()),
+            "held/ready": sum(len(piece) for piece in self.ready),
+            "held/unfinished_tokens": unfinished,
+            "held/tokens": unfinished + sum(len(piece.actions) for piece in self.judged()),
+            "leftovers/restarted": self.restarted,
+            "leftovers/discarded_tokens": self.discarded,
+            "leftovers/dropped_groups": self.dropped,
+        }
 
     # checkpoint
 
-    COUNTERS = ("step", "asks", "refused_since", "next_id", "next_group")
+    COUNTERS = (
+        *("step", "asks", "refused_since", "next_id", "next_group"),
+        *("restarted", "discarded", "dropped"),
+    )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything `reset` sets up except the source's data."""
@@ -141,6 +194,7 @@ class Piles:
                 "issued": group.issued,
                 "back": group.back,
                 "due": group.due,
+                "restarts": group.restarts,
                 "pieces": [_stored(piece) for piece in group.pieces],
             }
             for group in self.groups.values()

@@ -178,8 +178,14 @@ class Plan:
 
     def after_update(self, learner: Any, batch: Rollouts) -> None:
         """The weights have changed: decides over the unfinished rows."""
-        version = learner.policy.version
-        self.piles.unfinished = [self.leftovers.carry(piece, version) for piece in self.piles.unfinished]
+        piles, leftovers = self.piles, self.leftovers
+        if piles.unfinished:
+            too_old = leftovers.too_old(Rollouts.join(piles.unfinished), learner.policy.version)
+            piles.give_up(too_old, leftovers.restarts)
+
+    def held(self) -> dict[str, float]:
+        """Rollouts and tokens in the piles, as metrics; {} for a plan that never stops early."""
+        return {} if self.in_flight in (None, self.groups) else self.piles.counts()
 
     # checkpoint
 

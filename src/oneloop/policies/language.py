@@ -144,7 +144,7 @@ class LanguagePolicy:
             enough = None
         replies = self.engine.generate(requests, enough, self.progress)
         rollouts = extend(asked, replies, self.version)
-        done = torch.tensor([status != "aborted" for status in rollouts.status])
+        done = torch.tensor([status not in ("aborted", "pending") for status in rollouts.status])
         finished, unfinished = rollouts.split(done)
         return self._with_text(finished), unfinished
 

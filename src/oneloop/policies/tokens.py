@@ -35,7 +35,11 @@ def extend(asked: Rollouts, replies: Sequence[Reply], version: int) -> Rollouts:
         name: [old + new for old, new in zip(by_rollout(asked, name), sampled[name], strict=True)]
         for name in COLUMNS
     }
-    return chains(asked, lists).put(status=[reply.status for reply in replies])
+    # interrupted before its first token a rollout is still a request
+    status = [
+        reply.status if tokens else "pending" for reply, tokens in zip(replies, lists["token"], strict=True)
+    ]
+    return chains(asked, lists).put(status=status)
 
 
 def chains(rollouts: Rollouts, lists: dict[str, list[list[float]]]) -> Rollouts:

@@ -59,6 +59,7 @@ def panels(run: Run) -> tuple[list[Panel], list[str]]:
             run, "kl", "KL to the reference", "Nats a token: how far the policy has moved.", {"KL": "kl"}
         ),
         _gap(run),
+        *_leftovers(run),
         _from_metrics(
             run, "loss", "Loss", "Near 0 by construction in policy-gradient phases.", {"loss": "loss"}
         ),
@@ -71,6 +72,10 @@ def panels(run: Run) -> tuple[list[Panel], list[str]]:
 
 def _points(steps: list[Record], name: str) -> list[Point]:
     return [(float(row["step"]), value) for row in steps if (value := finite(row, name)) is not None]
+
+
+def _at(steps: list[Record], values: list[float]) -> list[Point]:
+    return [(float(row["step"]), value) for row, value in zip(steps, values, strict=True)]
 
 
 def _from_metrics(run: Run, key: str, title: str, about: str, names: dict[str, str]) -> Panel:
@@ -165,6 +170,40 @@ def _gap(run: Run) -> Panel:
     warn = Limits().gap_warn
     levels = ((warn, f"{warn:g}: problem"),) if largest > warn / 4 else ()
     return Panel(panel.key, panel.title, panel.about, panel.lines, levels=levels)
+
+
+def _leftovers(run: Run) -> list[Panel]:
+    """Panels of rollouts that outlive a weight update, for runs that have such."""
+    held = _from_metrics(
+        run,
+        "held",
+        "Tokens held",
+        "Sampled and not yet trained: unfinished, waiting for siblings, or ready.",
+        {"all": "held/tokens", "unfinished": "held/unfinished_tokens"},
+    )
+    return [panel for panel in (_staleness(run), held) if any(line.points for line in panel.lines)]
+
+
+def _staleness(run: Run) -> Panel:
+    """Trained tokens by age; empty for a run that has trained no old one."""
+    rows = [row for row in run.steps if finite(row, "staleness/carried_ratio") is not None]
+    if not any(row["staleness/carried_ratio"] for row in rows):
+        rows = []
+    lines = []
+    rest = [row["staleness/carried_ratio"] for row in rows]
+    for lag, colour in enumerate(COLOURS[:-1], start=1):
+        shares = [finite(row, f"staleness/lag_{lag}") or 0.0 for row in rows]
+        rest = [max(0.0, left - share) for left, share in zip(rest, shares, strict=True)]
+        lines.append(Line(f"{lag} behind", colour, _at(rows, shares)))
+    lines.append(Line("more", COLOURS[-1], _at(rows, rest)))
+    return Panel(
+        "staleness",
+        "Tokens of older weights",
+        "Share of the trained tokens, by how many updates ago they were sampled.",
+        lines,
+        percent=True,
+        stacked=True,
+    )
 
 
 def _time(run: Run) -> Panel:
