@@ -109,9 +109,15 @@ def _remedy(column: str, phase: Any) -> str:
         f"{room} part '{name}'"
         for room in ("judge", "credit", "select")
         for name in names(room)
-        if isinstance(writes := find(room, name).part_writes, tuple) and column in writes
+        if column in _written_by(find(room, name))
     ]
     return f"add {' or '.join(writers)}" if writers else "no known part writes it"
+
+
+def _written_by(part: Any) -> tuple[str, ...]:
+    """What `part` writes with its default options."""
+    writes = part.part_writes
+    return tuple(writes(part)) if callable(writes) else writes
 
 
 def _overwritten(where: str, phase: Any) -> Iterator[str]:

@@ -124,7 +124,8 @@ class Piles:
         for number in numbers:
             self.groups[number].restarts += 1
         (lost, again), (lost_too, kept) = (
-            rows.split(torch.isin(rows.group, torch.tensor(spent, dtype=torch.long))) for rows in (again, kept)
+            rows.split(torch.isin(rows.group, torch.tensor(spent, dtype=torch.long)))
+            for rows in (again, kept)
         )
         self._drop(spent, [rows for rows in (lost, lost_too) if len(rows)])
         self.restarted += len(again)

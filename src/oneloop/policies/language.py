@@ -82,12 +82,12 @@ class Language:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         device = device if self.device == "auto" else self.device
         bf16 = multiplies_bf16(torch.device(device))
-        changes = {"device": device}
-        if self.precision == "auto":
-            changes["precision"] = "bf16_autocast" if bf16 else "float32"
-        if self.sampling_precision == "auto":
-            changes["sampling_precision"] = "bf16" if bf16 else "same"
-        return dataclasses.replace(self, **changes)
+        precision, sampling = self.precision, self.sampling_precision
+        if precision == "auto":
+            precision = "bf16_autocast" if bf16 else "float32"
+        if sampling == "auto":
+            sampling = "bf16" if bf16 else "same"
+        return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)
 
 
 class LanguagePolicy:
