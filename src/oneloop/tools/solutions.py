@@ -72,7 +72,7 @@ def warn_of_single_steps(asked: Sequence[Solution], separator: str) -> None:
     if len(asked) >= 8 and 2 * single > len(asked):
         warnings.warn(
             # no counts: a warning that is worded alike is shown once
-            "step_critic: most solutions are a single step, so a flaw marks all their tokens; look for another "
-            f"separator than {separator!r}, or prompt for steps",
+            "step_critic: most solutions are a single step, so a flaw marks all their tokens; look for "
+            f"another separator than {separator!r}, or prompt for steps",
             stacklevel=3,
         )
