@@ -43,7 +43,7 @@ Mark = Callable[[Rollouts], Rollouts]
 
 @cache
 def critics() -> dict[str, StepCritic]:
-    """The critics of E1: exact, and one that sees .8 of the wrong steps and calls .2 of the right ones wrong."""
+    """E1: an exact critic, and one that sees .8 of the wrong steps and calls .2 of the right ones wrong."""
     noisy = "oneloop.data.sum_chain.noisy_wrong_steps"
     found = {"exact critic": StepCritic(path="oneloop.data.sum_chain.wrong_steps")}
     found["noisy critic, 1 critique"] = StepCritic(path=noisy)

@@ -166,6 +166,7 @@ class Calls:
 
     def post(self, body: dict[str, Any]) -> Answer | Reply:
         """The answer, or a reply that says why there is none."""
+        failure = Reply()
         for attempt in range(self._server.max_retries + 1):
             if self._failed >= GIVE_UP:
                 return Reply(error=f"not tried: the last {GIVE_UP} calls failed", away=True)
@@ -173,14 +174,15 @@ class Calls:
             if not isinstance(answer, Reply):
                 self._count(away=False)
                 return answer
+            failure = answer
             if again is None or attempt == self._server.max_retries:
                 break
             # a part of the wait is random, so that calls which failed together do not return together
             wait = self._server.retry_wait * 2**attempt * (0.5 + random.random() / 2)
             time.sleep(min(max(wait, again), LONGEST_WAIT))
-        self._count(answer.away)
+        self._count(failure.away)
         tries = f" ({attempt + 1} tries)" if attempt else ""
-        return replace(answer, error=f"{answer.error}{tries}")
+        return replace(failure, error=f"{failure.error}{tries}")
 
     def _count(self, away: bool) -> None:
         with self._lock:

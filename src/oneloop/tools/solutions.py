@@ -71,7 +71,8 @@ def warn_of_single_steps(asked: Sequence[Solution], separator: str) -> None:
     single = sum(len(solution.steps) == 1 for solution in asked)
     if len(asked) >= 8 and 2 * single > len(asked):
         warnings.warn(
-            f"step_critic: {single} of {len(asked)} solutions are a single step, so a flaw marks all their "
-            f"tokens; look for another separator than {separator!r}, or prompt for steps",
+            # no counts: a warning that is worded alike is shown once
+            "step_critic: most solutions are a single step, so a flaw marks all their tokens; look for "
+            f"another separator than {separator!r}, or prompt for steps",
             stacklevel=3,
         )
