@@ -1,4 +1,4 @@
-"""A ranking as one HTML file that opens offline: scores with intervals, who beats whom, the samples themselves.
+"""A ranking as one HTML file that opens offline: scores with intervals, who beats whom, the samples.
 
 Written like the report of a run (page.py): names and texts reach the page escaped or as JSON shown through
 textContent, and a content security policy forbids every request.
@@ -101,7 +101,8 @@ def sentence(ranking: Ranking) -> str:
         return f"{first} ranks first of {size} models.{beside}"
     middle = float(np.median(ranking.scores[:size]))
     chance = expit(ranking.scores[0] - middle)
-    return f"{first} ranks first of {size} models; against the middle one it is ahead {chance:.0%} of the time.{beside}"
+    against = f"against the middle one it is ahead {chance:.0%} of the time"
+    return f"{first} ranks first of {size} models; {against}.{beside}"
 
 
 def facts(pool: SamplePool, ranking: Ranking) -> list[tuple[str, str]]:

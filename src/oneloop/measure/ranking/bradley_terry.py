@@ -1,11 +1,12 @@
-"""Bradley-Terry with ties on a win matrix: the pair marginal of Plackett-Luce, ONEBench's ranking in its code.
+"""Bradley-Terry with ties on a win matrix: the pair marginal of Plackett-Luce, what ONEBench's code fits.
 
     P(a > b) = sigmoid(theta_a - theta_b),   log-likelihood = sum_ab W[a, b] log P(a > b),   W: see wins.py
 
 At the maximum sum_b W[a, b] - (W[a, b] + W[b, a]) P(a > b) = 0 for all a. It is finite and unique where the
-graph of wins is strongly connected (Ford 1957); the prior makes it so everywhere. `scores` splits the gradient
-by cell, because the pairs of one sample are no independent observations (errors.py). A whole ranking broken
-into all its pairs is consistent; into neighbours only it is not (shrunk), so that is not offered.
+graph of wins is strongly connected (Ford 1957); the prior makes it so everywhere. `scores` splits the
+gradient by cell, because the pairs of one sample are no independent observations (errors.py). A whole
+ranking broken into all its pairs is consistent; into neighbours only it is not (shrunk), so that is not
+offered.
 """
 
 import numpy as np
@@ -31,7 +32,7 @@ def bradley_terry(wins: Floats) -> Objective:
 
 
 def scores(pool: SamplePool, theta: Floats, tie_weight: float, tie_tolerance: float = 0.0) -> Floats:
-    """float64 [c], each cell's share of the gradient at `theta` [m]: wins minus expected wins on its sample."""
+    """float64 [c], each cell's share of the gradient at `theta` [m]: wins less expected wins."""
     m = len(theta)
     chance = expit(theta[:, None] - theta)
     found = np.zeros(len(pool.value))
@@ -70,4 +71,4 @@ def preference_scores(given: Preferences, theta: Floats, tie_weight: float) -> F
     """float64 [q], what each verdict adds to the gradient of its left model, and takes from its right one."""
     chance = expit(theta[given.left] - theta[given.right])
     tie = given.verdict == 0.5
-    return given.weight * np.where(tie, tie_weight * (1 - 2 * chance), given.verdict - chance)
+    return np.asarray(given.weight * np.where(tie, tie_weight * (1 - 2 * chance), given.verdict - chance))

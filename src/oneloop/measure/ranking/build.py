@@ -1,7 +1,8 @@
 """Makes pools from tables in memory: long form, matrices, preferences.
 
-Names are sorted, so the order of rows changes nothing. A cell given twice with different scores is a conflict
-and needs a policy: an error (default), the first, or their mean. NaN and null are missing; infinity is an error.
+Names are sorted, so the order of rows changes nothing. A cell given twice with different scores is a
+conflict and needs a policy: an error (default), the first, or their mean. NaN and null are missing;
+infinity is an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,9 +33,10 @@ def from_long(
 ) -> SamplePool:
     """One row a measurement; other columns that have one value a sample become facts.
 
-    `table`: a pyarrow Table, data frame, list of rows or mapping of columns. `source`: the column that tells
-    data sets apart; sample names are then `source/sample`. `higher_is_better`: for all, or for each source.
-    `kind` binary: scores must be 0 or 1. Raises RankingError for names, scores and conflicts as the head says.
+    `table`: a pyarrow Table, data frame, list of rows or mapping of columns. `source`: the column that
+    tells data sets apart; sample names are then `source/sample`. `higher_is_better`: for all, or for each
+    source. `kind` binary: scores must be 0 or 1. Raises RankingError for names, scores and conflicts as the
+    head says.
     """
     columns = as_table(table, [model, sample, value, *([source] if source else [])])
     models, model_code = encode(columns[model], model)
@@ -89,8 +91,8 @@ def from_preferences(
 ) -> SamplePool:
     """One row a verdict: `winner` is model_a, model_b or tie; null is no verdict and is left out.
 
-    Without a `sample` column every row is a sample of its own. Raises RankingError for other winners, negative
-    weights, and a model against itself.
+    Without a `sample` column every row is a sample of its own. Raises RankingError for other winners,
+    negative weights, and a model against itself.
     """
     columns = as_table(table, [model_a, model_b, winner, *(name for name in (sample, weight) if name)])
     verdict = verdicts(columns[winner])

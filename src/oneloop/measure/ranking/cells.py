@@ -56,7 +56,7 @@ def settled(
         sample, model = divmod(int(key[differs[0]]), len(models))
         both = f"{value[differs[0]]:g} and {value[differs[0] + 1]:g}"
         raise RankingError(
-            f"'{models[model]}' on '{samples[sample]}' has the scores {both} ({len(differs)} such conflicts); "
+            f"'{models[model]}' on '{samples[sample]}' has the scores {both} ({len(differs)} conflicts); "
             "say conflict='first' or 'mean', or tell the sources apart"
         )
     return key[first], value[first]
@@ -95,4 +95,4 @@ def directed(
             f"higher_is_better: no source is called '{unknown[0]}'; there are {', '.join(sources)}"
         )
     sign = np.array([1.0 if higher_is_better.get(name, True) else -1.0 for name in sources])
-    return value * sign[source[sample]]
+    return np.asarray(value * sign[source[sample]])

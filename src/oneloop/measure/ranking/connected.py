@@ -1,8 +1,8 @@
 """Which models can be compared at all, and which have a finite score without a prior.
 
-Two models are connected when a chain of comparisons leads from one to the other; a joint ranking of models that
-are not says nothing. Within a component the maximum-likelihood scores are finite exactly where every model is
-reached from every other by wins (Ford 1957).
+Two models are connected when a chain of comparisons leads from one to the other; a joint ranking of models
+that are not says nothing. Within a component the maximum-likelihood scores are finite exactly where every
+model is reached from every other by wins (Ford 1957).
 """
 
 from dataclasses import dataclass

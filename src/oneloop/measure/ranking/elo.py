@@ -2,8 +2,9 @@
 
     r_a += K (outcome - 1 / (1 + 10^((r_b - r_a) / 400)))
 
-K = 4 and a start at 1000 are those of the paper's baseline, which passes over games in whatever order a data
-frame gave them. With millions of games the last ones dominate: it is the one method that gets better with less.
+K = 4 and a start at 1000 are those of the paper's baseline, which passes over games in whatever order a
+data frame gave them. With millions of games the last ones dominate: it is the one method that gets better
+with less.
 """
 
 import math

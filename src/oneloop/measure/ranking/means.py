@@ -3,8 +3,8 @@
     mean         average score over the samples a model was measured on: what is easy counts for who took it
     macro_mean   average of the means of each source a model was measured on: sources weigh alike
 
-Both compare sizes of scores, so they need one scale; a mean over a random half of the samples is unbiased, over
-the half that suits a model it is not. Preferences have no score and are left out.
+Both compare sizes of scores, so they need one scale; a mean over a random half of the samples is unbiased,
+over the half that suits a model it is not. Preferences have no score and are left out.
 """
 
 from typing import Any

@@ -2,9 +2,10 @@
 
     theta <- theta + (J + lambda I)^-1 (g - lambda theta),   |step|_inf <= 2, halved while the objective falls
 
-g and J are gradient and information of the log-likelihood. It does not see a constant added to all models of a
-connected component, so with lambda = 0 each component is pinned to the sum 0 it started with; with lambda > 0
-the prior does that. Hunter's MM and the I-LSR iteration reach the same point linearly; this is quadratic.
+g and J are gradient and information of the log-likelihood. It does not see a constant added to all models
+of a connected component, so with lambda = 0 each component is pinned to the sum 0 it started with; with
+lambda > 0 the prior does that. Hunter's MM and the I-LSR iteration reach the same point linearly; this is
+quadratic.
 """
 
 from collections.abc import Callable
@@ -40,24 +41,24 @@ class Fit:
 
 def maximise(objective: Objective, component: Integers, precision: float) -> Fit:
     """The maximum of `objective` minus `precision`/2 |theta|^2; `component` [m] numbers connected models."""
-    theta = np.zeros(len(component))
+    theta: Floats = np.zeros(len(component))
+    steps, done = 0, False
     pin = (
         (component[:, None] == component) / np.bincount(component)[component]
         if len(theta)
         else np.zeros((0, 0))
     )
     here = objective(theta)
-    for steps in range(1, MOST_STEPS + 1):
+    while steps < MOST_STEPS and not done:
+        steps += 1
         curvature = here[2] + precision * np.eye(len(theta)) + (0 if precision else pin)
         step = np.linalg.solve(curvature, here[1] - precision * theta)
         step *= min(1.0, LONGEST / max(np.abs(step).max(initial=0), 1e-300))
         moved, there = climb(objective, theta, here, step, precision)
-        done = np.abs(moved - theta).max(initial=0) <= ENOUGH
+        done = bool(np.abs(moved - theta).max(initial=0) <= ENOUGH)
         theta, here = moved, there
-        if done:
-            break
     curvature = here[2] + precision * np.eye(len(theta)) + (0 if precision else pin)
-    return Fit(theta - pin @ theta, curvature, here[0], steps, bool(done))
+    return Fit(theta - pin @ theta, curvature, here[0], steps, done)
 
 
 def climb(

@@ -3,8 +3,9 @@
     P(order) = prod_stages w_a / (w_a + sum of w below a),   w = exp(theta)
 
 Every model that has something below it wins one stage against all of that. Without ties this is the law of
-Plackett (1975) and Luce (1959); members of a tie each win their own stage and say nothing of one another, so a
-binary sample is every 1 against the list of all 0s. Preferences enter as Bradley-Terry games (bradley_terry.py).
+Plackett (1975) and Luce (1959); members of a tie each win their own stage and say nothing of one another,
+so a binary sample is every 1 against the list of all 0s. Preferences enter as Bradley-Terry games
+(bradley_terry.py).
 """
 
 from dataclasses import dataclass

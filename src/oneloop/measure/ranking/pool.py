@@ -2,10 +2,11 @@
 
     m models   n samples   c cells (one model's score on one sample)   q preferences (one model over another)
 
-Cells lie end to end, sample after sample, each sample's from its worst score to its best: a sample *is* a weak
-order of the models measured on it, and nothing later looks at the size of a score except the means. Higher is
-always better; readers negate what is not. Everything is frozen: `take` and `merged` (merge.py) return new pools.
-Not here: making one (build.py), reading files (readers/), what follows from one (rank.py).
+Cells lie end to end, sample after sample, each sample's from its worst score to its best: a sample *is* a
+weak order of the models measured on it, and nothing later looks at the size of a score except the means.
+Higher is always better; readers negate what is not. Everything is frozen: `take` and `merged` (merge.py)
+return new pools. Not here: making one (build.py), reading files (readers/), what follows from one
+(rank.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +124,7 @@ class SamplePool:
         return filled
 
     def take(self, samples: NDArray[Any]) -> "SamplePool":
-        """The pool of these samples (numbers, repeats allowed, or a mask [n]); models stay, measured or not."""
+        """The pool of these samples (a mask [n], or numbers, repeats allowed); all models stay."""
         rows = np.flatnonzero(samples) if samples.dtype == bool else np.asarray(samples, dtype=np.int64)
         counts = self.measured[rows]
         start = np.concatenate([[0], np.cumsum(counts)])
@@ -170,7 +171,8 @@ def blocks(pool: SamplePool, width: int = 1, tie_tolerance: float = 0.0) -> Iter
     """All samples with two or more measurements, grouped by how many there are.
 
     A block holds at most `MOST` // `width` cells (one sample at least). Neighbouring scores that differ by
-    `tie_tolerance` or less are one level; a chain of such scores is one level too, so that ties stay transitive.
+    `tie_tolerance` or less are one level; a chain of such scores is one level too, so that ties stay
+    transitive.
     """
     counts = pool.measured
     order = np.argsort(counts, kind="stable")

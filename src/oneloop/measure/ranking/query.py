@@ -58,14 +58,14 @@ def query(
     n = len(pool.samples)
     message = f"{len(rows)} of {n} samples retrieved for '{text}'"
     if not len(rows):
-        message = f"no sample of {n} is more similar to '{text}' than {threshold:g}; use other words or a lower threshold"
+        message = f"no sample of {n} is more similar to '{text}' than {threshold:g}; use other words"
     return Found(pool.take(rows), np.array(list(hits.values())), message)
 
 
 def _nearest(
     texts: Sequence[Any], wanted: str, top_k: int, threshold: float, embed: Embed | None
 ) -> dict[int, float]:
-    """{row: similarity} of the `top_k` texts nearest to `wanted`, the nearest first; equals in their order."""
+    """{row: similarity} of the `top_k` texts nearest to `wanted`, nearest first; equals in their order."""
     rows = np.array([row for row, text in enumerate(texts) if text], dtype=np.int64)
     if not len(rows):
         return {}

@@ -43,12 +43,12 @@ def rank(
 ) -> Ranking:
     """The ranking of all measured models.
 
-    `tie_weight`: wins a tie gives to both sides (1: the paper's code; 1/2: one game shared). `prior_precision`:
-    lambda of the Gaussian prior; 0 is exact maximum likelihood. `tie_tolerance`: scores of a sample this close
-    are ties. `errors`: cluster (samples are the unit), information (pairs are; too narrow), none. `bootstrap`:
-    so many resamples of the samples instead, as standard errors and percentile intervals. `seed`: of resamples
-    and of Elo's order.
-    Raises RankingError for an empty or disconnected pool, for infinite scores (prior 0), and bad options.
+    `tie_weight`: wins a tie gives to both sides (1: the paper's code; 1/2: one game shared).
+    `prior_precision`: lambda of the Gaussian prior; 0 is exact maximum likelihood. `tie_tolerance`: scores
+    of a sample this close are ties. `errors`: cluster (samples are the unit), information (pairs are; too
+    narrow), none. `bootstrap`: so many resamples of the samples instead, as standard errors and percentile
+    intervals. `seed`: of resamples and of Elo's order. Raises RankingError for an empty or disconnected
+    pool, for infinite scores (prior 0), and bad options.
     """
     _check(pool, method, tie_weight, prior_precision, bootstrap)
     pool, unmeasured = _measured(pool)
@@ -65,7 +65,7 @@ def rank(
     names = [tuple(pool.models[i] for i in some) for some in (linked.unbeaten, linked.winless)]
     values = {"scores": scores, "stderr": stderr, "low": low, "high": high, "component": linked.component}
     values |= {"covariance": covariance, "count": pool.count, "win_rate": counts.win_rate}
-    about = {"unbeaten": names[0], "winless": names[1], "unmeasured": unmeasured}
+    about: dict[str, Any] = {"unbeaten": names[0], "winless": names[1], "unmeasured": unmeasured}
     if fit is not None:
         about |= {"steps": fit.steps, "converged": fit.converged, "log_likelihood": fit.log_likelihood}
     return ordered(method, pool.models, values, notes=(*notes, *_remarks(names, unmeasured, fit)), **about)
@@ -100,7 +100,7 @@ def _measured(pool: SamplePool) -> tuple[SamplePool, tuple[str, ...]]:
 
 
 def _joint(pool: SamplePool, linked: Connectivity, method: Method, disconnected: str) -> list[str]:
-    """Sentences about components. Raises RankingError where there are several and the method compares models."""
+    """Sentences about components. Raises RankingError for several and a method that compares models."""
     if linked.components <= 1:
         return []
     groups = [np.array(pool.models)[linked.component == c].tolist() for c in range(linked.components)]
@@ -112,7 +112,7 @@ def _joint(pool: SamplePool, linked: Connectivity, method: Method, disconnected:
         linked.component[:] = 0
         return [f"{what}. Their means are of different samples."]
     raise RankingError(
-        f"{what}. A joint ranking would be invented: add a model measured in several of them, or rank each by "
+        f"{what}. A joint ranking would be invented: measure a model in several of them, or rank each by "
         "itself (disconnected='separate')"
     )
 

@@ -66,7 +66,8 @@ class Ranking:
     def places(self, level: float = 0.95) -> tuple[Integers, Integers] | None:
         """(best [m], worst [m]) place of each model: those it cannot be told apart from may stand before it.
 
-        Each pair is compared at `level` on its own, with the covariance of the two. None without a covariance.
+        Each pair is compared at `level` on its own, with the covariance of the two. None without a
+        covariance.
         """
         if self.covariance is None:
             return None

@@ -60,7 +60,8 @@ def sparsify(
 def spread(pool: SamplePool) -> Floats:
     """float64 [n], chance that two measurements drawn from a sample with replacement differ; 0 if alone.
 
-    For binary scores 2 p (1 - p), highest where half of the models solve the sample; the more levels the higher.
+    For binary scores 2 p (1 - p), highest where half of the models solve the sample; the more levels the
+    higher.
     """
     found = np.zeros(len(pool.samples))
     sample = pool.sample

@@ -1,8 +1,8 @@
-"""Structured filters over what is known of samples: `subject=physics`, `level>=3`, `text~triangle`, `len(text)<200`.
+"""Filters over what is known of samples: `subject=physics`, `level>=3`, `text~area`, `len(text)<200`.
 
-=, !=, >, >=, <, <= compare numbers where both sides are, else words; ~ is "contains" (words: in any case; lists:
-an element). Dots reach into nested facts (`doc.subject`). `source` and `sample` are facts of every pool.
-What is unknown of a sample matches nothing. Several filters must all hold.
+=, !=, >, >=, <, <= compare numbers where both sides are, else words; ~ is "contains" (words: in any case;
+lists: an element). Dots reach into nested facts (`doc.subject`). `source` and `sample` are facts of every
+pool. What is unknown of a sample matches nothing. Several filters must all hold.
 """
 
 import operator

@@ -2,9 +2,10 @@
 
     W[a, b] = #(a beats b) + tau #(ties of a and b)
 
-over all samples both were measured on and all preferences. A tie counts `tau` wins to each side: with tau = 1,
-the paper's code, as two games; with tau = 1/2 as one. Samples with two levels (binary scores) that many models
-were measured on are one matrix product, masked S (1 - S)^T; all others are counted in blocks of bounded size.
+over all samples both were measured on and all preferences. A tie counts `tau` wins to each side: with tau =
+1, the paper's code, as two games; with tau = 1/2 as one. Samples with two levels (binary scores) that many
+models were measured on are one matrix product, masked S (1 - S)^T; all others are counted in blocks of
+bounded size.
 """
 
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def add_preferences(pool: SamplePool, wins: Floats, ties: Floats) -> None:
     forward, backward = given.left * m + given.right, given.right * m + given.left
 
     def tally(pair: Integers, rows: NDArray[np.bool_]) -> Floats:
-        return np.bincount(pair[rows], given.weight[rows], m * m).reshape(m, m)
+        return np.bincount(pair[rows], given.weight[rows], m * m).reshape(m, m).astype(np.float64)
 
     wins += tally(forward, given.verdict == 1) + tally(backward, given.verdict == 0)
     even = given.verdict == 0.5

@@ -82,8 +82,8 @@ def kind_of(path: Path) -> str:
     if tables.named(names, "model", {}):
         return "long" if tables.named(names, "score", {}) and tables.named(names, "sample", {}) else "wide"
     raise RankingError(
-        f"no known format: the columns are {', '.join(sorted(names)[:12])}; a table needs `model` and a score, or "
-        "model_a, model_b and winner (columns of other names: --column model=NAME)"
+        f"no known format: the columns are {', '.join(sorted(names)[:12])}; a table needs `model` and a score, "
+        "or model_a, model_b and winner (columns of other names: --column model=NAME)"
     )
 
 

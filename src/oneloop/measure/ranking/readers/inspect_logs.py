@@ -1,7 +1,8 @@
 """Logs of inspect-ai: .eval archives and .json logs, one model on one task each.
 
-Verdicts are read as inspect does: C 1, P 0.5, I and N 0, true and false, numbers. Epochs are averaged. Several
-scorers: the first, or the one `metric` names; a scorer with several values: `metric` is scorer/value.
+Verdicts are read as inspect does: C 1, P 0.5, I and N 0, true and false, numbers. Epochs are averaged.
+Several scorers: the first, or the one `metric` names; a scorer with several values: `metric` is
+scorer/value.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def read_inspect(path: Path, how: Reading) -> SamplePool:
     rows = [row for log in logs for row in _rows(log, how.metric)]
     if not rows:
         raise RankingError("the logs hold no scored samples")
-    turned = {source: False for source in how.lower_is_better}
+    turned = dict.fromkeys(how.lower_is_better, False)
     return from_long(rows, source="source", higher_is_better=turned or True, conflict="mean")
 
 

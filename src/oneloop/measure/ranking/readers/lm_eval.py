@@ -1,7 +1,8 @@
 """Sample logs of lm-evaluation-harness (`--log_samples`): MODEL/samples_TASK_DATE.jsonl.
 
-The model is the folder's name (`__` was a slash). Newer logs list their metrics; in older ones the usual names
-are tried. A task with several filters has a row for each: `metric` may name one, as in exact_match,strict-match.
+The model is the folder's name (`__` was a slash). Newer logs list their metrics; in older ones the usual
+names are tried. A task with several filters has a row for each: `metric` may name one, as in
+exact_match,strict-match.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def read_lm_eval(path: Path, how: Reading) -> SamplePool:
     rows = [row for log in logs for row in _rows(log, how.metric)]
     if not rows:
         raise RankingError("the logs hold no samples")
-    turned = {source: False for source in how.lower_is_better}
+    turned = dict.fromkeys(how.lower_is_better, False)
     return from_long(rows, source="source", higher_is_better=turned or True, conflict=how.conflict)
 
 

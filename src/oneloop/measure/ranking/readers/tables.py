@@ -34,7 +34,7 @@ EMPTY = ["", "NaN", "nan", "null", "NULL", "None"]
 
 
 def named(names: Iterable[str], what: str, columns: Mapping[str, str]) -> str | None:
-    """The column for `what` among `names`: as `columns` says, else by its usual names. None: there is none."""
+    """The column for `what` among `names`: as `columns` says, else a usual name; None: none."""
     if what in columns:
         return columns[what]
     return next((alias for alias in ALIASES[what] if alias in set(names)), None)
@@ -45,8 +45,8 @@ def needed(table: pa.Table, what: str, columns: Mapping[str, str]) -> str:
     found = named(table.column_names, what, columns)
     if found is None:
         raise RankingError(
-            f"no column for {what}: tried {', '.join(ALIASES[what])}; there are {', '.join(table.column_names[:12])} "
-            f"(say --column {what}=NAME)"
+            f"no column for {what}: tried {', '.join(ALIASES[what])}; the table has "
+            f"{', '.join(table.column_names[:12])} (say --column {what}=NAME)"
         )
     return found
 
@@ -57,14 +57,13 @@ def read_long(path: Path, how: Reading) -> SamplePool:
     source = named(table.column_names, "source", how.columns)
     return from_long(
         table,
-        **{key: needed(table, what, how.columns) for key, what in LONG.items()},
+        model=needed(table, "model", how.columns),
+        sample=needed(table, "sample", how.columns),
+        value=needed(table, "score", how.columns),
         source=source,
-        higher_is_better={name: False for name in how.lower_is_better} if source else not how.lower_is_better,
+        higher_is_better=dict.fromkeys(how.lower_is_better, False) if source else not how.lower_is_better,
         conflict=how.conflict,
     )
-
-
-LONG = {"model": "model", "sample": "sample", "value": "score"}
 
 
 def read_wide(path: Path, how: Reading) -> SamplePool:
@@ -91,7 +90,7 @@ def read_arena(path: Path, how: Reading) -> SamplePool:
 
 
 def read_table(path: Path, head: bool = False) -> pa.Table:
-    """A table of any of the formats; with `head` perhaps only its first rows. Raises RankingError for others."""
+    """A table of any of the formats; with `head` only its columns count. Raises RankingError for others."""
     name = path.name.removesuffix(".gz")
     try:
         if name.endswith(".parquet"):
