@@ -31,6 +31,8 @@ class Fit:
     """float64 [m], sum 0 in each component."""
     curvature: Floats
     """float64 [m, m], information plus prior, pinned; invertible."""
+    information: Floats
+    """float64 [m, m], minus the Hessian of the log-likelihood alone."""
     log_likelihood: float
     """Without the prior."""
     steps: int
@@ -58,7 +60,7 @@ def maximise(objective: Objective, component: Integers, precision: float) -> Fit
         done = bool(np.abs(moved - theta).max(initial=0) <= ENOUGH)
         theta, here = moved, there
     curvature = here[2] + precision * np.eye(len(theta)) + (0 if precision else pin)
-    return Fit(theta - pin @ theta, curvature, here[0], steps, done)
+    return Fit(theta - pin @ theta, curvature, here[2], here[0], steps, done)
 
 
 def climb(

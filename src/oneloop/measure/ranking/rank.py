@@ -159,10 +159,10 @@ def _scores(
 
 def _covariance(pool: SamplePool, fit: Fit, options: Options, errors: Errors) -> Floats:
     """float64 [m, m]."""
-    method, tie_weight, precision, tie_tolerance, _ = options
+    method, tie_weight, _, tie_tolerance, _ = options
     if errors == "information":
         inverse = np.linalg.inv(fit.curvature)
-        return inverse @ (fit.curvature - precision * np.eye(len(inverse))) @ inverse
+        return np.asarray(inverse @ fit.information @ inverse)
     if method == "bradley_terry":
         of_cells = bradley_terry.scores(pool, fit.theta, tie_weight, tie_tolerance)
     else:
