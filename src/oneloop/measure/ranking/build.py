@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from oneloop.measure.ranking.cells import Conflict, cells, directed
@@ -107,15 +108,17 @@ def from_preferences(
     weights = np.ones(len(left)) if weight is None else scores(columns[weight], weight)
     if not (weights >= 0).all():
         raise RankingError(f"{weight}: must not be negative or missing, got {weights[~(weights >= 0)][0]}")
-    names, rows = [f"{source or 'row'} {row}" for row in range(len(left))], np.arange(len(left))
-    if sample is not None:
-        names, rows = encode(columns[sample], sample)
+    if sample is None:
+        names, rows = numbered(source or "row", len(left)), np.arange(len(left))
+    else:
+        found, rows = encode(columns[sample], sample)
+        names = objects(found)
     n = len(names)
     facts = facts_of(columns.drop_columns([model_a, model_b, winner]), rows, n)
     empty = (np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
     made = Preferences(left, right, rows, verdict, weights)
     return SamplePool(
-        tuple(models), objects(names), (source,), np.zeros(n, dtype=np.int64), *empty, made, facts
+        tuple(models), names, (source,), np.zeros(n, dtype=np.int64), *empty, made, facts
     )
 
 
@@ -134,3 +137,10 @@ def objects(names: Sequence[str]) -> NDArray[np.object_]:
     made = np.empty(len(names), dtype=object)
     made[:] = names
     return made
+
+
+def numbered(name: str, size: int) -> NDArray[np.object_]:
+    """`name 0`, `name 1` ..."""
+    numbers = pa.array(np.arange(size)).cast(pa.string())
+    joined: NDArray[np.object_] = pc.binary_join_element_wise(name, numbers, " ").to_numpy(zero_copy_only=False)
+    return joined
