@@ -1,9 +1,9 @@
-"""Bradley-Terry from a million comparisons, against choix, evalica and arena-rank; and a pool of 25 million cells.
+"""Bradley-Terry from a million comparisons against choix, evalica, arena-rank; a pool of 25 million cells.
 
 All start from the same data frame with the columns model_a, model_b, winner (strings), turns taken, a ratio
 within each repeat; evalica's and choix's own input formats are made beforehand and cost them nothing. jax
-compiles in a round that is not counted. Then a pool of 500 models x 1,000,000 samples with 95 % missing, half of
-the samples binary, is read from Parquet and ranked by a process of its own, whose peak memory is printed.
+compiles in a round that is not counted. `choix_over_ours_fit` starts both from their own formats in memory. Then
+a pool of 500 models x 1,000,000 samples with 95 % missing, half of the samples binary, is read from Parquet and ranked by a process of its own, whose peak memory is printed.
     pip install -e ".[peers]"; python benchmarks/ranking.py [--repeats 5] [--samples 1000000]"""
 
 import argparse
@@ -22,11 +22,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oneloop.measure.ranking import from_preferences, rank
+from oneloop.measure.ranking import SamplePool, from_preferences, rank
 from oneloop.measure.ranking.readers import read
 
 GAMES, MODELS = 1_000_000, 100
 BIG = 500
+NAMES = {
+    "fastest_peer_over_ours": "fastest",
+    "choix_over_ours": "choix",
+    "choix_over_ours_fit": "choix_fit",
+}
 
 
 def battles(seed: int, tie_rate: float) -> pd.DataFrame:
@@ -43,7 +48,10 @@ def battles(seed: int, tie_rate: float) -> pd.DataFrame:
 
 
 def ours(frame: pd.DataFrame, errors: str = "none") -> dict[str, float]:
-    pool = from_preferences(frame)
+    return fitted(from_preferences(frame), errors)
+
+
+def fitted(pool: SamplePool, errors: str = "none") -> dict[str, float]:
     ranking = rank(pool, tie_weight=0.5, prior_precision=0, errors=errors)  # type: ignore[arg-type]
     return ranking.as_dict
 
@@ -74,7 +82,9 @@ def peers(frame: pd.DataFrame) -> dict[str, Callable[..., dict[str, float]]]:
         return dict(zip(data.competitors, np.asarray(model.params["ratings"]), strict=True))
 
     def of_choix(tight: bool = False) -> dict[str, float]:
-        return dict(zip(number, choix.ilsr_pairwise(MODELS, pairs, tol=1e-12 if tight else 1e-8), strict=True))
+        return dict(
+            zip(number, choix.ilsr_pairwise(MODELS, pairs, tol=1e-12 if tight else 1e-8), strict=True)
+        )
 
     return {"evalica": of_evalica, "arena-rank": of_arena_rank, "choix": of_choix}
 
@@ -100,17 +110,25 @@ def compare(repeats: int) -> dict[str, object]:
     solutions = {name: difference(mine, run(tight=True)) for name, run in others.items()}
     for name in ("arena-rank", "evalica"):
         others[name]()  # compiles
-    times: dict[str, list[float]] = {name: [] for name in ("ours", "ours with errors", *others)}
+    times: dict[str, list[float]] = {name: [] for name in ("ours", "our fit", "ours with errors", *others)}
+    pool = from_preferences(frame)
     for repeat in range(repeats):
         times["ours"].append(seconds(lambda: ours(frame)))
+        times["our fit"].append(seconds(lambda: fitted(pool)))
         times["ours with errors"].append(seconds(lambda: ours(frame, "cluster")))
         for name, run in others.items():
             if name != "choix" or repeat < 2:
                 times[name].append(seconds(run))
     fastest = [min(times["evalica"][r], times["arena-rank"][r]) / times["ours"][r] for r in range(repeats)]
-    slow = [theirs / own for theirs, own in zip(times["choix"], times["ours"], strict=False)]
+    slow, fit = (
+        [theirs / own for theirs, own in zip(times["choix"], times[name], strict=False)]
+        for name in ("ours", "our fit")
+    )
     medians = {name: statistics.median(found) for name, found in times.items()}
-    return {"seconds": medians, "fastest": spread(fastest), "choix": spread(slow), "difference": solutions}
+    return {"seconds": medians, "fastest": spread(fastest), "choix": spread(slow)} | {
+        "choix_fit": spread(fit),
+        "difference": solutions,
+    }
 
 
 def spread(ratios: list[float]) -> dict[str, float]:
@@ -174,12 +192,14 @@ def main() -> None:
         path = Path(folder) / "pool.parquet"
         write_pool(path, given.samples)
         command = [sys.executable, __file__, "--pool", str(path)]
-        result["pool"] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        result["pool"] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
     print("pool:", result["pool"])
     folder = Path(__file__).with_name("results")
     folder.mkdir(exist_ok=True)
     (folder / "ranking.json").write_text(json.dumps(result, indent=1) + "\n")
-    for name, key in (("fastest_peer_over_ours", "fastest"), ("choix_over_ours", "choix")):
+    for name, key in NAMES.items():
         ratio = result[key]
         line = f"{ratio['ratio']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"  # type: ignore[index]
         print(f"ranking_{name}: {line} over {ratio['repeats']}")  # type: ignore[index]

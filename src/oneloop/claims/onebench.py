@@ -1,4 +1,4 @@
-"""ONEBench's ranking where measurements are missing, at random and not, against means and Elo (arXiv 2412.06745).
+"""ONEBench's ranking where measurements are missing, against means and Elo (arXiv 2412.06745).
 
 The pool is binary scores of language models on three reasoning benchmarks, read from ONELOOP_RANKING_DATA (a
 long CSV with the columns dataset, model, sample_id, score), or a synthetic one of like structure. Models that
@@ -127,7 +127,7 @@ def agreement(
 def simulate(
     kind: str, seed: int, models: int = 20, samples: int = 400
 ) -> tuple[SamplePool, NDArray[np.float64]]:
-    """(a pool with half of its cells, the scores [m] it was drawn with): Gumbel utilities, or pairs with ties.
+    """(a pool with half of its cells, the scores [m] it was drawn with): Gumbel utilities, or pairs.
 
     `orders`: a sample shows all utilities, so its order is Plackett-Luce. `preferences`: 4 verdicts on each
     sample, each a Bradley-Terry game of its own.
@@ -238,7 +238,7 @@ CLAIM = Claim(
     paper="arXiv 2412.06745",
     parts=("measure.ranking",),
     recipe="docs/onebench.md",
-    claim="with 95 % of the entries missing, Kendall's tau to the full data's macro mean is .85 of that with none missing",
+    claim="with 95 % of the entries missing, Kendall's tau to the full macro mean is .85 of that with none missing",
     target=0.85,
     run=run,
     headline=headline,

@@ -61,7 +61,7 @@ def test_two_models_by_hand():
     rows = {"model_a": ["x"] * 10, "model_b": ["y"] * 10, "winner": ["model_a"] * 7 + ["model_b"] * 3}
     ranking = rank(from_preferences(rows), prior_precision=0)
     assert ranking.as_dict == pytest.approx({"x": 0.4236489302, "y": -0.4236489302}, abs=1e-9)
-    # one observation a sample: the cluster-robust error is the binomial one, of half the log-odds, times n/(n-1)
+    # one verdict a sample: the error is the binomial one of half the log-odds, corrected by n/(n-1)
     error = math.sqrt(1 / (10 * 0.7 * 0.3)) / 2 * math.sqrt(10 / 9)
     assert ranking.stderr == pytest.approx([error, error])
 

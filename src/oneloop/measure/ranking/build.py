@@ -117,9 +117,7 @@ def from_preferences(
     facts = facts_of(columns.drop_columns([model_a, model_b, winner]), rows, n)
     empty = (np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
     made = Preferences(left, right, rows, verdict, weights)
-    return SamplePool(
-        tuple(models), names, (source,), np.zeros(n, dtype=np.int64), *empty, made, facts
-    )
+    return SamplePool(tuple(models), names, (source,), np.zeros(n, dtype=np.int64), *empty, made, facts)
 
 
 def verdicts(column: Any) -> Floats:
@@ -142,5 +140,7 @@ def objects(names: Sequence[str]) -> NDArray[np.object_]:
 def numbered(name: str, size: int) -> NDArray[np.object_]:
     """`name 0`, `name 1` ..."""
     numbers = pa.array(np.arange(size)).cast(pa.string())
-    joined: NDArray[np.object_] = pc.binary_join_element_wise(name, numbers, " ").to_numpy(zero_copy_only=False)
+    joined: NDArray[np.object_] = pc.binary_join_element_wise(name, numbers, " ").to_numpy(
+        zero_copy_only=False
+    )
     return joined

@@ -74,7 +74,7 @@ def among(names: Sequence[str], some: Sequence[str]) -> Integers:
 
 
 def scores(column: Any, what: str, kind: str | None = None) -> Floats:
-    """float64 [r], NaN where null. Raises RankingError for infinity, words, and other than 0 and 1 if binary."""
+    """float64 [r], NaN where null. Raises RankingError for infinity, words, and not 0 or 1 if binary."""
     try:
         values: Floats = column.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oneloop.measure.ranking.pool import MOST, Block, Floats, Integers, SamplePool, blocks
+from oneloop.measure.ranking.pool import MOST, Block, Floats, SamplePool, blocks
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,8 @@ def add_preferences(pool: SamplePool, wins: Floats, ties: Floats) -> None:
     m, given = len(wins), pool.preferences
     if not len(given):
         return
-    forward, backward = given.left * m + given.right, given.right * m + given.left
-
-    def tally(pair: Integers, rows: NDArray[np.bool_]) -> Floats:
-        return np.bincount(pair[rows], given.weight[rows], m * m).reshape(m, m).astype(np.float64)
-
-    wins += tally(forward, given.verdict == 1) + tally(backward, given.verdict == 0)
-    even = given.verdict == 0.5
-    ties += tally(forward, even) + tally(backward, even)
+    # one pass over all verdicts: 0 the right one won, 1 a tie, 2 the left one won
+    cell = (given.left * m + given.right) * 3 + (2 * given.verdict).astype(np.int64)
+    counted = np.bincount(cell, given.weight, 3 * m * m).reshape(m, m, 3)
+    wins += counted[:, :, 2] + counted[:, :, 0].T
+    ties += counted[:, :, 1] + counted[:, :, 1].T

@@ -12,6 +12,7 @@ rollouts    a run directory of ours, or its rollouts/*.parquet
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.merge import merged
@@ -53,6 +54,8 @@ def read(paths: Sequence[Path] | Path, kind: str = "", how: Reading | None = Non
     if kind and kind not in READERS:
         raise RankingError(f"format: must be one of {', '.join(READERS)}, got '{kind}'")
     how = how or Reading()
+    if how.conflict not in get_args(Conflict):
+        raise RankingError(f"conflict: must be error, first or mean, got '{how.conflict}'")
     pools = []
     for path in [paths] if isinstance(paths, Path) else paths:
         if not path.exists():
@@ -82,7 +85,7 @@ def kind_of(path: Path) -> str:
     if tables.named(names, "model", {}):
         return "long" if tables.named(names, "score", {}) and tables.named(names, "sample", {}) else "wide"
     raise RankingError(
-        f"no known format: the columns are {', '.join(sorted(names)[:12])}; a table needs `model` and a score, "
+        f"no known format: the columns are {', '.join(sorted(names)[:12])}; a table needs model and score, "
         "or model_a, model_b and winner (columns of other names: --column model=NAME)"
     )
 
