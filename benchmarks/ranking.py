@@ -2,8 +2,9 @@
 
 All start from the same data frame with the columns model_a, model_b, winner (strings), turns taken, a ratio
 within each repeat; evalica's and choix's own input formats are made beforehand and cost them nothing. jax
-compiles in a round that is not counted. `choix_over_ours_fit` starts both from their own formats in memory. Then
-a pool of 500 models x 1,000,000 samples with 95 % missing, half of the samples binary, is read from Parquet and ranked by a process of its own, whose peak memory is printed.
+compiles in a round that is not counted. `choix_over_ours_fit` starts both from their own formats in memory.
+Then a pool of 500 models x 1,000,000 samples with 95 % missing, half of the samples binary, is read from
+Parquet and ranked by a process of its own, whose peak memory is printed.
     pip install -e ".[peers]"; python benchmarks/ranking.py [--repeats 5] [--samples 1000000]"""
 
 import argparse

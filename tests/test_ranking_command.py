@@ -47,7 +47,7 @@ def test_a_table_and_all_files(oneloop, scores, tmp_path):
     code, shown, _ = oneloop(scores, *(word for out in outs for word in ("--out", out)))
     assert code == 0, shown
     assert "3 models, 60 samples of 2 sources" in shown and "% missing" in shown
-    lines = [line.split() for line in shown.splitlines() if line[:2] in ("1 ", "2 ", "3 ")]
+    lines = [line.split() for line in shown.splitlines() if re.match(r"[123] +[a-z]+ +-?\d", line)]
     assert [line[1] for line in lines] == ["strong", "middle", "weak"]
     rows = list(csv.DictReader(outs[0].open()))
     stored = json.loads(outs[1].read_text())
