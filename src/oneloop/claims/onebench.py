@@ -35,7 +35,7 @@ from oneloop.measure.ranking import (
     sparsify,
     top_overlap,
 )
-from oneloop.measure.ranking.rank import Method
+from oneloop.measure.ranking.ranking import Method
 from oneloop.measure.ranking.readers import read
 from oneloop.measure.ranking.select import keep_cells, only_models
 
