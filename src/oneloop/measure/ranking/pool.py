@@ -174,6 +174,8 @@ def blocks(pool: SamplePool, width: int = 1, tie_tolerance: float = 0.0) -> Iter
     `tie_tolerance` or less are one level; a chain of such scores is one level too, so that ties stay
     transitive.
     """
+    if not len(pool.value):
+        return
     counts = pool.measured
     order = np.argsort(counts, kind="stable")
     edges = np.flatnonzero(np.diff(counts[order], prepend=-1))
