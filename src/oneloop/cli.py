@@ -129,6 +129,61 @@ def list_methods(
     show_methods(as_json, console)
 
 
+@app.command("rank")
+def rank_models(
+    files: Annotated[list[Path], typer.Argument(help="Tables, logs or run directories")],
+    format: Annotated[
+        str, typer.Option(help="long, wide, arena, alpaca, lm_eval, inspect, rollouts; default: found out.")
+    ] = "",
+    method: Annotated[
+        str, typer.Option(help="bradley_terry, plackett_luce, elo, borda, mean, macro_mean.")
+    ] = "bradley_terry",
+    query: Annotated[str, typer.Option(help="Rank on the samples nearest to these words.")] = "",
+    answer: Annotated[str, typer.Option(help="Of these, on those whose answers are near to these.")] = "",
+    where: Annotated[
+        list[str] | None, typer.Option(help="Filter, e.g. 'subject=physics'; repeatable.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Samples a query retrieves at most.")] = 100,
+    threshold: Annotated[float, typer.Option(help="Least similarity to the query.")] = 0.0,
+    encoder: Annotated[str, typer.Option(help="sentence-transformers model or folder; default TF-IDF.")] = "",
+    informative: Annotated[int, typer.Option(help="Rank on so many samples that tell most.")] = 0,
+    metric: Annotated[str, typer.Option(help="Metric, scorer or column of logs; default the first.")] = "",
+    column: Annotated[list[str] | None, typer.Option(help="What a table calls it, e.g. score=acc.")] = None,
+    lower_is_better: Annotated[list[str] | None, typer.Option(help="Source to turn around.")] = None,
+    conflict: Annotated[str, typer.Option(help="Two scores of one cell: error, first, mean.")] = "error",
+    tie_weight: Annotated[float, typer.Option(help="Wins a tie gives to each side.")] = 1.0,
+    tie_tolerance: Annotated[float, typer.Option(help="Scores of a sample this close are ties.")] = 0.0,
+    prior: Annotated[float, typer.Option(help="Precision of the Gaussian prior; 0: none.")] = 1e-2,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Rank groups without common samples apart.")
+    ] = False,
+    bootstrap: Annotated[int, typer.Option(help="Resamples for intervals; 0: cluster-robust.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of resamples, draws and Elo's order.")] = 0,
+    out: Annotated[list[Path] | None, typer.Option(help="File to write: .html, .csv or .json.")] = None,
+) -> None:
+    """Rank models from scores and preferences on single samples, most of which may be missing.
+
+    Example: oneloop rank scores.csv --query "long division" --out ranking.html
+    """
+    from oneloop.measure.ranking.readers import Reading
+    from oneloop.ranking_command import Asked, named_columns, rank_files
+
+    options = {
+        "method": method,
+        "tie_weight": tie_weight,
+        "tie_tolerance": tie_tolerance,
+        "prior_precision": prior,
+        "disconnected": "separate" if separate else "refuse",
+        "bootstrap": bootstrap,
+        "seed": seed,
+    }
+    how = Reading(named_columns(column or []), metric, tuple(lower_is_better or ()), conflict)  # type: ignore[arg-type]
+    samples = Asked(
+        tuple(where or ()), query, answer, top_k, threshold, encoder, informative, tuple(out or ())
+    )
+    rank_files(files, format, how, samples, options, console)
+
+
 @app.command()
 def claim(
     name: Annotated[str, typer.Argument(help="Paper, e.g. otr")],

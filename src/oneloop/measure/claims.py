@@ -35,7 +35,7 @@ class Claim:
     parts: tuple[str, ...]
     """Parts that make the method."""
     recipe: str
-    """The recipe that trains with it."""
+    """The recipe that trains with it, or the page that shows how a method without training is used."""
     claim: str
     """One sentence."""
     target: float

@@ -80,7 +80,7 @@ class SeedContexts:
     examples: Annotated[int, Field(ge=1)] = 2
     """Solved examples before a question."""
     embedder: str | Callable[..., Any] = TFIDF
-    """tfidf, the name or folder of a sentence encoder (extra `retrieval`), or a Python function of texts."""
+    """tfidf, the name or folder of a sentence encoder (extra `encoders`), or a Python function of texts."""
     min_similarity: Annotated[float, Field(ge=-1, lt=1)] = 0.0
     """Only examples more alike than this (cosine); where there is none the prompt stays as it is."""
     max_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95

@@ -3,7 +3,7 @@
     c texts of a corpus   q queries   d dimensions
 
 TF-IDF (scikit-learn) needs nothing downloaded; it is fitted on the corpus alone, so what else is asked
-changes no answer. A sentence encoder by name needs the extra `retrieval`. An embedder of your own is a
+changes no answer. A sentence encoder by name needs the extra `encoders`. An embedder of your own is a
 function from a list of texts to an array [texts, d]. Left out: approximate search; up to
 1e5 texts one product is enough.
 """
@@ -62,7 +62,7 @@ def encoder(name: str) -> Embedder:
     except ImportError:
         raise ValueError(
             f"embedder '{name}' is a sentence encoder and needs an extra: "
-            f"pip install 'oneloop[retrieval]'; without it: '{TFIDF}'"
+            f"pip install 'oneloop[encoders]'; without it: '{TFIDF}'"
         ) from None
     try:
         model: Any = SentenceTransformer(name)
