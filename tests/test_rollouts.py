@@ -189,3 +189,24 @@ def test_uniforms_depend_on_the_action_not_on_the_batch(lengths, draw):
         assert not torch.equal(rollouts.uniforms("other", everything, 3), numbers)
         assert not torch.equal(rollouts.put_facts(step=4).uniforms("one_token", everything, 3), numbers)
         assert len(numbers.unique()) == numbers.numel()
+
+
+@pytest.mark.parametrize("made", [chains([3, 0, 2, 1, 4, 0], seed=2), forest(3)], ids=["chains", "forest"])
+def test_parts_are_what_take_gives_for_each_label(made):
+    labels = torch.tensor([7, 2, 7, 5, 2, 5])
+    parts = made.parts(labels)
+    assert len(parts) == 3
+    for part, label in zip(parts, (2, 5, 7), strict=True):
+        expected = made.take((labels == label).nonzero().squeeze(1))
+        assert part.facts == expected.facts
+        for mine, theirs in (
+            (part.columns, expected.columns),
+            (part.actions.columns, expected.actions.columns),
+        ):
+            assert mine.keys() == theirs.keys()
+            for name, column in theirs.items():
+                assert (
+                    torch.equal(mine[name], column)
+                    if isinstance(column, torch.Tensor)
+                    else mine[name] == column
+                )

@@ -254,6 +254,29 @@ class Rollouts(Table):
         """(where `flags` [n] hold, the rest)."""
         return self.take(flags), self.take(~flags)
 
+    def parts(self, labels: Tensor) -> list[Self]:
+        """The rows of each of `labels` [n], labels ascending: one `take` a label, for the price of one."""
+        order = labels.argsort(stable=True)
+        sizes = labels.unique(return_counts=True)[1].tolist()
+        if not self.structure.is_chain:
+            return [self.take(rows) for rows in order.split(sizes)]
+        whole = self.take(order)  # chains in row order, so that every part is a slice
+        actions = [int(part.sum()) for part in whole.length.split(sizes)]
+        row_ends, action_ends = np.cumsum(sizes).tolist(), np.cumsum(actions).tolist()
+        bounds = zip(row_ends, sizes, action_ends, actions, strict=True)
+        return [
+            whole._slice(slice(row - rows, row), slice(action - count, action))
+            for row, rows, action, count in bounds
+        ]
+
+    def _slice(self, rows: slice, actions: slice) -> Self:
+        """Consecutive rows of a table of chains, and the actions that are theirs."""
+        columns = {name: column[rows] for name, column in self._columns.items()}
+        table = {name: column[actions] for name, column in self.actions.columns.items()}
+        columns["last"] = _shift(self.last[rows], -actions.start)
+        table["parent"] = _shift(self.actions.parent[actions], -actions.start)
+        return type(self)(columns, Actions(table, actions.stop - actions.start), self.facts)
+
     @classmethod
     def join(cls, pieces: Sequence["Rollouts"]) -> "Rollouts":
         """All pieces, one below the other; facts are the first one's.

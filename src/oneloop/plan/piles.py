@@ -98,9 +98,8 @@ class Piles:
         """Finished rows to their groups, the rest to the unfinished pile."""
         if len(unfinished):
             self.unfinished.append(unfinished)
-        for number in finished.group.unique().tolist():
-            group = self.groups[number]
-            piece = finished.take(finished.group == number)
+        for piece in finished.parts(finished.group):
+            group = self.groups[int(piece.group[0])]
             group.pieces.append(piece)
             group.back += len(piece)
 
@@ -109,7 +108,6 @@ class Piles:
         del self.groups[group.number]
         (self.refused if refused else self.ready).append(rollouts)
         self.refused_since += refused
-        self.ready.sort(key=lambda rows: int(rows.group[0]))
 
     def give_up(self, too_old: Tensor, restarts: int | None) -> None:
         """Unfinished rows flagged in `too_old` [n, over all of them joined] lose their tokens.
@@ -141,6 +139,7 @@ class Piles:
 
     def take_ready(self, count: int) -> list[Rollouts]:
         """The `count` oldest ready groups."""
+        self.ready.sort(key=lambda rows: int(rows.group[0]))
         taken, self.ready = self.ready[:count], self.ready[count:]
         return taken
 

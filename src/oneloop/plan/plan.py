@@ -156,7 +156,8 @@ class Plan:
 
     def _close(self, group: Group) -> None:
         rollouts = Rollouts.join(group.pieces)
-        rollouts = rollouts.take(rollouts.id.argsort())  # not in the order in which they happened to finish
+        if bool((rollouts.id.diff() < 0).any()):  # not in the order in which they happened to finish
+            rollouts = rollouts.take(rollouts.id.argsort())
         dropped = "drop_group" in rollouts and bool(rollouts["drop_group"].any())
         refused = dropped or (self.keep is not None and not self.keep(rollouts))
         self.piles.close(group, rollouts, refused)
