@@ -1,5 +1,7 @@
-"""Every pair of parts that makes sense runs together, keeps the books and leaves each part its work; a pair that
-does not is refused by the recipe with a reason."""
+"""Every pair of parts that makes sense runs together, keeps the books and leaves each part its work.
+
+A pair that does not is refused by the recipe with a reason.
+"""
 
 import math
 from itertools import combinations

@@ -10,6 +10,7 @@ import torch
 from oneloop.checkpoint import checkpoints
 from oneloop.learner import NotFinite
 from oneloop.part import part
+from oneloop.recipe import load_recipe
 from oneloop.record import Metrics, prompt_text, read_lines, rollout_rows, write_rollouts
 from oneloop.rollouts import Rollouts
 from oneloop.run import Alarm, Run, claim_directory, needs_reference
@@ -313,3 +314,15 @@ def test_rows_for_parquet(tmp_path):
     write_rollouts(tmp_path / "r/x.parquet", [(rollouts, True), (rollouts, False)], 7, "train", str)
     assert pq.read_table(tmp_path / "r/x.parquet")["trained"].to_pylist() == [True] * 3 + [False] * 3
     assert prompt_text(((0, "x"), (2, "later"))) == "x"
+
+
+def test_a_budget_of_sampled_tokens_ends_a_phase_after_the_step_that_spends_it(tmp_path):
+    train(tmp_path / "whole", evaluate=None)
+    steps = [line for line in lines(tmp_path / "whole") if line["kind"] == "step"]
+    spent = [line["num_tokens"] for line in steps if line["phase"] == "reinforce"]
+    raw = raw_recipe(evaluate=None)
+    raw["phases"]["reinforce"]["tokens"] = spent[2] - 1
+    Run(load_recipe(raw)[0], tmp_path / "cut", show=Show(quiet=True)).train()
+    cut = [line for line in lines(tmp_path / "cut") if line["kind"] == "step"]
+    assert [line["step"] for line in cut] == [line["step"] for line in steps[: len(cut)]]
+    assert [line["num_tokens"] for line in cut if line["phase"] == "reinforce"] == spent[:3]

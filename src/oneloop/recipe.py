@@ -62,6 +62,8 @@ class Phase:
     """Where candidates come from: the policy, or the data's `completion` column."""
     steps: Annotated[int, Field(ge=1)] = 100
     """Batches to learn from."""
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    """Stop earlier, after the step in which the phase has sampled so many tokens; None: after `steps`."""
 
 
 @part()

@@ -1,0 +1,152 @@
+"""Five papers together: GRPO, each part alone and all of them at equal sampled tokens; and what parts cost.
+
+All start from one warm-started model, on sums of eight steps, and sample as many tokens; they differ in the
+parts that recipes/everything.yaml names. The ranking is `oneloop compare`'s: runs interleaved over seeds,
+paired intervals.
+    overhead: a GRPO step with every part there and set to do nothing, over a plain GRPO step, interleaved
+    python benchmarks/together.py [--seeds 3] [--tokens 250000] [--only overhead]"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from oneloop.compare import compare
+from oneloop.judging import Judging
+from oneloop.learner import Learner
+from oneloop.loop import Loop
+from oneloop.recipe import Recipe, load_recipe
+from oneloop.rollouts import Rollouts
+from oneloop.run import Run
+from oneloop.show import Show
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "everything.yaml"
+PLAIN: dict[str, Any] = {
+    "count": {"uniform": {"n": 16}},
+    "in_flight": None,
+    "keep": None,
+}
+ONLY: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "grpo": ((), {"credit": ["group_relative"], "select": []}),
+    "planner": (("count",), {"credit": ["group_relative"], "select": []}),
+    "partial": (("in_flight",), {"credit": ["group_relative"], "select": []}),
+    "sharpening": ((), {"credit": ["group_relative", "novelty"], "select": []}),
+    "capo": (("keep",), {"credit": ["token_level"], "select": []}),
+    "d3s": ((), {"credit": ["group_relative"]}),
+    "everything": (("count", "in_flight", "keep"), {}),
+}
+"""For each arm the plan slots and the phase's fields that it takes from the recipe."""
+
+
+def arms(model: str, tokens: int) -> dict[str, dict[str, Any]]:
+    """{name: recipe} of one phase, which start from `model` and sample `tokens`."""
+    whole = yaml.safe_load(RECIPE.read_text())
+    phase = whole["phases"]["everything"]
+    found = {}
+    for name, (slots, fields) in ONLY.items():
+        own = copy.deepcopy(phase) | copy.deepcopy(fields) | {"steps": 1000, "tokens": tokens}
+        own["plan"] |= {slot: value for slot, value in PLAIN.items() if slot not in slots}
+        own["learner"] |= {"schedule": "constant"}
+        policy = {"language": {"model": model, "max_new_tokens": 60}}
+        found[name] = {"policy": policy, "evaluate": whole["evaluate"], "name": name, **own}
+    return found
+
+
+def ranking(seeds: int, tokens: int, folder: Path) -> list[dict[str, Any]]:
+    """Rows of the comparison, best sampled accuracy first."""
+    warm = yaml.safe_load(RECIPE.read_text())
+    warm["phases"].pop("everything")
+    warm.pop("evaluate")
+    run = Run(load_recipe(warm)[0], folder / "warm", show=Show(quiet=True))
+    model = str(run.train() / "warm-start")
+    run.policy.save(Path(model))
+    sources = []
+    for name, recipe in arms(model, tokens).items():
+        sources.append(folder / f"{name}.yaml")
+        sources[-1].write_text(yaml.safe_dump(recipe, sort_keys=False))
+    rows = compare(
+        sources, [], seeds, folder / "runs", lambda title: print(title, flush=True) or Show(quiet=True)
+    )
+    return sorted(rows, key=lambda row: -row["sampled"])
+
+
+NEUTRAL: dict[str, Any] = {
+    "credit": [{"token_level": {"process_weight": 0}}, {"novelty": {"weight": 0}}],
+    "select": [
+        {"subset": {"share": {"start": 1.0, "end": 1.0}}},
+        {"top_tokens": {"share": {"start": 1.0, "end": 1.0}}},
+        {"stale": {"max_age": 1000}},
+    ],
+}
+"""Every part there, each at the setting that changes nothing."""
+
+
+def steps(recipe: Recipe, policy: Any, count: int) -> Iterator[Rollouts]:
+    phase = recipe.phases["train"]
+    phase.plan.begin(0, count)
+    learner = Learner(policy, phase.objective, phase.learner, count)
+    parts = [*phase.credit, *phase.select]
+    return Loop(phase.plan, policy.sample, Judging(phase.judge), parts, learner).run(count)
+
+
+def overhead(repeats: int) -> list[float]:
+    """Ratios of one neutral step over one plain step, in turns, from the same policy."""
+    whole = yaml.safe_load(RECIPE.read_text())
+    phase = copy.deepcopy(whole["phases"]["everything"])
+    phase["plan"] |= PLAIN
+    phase |= {"steps": 1000, "learner": {"learning_rate": 1e-9}}
+    plain = phase | {"credit": ["group_relative"], "select": []}
+    policy = load_recipe({"policy": whole["policy"], **plain})[0].policy.open()
+    makers = [
+        steps(load_recipe({"policy": whole["policy"], **one})[0], policy, 1000)
+        for one in (phase | NEUTRAL, plain)
+    ]
+    for maker in makers:
+        next(maker)
+    ratios = []
+    for _ in range(repeats):
+        times = []
+        for maker in makers:
+            start = time.perf_counter()
+            next(maker)
+            times.append(time.perf_counter() - start)
+        ratios.append(times[0] / times[1])
+    return sorted(ratios)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--tokens", type=int, default=250_000)
+    options.add_argument("--repeats", type=int, default=15)
+    options.add_argument("--only", choices=("ranking", "overhead"))
+    chosen = options.parse_args()
+    target = Path(__file__).parent / "results" / "together.json"
+    results = json.loads(target.read_text()) if target.exists() else {}
+    if chosen.only != "overhead":
+        with tempfile.TemporaryDirectory() as folder:
+            results["ranking"] = ranking(chosen.seeds, chosen.tokens, Path(folder))
+        for row in results["ranking"]:
+            print(f"{row['recipe']:12s} sampled {row['sampled']:.3f}  trained {row['trained_tokens']:,.0f}")
+    if chosen.only != "ranking":
+        torch.set_num_threads(2)
+        results["overhead"] = ratios = overhead(chosen.repeats)
+        quartiles = statistics.quantiles(ratios, n=4)
+        print(f"overhead: {quartiles[1]:.3f} ({quartiles[0]:.3f}-{quartiles[2]:.3f}) over {len(ratios)}")
+    target.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
