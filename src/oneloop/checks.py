@@ -155,7 +155,7 @@ def _minibatches(where: str, phase: Any) -> Iterator[str]:
 def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Sampling that is no sampling: every rollout of a group would be the same."""
     if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
-        yield f"{where}: samples from a policy with temperature 0, which is greedy; give it a temperature above 0"
+        yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:

@@ -41,8 +41,10 @@ def test_the_rows_of_one_seed(rows):
         assert row["tokens/s"] / row["rollouts/s"] == pytest.approx(row["length"])
         assert 0 < row["tokens/step"] <= april.SLOTS and 0 <= row["accuracy"] <= 1
     over = table["APRIL over synchronous"]
-    assert over["tokens/s"] == april.headline(table) == pytest.approx(
-        table["APRIL"]["tokens/s"] / table["synchronous"]["tokens/s"]
+    assert (
+        over["tokens/s"]
+        == april.headline(table)
+        == pytest.approx(table["APRIL"]["tokens/s"] / table["synchronous"]["tokens/s"])
     )
     assert 0 < table["quarter: APRIL"]["tokens/step"] <= april.SLOTS // 4
 

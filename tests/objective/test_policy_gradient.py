@@ -236,7 +236,7 @@ def test_fresh_tokens_weigh_one_and_all_corrections_agree():
 
 
 def test_a_mixture_of_versions_corrected_token_by_token_has_no_bias():
-    """Two tokens, the weights change after the first: sum of mu * product of weights * f is the mean under pi."""
+    """The weights change after the first of two tokens: the sum of mu * weights * f is the mean under pi."""
     mu = {(0, 0): (0.7, 0.4), (0, 1): (0.7, 0.6), (1, 0): (0.3, 0.5), (1, 1): (0.3, 0.5)}
     pi = {(0, 0): (0.5, 0.2), (0, 1): (0.5, 0.8), (1, 0): (0.5, 0.9), (1, 1): (0.5, 0.1)}
     value = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): -2.0, (1, 1): 5.0}

@@ -52,7 +52,9 @@ def test_the_schedule_of_the_paper_to_the_tick():
         seen.append(("".join("abcdefgh"[key] for key in batch.key), *carried(batch, version)))
         piles = made.piles
         unfinished = Rollouts.join(piles.unfinished) if piles.unfinished else batch.take(slice(0, 0))
-        open_ = {"abcdefgh"[key]: int(done) for key, done in zip(unfinished.key, unfinished.length)}
+        open_ = {
+            "abcdefgh"[key]: int(done) for key, done in zip(unfinished.key, unfinished.length, strict=True)
+        }
         held.append((open_, ["abcdefgh"[int(rows.key[0])] for rows in piles.ready]))
     assert seen == [("ac", 0, 7), ("de", 4, 11), ("bf", 14, 15)]
     assert held == [({"b": 4, "d": 4}, []), ({"b": 9}, ["f"]), ({"h": 1}, ["g"])]
@@ -110,7 +112,9 @@ def test_every_sampled_token_is_trained_or_held_or_counted_as_lost(case):
         bound = case["leftovers"].max_age
         if bound is not None and len(batch.actions):
             # an unfinished token grows no older; finished siblings may wait for theirs
-            oldest = [int(piece.actions.version.min()) for piece in made.piles.unfinished if len(piece.actions)]
+            oldest = [
+                int(piece.actions.version.min()) for piece in made.piles.unfinished if len(piece.actions)
+            ]
             assert all(sampler.version - stamp <= bound for stamp in oldest)
         if case["leftovers"].then == "restart":
             path = batch.actions.version, batch.owner
@@ -127,7 +131,9 @@ def test_a_group_restarted_too_often_is_refused_whole_and_counted():
         dropped.append(made.piles.dropped)
     # rollout 1 is two versions old at the second update: it starts again, and at the fourth its group goes
     assert restarted == [0, 1, 0, 0, 0] and dropped == [0, 0, 0, 1, 0]
-    assert lost == [([0], [2]), ([1], [4])], "its finished sibling goes with it, and the tokens are kept on record"
+    assert lost == [([0], [2]), ([1], [4])], (
+        "its finished sibling goes with it, and the tokens are kept on record"
+    )
     assert 0 not in made.piles.groups
     at_once = plan(groups=1, in_flight=2, n=2, leftovers=Leftovers(max_age=1, restarts=0))
     assert [at_once.piles.dropped for _ in batches(at_once, Ticks(sampler.length), 3)] == [0, 1, 0]

@@ -1,4 +1,4 @@
-"""Partial rollouts on the real engine: the schedule of aborts changes nothing, versions and log-probs are true."""
+"""Partial rollouts on the real engine: when aborts fall changes nothing; versions and log-probs are true."""
 
 import copy
 
@@ -108,7 +108,9 @@ def test_every_log_prob_is_that_of_the_version_it_is_stamped_with(policy):
         assert not mine.all() and (again - batch.actions.logprob)[~mine].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("leftovers", [Leftovers(), Leftovers(max_age=1, restarts=1)], ids=["resume", "bound"])
+@pytest.mark.parametrize(
+    "leftovers", [Leftovers(), Leftovers(max_age=1, restarts=1)], ids=["resume", "bound"]
+)
 def test_a_checkpoint_in_the_middle_of_the_buffer_continues_to_the_bit(policy, tmp_path, leftovers):
     options = {"in_flight": 8, "leftovers": leftovers}
     made, learner = plan(**options), Learner(policy, 0.02)
@@ -151,7 +153,11 @@ class Lengths:
 def test_the_schedule_of_the_paper_on_the_engine(policy):
     policy.engine.eos = frozenset()  # nothing ends but by its budget
     made = plan(
-        groups=2, in_flight=4, count=Uniform(n=1), dress=(Lengths(lengths=(3, 10, 4, 9, 2, 5, 1, 6)),), shuffle=False,
+        groups=2,
+        in_flight=4,
+        count=Uniform(n=1),
+        dress=(Lengths(lengths=(3, 10, 4, 9, 2, 5, 1, 6)),),
+        shuffle=False,
         data=Rows(rows=PROMPTS.rows[:8]),
     )
     steps = []
@@ -178,4 +184,6 @@ def test_interrupted_before_its_first_token_a_rollout_is_still_a_request(policy)
     started = unfinished.length > 0
     assert not started.all()
     assert [status == "aborted" for status in unfinished.status] == started.tolist()
-    assert {status for status, some in zip(unfinished.status, started, strict=True) if not some} == {"pending"}
+    assert {status for status, some in zip(unfinished.status, started, strict=True) if not some} == {
+        "pending"
+    }

@@ -117,10 +117,22 @@ def test_other_time_is_what_the_stages_leave():
 
 def test_a_run_that_trained_old_tokens_shows_their_ages_and_what_is_held():
     rows = [
-        {"phase": "grpo", "step": 1, "staleness/carried_ratio": 0.0, "staleness/lag_0": 1.0, "held/tokens": 40},
         {
-            **{"phase": "grpo", "step": 2, "staleness/carried_ratio": 0.5, "staleness/lag_0": 0.5},
-            **{"staleness/lag_1": 0.3, "staleness/lag_5": 0.15, "staleness/lag_8": 0.05, "held/tokens": 90},
+            "phase": "grpo",
+            "step": 1,
+            "staleness/carried_ratio": 0.0,
+            "staleness/lag_0": 1.0,
+            "held/tokens": 40,
+        },
+        {
+            "phase": "grpo",
+            "step": 2,
+            "staleness/carried_ratio": 0.5,
+            "staleness/lag_0": 0.5,
+            "staleness/lag_1": 0.3,
+            "staleness/lag_5": 0.15,
+            "staleness/lag_8": 0.05,
+            "held/tokens": 90,
         },
     ]
     shown, _ = panels(Run(None, "", {}, rows, [], []))

@@ -113,7 +113,8 @@ class Piles:
         for number in numbers:
             self.groups[number].restarts += 1
         (lost, again), (lost_too, kept) = (
-            rows.split(torch.isin(rows.group, torch.tensor(spent, dtype=torch.long))) for rows in (again, kept)
+            rows.split(torch.isin(rows.group, torch.tensor(spent, dtype=torch.long)))
+            for rows in (again, kept)
         )
         self._drop(spent, [rows for rows in (lost, lost_too) if len(rows)])
         self.restarted += len(again)
@@ -152,7 +153,7 @@ class Piles:
         return [piece for group in self.groups.values() for piece in group.pieces]
 
     def counts(self) -> dict[str, float]:
-        """What is held now, and what the last weight update made of leftovers; all tokens are counted once."""
+        """What is held now, and what the last weight update made of leftovers, in rollouts and tokens."""
         started = [int((piece.last >= 0).sum()) for piece in self.unfinished]
         unfinished = sum(len(piece.actions) for piece in self.unfinished)
         return {
