@@ -113,3 +113,11 @@ def test_the_nearest_numbers_are_valid_and_the_nearest(whole, wanted):
     farthest = max(abs(m - whole) for m in multiples)
     others = set(range(wanted, 2 * whole + 4 * wanted, wanted)) - set(multiples)
     assert all(abs(other - whole) >= farthest for other in others)
+
+
+def test_greedy_sampling_is_refused_where_a_policy_learns_from_its_samples():
+    policy = {"language": {"model": "some/model", "temperature": 0}}
+    assert any("temperature 0, greedy" in fault for fault in faults_of(changed(policy=policy)))
+    count = {"data": "reasoning", "count": {"uniform": {"n": 1}}}
+    supervised = {"sample": "demonstrations", "judge": [], "credit": [], "objective": ["supervised"]}
+    load_recipe(changed(policy=policy, plan=count, **supervised))

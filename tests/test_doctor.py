@@ -159,6 +159,23 @@ def test_effective_sample_staleness_and_cap():
     assert "`max_new_tokens`" in sentence
 
 
+def test_old_tokens_without_a_correction_are_worth_a_word():
+    old = {"staleness__carried_ratio": 0.4, "kept_tokens": 1000, "step_tokens": 1000}
+    finding = only(diagnose(run(**old)))
+    assert finding.level == "note" and "40% of the trained tokens of the last 10 steps" in finding.sentence
+    assert "`policy_gradient.importance_cap: 2`" in finding.sentence
+    assert diagnose(run(**old, importance__mean=0.99)) == []
+    assert diagnose(run(**old | {"kept_tokens": 600})) == [], "the old ones are masked"
+    assert diagnose(run(**old | {"staleness__carried_ratio": 0.1})) == []
+
+
+def test_restarts_that_throw_much_away_are_told():
+    finding = only(diagnose(run(leftovers__discarded_tokens=300, step_tokens=1000)))
+    assert finding.level == "warn" and "threw away 30% as many tokens" in finding.sentence
+    assert diagnose(run(leftovers__discarded_tokens=50, step_tokens=1000)) == []
+    assert diagnose(run(leftovers__discarded_tokens=0, step_tokens=1000)) == []
+
+
 def test_entropy_fall_is_a_worry_only_while_reward_stands_still():
     def falling(step):
         return 1.0 if step <= 10 else 0.1

@@ -87,6 +87,32 @@ def test_readings_are_means_over_what_was_kept():
     assert found["staleness/mean"] == 0.8
 
 
+def test_ages_of_what_was_trained_are_counted_from_the_weights_it_trained():
+    version = torch.tensor([4, 4, 3, 3, 3, 1, -1, -1, -1, 4])
+    found = batch_metrics(batch().put_actions(version=version).put_facts(version=4))
+    shares = {name: value for name, value in found.items() if name.startswith("staleness/")}
+    assert shares == {
+        "staleness/mean": 6 / 7,
+        "staleness/max": 3,
+        "staleness/carried_ratio": pytest.approx(4 / 7),
+        "staleness/lag_0": pytest.approx(3 / 7),
+        "staleness/lag_1": pytest.approx(3 / 7),
+        "staleness/lag_3": pytest.approx(1 / 7),
+    }
+    ready = batch_metrics(batch().put_actions(version=torch.full((10,), 4)).put_facts(version=20))
+    assert ready["staleness/carried_ratio"] == ready["staleness/lag_8"] == 1 and ready["staleness/mean"] == 16
+    shown = batch_metrics(batch().put_actions(version=torch.full((10,), -1)))
+    assert not [name for name in shown if name.startswith("staleness/")]
+
+
+def test_importance_weights_and_how_many_the_cap_held():
+    made = batch().put_actions(
+        importance=torch.tensor([2.0, 0.5] * 5), importance_capped=torch.tensor([1.0, 0.0] * 5)
+    )
+    found = batch_metrics(made)
+    assert found["importance/mean"] == 1.25 and found["importance/capped_ratio"] == 0.5
+
+
 def test_effective_share_of_importance_weights():
     assert effective_share(torch.tensor([2.0, 2, 2, NAN])) == pytest.approx(1)
     assert effective_share(torch.tensor([3.0, 0, 0, 0])) == pytest.approx(1 / 4)

@@ -38,6 +38,7 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_units(where, phase, recipe.policy),
         *_demonstrations(where, phase),
         *_minibatches(where, phase),
+        *_greedy(where, phase, recipe.policy),
     ]
 
 
@@ -193,6 +194,12 @@ def _minibatches(where: str, phase: Any) -> Iterator[str]:
             f"{where}.learner.minibatches: {pieces} does not divide plan.groups = {groups}; "
             f"nearest minibatches that do: {fitting}; nearest groups it divides: {multiples}"
         )
+
+
+def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Sampling that is no sampling: every rollout of a group would be the same."""
+    if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
+        yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:

@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oneloop.objective.policy_gradient import PolicyGradient, clipped_surrogate, sequence_log_ratio
+from oneloop.objective.policy_gradient import (
+    PolicyGradient,
+    clipped_surrogate,
+    importance_weights,
+    sequence_log_ratio,
+)
 from oneloop.part import declared
+from oneloop.select.stale import Stale
 from oneloop.weights import weights
 from tests.toy import ToyPolicy, chains, table
 
@@ -186,6 +192,86 @@ def test_against_the_weights_at_the_start_of_the_update_whoever_sampled():
     assert torch.equal(loss, expected) and "importance" not in readings
     unknown = rollouts.put_actions(logprob=torch.full((5,), torch.nan))
     assert torch.equal(evaluate(PolicyGradient(old="proximal"), policy, unknown)[0], loss)
+
+
+def old_and_new(beh=(0.25, 0.4, 0.6), prox=(0.5, 0.2, 0.6), advantage=1.5):
+    """APRIL's worked example: three tokens of one rollout, sampled by `beh`, trained at `prox`."""
+    rollouts = chains([3]).put_actions(
+        logprob=torch.tensor(beh, dtype=torch.float64).log(),
+        proximal=torch.tensor(prox, dtype=torch.float64).log(),
+        advantage=torch.full((3,), advantage, dtype=torch.float64),
+    )
+    pairs = torch.tensor(prox, dtype=torch.float64)
+    logits = torch.stack([pairs, 1 - pairs], 1).log()
+    return rollouts.put_actions(token=torch.zeros(3, dtype=torch.long)), ToyPolicy(logits)
+
+
+@pytest.mark.parametrize(("cap", "mean"), [(2.0, -1.75), (1.5, -1.5), (1.0, -1.25)])
+def test_worked_truncated_importance(cap, mean):
+    rollouts, policy = old_and_new()
+    loss, readings = evaluate(PolicyGradient(importance_cap=cap), policy, rollouts)
+    assert loss.mean().item() == pytest.approx(mean, abs=1e-6)
+    assert readings["ratio"].tolist() == pytest.approx([1, 1, 1])
+    assert readings["importance"].tolist() == pytest.approx([min(2, cap), 0.5, 1])
+    assert readings["importance_capped"].tolist() == [float(cap < 2), 0, 0]
+
+
+def test_worked_masked_prefix_and_no_correction():
+    rollouts, policy = old_and_new()
+    at_start = rollouts.put_actions(logprob=rollouts.actions.proximal)  # recompute: the prefix passes for new
+    assert evaluate(PolicyGradient(), policy, at_start)[0].mean().item() == pytest.approx(-1.5)
+    masked = rollouts.put_actions(version=torch.tensor([3, 3, 4])).put_facts(version=4)
+    masked = Stale()(masked)
+    assert masked.actions.share.tolist() == [0, 0, 1]
+    loss = evaluate(PolicyGradient(), policy, masked)[0]
+    weight = weights(masked, "action")
+    assert (loss * weight).sum().item() == pytest.approx(-1.5) and weight.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("advantage", "expected"), [(1.5, [-1.92, -0.75, -1.5]), (-1.5, [3.0, 1.2, 1.5])], ids=["up", "down"]
+)
+def test_worked_bypass_clips_staleness_and_update_together(advantage, expected):
+    rollouts, policy = old_and_new(advantage=advantage)
+    loss, _ = evaluate(PolicyGradient(clip_high=0.28), policy, rollouts)
+    assert loss.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_fresh_tokens_weigh_one_and_all_corrections_agree():
+    rollouts, policy = prepared([3, 2, 4])
+    rollouts = rollouts.put_actions(proximal=rollouts.actions.logprob)
+    corrected, readings = evaluate(PolicyGradient(importance_cap=2.0), policy, rollouts)
+    assert readings["importance"].eq(1).all() and readings["importance_capped"].eq(0).all()
+    torch.testing.assert_close(corrected, evaluate(PolicyGradient(), policy, rollouts)[0], rtol=0, atol=1e-6)
+
+
+def test_a_mixture_of_versions_corrected_token_by_token_has_no_bias():
+    """The weights change after the first of two tokens: the sum of mu * weights * f is the mean under pi."""
+    mu = {(0, 0): (0.7, 0.4), (0, 1): (0.7, 0.6), (1, 0): (0.3, 0.5), (1, 1): (0.3, 0.5)}
+    pi = {(0, 0): (0.5, 0.2), (0, 1): (0.5, 0.8), (1, 0): (0.5, 0.9), (1, 1): (0.5, 0.1)}
+    value = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): -2.0, (1, 1): 5.0}
+    corrected = uncorrected = 0.0
+    for pair, f in value.items():
+        sampled, proximal = (torch.tensor(law[pair], dtype=torch.float64).log() for law in (mu, pi))
+        weight, _ = importance_weights(proximal, sampled, cap=100.0)
+        chance = float(sampled.exp().prod())
+        corrected, uncorrected = corrected + chance * float(weight.prod()) * f, uncorrected + chance * f
+    assert corrected == pytest.approx(0.65) and uncorrected == pytest.approx(1.99)
+
+
+def test_a_token_the_newest_law_leaves_out_has_weight_zero_and_no_nan():
+    rollouts, _ = old_and_new(prox=(0.5, 0.2, 0.6))
+    rollouts = rollouts.put_actions(
+        proximal=torch.tensor([math.log(0.5), -math.inf, math.log(0.6)], dtype=torch.float64)
+    )
+    logits = torch.tensor([[0.0, 0.0], [-math.inf, 0.0], [0.4, 0.0]], dtype=torch.float64)
+    policy = ToyPolicy(logits)
+    loss, readings = evaluate(PolicyGradient(importance_cap=2.0), policy, rollouts)
+    assert loss.isfinite().all() and readings["importance"][1] < 1e-8
+    gradient = policy.gradient(
+        PolicyGradient(importance_cap=2.0), rollouts, [torch.arange(3)], weights(rollouts, "action")
+    )
+    assert gradient[1].eq(0).all() and gradient[0].isfinite().all() and gradient[0].ne(0).any()
 
 
 def test_reads_depend_on_the_options():

@@ -113,3 +113,37 @@ def test_other_time_is_what_the_stages_leave():
     assert {line.name: line.points[0][1] for line in shown[0].lines} == pytest.approx(
         {"sample": 0.5, "judge": 0.25, "update": 1.0, "other": 0.25}
     )
+
+
+def test_a_run_that_trained_old_tokens_shows_their_ages_and_what_is_held():
+    rows = [
+        {
+            "phase": "grpo",
+            "step": 1,
+            "staleness/carried_ratio": 0.0,
+            "staleness/lag_0": 1.0,
+            "held/tokens": 40,
+        },
+        {
+            "phase": "grpo",
+            "step": 2,
+            "staleness/carried_ratio": 0.5,
+            "staleness/lag_0": 0.5,
+            "staleness/lag_1": 0.3,
+            "staleness/lag_5": 0.15,
+            "staleness/lag_8": 0.05,
+            "held/tokens": 90,
+        },
+    ]
+    shown, _ = panels(Run(None, "", {}, rows, [], []))
+    by_key = {p.key: p for p in shown}
+    ages = {line.name: [value for _, value in line.points] for line in by_key["staleness"].lines}
+    assert ages == {
+        "1 behind": [0, 0.3],
+        "2 behind": [0, 0],
+        "3 behind": [0, 0],
+        "more": [0, pytest.approx(0.2)],
+    }
+    assert [line.points for line in by_key["held"].lines] == [[(1, 40), (2, 90)]]
+    fresh, missing = panels(Run(None, "", {}, rows[:1], [], []))
+    assert "staleness" not in [p.key for p in fresh] and "Tokens of older weights" not in missing

@@ -1,7 +1,7 @@
 """What becomes of unfinished rollouts when the weights change: continued, started again, or given up.
 
-    resume    partial rollouts (APRIL, arXiv 2509.18521): tokens, log-probs and versions stay, and sampling goes
-              on under the new weights from a cache computed afresh
+    resume    partial rollouts (APRIL, arXiv 2509.18521): tokens, log-probs and versions stay, and sampling
+              goes on under the new weights from a cache computed afresh
     restart   no token of older weights survives: resume with a bound of 0 versions
 
 A bound on staleness is `max_age`: past it a rollout starts again, and after `restarts` of them its group is

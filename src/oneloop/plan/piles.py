@@ -163,7 +163,7 @@ class Piles:
         return [piece for group in self.groups.values() for piece in group.pieces]
 
     def counts(self) -> dict[str, float]:
-        """What is held now, and what the last weight update made of leftovers; all tokens are counted once."""
+        """What is held now, and what the last weight update made of leftovers, in rollouts and tokens."""
         started = [int((piece.last >= 0).sum()) for piece in self.unfinished]
         unfinished = sum(len(piece.actions) for piece in self.unfinished)
         return {

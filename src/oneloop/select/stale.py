@@ -2,11 +2,11 @@
 
     share = 0  where  version trained - version sampled > max_age
 
-max_age 0 learns from tokens of the present weights alone (`mask_offpolicy_in_partial_rollout` in slime); without
-this part every token is trained, and `policy_gradient.importance_cap` corrects for its age. Masked tokens stay
-what the later ones were conditioned on, and their rollout's reward stays in its group's baseline: credit comes
-before select. A rollout that is masked whole leaves the denominators too. Not here: the bound that starts a
-rollout again (`leftovers.max_age`).
+max_age 0 learns from tokens of the present weights alone (`mask_offpolicy_in_partial_rollout` in slime);
+without this part every token is trained, and `policy_gradient.importance_cap` corrects for its age. Masked
+tokens stay what the later ones were conditioned on, and their rollout's reward stays in its group's baseline:
+credit comes before select. A rollout that is masked whole leaves the denominators too. Not here: the bound
+that starts a rollout again (`leftovers.max_age`).
 """
 
 from typing import Annotated
