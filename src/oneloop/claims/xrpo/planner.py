@@ -45,7 +45,6 @@ COINS: dict[str, Arm] = {
 TRANSFORMER: dict[str, Arm] = {
     UNIFORM: (None, "action", 1.0),
     "no bonus": (0.0, "action", 1.0),
-    "no bonus, prompt weighting": (0.0, "group", 1.0),
 }
 START: dict[str, tuple[int, float]] = {
     # questions of the 676 the transformer has learned from, share of wrong labels among them
