@@ -8,7 +8,7 @@ is known by heart.
 """
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ LETTERS = "pqrstvwxyz"
 PRETRAINING, STEPS, GROUPS = 400, 60, 8
 RATE, WARM_RATE = 5e-4, 3e-3
 STARTING, TRAINED, HELD_OUT = (0, 1), range(2, 7), range(7, 10)
-ARMS: dict[str, tuple[str | None, dict[str, Any]]] = {
+ARMS: dict[str, tuple[Literal["seeded", "original"] | None, dict[str, Any]]] = {
     # train_on (None: no seeding), options of the objective
     "GRPO": (None, {}),
     "seeded, trained on the seeded prompt": ("seeded", {}),
@@ -140,7 +140,7 @@ def reinforce(
     count = Allocate(phases=2, base=4, mean_budget=8, min_per_prompt=8)
     plan = Plan(data=data, groups=GROUPS, count=count, dress=(part,) if train_on else ())
     plan.begin(seed, STEPS)
-    learner = Learner(policy, [PolicyGradient(**options)], Learning(learning_rate=RATE), STEPS)
+    learner = Learner(policy, [PolicyGradient(**options)], Learning(learning_rate=RATE), STEPS)  # type: ignore[arg-type]
     failed = freed = 0
     for batch in Loop(plan, policy.sample, graded, [GroupRelative()], learner).run(STEPS):
         more_failed, more_freed = unstuck(batch)
