@@ -187,6 +187,16 @@ def test_minibatches_are_steps_on_whole_groups_in_turn():
     assert learned.actions.logprob_gap[~first].isnan().all()
 
 
+def test_the_gap_to_the_sampler_leaves_out_what_was_sampled_from_another_prompt():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    seeded = (torch.arange(len(rollouts)) % 2).long()
+    learned = made(policy, [PolicyGradient()])(rollouts.put(seeded=seeded))
+    helped, kept = seeded[rollouts.owner] > 0, rollouts.actions.share > 0
+    assert learned.actions.logprob_gap[helped].isnan().all()
+    assert learned.actions.logprob_gap[~helped & kept].isfinite().all()
+
+
 def test_a_minibatch_of_a_short_last_batch_may_be_missing():
     policy = SmallPolicy()
     learner = made(policy, [PolicyGradient()], minibatches=4)

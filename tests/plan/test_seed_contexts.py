@@ -113,7 +113,7 @@ def test_train_on_the_original_question():
 def test_nothing_found_is_said_and_leaves_the_prompt():
     lonely = Rows(rows=[{"prompt": f"{word} ?"} for word in ("a", "b", "c", "d")])
     made = plan(data=Rows(rows=[lonely[0]] * 6), groups=2)
-    with pytest.warns(UserWarning, match=r"no solved example fits 2 prompt\(s\) that only failed"):
+    with pytest.warns(UserWarning, match="no solved example fits some prompt that only failed"):
         asked = made.ask()
         finished, unfinished = FakeSampler()(asked)
         zero = torch.zeros(len(finished), dtype=torch.float64)

@@ -136,10 +136,10 @@ class SeedContexts:
             group: block_of(each, self.template, self.max_characters)
             for group, each in zip(places, found, strict=True)
         }
-        if bare := sum(count == 0 for _, count in blocks.values()):
-            warnings.warn(
-                f"seed_contexts: no solved example fits {bare} prompt(s) that only failed, so they are asked "
-                "again as they are; give some (solved), or lower min_similarity",
+        if any(count == 0 for _, count in blocks.values()):
+            warnings.warn(  # one text always, so that it is said once; the metrics count
+                "seed_contexts: no solved example fits some prompt that only failed, so it is asked again as "
+                "it is; give some (solved), or lower min_similarity",
                 stacklevel=2,
             )
         context, counts = list(rollouts.context), torch.zeros(len(rollouts), dtype=torch.long)

@@ -36,7 +36,8 @@ def similarity(embedder: str | Embedder) -> Similarity:
         new = sorted({*corpus, *queries} - vectors.keys())
         vectors.update(zip(new, _unit(embed, new), strict=True))
         left, right = ([vectors[text] for text in texts] for texts in (queries, corpus))
-        return np.round(np.stack(left) @ np.stack(right).T, DECIMALS)
+        likeness: NDArray[np.float64] = np.stack(left) @ np.stack(right).T
+        return np.round(likeness, DECIMALS)
 
     return compare
 
@@ -50,8 +51,8 @@ def tfidf(corpus: Sequence[str], queries: Sequence[str]) -> NDArray[np.float64]:
         known = vectorizer.fit_transform(corpus)
     except ValueError:  # no text of the corpus holds a word
         return np.zeros((len(queries), len(corpus)))
-    found = (vectorizer.transform(queries) @ known.T).toarray()
-    return np.round(np.asarray(found, dtype=np.float64), DECIMALS)
+    found: NDArray[np.float64] = (vectorizer.transform(queries) @ known.T).toarray()
+    return np.round(found, DECIMALS)
 
 
 @cache
@@ -85,4 +86,5 @@ def _unit(embed: Embedder, texts: list[str]) -> NDArray[np.float64]:
         raise ValueError(
             f"an embedder gives finite numbers [texts, d], got shape {vectors.shape} for {len(texts)} texts"
         )
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=np.finfo(np.float64).tiny)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=float(np.finfo(np.float64).tiny))
+    return np.asarray(vectors / length, dtype=np.float64)

@@ -5,9 +5,9 @@
 It goes through the real plan, credit parts, objectives and learner; only the engine is left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,11 +70,11 @@ class Answers:
 class Classroom:
     """Samples one answer a rollout; draws depend on (seed, rollout id) alone."""
 
-    units: ClassVar[dict[str, str]] = {"logprob": "nats", "entropy": "discrete"}
-    gives: ClassVar[tuple[str, ...]] = ()
-
     def __init__(self, model: nn.Module):
-        self.model, self.version = model, 0
+        self.model: Any = model
+        self.version = 0
+        self.units: Mapping[str, str] = {"logprob": "nats", "entropy": "discrete"}
+        self.gives: Sequence[str] = ()
 
     @torch.no_grad()
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:

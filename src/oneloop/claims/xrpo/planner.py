@@ -8,6 +8,7 @@ a larger gradient, uniform allocation with a learning rate raised by as much is 
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,6 @@ COINS: dict[str, Arm] = {
 TRANSFORMER: dict[str, Arm] = {
     UNIFORM: (None, "action", 1.0),
     "no bonus": (0.0, "action", 1.0),
-    "no bonus, prompt weighting": (0.0, "group", 1.0),
 }
 START: dict[str, tuple[int, float]] = {
     # questions of the 676 the transformer has learned from, share of wrong labels among them
@@ -87,7 +87,7 @@ def asked(
         }
         more = count.more(Table(state)).clamp(min=0)
         group = groups.repeat_interleave(more)
-        columns = {
+        columns: dict[str, Any] = {
             "id": facts["step"] * 10**5 + int(issued.sum()) + torch.arange(len(group)),
             "group": group,
             "example": [data.rows[keys[g]] for g in group.tolist()],
@@ -147,7 +147,7 @@ def transformer(seed: int, advance: Advance) -> Rows:
         for name, (bonus, mean, factor) in TRANSFORMER.items():
             policy = Classroom(copy.deepcopy(model))
             options = Learning(learning_rate=TRANSFORMER_RATE * factor)
-            learner = Learner(policy, [PolicyGradient(mean=mean)], options, TRANSFORMER_STEPS)
+            learner = Learner(policy, [PolicyGradient(mean=mean)], options, TRANSFORMER_STEPS)  # type: ignore[arg-type]
             plan = Plan(data=data, groups=GROUPS, count=count_of(bonus))
             plan.begin(seed, TRANSFORMER_STEPS)
             loop = Loop(plan, policy.sample, graded, [GroupRelative(ddof=0)], learner)

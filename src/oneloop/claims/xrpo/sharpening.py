@@ -6,6 +6,7 @@ traps.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def requests(step: int, seed: int) -> Rollouts:
     count = PROMPTS * SIZE
     group = torch.arange(PROMPTS).repeat_interleave(SIZE)
     rows = [{"question": q, "answer": tuple(map(str, range(RIGHT)))} for q in range(PROMPTS)]
-    columns = {
+    columns: dict[str, Any] = {
         "id": torch.arange(count) + step * count,
         "group": group,
         "example": [rows[q] for q in group.tolist()],
