@@ -27,6 +27,8 @@ from oneloop.part import part
 
 FREQUENCIES = 64
 WEIGHTS = "model.safetensors"
+LEAST = 0.05
+"""Below this noise level a velocity is too sensitive to the data predicted."""
 Condition = dict[str, Tensor]
 
 
@@ -130,7 +132,10 @@ def frequencies(sigma: Tensor, count: int = FREQUENCIES) -> Tensor:
 
 
 class PatchNetwork(PixelNetwork):
-    """The velocity of latents [b, C, H, W] at noise levels [b]."""
+    """The velocity of latents [b, C, H, W] at noise levels [b], by way of the data it predicts.
+
+    Noise has all dimensions of a patch, data few of them: a narrow network can say the one and not the other.
+    """
 
     def __init__(self, options: FlowTransformer):
         super().__init__(options)
@@ -161,7 +166,8 @@ class PatchNetwork(PixelNetwork):
             x = block(x, mood)
         x = x[:, : x.shape[1] - words.shape[1]]
         scale, shift = self.last(mood)[:, None].chunk(2, -1)
-        return self._paste(self.head(normal(x) * (1 + scale) + shift))
+        data = self._paste(self.head(normal(x) * (1 + scale) + shift))
+        return (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
 
     def _cut(self, images: Tensor) -> Tensor:
         """[b, patches, numbers of a patch]."""

@@ -40,7 +40,7 @@ class Flow:
     gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
 
     model: Annotated[Any, Of("models")]
-    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or a pipeline of diffusers."""
+    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
     steps: Annotated[int, Field(ge=2)] = 20
     """Calls of the network for an image; one less are actions."""
     shift: Annotated[float, Field(gt=0)] = 3.0
@@ -76,7 +76,9 @@ class FlowPolicy:
         built = options.model.build()
         if not hasattr(built, "encode"):
             name = type(options.model).__name__
-            raise ValueError(f"policy.flow.model: {name} is no flow network; take flow_transformer or flow_mlp")
+            raise ValueError(
+                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, diffusion_pipeline"
+            )
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(wanted if options.device == "auto" else options.device)
         self.network: Any = built.to(self.device).eval()
@@ -216,12 +218,17 @@ class FlowPolicy:
     # reference, weights, disk
 
     def keep_reference(self) -> None:
-        """From now on the reference means the present weights."""
-        self._reference = copy.deepcopy(self.network).requires_grad_(False)
+        """From now on the reference means the present weights (with adapters: the network without them)."""
+        if not hasattr(self.network, "without_adapters"):
+            self._reference = copy.deepcopy(self.network).requires_grad_(False)
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
         """Within it, the network is the reference."""
+        if hasattr(self.network, "without_adapters"):
+            with self.network.without_adapters():
+                yield
+            return
         if self._reference is None:
             raise ValueError(
                 "this policy keeps no reference; a part that reads 'reference' must ask for one first"
