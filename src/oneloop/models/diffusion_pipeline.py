@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from oneloop.part import part
 
 FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline")
+ADAPTERS = "pytorch_lora_weights.safetensors"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
@@ -54,7 +56,7 @@ class DiffusionPipeline:
             ) from error
         try:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                self.name, torch_dtype=getattr(torch, self.dtype)
+                self.name, dtype=getattr(torch, self.dtype)
             )
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -157,15 +159,14 @@ class PipelineNetwork(nn.Module):
         """The adapters, as `load_lora_weights` of the pipeline reads them."""
         from peft import get_peft_model_state_dict
 
-        self.pipeline.save_lora_weights(
-            folder, transformer_lora_layers=get_peft_model_state_dict(self.transformer)
-        )
+        weights = get_peft_model_state_dict(self.transformer)
+        self.pipeline.save_lora_weights(folder, transformer_lora_layers=weights, weight_name=ADAPTERS)
 
     def load(self, folder: Path) -> None:
         """What `save` wrote, in place."""
         from peft import set_peft_model_state_dict
 
-        weights, *_ = self.pipeline.lora_state_dict(folder)
+        weights = load_file(folder / ADAPTERS)
         own = {name.removeprefix("transformer."): weight for name, weight in weights.items()}
         set_peft_model_state_dict(self.transformer, own)
 
