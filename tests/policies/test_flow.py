@@ -42,7 +42,7 @@ def test_counts_of_the_published_trees(splits, factor, forwards, edges):
     rows = asked(factor ** len(splits), prompts=1, fork=Fork(steps=splits, factor=factor))
     finished, unfinished = flow.sample(rows)
     assert flow.evaluations == forwards and len(unfinished) == 0
-    assert len(finished.actions) == edges if splits[-1] < 18 else edges
+    assert len(finished.actions) == edges
     assert finished.length.tolist() == [19] * len(rows)
     wanted = torch.ones(len(finished.actions), dtype=torch.bool)
     flow.evaluations = 0
@@ -104,8 +104,8 @@ def test_one_fork_at_the_start_without_correlation_draws_what_a_flat_group_draws
     tree, _ = flow.sample(Fork(steps=(0,), factor=6, correlation=0)(rows))
     flat, _ = flow.sample(rows)
     assert not torch.equal(flat["start"], tree["start"])
-    first = Branches(rows, 8).noise(3, torch.arange(12), torch.arange(12), 4)
-    forked = Branches(Fork(steps=(0,), factor=6, correlation=0)(rows), 8).noise(3, torch.arange(12), torch.arange(12), 4)
+    first = Branches(rows).noise(3, torch.arange(12), torch.arange(12), 4)
+    forked = Branches(Fork(steps=(0,), factor=6, correlation=0)(rows)).noise(3, torch.arange(12), torch.arange(12), 4)
     assert torch.equal(first, forked)
 
 
@@ -113,10 +113,10 @@ def test_siblings_noise_is_standard_and_as_correlated_as_asked():
     rows = asked(4096, prompts=1)
     for correlation in (0.0, 0.2, 0.5):
         fork = Fork(steps=(0,), factor=4096, correlation=correlation)
-        branches = Branches(fork(rows), 8)
+        branches = Branches(fork(rows))
         samples = torch.cat(
             [
-                Branches(fork(rows).put_facts(seed=seed), 8).noise(0, torch.arange(2), torch.zeros(2, dtype=torch.long), 2000)
+                Branches(fork(rows).put_facts(seed=seed)).noise(0, torch.arange(2), torch.zeros(2, dtype=torch.long), 2000)
                 for seed in range(5)
             ],
             1,

@@ -1,4 +1,4 @@
-"""Which rollouts share which denoising steps, and the noise of each step, named and not taken in turn.
+"""Which rollouts share which steps, and the noise of a denoising step, named and not taken in turn.
 
     n rollouts   E edges of one step (an action each)   D dimensions of a latent
 
@@ -38,13 +38,11 @@ class Level:
 
 
 class Branches:
-    """The trees of asked rollouts. Raises ValueError where a fork does not fit `steps` denoising steps."""
+    """The trees of asked rollouts."""
 
-    def __init__(self, rollouts: Rollouts, steps: int):
+    def __init__(self, rollouts: Rollouts):
         count = len(rollouts)
         forks: list[Fork] = rollouts["fork"] if "fork" in rollouts else [ALONE] * count
-        for fork in set(forks):
-            check_fork(fork, steps)
         self.forks = forks
         self.branch = rollouts["branch"] if "branch" in rollouts else torch.zeros(count, dtype=torch.long)
         self.origin = origins(rollouts)
@@ -95,13 +93,3 @@ def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
     which = segments.labels(values)
     first = torch.full((int(which.max()) + 1 if len(which) else 0,), len(which))
     return which, first.scatter_reduce_(0, which, torch.arange(len(which)), "amin")
-
-
-def check_fork(fork: Fork, steps: int) -> None:
-    """Raises ValueError where a fork is not at a step whose noise can tell siblings apart."""
-    late = [at for at in fork[0] if at >= steps - 1]
-    if late:
-        raise ValueError(
-            f"plan.dress.fork.steps: {late} of {list(fork[0])} are past step {steps - 2}, the last that is drawn "
-            f"(policy.flow.steps is {steps}, and the last network call renders the image)"
-        )

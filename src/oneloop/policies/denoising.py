@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oneloop.policies.branches import Branches, distinct
+from oneloop.policies.branches import Branches, Fork, distinct
 from oneloop.policies.flow_here import Inputs, expand
 from oneloop.rollouts import Actions, Rollouts
 
@@ -22,7 +22,9 @@ class Walk:
 
     def __init__(self, policy: "FlowPolicy", asked: Rollouts):
         self.policy, self.asked, count = policy, asked, len(asked)
-        self.branches = Branches(asked, policy.options.steps)
+        self.branches = Branches(asked)
+        for fork in set(self.branches.forks):
+            check_fork(fork, policy)
         most = policy.options.steps - 1
         self.limit = torch.where(asked.budget < 0, most, asked.budget.clamp(max=most))
         self.width = int(np.prod(policy.shape))
@@ -102,6 +104,18 @@ class Walk:
         columns: dict[str, Any] = {**self.asked.columns, "last": self.last, "start": self.start}
         columns |= {"status": ["stop"] * len(self.asked), "output": self.output}
         return Rollouts(columns, Actions(table), self.asked.facts)
+
+
+def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
+    """Raises ValueError where siblings would be one image: at a step that is not drawn."""
+    steps = policy.options.steps
+    if fork[0] and not policy.draws:
+        raise ValueError("plan.dress.fork: noise 'ode' draws nothing, so siblings would be one image")
+    if late := [at for at in fork[0] if at >= steps - 1]:
+        raise ValueError(
+            f"plan.dress.fork.steps: {late} of {list(fork[0])} are past step {steps - 2}, the last that is drawn "
+            f"(policy.flow.steps is {steps}, and the last call of the network renders the image)"
+        )
 
 
 def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:

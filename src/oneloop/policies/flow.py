@@ -128,8 +128,6 @@ class FlowPolicy:
         """(finished, none): an image is never left half done. Raises ValueError for rows with actions."""
         if len(asked.actions):
             raise ValueError(f"a flow policy starts at noise, but rows {asked.id.tolist()[:8]} have actions")
-        if "fork" in asked and not self.draws and any(fork[0] for fork in asked["fork"]):
-            raise ValueError("plan.dress.fork: noise 'ode' draws nothing, so siblings would be one image")
         walk = Walk(self, asked)
         for step in range(self.options.steps):
             walk.take(step)
