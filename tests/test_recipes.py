@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from oneloop.policies.flow import Flow
 from oneloop.recipe import Recipe, load_recipe, resolved
 from oneloop.run import Run
 from oneloop.show import Show
@@ -31,21 +32,19 @@ CURVE = ("phase", "loss", "grad_norm", "entropy", "step_tokens", "reward")
 
 def shrunk(source: Path, *overrides: str) -> Recipe:
     """The recipe with a tiny model and few rollouts, five steps a phase, nothing measured besides."""
-    phases = load_recipe(source)[0].phases
-    model = "policy.language.model.small_llama"
-    changes = [
-        "policy.language.precision=float32",
-        "policy.language.sampling_precision=same",
-        "evaluate=null",
-    ]
-    changes += [f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
+    recipe = load_recipe(source)[0]
+    phases, images = recipe.phases, isinstance(recipe.policy, Flow)
+    model = "policy.flow.model.flow_transformer" if images else "policy.language.model.small_llama"
+    changes = ["evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
+    if not images:
+        changes += ["policy.language.precision=float32", "policy.language.sampling_precision=same"]
     for name, phase in phases.items():
         path = f"phases.{name}" if len(phases) > 1 else ""
         options = {"steps": STEPS, "plan.groups": 4}
-        if phase.sample == "policy":
+        if phase.sample == "policy" and not phase.plan.dress:  # a tree has as many leaves as its forks say
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
-        if phase.judge:
+        if phase.judge and not images:
             judges = [f"verifier: {{by: {judge.by}}}" for judge in phase.judge]
             changes.append(f"{path}.judge=[{{{'}, {'.join(judges)}}}, '{LIKENESS}']".lstrip("."))
     return load_recipe(source, changes)[0]
@@ -100,7 +99,8 @@ def test_a_golden_curve_is_about_something(source):
     golden = json.loads((GOLDEN / f"{source.stem}.json").read_text())
     assert len(golden) == STEPS * len(load_recipe(source)[0].phases)
     assert all(line["grad_norm"] > 0 for line in golden)
-    assert len({line["entropy"] for line in golden}) == len(golden)
+    # the entropy of an image's steps is set by the noise schedule
+    assert len({(line["entropy"], line["grad_norm"]) for line in golden}) == len(golden)
 
 
 @pytest.mark.slow
