@@ -34,12 +34,18 @@ def raw(**changes):
             "data": "digits",
             "groups": 2,
             "count": {"uniform": {"n": 4}},
-            "dress": [{"fork": {"steps": [0, 2]}}, {"window": {"size": 2, "first": 2, "last": 3, "every": 1}}],
+            "dress": [
+                {"fork": {"steps": [0, 2]}},
+                {"window": {"size": 2, "first": 2, "last": 3, "every": 1}},
+            ],
         },
         "judge": [f"{__file__}:Ink"],
         "credit": ["tree"],
         "select": ["prune"],
-        "objective": [{"policy_gradient": {"clip_low": 0.01, "clip_high": 0.01}}, {"gaussian_kl": {"coefficient": 0.1}}],
+        "objective": [
+            {"policy_gradient": {"clip_low": 0.01, "clip_high": 0.01}},
+            {"gaussian_kl": {"coefficient": 0.1}},
+        ],
         "learner": {"learning_rate": 0.001, "minibatches": 2},
         "steps": 5,
         **changes,
@@ -53,7 +59,13 @@ def raw(**changes):
     }
     policy = {"flow": {"model": {"flow_mlp": {"hidden_size": 16, "layers": 1}}, "steps": 6}}
     evaluate = {"data": {"digits": {"split": "test"}}, "judge": [f"{__file__}:Ink"], "size": 4, "samples": 2}
-    return {"policy": policy, "phases": {"warm": warm, "branch": branch}, "evaluate": evaluate, "save_every": 2, "seed": 3}
+    return {
+        "policy": policy,
+        "phases": {"warm": warm, "branch": branch},
+        "evaluate": evaluate,
+        "save_every": 2,
+        "seed": 3,
+    }
 
 
 def train(directory, resume=False, **changes):
@@ -114,6 +126,8 @@ def test_the_report_is_written(whole):
 def test_a_reward_function_on_images(tmp_path):
     """In flow_grpo's convention: it is shown pixels of 0 to 255."""
     file = tmp_path / "mine.py"
-    file.write_text("def bright(images, prompts):\n    return [float(image.mean()) / 255 for image in images]\n")
+    file.write_text(
+        "def bright(images, prompts):\n    return [float(image.mean()) / 255 for image in images]\n"
+    )
     run = train(tmp_path / "run", judge=[{"function": {"path": f"{file}:bright"}}], steps=1)
     assert 0 < run.history[-1]["reward"] < 1

@@ -21,7 +21,9 @@ def tree(steps: int, splits: tuple[int, ...], factor: int, trees: int = 1, seed:
     for step in range(steps):
         label = tree_of * leaves + branch // factor ** sum(at > step for at in splits)
         _, edge = label.unique(return_inverse=True)
-        first = torch.full((int(edge.max()) + 1,), len(edge)).scatter_reduce(0, edge, torch.arange(len(edge)), "amin")
+        first = torch.full((int(edge.max()) + 1,), len(edge)).scatter_reduce(
+            0, edge, torch.arange(len(edge)), "amin"
+        )
         parents.append(last[first])
         last, made = made + edge, made + len(first)
     count = made

@@ -59,7 +59,11 @@ def test_rows_are_the_same_always_and_captions_say_what_the_columns_say():
     for key in (0, 7, 149):
         row = DATA[key]
         assert row["prompt"] == again[key]["prompt"] and np.array_equal(row["image"], again[key]["image"])
-        assert row["colour"] in row["prompt"] and row["shape"] in row["prompt"] and row["position"] in row["prompt"]
+        assert (
+            row["colour"] in row["prompt"]
+            and row["shape"] in row["prompt"]
+            and row["position"] in row["prompt"]
+        )
         assert (f'"{row["word"]}"' in row["prompt"]) == bool(row["word"])
         assert row["image"].shape == (3, 32, 32) and row["image"].dtype == np.float32
     assert 50 < sum(bool(DATA[key]["word"]) for key in range(150)) < 100

@@ -68,14 +68,22 @@ def recipe(**phase):
     plan = {"data": "digits", "count": {"uniform": {"n": 2}}}
     judge = ["scene"]
     model = {"flow_mlp": {}}
-    base = {"plan": plan, "judge": judge, "credit": ["group_relative"], "objective": ["policy_gradient"], **phase}
+    base = {
+        "plan": plan,
+        "judge": judge,
+        "credit": ["group_relative"],
+        "objective": ["policy_gradient"],
+        **phase,
+    }
     noise = base.pop("noise", "dance")
     return {"policy": {"flow": {"model": model, "noise": noise}}, "phases": {"one": base}}
 
 
 def test_recipes_that_make_no_sense_of_a_flow_policy_are_refused():
     assert load_recipe(recipe())[0].phases["one"].steps == 100
-    with pytest.raises(RecipeError, match=r"policy_gradient: reads 'actions.logprob', which nothing before it"):
+    with pytest.raises(
+        RecipeError, match=r"policy_gradient: reads 'actions.logprob', which nothing before it"
+    ):
         load_recipe(recipe(noise="ode"))
     language = {"language": {"model": {"small_llama": {}}}}
     with pytest.raises(RecipeError, match="gaussian_kl: works on a logprob in nats_per_dim"):

@@ -81,7 +81,11 @@ def test_any_cut_gives_the_same_gradient(fork):
     wanted = torch.ones(len(everything), dtype=torch.bool)
     expected = gradient(flow, rollouts, [everything])
     shuffled = everything[torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))]
-    for pieces in (flow.batches(rollouts, wanted, 10**9), flow.batches(rollouts, wanted, 2), shuffled.split(5)):
+    for pieces in (
+        flow.batches(rollouts, wanted, 10**9),
+        flow.batches(rollouts, wanted, 2),
+        shuffled.split(5),
+    ):
         torch.testing.assert_close(gradient(flow, rollouts, pieces), expected, rtol=1e-4, atol=1e-7)
 
 
@@ -105,7 +109,9 @@ def test_one_fork_at_the_start_without_correlation_draws_what_a_flat_group_draws
     flat, _ = flow.sample(rows)
     assert not torch.equal(flat["start"], tree["start"])
     first = Branches(rows).noise(3, torch.arange(12), torch.arange(12), 4)
-    forked = Branches(Fork(steps=(0,), factor=6, correlation=0)(rows)).noise(3, torch.arange(12), torch.arange(12), 4)
+    forked = Branches(Fork(steps=(0,), factor=6, correlation=0)(rows)).noise(
+        3, torch.arange(12), torch.arange(12), 4
+    )
     assert torch.equal(first, forked)
 
 
@@ -116,7 +122,9 @@ def test_siblings_noise_is_standard_and_as_correlated_as_asked():
         branches = Branches(fork(rows))
         samples = torch.cat(
             [
-                Branches(fork(rows).put_facts(seed=seed)).noise(0, torch.arange(2), torch.zeros(2, dtype=torch.long), 2000)
+                Branches(fork(rows).put_facts(seed=seed)).noise(
+                    0, torch.arange(2), torch.zeros(2, dtype=torch.long), 2000
+                )
                 for seed in range(5)
             ],
             1,
@@ -207,7 +215,10 @@ def test_state_comes_back(tmp_path):
     assert other.version == 1
     one, two = flow.sample(asked(2))[0], other.sample(asked(2))[0]
     assert torch.equal(one.output, two.output)
-    assert torch.equal(flow.annotate(one, ["reference"]).actions.reference, other.annotate(two, ["reference"]).actions.reference)
+    assert torch.equal(
+        flow.annotate(one, ["reference"]).actions.reference,
+        other.annotate(two, ["reference"]).actions.reference,
+    )
 
 
 def test_demonstrations_are_images_of_the_data():

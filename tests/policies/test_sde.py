@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from oneloop.policies.sde import gaussian_entropy, gaussian_logprob, noise_levels, sde_step
 
 numbers = st.floats(-3, 3)
-falling = st.tuples(st.floats(0.02, 0.99), st.floats(0.01, 0.98)).map(sorted).filter(lambda s: s[1] - s[0] > 1e-3)
+falling = (
+    st.tuples(st.floats(0.02, 0.99), st.floats(0.01, 0.98)).map(sorted).filter(lambda s: s[1] - s[0] > 1e-3)
+)
 
 
 def mean_of(step, x, v):
@@ -63,7 +65,9 @@ def test_without_noise_it_is_euler(levels, x, v):
 
 def test_noise_levels_are_those_of_diffusers():
     levels = noise_levels(20, 3.0)
-    assert levels[:3] == pytest.approx([1, 0.98275862, 0.96428571]) and levels[-2:] == pytest.approx([0.13636364, 0])
+    assert levels[:3] == pytest.approx([1, 0.98275862, 0.96428571]) and levels[-2:] == pytest.approx(
+        [0.13636364, 0]
+    )
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(sigmas=[1 - i / 20 for i in range(20)])

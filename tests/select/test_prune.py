@@ -58,7 +58,12 @@ def test_rewards_advantages_and_rows_are_untouched():
 def test_each_tree_is_pruned_by_itself():
     rollouts = tree(6, (0, 2), 2, trees=3, seed=2)
     alone = rollouts.take(torch.arange(4, 8))
-    share = Prune()(rollouts).put_actions(share=Prune()(rollouts).actions.share).take(torch.arange(4, 8)).actions.share
+    share = (
+        Prune()(rollouts)
+        .put_actions(share=Prune()(rollouts).actions.share)
+        .take(torch.arange(4, 8))
+        .actions.share
+    )
     assert torch.equal(share, Prune()(alone).actions.share)
 
 

@@ -38,7 +38,7 @@ from oneloop.select.prune import Prune
 
 WANTED = [0, 6, 8, 9]
 LEAVES, PROMPTS, STEPS = 16, 8, 20
-PRETRAINING, ITERATIONS, SAMPLES = 2500, 60, 152
+PRETRAINING, ITERATIONS, SAMPLES = 1500, 60, 104
 THRESHOLD, AVERAGED = 0.9, 5
 OBJECTIVE = PolicyGradient(clip_low=1e-3, clip_high=1e-3)
 

@@ -39,9 +39,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError(
-            "plan.data.digits needs scikit-learn: pip install 'oneloop[images]'"
-        ) from error
+        raise ImportError("plan.data.digits needs scikit-learn: pip install 'oneloop[images]'") from error
     digits = load_digits()
     return (digits.images / 16).astype(np.float32)[:, None], digits.target
 

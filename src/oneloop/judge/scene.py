@@ -43,7 +43,9 @@ class Scene:
                 scene = scenes.scene_of(row)
             except KeyError as error:
                 there = ", ".join(row)
-                raise JudgeError(f"judge '{self.name}' needs the column {error} of the data; there are: {there}") from None
+                raise JudgeError(
+                    f"judge '{self.name}' needs the column {error} of the data; there are: {there}"
+                ) from None
             found = [scenes.score(image, scene, criterion) for criterion in self.criteria]
             verdicts.append(Verdict(sum(found) / len(found)))
             correct.append(float(min(found) >= self.met))

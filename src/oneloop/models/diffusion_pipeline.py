@@ -64,9 +64,7 @@ class DiffusionPipeline:
                 f"(is it downloaded, or the network reachable?): {error}"
             ) from error
         if type(pipeline).__name__ not in FAMILIES:
-            raise ValueError(
-                f"'{self.name}' is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}"
-            )
+            raise ValueError(f"'{self.name}' is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}")
         return PipelineNetwork(self, pipeline)
 
 
@@ -97,7 +95,8 @@ class PipelineNetwork(nn.Module):
             if row["prompt"] not in self._known:
                 self._known[row["prompt"]] = self._encode(row["prompt"])
         return {
-            name: torch.stack([self._known[row["prompt"]][name] for row in rows]) for name in ("words", "pooled")
+            name: torch.stack([self._known[row["prompt"]][name] for row in rows])
+            for name in ("words", "pooled")
         }
 
     def _encode(self, prompt: str) -> dict[str, Tensor]:
@@ -117,12 +116,16 @@ class PipelineNetwork(nn.Module):
         words, pooled = condition["words"].to(dtype), condition["pooled"].to(dtype)
         given = {"encoder_hidden_states": words, "pooled_projections": pooled, "return_dict": False}
         if not self.flux:
-            velocity: Tensor = self.transformer(hidden_states=latent.to(dtype), timestep=sigma * 1000, **given)[0]
+            velocity: Tensor = self.transformer(
+                hidden_states=latent.to(dtype), timestep=sigma * 1000, **given
+            )[0]
             return velocity
         _, height, width = self.shape
         packed = self.pipeline._pack_latents(latent.to(dtype), len(latent), *self.shape)
         places = self.pipeline._prepare_latent_image_ids(1, height // 2, width // 2, latent.device, dtype)
-        guidance = torch.full_like(sigma, self.options.guidance) if self.transformer.config.guidance_embeds else None
+        guidance = (
+            torch.full_like(sigma, self.options.guidance) if self.transformer.config.guidance_embeds else None
+        )
         nowhere = torch.zeros(words.shape[1], 3, device=latent.device, dtype=dtype)
         velocity = self.transformer(
             hidden_states=packed, timestep=sigma, guidance=guidance, txt_ids=nowhere, img_ids=places, **given

@@ -1,6 +1,6 @@
 """Sampling with a flow policy: all rollouts walk down the noise levels together, one call of the network a step.
 
-    n rollouts   b distinct latents entering a step   a actions of the step (edges)
+n rollouts   b distinct latents entering a step   a actions of the step (edges)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,8 +4,8 @@
 
 The last call of the network renders the image it predicts, at the last noise level or after `budget` actions; it
 is no action, so nothing that cannot change the image is ever trained. All rollouts take a step together, those
-that share a latent once (branches.py, denoising.py), and learning forwards the same levels, so that before the
-first update ratios are exactly 1 as long as a level fits one call. A step outside of a row's `window`, and not at
+that share a latent once (branches.py, denoising.py), and learning forwards step by step too, so that before the
+first update ratios are exactly 1 as long as a batch is what was sampled together and its steps fit one call. A step outside of a row's `window`, and not at
 its forks, follows the ODE: it is in the table because the next step starts from it, with share 0 and log-prob 0.
 """
 
@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from oneloop import segments
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct, origins
 from oneloop.policies.denoising import Walk, demonstrations
@@ -172,14 +173,25 @@ class FlowPolicy:
     # learn
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Pieces of one denoising step each, siblings together, at most `budget` tokens forwarded (one latent
-        at least)."""
+        """Pieces of whole denoising steps, siblings together, at most `budget` tokens forwarded.
+
+        A step that alone needs more is cut (to one latent at least).
+        """
         room = max(1, budget // self.network.tokens)
         depth, source = rollouts.depth, sources(rollouts)
+        held: list[Tensor] = []
+        latents = 0
         for step in depth[wanted].unique().tolist():
             actions = (wanted & (depth == step)).nonzero().squeeze(1)
-            piece = distinct(source[actions])[0] // room
-            yield from (actions[piece == number] for number in piece.unique().tolist())
+            which, first = distinct(source[actions])
+            if held and latents + len(first) > room:
+                yield torch.cat(held)
+                held, latents = [], 0
+            pieces = [actions[which // room == number] for number in range(-(-len(first) // room))]
+            yield from pieces[:-1]  # full ones
+            held, latents = [*held, pieces[-1]], latents + (len(first) - 1) % room + 1
+        if held:
+            yield torch.cat(held)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
         """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
@@ -189,7 +201,7 @@ class FlowPolicy:
                 f"rollouts have up to {int(step.max()) + 1} actions, but policy.flow.steps - 1 is "
                 f"{self.options.steps - 1}"
             )
-        which, first = distinct(sources(rollouts)[actions])
+        which, first = distinct(segments.labels(step, sources(rollouts)[actions]))  # step by step
         parent = table.parent[actions[first]]
         begins = (parent < 0).view(-1, *[1] * len(self.shape))
         latent = torch.where(begins, rollouts["start"][row[first]], table.latent[parent].float())

@@ -1,6 +1,6 @@
 """Actions of a flow policy under the present weights: every answer from one call of the network.
 
-    a chosen actions   b distinct latents they start from (siblings share one)
+a chosen actions   b distinct latents they start from (siblings share one)
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FlowHere:
 
     @cached_property
     def velocity(self) -> Tensor:
-        """[b, ...], the one call of the network."""
+        """[b, ...], the network called once."""
         return self._velocity()
 
     @cached_property
@@ -131,7 +131,17 @@ class FlowHere:
         return (velocity - (noise - self.latent)).flatten(1).square().mean(1)
 
     def _velocity(self) -> Tensor:
-        return self.policy.velocity(self.inputs.latent, self.inputs.sigma, self.inputs.condition)
+        """One call for each noise level: what is forwarded together can change the last bits of a result."""
+        x = self.inputs
+        counts = torch.unique_consecutive(x.sigma, return_counts=True)[1].tolist()
+        conditions = {name: value.split(counts) for name, value in x.condition.items()}
+        levels = zip(x.latent.split(counts), x.sigma.split(counts), strict=True)
+        return torch.cat(
+            [
+                self.policy.velocity(latent, sigma, {name: value[i] for name, value in conditions.items()})
+                for i, (latent, sigma) in enumerate(levels)
+            ]
+        )
 
 
 def expand(values: Tensor, like: Tensor) -> Tensor:

@@ -120,9 +120,7 @@ class LanguagePolicy:
         """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
         if "fork" in asked:
             return self._with_text(sample_trees(self, asked)), asked.take(torch.zeros(0, dtype=torch.long))
-        requests = [
-            self.request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))
-        ]
+        requests = [self.request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
         enough = asked.facts.get("enough")
         if enough is not None and enough >= len(asked.group.unique()):
             enough = None

@@ -32,13 +32,16 @@ def sample_trees(policy: "LanguagePolicy", asked: Rollouts) -> Rollouts:
     status = ["pending"] * len(asked)
     for begin, end in zip([0, *cuts], [*cuts, None], strict=True):
         edge = branches.level(begin).edge
-        going = torch.tensor([row for row, state in enumerate(status) if state == "pending"], dtype=torch.long)
+        going = torch.tensor(
+            [row for row, state in enumerate(status) if state == "pending"], dtype=torch.long
+        )
         _, first = distinct(edge[going])
         rows = going[first].tolist()
         requests = [_request(policy, asked, row, tokens[row], end) for row in rows]
         replies = dict(zip(edge[rows].tolist(), policy.engine.generate(requests), strict=True))
         ended = {
-            int(edge[row]): _ended(policy, asked, row, len(tokens[row]), replies[int(edge[row])], end) for row in rows
+            int(edge[row]): _ended(policy, asked, row, len(tokens[row]), replies[int(edge[row])], end)
+            for row in rows
         }
         for row in going.tolist():
             reply = replies[int(edge[row])]
@@ -48,14 +51,18 @@ def sample_trees(policy: "LanguagePolicy", asked: Rollouts) -> Rollouts:
     return _table(policy.version, asked, branches, tokens, logprobs).put(status=status)
 
 
-def _request(policy: "LanguagePolicy", asked: Rollouts, row: int, partial: list[int], end: int | None) -> Request:
+def _request(
+    policy: "LanguagePolicy", asked: Rollouts, row: int, partial: list[int], end: int | None
+) -> Request:
     """For what follows `partial`, up to the fork at `end`."""
     whole = policy.request(asked, row, partial)
     limit = whole.limit if end is None else min(end, whole.limit)
     return Request(whole.key, whole.group, whole.prompt, limit, whole.partial)
 
 
-def _ended(policy: "LanguagePolicy", asked: Rollouts, row: int, had: int, reply: Reply, end: int | None) -> str:
+def _ended(
+    policy: "LanguagePolicy", asked: Rollouts, row: int, had: int, reply: Reply, end: int | None
+) -> str:
     """The status of a branch: "pending" where it only met the next fork."""
     limit = policy.request(asked, row, ()).limit
     if reply.status == "stop" or end is None or had + len(reply.tokens) >= limit:

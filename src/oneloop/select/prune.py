@@ -81,7 +81,9 @@ class Prune:
             raise ValueError(f"slide '{self.slide}' needs steps to move")
         room = self._room()
         if room < 0:
-            raise ValueError(f"until={self.until} is on the wrong side of steps {list(self.steps)} to slide {self.slide}")
+            raise ValueError(
+                f"until={self.until} is on the wrong side of steps {list(self.steps)} to slide {self.slide}"
+            )
 
     def _room(self) -> int:
         """How many steps the window may move."""
@@ -92,7 +94,9 @@ class Prune:
     def active(self, step: int) -> Tensor:
         """int64, the steps nobody learns from in batch number `step`."""
         moved = min(step // self.every, self._room())
-        return torch.tensor(sorted(self.steps), dtype=torch.long) + (-moved if self.slide == "earlier" else moved)
+        return torch.tensor(sorted(self.steps), dtype=torch.long) + (
+            -moved if self.slide == "earlier" else moved
+        )
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Raises ValueError for steps that no rollout has, and when nothing would be left."""

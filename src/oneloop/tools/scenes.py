@@ -60,7 +60,9 @@ def draw(scene: Scene, size: int, jitter: np.ndarray) -> np.ndarray:
     pen = ImageDraw.Draw(image)
     radius = (0.2, 0.125, 0.115)[scene.count - 1] * (0.9 + 0.2 * jitter[6])
     for x, y in centres(scene, radius, jitter):
-        outline(pen, scene.shape, x * size * scale, y * size * scale, radius * size * scale)(COLOURS[scene.colour])
+        outline(pen, scene.shape, x * size * scale, y * size * scale, radius * size * scale)(
+            COLOURS[scene.colour]
+        )
     image = image.resize((size, size), Image.Resampling.BOX)
     pixels = np.asarray(image).copy()
     if scene.word:
