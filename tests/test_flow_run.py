@@ -1,4 +1,5 @@
-"""Runs of flow policies: trained, stopped and resumed to the bit, recorded with images and without latents."""
+"""Runs of flow policies: trained, stopped and resumed to the bit, recorded with images and without
+latents."""
 
 import io
 import math

@@ -13,7 +13,8 @@ PROMPTS = ["a", "b", "c", "d"]
 
 
 def tree(steps: int, splits: tuple[int, ...], factor: int, trees: int = 1, seed: int = 0) -> Rollouts:
-    """`trees` regular trees of `steps` actions a leaf, laid out level by level, filled with random numbers."""
+    """`trees` regular trees of `steps` actions a leaf, laid out level by level, filled with random
+    numbers."""
     draw = torch.Generator().manual_seed(seed)
     leaves = factor ** len(splits)
     tree_of, branch = torch.arange(trees).repeat_interleave(leaves), torch.arange(leaves).repeat(trees)

@@ -1,4 +1,5 @@
-"""Stable Diffusion 3 and FLUX, tiny and built here, as flow policies: sampled, scored, trained through adapters."""
+"""Stable Diffusion 3 and FLUX, tiny and built here, as flow policies: sampled, scored, trained through
+adapters."""
 
 import warnings
 

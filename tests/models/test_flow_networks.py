@@ -1,4 +1,5 @@
-"""flow_transformer and flow_mlp: what they read of a prompt, that they can learn, that they come back from disk."""
+"""flow_transformer and flow_mlp: what they read of a prompt, that they can learn, that they come back from
+disk."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""Stable Diffusion 3 and FLUX built from configuration, with weights of a few kilobytes: nothing is downloaded."""
+"""Stable Diffusion 3 and FLUX built from configuration, with weights of a few kilobytes: nothing is
+downloaded."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""The flow policy: what shares what, ratios of exactly 1, gradients that do not depend on the cut, resumed draws."""
+"""The flow policy: what shares what, ratios of exactly 1, gradients that do not depend on the cut, resumed
+draws."""
 
 import pytest
 import torch

@@ -3,11 +3,12 @@
     value(action) = sum over the leaves l below it of w_l r_l,    w = softmax_l(beta * log p(l | action))
     advantage     = (value - mean over the tree's actions of that depth) / std of them, within +-clip
 
-(arXiv 2509.06040, Eqs. 3 and 4.) log p(l | action) is the sum of log-probs from the action down to the leaf, in the
-policy's unit: per dimension for images, where beta 1 hardly differs from 0 (siblings differ by some .003), whole
-nats for text, where it is close to picking one leaf. Leaves are drawn from the policy, so beta 0, the plain mean,
-is the unbiased value; beta weighs likely leaves twice. One fork at the start with beta 0 is `group_relative`. The
-released code weighs children instead of leaves (`fusion: children`). Left out: its sibling baselines.
+(arXiv 2509.06040, Eqs. 3 and 4.) log p(l | action) is the sum of log-probs from the action down to the leaf,
+in the policy's unit: per dimension for images, where beta 1 hardly differs from 0 (siblings differ by some
+.003), whole nats for text, where it is close to picking one leaf. Leaves are drawn from the policy, so beta
+0, the plain mean, is the unbiased value; beta weighs likely leaves twice. One fork at the start with beta 0
+is `group_relative`. The released code weighs children instead of leaves (`fusion: children`). Left out: its
+sibling baselines.
 """
 
 from typing import Annotated, Literal
@@ -52,7 +53,8 @@ def weighted_by_children(rollouts: Rollouts, reward: Tensor, beta: float) -> Ten
 
 
 def _softmax_mean(values: Tensor, score: Tensor, by: Tensor, size: int) -> Tensor:
-    """[size], the mean of `values` with weights softmax(`score`) within each of `by`; NaN where there is none."""
+    """[size], the mean of `values` with weights softmax(`score`) within each of `by`; NaN where there is
+    none."""
     top = score.new_full((size,), -torch.inf).scatter_reduce_(0, by, score, "amax")
     weight = (score - top[by]).exp()
     total = weight.new_zeros(size).index_add_(0, by, weight)
@@ -65,7 +67,8 @@ def _reads(part: "Tree") -> tuple[str, ...]:
 
 @part(reads=_reads, writes=("actions.advantage",), paper="arXiv 2509.06040")
 class Tree:
-    """Writes `actions.advantage`, float32 [N]. Without the column `tree`, the rollouts of a group are one tree."""
+    """Writes `actions.advantage`, float32 [N]. Without the column `tree`, the rollouts of a group are one
+    tree."""
 
     beta: Annotated[float, Field(ge=0)] = 0.0
     """Weight of log-probs when rewards are fused; 0: the mean over leaves."""
@@ -82,7 +85,7 @@ class Tree:
         if bool(reward.isinf().any()):
             rows = reward.isinf().nonzero().squeeze(1)[:8].tolist()
             raise ValueError(f"rewards must be finite or NaN (no verdict); infinite at rows {rows}")
-        label = rollouts["tree"] if "tree" in rollouts else rollouts.group
+        label = rollouts["tree" if "tree" in rollouts else "group"]
         tree = segments.labels(label)[rollouts.owner]
         level = segments.labels(tree, rollouts.depth)
         advantage = segments.standardise(self.value(rollouts, reward), level, self.ddof)

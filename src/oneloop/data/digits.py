@@ -1,4 +1,5 @@
-"""The 1797 handwritten digits of scikit-learn, 8x8 pixels: a real image set small enough for seconds on a core.
+"""The 1797 handwritten digits of scikit-learn, 8x8 pixels: a real image set small enough for seconds on a
+core.
 
 A row is `prompt` ("0" to "9"), `image` float32 [1, 8, 8] in [0, 1] and `label`.
 """

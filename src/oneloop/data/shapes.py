@@ -1,8 +1,8 @@
 """Captioned scenes: one to three shapes of one colour along one edge, and sometimes a written word.
 
-A row is `prompt` (the caption), `image` float32 [3, size, size] in [0, 1], and what the caption says as columns:
-`count`, `colour`, `shape`, `position`, `word`. Judge `scene` reads them back from a picture. Rows are a function of
-(seed, key): nothing is stored.
+A row is `prompt` (the caption), `image` float32 [3, size, size] in [0, 1], and what the caption says as
+columns: `count`, `colour`, `shape`, `position`, `word`. Judge `scene` reads them back from a picture. Rows
+are a function of (seed, key): nothing is stored.
 """
 
 from functools import cached_property

@@ -1,8 +1,9 @@
-"""Does the picture show what the caption says? Counts, colours, shapes, positions and words read off the pixels.
+"""Does the picture show what the caption says? Counts, colours, shapes, positions and words read off the
+pixels.
 
-In the spirit of GenEval (arXiv 2310.11513), for the scenes of data part `shapes`: each criterion is a score in
-[0, 1], the reward their mean, `correct` that all of them are met. One judge a criterion, each with its own name
-and weight, keeps them apart.
+In the spirit of GenEval (arXiv 2310.11513), for the scenes of data part `shapes`: each criterion is a score
+in [0, 1], the reward their mean, `correct` that all of them are met. One judge a criterion, each with its own
+name and weight, keeps them apart.
 """
 
 from typing import Annotated, Literal

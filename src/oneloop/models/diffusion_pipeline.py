@@ -1,11 +1,13 @@
-"""Stable Diffusion 3 and FLUX as flow networks: a pipeline of diffusers, trained through LoRA adapters (PEFT).
+"""Stable Diffusion 3 and FLUX as flow networks: a pipeline of diffusers, trained through LoRA adapters
+(PEFT).
 
     b latents   c, h, w channels, height and width of a latent (h = image_size / 8)
 
-Only the adapters of the transformer are trained; text encoders and VAE are frozen, prompts are encoded once. The
-reference is the pipeline without its adapters. The network is told the exact noise level; FLUX' distilled guidance
-is an input, classifier-free guidance is not used (it doubles the calls, and the law would be another). Saved adapters
-load into any pipeline by `load_lora_weights`. Left out: training all weights, other families.
+Only the adapters of the transformer are trained; text encoders and VAE are frozen, prompts are encoded once.
+The reference is the pipeline without its adapters. The network is told the exact noise level; FLUX' distilled
+guidance is an input, classifier-free guidance is not used (it doubles the calls, and the law would be
+another). Saved adapters load into any pipeline by `load_lora_weights`. Left out: training all weights, other
+families.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +92,8 @@ class PipelineNetwork(nn.Module):
 
     @torch.no_grad()
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """`words` [b, L, width] and `pooled` [b, width] of the rows' prompts; equal prompts are encoded once."""
+        """`words` [b, L, width] and `pooled` [b, width] of the rows' prompts; equal prompts are encoded
+        once."""
         for row in rows:
             if row["prompt"] not in self._known:
                 self._known[row["prompt"]] = self._encode(row["prompt"])

@@ -1,7 +1,7 @@
 """A flow-matching network without structure, for images of a few pixels: claims and tests that take seconds.
 
-Three layers over the pixels, sines of the noise level and the mean of the prompt's word embeddings. It meets the
-same interface as `flow_transformer`: velocity v ~ noise - data of latents [b, C, H, W].
+Three layers over the pixels, sines of the noise level and the mean of the prompt's word embeddings. It meets
+the same interface as `flow_transformer`: velocity v ~ noise - data of latents [b, C, H, W].
 """
 
 from typing import Annotated

@@ -1,12 +1,14 @@
-"""A small flow-matching transformer over image patches and the words of a prompt, built here (DiT, 2212.09748).
+"""A small flow-matching transformer over image patches and the words of a prompt, built here (DiT,
+2212.09748).
 
     b latents   C channels   L words
 
-The network predicts the velocity v ~ noise - data of x = (1 - sigma) data + sigma noise. Patches and words are
-one sequence, so every layer sees both (as in Stable Diffusion 3); sigma and the mean of the words modulate each
-block, whose branches start at zero. A prompt is words: anything in double quotes is spelled by its letters, and
-every word has the row of the embedding that its hash names, so there is no tokenizer to train or to store. A
-prompt of one word is a class label. Left out: guidance, latents of a VAE (see the diffusers pipelines).
+The network predicts the velocity v ~ noise - data of x = (1 - sigma) data + sigma noise. Patches and words
+are one sequence, so every layer sees both (as in Stable Diffusion 3); sigma and the mean of the words
+modulate each block, whose branches start at zero. A prompt is words: anything in double quotes is spelled by
+its letters, and every word has the row of the embedding that its hash names, so there is no tokenizer to
+train or to store. A prompt of one word is a class label. Left out: guidance, latents of a VAE (see the
+diffusers pipelines).
 """
 
 import math
@@ -61,8 +63,9 @@ class FlowTransformer:
         for name, divisor in (("image_size", "patch"), ("hidden_size", "heads")):
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
+                nearest = value // by * by or by
                 raise ValueError(
-                    f"{name} must be a multiple of {divisor} = {by}, got {value}; nearest: {value // by * by or by}"
+                    f"{name} must be a multiple of {divisor} = {by}, got {value}; nearest: {nearest}"
                 )
 
     def build(self) -> "PatchNetwork":

@@ -2,8 +2,9 @@
 
     x = (1 - sigma) data + sigma noise        loss = mean over dimensions of (v(x, sigma) - (noise - data))^2
 
-One noise and one sigma a demonstration, drawn anew at each step from (seed, step, rollout id). `sigma` is uniform
-or, as in Stable Diffusion 3 (2403.03206), logit-normal: middle noise levels are harder and come more often.
+One noise and one sigma a demonstration, drawn anew at each step from (seed, step, rollout id). `sigma` is
+uniform or, as in Stable Diffusion 3 (2403.03206), logit-normal: middle noise levels are harder and come more
+often.
 """
 
 from typing import ClassVar, Literal

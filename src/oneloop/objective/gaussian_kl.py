@@ -2,9 +2,9 @@
 
     KL(now | reference) per dimension = mean over dimensions of (mean - mean_reference)^2 / (2 std^2)
 
-Both Gaussians have the std of the noise schedule. Flow-GRPO's code divides by g^2 instead of std^2 = g^2 (sigma -
-sigma'), which makes its beta .04 act on a smaller number: its KL is this one times (sigma - sigma') of the step.
-Steps that are not drawn have no KL and count 0. Not here: the estimate from sampled actions (kl.py).
+Both Gaussians have the std of the noise schedule. Flow-GRPO's code divides by g^2 instead of std^2 = g^2
+(sigma - sigma'), so its KL is this one times (sigma - sigma') of the step. Steps that are not drawn have no
+KL and count 0. Not here: the estimate from sampled actions (kl.py).
 """
 
 from typing import Annotated, ClassVar

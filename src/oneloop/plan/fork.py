@@ -1,10 +1,11 @@
 """Rollouts of a group share a beginning and part at given steps: one tree a group (BranchGRPO, 2509.06040).
 
-    leaves = factor ^ len(steps)        leaf number `branch` takes child (branch // factor^j) mod factor at each fork
+    leaves = factor ^ len(steps)     leaf `branch` takes child branch // factor^(later forks) mod factor
 
-A step is an action: a denoising step of a flow policy, a token of a language policy. A fork at step 0 into the
-whole group is a flat group from one start (DanceGRPO's shared noise). Correlated siblings (flow policies) keep their
-marginals: see policies/branches.py. Left out: branching where the policy is uncertain, trees of unlike branches.
+A step is an action: a denoising step of a flow policy, a token of a language policy. A fork at step 0 into
+the whole group is a flat group from one start (DanceGRPO's shared noise). Correlated siblings (flow policies)
+keep their marginals: see policies/branches.py. Left out: branching where the policy is uncertain, trees of
+unlike branches.
 """
 
 from typing import Annotated
@@ -19,7 +20,8 @@ from oneloop.rollouts import Rollouts
 
 @part(writes=("tree", "branch", "fork"), paper="arXiv 2509.06040")
 class Fork:
-    """Writes `tree`, `branch` and `fork` for fresh rows; a group must be asked `factor ^ len(steps)` rollouts."""
+    """Writes `tree`, `branch` and `fork` for fresh rows; a group must be asked `factor ^ len(steps)`
+    rollouts."""
 
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 3, 6, 9)
     """Steps, counted from 0, whose outcomes the branches do not share."""
@@ -44,8 +46,9 @@ class Fork:
         sizes = torch.bincount(group)
         if wrong := sizes[sizes != self.leaves].tolist():
             raise ValueError(
-                f"plan.dress.fork: {self.factor} branches at each of {len(self.steps)} steps make {self.leaves} "
-                f"rollouts a group, but the plan asks for {wrong[0]}; set plan.count.uniform.n={self.leaves}"
+                f"plan.dress.fork: {self.factor} branches at each of {len(self.steps)} steps make "
+                f"{self.leaves} rollouts a group, but the plan asks for {wrong[0]}; "
+                f"set plan.count.uniform.n={self.leaves}"
             )
         order = torch.argsort(group, stable=True)
         branch = torch.empty_like(group)

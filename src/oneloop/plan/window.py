@@ -2,9 +2,9 @@
 
     begin = first + stride * (step // every), until `last`, then from `first` again;   end = begin + size
 
-Steps outside follow the ODE and are not trained; forks are drawn wherever they are, which with a standing window
-(`every` 0) is BranchGRPO-Mix. MixGRPO: size 4, every 25, stride 1, with noise "flow" at .7 and 25 steps. Left out:
-its random and decaying schedules.
+Steps outside follow the ODE and are not trained; forks are drawn wherever they are, which with a standing
+window (`every` 0) is BranchGRPO-Mix. MixGRPO: size 4, every 25, stride 1, with noise "flow" at .7 and 25
+steps. Left out: its random and decaying schedules.
 """
 
 from typing import Annotated

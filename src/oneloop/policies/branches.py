@@ -4,9 +4,10 @@
 
 Rollouts of one tree start from one latent and part at the steps of their fork: leaf number `branch` of a tree
 goes, at step i, over edge branch // factor^(forks after i). Without a fork a rollout is a tree of its own.
-Siblings' noise at a fork is correlated (BranchGRPO, arXiv 2509.06040, section 3.2) and each is standard normal:
+Siblings' noise at a fork is correlated (BranchGRPO, arXiv 2509.06040, section 3.2) and each is standard
+normal:
 
-    xi_b = sqrt(correlation) xi_0 + sqrt(1 - correlation) eta_b        the paper's s: correlation = 1 / (1 + s^2)
+    xi_b = sqrt(correlation) xi_0 + sqrt(1 - correlation) eta_b     the paper's s: correlation = 1 / (1 + s^2)
 
 Noise is a function of (seed, id of the first rollout through the edge, step), so that a fork at step 0 with
 correlation 0 draws what rollouts without a fork draw.
@@ -55,7 +56,8 @@ class Branches:
         return Level(edge, distinct(edge)[1])
 
     def noise(self, step: int, first: Tensor, parent: Tensor, width: int) -> Tensor:
-        """float32 [E, width]: the noise of edges at `step`; the first rollouts over them and over their parents."""
+        """float32 [E, width]: the noise of edges at `step`; the first rollouts over them and over their
+        parents."""
         own = self._normals("noise", step, first, width)
         correlation = torch.tensor([self._correlation(row, step) for row in first.tolist()])
         if not bool((correlation > 0).any()):
@@ -89,7 +91,8 @@ def origins(rollouts: Rollouts) -> Tensor:
 
 
 def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(which [v] of the k distinct `values` [v], in ascending order, each is; the first place [k] of each)."""
+    """(which [v] of the k distinct `values` [v], in ascending order, each is; the first place [k] of
+    each)."""
     which = segments.labels(values)
     first = torch.full((int(which.max()) + 1 if len(which) else 0,), len(which))
     return which, first.scatter_reduce_(0, which, torch.arange(len(which)), "amin")

@@ -1,4 +1,5 @@
-"""Sampling with a flow policy: all rollouts walk down the noise levels together, one call of the network a step.
+"""Sampling with a flow policy: all rollouts walk down the noise levels together, one call of the network a
+step.
 
 n rollouts   b distinct latents entering a step   a actions of the step (edges)
 """
@@ -113,8 +114,8 @@ def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
         raise ValueError("plan.dress.fork: noise 'ode' draws nothing, so siblings would be one image")
     if late := [at for at in fork[0] if at >= steps - 1]:
         raise ValueError(
-            f"plan.dress.fork.steps: {late} of {list(fork[0])} are past step {steps - 2}, the last that is drawn "
-            f"(policy.flow.steps is {steps}, and the last call of the network renders the image)"
+            f"plan.dress.fork.steps: {late} of {list(fork[0])} are past step {steps - 2}, the last that is "
+            f"drawn (policy.flow.steps is {steps}, and the last call of the network renders the image)"
         )
 
 
@@ -124,7 +125,8 @@ def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
     latent, count = policy.network.latent(images.to(policy.device)).float().cpu(), len(asked)
     if latent.shape[1:] != policy.shape:
         raise ValueError(
-            f"the data's images give latents of shape {tuple(latent.shape[1:])}, the network takes {policy.shape}"
+            f"the data's images give latents of shape {tuple(latent.shape[1:])}, "
+            f"the network takes {policy.shape}"
         )
     table = {
         "parent": torch.full((count,), -1),

@@ -2,11 +2,12 @@
 
     n rollouts   N actions (denoising steps)   b distinct latents forwarded   a actions of one micro-batch
 
-The last call of the network renders the image it predicts, at the last noise level or after `budget` actions; it
-is no action, so nothing that cannot change the image is ever trained. All rollouts take a step together, those
-that share a latent once (branches.py, denoising.py), and learning forwards step by step too, so that before the
-first update ratios are exactly 1 as long as a batch is what was sampled together and its steps fit one call. A step outside of a row's `window`, and not at
-its forks, follows the ODE: it is in the table because the next step starts from it, with share 0 and log-prob 0.
+The last call of the network renders the image it predicts, at the last noise level or after `budget`
+actions; it is no action, so nothing that cannot change the image is ever trained. All rollouts take a step
+together, those that share a latent once (branches.py, denoising.py), and learning forwards step by step too,
+so that before the first update ratios are exactly 1 as long as a batch is what was sampled together and its
+steps fit one call. A step outside of a row's `window`, and not at its forks, follows the ODE: it is in the
+table because the next step starts from it, with share 0 and log-prob 0.
 """
 
 import copy
@@ -78,7 +79,8 @@ class FlowPolicy:
         if not hasattr(built, "encode"):
             name = type(options.model).__name__
             raise ValueError(
-                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, diffusion_pipeline"
+                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, "
+                f"diffusion_pipeline"
             )
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(wanted if options.device == "auto" else options.device)

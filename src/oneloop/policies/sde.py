@@ -6,13 +6,14 @@ A step from sigma to sigma' < sigma keeps the predicted data and puts back part 
 
     mean = (1 - sigma') (x - sigma v) + c (x + (1 - sigma) v)        next ~ Normal(mean, std^2)
 
-    dance (DanceGRPO, 2505.07818)   std = g sqrt(sigma - sigma'), g = level             c = sigma' - std^2 / (2 sigma)
+    dance (DanceGRPO, 2505.07818)   std = g sqrt(sigma - sigma'), g = level   c = sigma' - std^2 / (2 sigma)
     flow  (Flow-GRPO, 2505.05470)   the same with g = level sqrt(sigma / (1 - sigma))
-    cps   (Flow-CPS, 2509.05952)    std = sigma' sin(level pi / 2)                      c = sqrt(sigma'^2 - std^2)
-    ode   (Euler)                   std = 0                                             c = sigma'
+    cps   (Flow-CPS, 2509.05952)    std = sigma' sin(level pi / 2)            c = sqrt(sigma'^2 - std^2)
+    ode   (Euler)                   std = 0                                   c = sigma'
 
-At sigma = 1 the flow schedule takes the next noise level inside 1 - sigma, as Flow-GRPO does. Log-probabilities
-are means over the dimensions of a latent (nats_per_dim), in fp32: ratios and clip ranges are in that unit.
+At sigma = 1 the flow schedule takes the next noise level inside 1 - sigma, as Flow-GRPO does.
+Log-probabilities are means over the dimensions of a latent (nats_per_dim), in fp32: ratios and clip ranges
+are in that unit.
 """
 
 import math

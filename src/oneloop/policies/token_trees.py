@@ -2,10 +2,11 @@
 
     n rollouts   E branches alive between two forks
 
-Between two forks one request stands for all rollouts that share it; its tokens are those that the first of them
-would draw alone, so a tree's first leaf is the rollout without a fork. A branch that ends before a fork is the end
-of all its leaves, which are then one rollout several times. Tokens are independent given the prefix: a fork's
-`correlation` is for images. A prefix is read again after each fork. Left out: stopping a tree half-way.
+Between two forks one request stands for all rollouts that share it; its tokens are those that the first of
+them would draw alone, so a tree's first leaf is the rollout without a fork. A branch that ends before a fork
+is the end of all its leaves, which are then one rollout several times. Tokens are independent given the
+prefix: a fork's `correlation` is for images. A prefix is read again after each fork. Left out: stopping a
+tree half-way.
 """
 
 from typing import TYPE_CHECKING, Any

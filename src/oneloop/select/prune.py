@@ -1,15 +1,16 @@
 """Learn from part of a tree: the better of siblings, the extremes, or some depths (BranchGRPO, section 3.4).
 
-Rewards, credit and what was sampled stay as they are (arXiv 2509.06040); actions leave the loss alone. A leaf's own
-actions are those after the last fork of its path: they leave when the leaf is not chosen, while the outcome of the
-fork itself, and all that leaves share, stays.
+Rewards, credit and what was sampled stay as they are (arXiv 2509.06040); actions leave the loss alone. A
+leaf's own actions are those after the last fork of its path: they leave when the leaf is not chosen, while
+the outcome of the fork itself, and all that leaves share, stays.
 
     parent_top1   of the leaves that part at their last fork, the one with the highest reward
     extreme       the b best and the b worst leaves of the tree
     steps         these steps (paper: depth = step + 1) of everyone, sliding one step every so many batches
 
-The released code's width mode 1 is not Parent-Top1: it keeps the first half of every leaf's actions (`steps` does
-that); its mode 2 is `extreme` with b = 4. It slides the depths earlier; notes on the paper say later. Both are here.
+The released code's width mode 1 is not Parent-Top1: it keeps the first half of every leaf's actions (`steps`
+does that); its mode 2 is `extreme` with b = 4. It slides the depths earlier; notes on the paper say later.
+Both are here.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +25,8 @@ from oneloop.rollouts import Rollouts
 
 
 def own_actions(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
-    """(bool [N]: after the last fork of its path, int64 [n]: the action before that fork's outcome, -1 the start)."""
+    """(bool [N]: after the last fork of its path, int64 [n]: the action before that fork's outcome, -1 the
+    start)."""
     row, action = rollouts.paths
     alone = torch.bincount(action, minlength=len(rollouts.actions)) == 1
     depth = rollouts.depth
@@ -37,7 +39,8 @@ def own_actions(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
 
 
 def parent_top1(reward: Tensor, parent: Tensor) -> Tensor:
-    """bool [n], the rollout of highest reward among those with one `parent`; the first of equals, NaN last."""
+    """bool [n], the rollout of highest reward among those with one `parent`; the first of equals, NaN
+    last."""
     order = torch.argsort(reward.nan_to_num(-torch.inf), descending=True, stable=True)
     seen = segments.labels(parent)[order]
     place = torch.full((int(seen.max()) + 1 if len(seen) else 0,), len(seen))
@@ -112,7 +115,8 @@ class Prune:
         share = rollouts.actions.share * keep
         if bool((rollouts.actions.share > 0).any()) and not bool((share > 0).any()):
             raise ValueError(
-                f"select.prune leaves nothing to learn from: width={self.width}, steps={left_out.tolist()} of {last + 1}"
+                f"select.prune leaves nothing to learn from: width={self.width}, "
+                f"steps={left_out.tolist()} of {last + 1}"
             )
         return rollouts.put_actions(share=share)
 

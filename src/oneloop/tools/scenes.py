@@ -52,7 +52,8 @@ def scene_of(row: dict[str, Any]) -> Scene:
 
 
 def draw(scene: Scene, size: int, jitter: np.ndarray) -> np.ndarray:
-    """float32 [3, size, size] in [0, 1]; `jitter` holds seven numbers in [0, 1) that move and size the objects."""
+    """float32 [3, size, size] in [0, 1]; `jitter` holds seven numbers in [0, 1) that move and size the
+    objects."""
     from PIL import Image, ImageDraw
 
     scale = 4  # drawn larger and shrunk: smooth edges
@@ -172,7 +173,8 @@ def score_position(colours: np.ndarray, scene: Scene) -> float:
 
 
 def score_shape(colours: np.ndarray, scene: Scene) -> float:
-    """Mean over objects of how well each fills the asked outline in its own box, 0 where another fits better."""
+    """Mean over objects of how well each fills the asked outline in its own box, 0 where another fits
+    better."""
     found = blobs(painted(colours))
     return float(np.mean([_fit(blob, scene.shape) for blob in found])) if found else 0.0
 
