@@ -3,30 +3,20 @@ latents."""
 
 import io
 import math
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from oneloop.part import find, part
+from oneloop.part import find
 from oneloop.recipe import load_recipe
 from oneloop.report import write_report
-from oneloop.rollouts import Rollouts
 from oneloop.run import Run
 from oneloop.show import Show
-from oneloop.tools.verdicts import Verdict, columns
 from tests.training import assert_equal, outcome
 
 
-@part(reads=("output",), writes=("reward.ink", "error.ink"))
-class Ink:
-    """How bright an image is."""
-
-    name: str = "ink"
-    """Names the columns."""
-
-    def __call__(self, rollouts: Rollouts) -> Rollouts:
-        means = rollouts.output.flatten(1).mean(1).tolist()
-        return rollouts.put(columns("ink", [Verdict(mean) for mean in means]))
+JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Brightness"
 
 
 def raw(**changes):
@@ -40,7 +30,7 @@ def raw(**changes):
                 {"window": {"size": 2, "first": 2, "last": 3, "every": 1}},
             ],
         },
-        "judge": [f"{__file__}:Ink"],
+        "judge": [JUDGE],
         "credit": ["tree"],
         "select": ["prune"],
         "objective": [
@@ -59,7 +49,7 @@ def raw(**changes):
         "steps": 3,
     }
     policy = {"flow": {"model": {"flow_mlp": {"hidden_size": 16, "layers": 1}}, "steps": 6}}
-    evaluate = {"data": {"digits": {"split": "test"}}, "judge": [f"{__file__}:Ink"], "size": 4, "samples": 2}
+    evaluate = {"data": {"digits": {"split": "test"}}, "judge": [JUDGE], "size": 4, "samples": 2}
     return {
         "policy": policy,
         "phases": {"warm": warm, "branch": branch},
@@ -92,7 +82,7 @@ def test_it_learns_and_the_first_ratios_are_one(whole):
 
 
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path, monkeypatch):
-    judge = find("judge", f"{__file__}:Ink")
+    judge = find("judge", JUDGE)
     whole_judge = judge.__call__
 
     def failing(self, rollouts):

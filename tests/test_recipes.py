@@ -3,7 +3,7 @@
 A golden curve is five steps of each phase of the recipe, shrunk to a model of one block of width 32 and
 small batches, in fp32: loss, gradient norm, entropy, tokens, reward. Where a phase has judges, one that gives
 partial credit for like characters is added, so that an untrained model earns rewards that differ and there
-is something to learn. A recipe that needs the hub runs on a stand-in for its model and data.
+is something to learn; images are judged by how bright they are. A recipe that needs the hub runs on a stand-in for its model and data.
 
     python -m tests.test_recipes    writes tests/golden/*.json again; read the difference before committing
 """
@@ -26,6 +26,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NEEDS_THE_HUB = ("grpo_gsm8k_gpu",)
 OFFLINE = [path for path in RECIPES if path.stem not in NEEDS_THE_HUB]
 LIKENESS = f"{ROOT / 'tests' / 'toy_parts.py'}:Likeness"
+BRIGHTNESS = f"{ROOT / 'tests' / 'toy_parts.py'}:Brightness"
 STEPS = 5
 CURVE = ("phase", "loss", "grad_norm", "entropy", "step_tokens", "reward")
 
@@ -44,7 +45,9 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
         if phase.sample == "policy" and not phase.plan.dress:  # a tree has as many leaves as its forks say
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
-        if phase.judge and not images:
+        if phase.judge and images:
+            changes.append(f"{path}.judge=['{BRIGHTNESS}']".lstrip("."))
+        elif phase.judge:
             judges = [f"verifier: {{by: {judge.by}}}" for judge in phase.judge]
             changes.append(f"{path}.judge=[{{{'}, {'.join(judges)}}}, '{LIKENESS}']".lstrip("."))
     return load_recipe(source, changes)[0]
