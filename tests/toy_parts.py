@@ -4,6 +4,7 @@ import torch
 
 from oneloop.part import part
 from oneloop.rollouts import Rollouts
+from oneloop.tools.verdicts import Verdict, columns
 
 
 @part(reads=("text", "example"), writes=("reward.likeness", "error.likeness", "correct"))
@@ -27,3 +28,15 @@ class Likeness:
                 "correct": torch.tensor([float(t == w) for t, w in pairs], dtype=torch.float64),
             }
         )
+
+
+@part(reads=("output",), writes=("reward.brightness", "error.brightness"))
+class Brightness:
+    """How bright an image is."""
+
+    name: str = "brightness"
+    """Names the columns."""
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        means = rollouts.output.flatten(1).mean(1).tolist()
+        return rollouts.put(columns(self.name, [Verdict(mean) for mean in means]))

@@ -1,5 +1,6 @@
 """What a run leaves behind: metrics.jsonl and one Parquet file of rollouts a step."""
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from oneloop.rollouts import Rollouts
 from oneloop.storage import flush
@@ -18,7 +21,7 @@ PER_ACTION = (
 )
 PER_ROLLOUT = (
     *("id", "group", "key", "text", "status", "reward", "correct"),
-    *("round", "seeded", "novelty", "critique"),
+    *("round", "seeded", "novelty", "critique", "tree", "branch"),
 )
 
 
@@ -83,6 +86,9 @@ def rollout_rows(
             column = rollouts[name]
             columns[name] = column if isinstance(column, list) else column.tolist()
     columns["prompt"] = [prompt_text(context) for context in rollouts.context]
+    if "output" in rollouts:  # an image is what was written; its latents stay out of the record
+        columns["text"] = [""] * len(rollouts)
+        columns["image"] = [png(image) for image in rollouts.output]
     _, action = rollouts.paths
     cuts = np.cumsum(rollouts.length.numpy())[:-1]
     for name in PER_ACTION:
@@ -95,6 +101,16 @@ def rollout_rows(
         columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]
     head = {"step": step, "phase": phase, "trained": trained}
     return [head | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def png(image: Tensor) -> bytes:
+    """An image [C, H, W] in [0, 1] as a PNG file."""
+    from PIL import Image
+
+    pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:

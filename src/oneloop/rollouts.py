@@ -101,6 +101,8 @@ class Actions(Table):
     """float32 [N], how wrong the step is in which the action lies, 0 to 1; NaN: no usable critique."""
     solution_step: Annotated[Tensor, "the step_critic judge"]
     """int64 [N], number of that step, from 0; -1 in a text without steps."""
+    latent: Annotated[Tensor, "a flow policy's sample"]
+    """[N, ...], what a denoising step arrived at, in the precision it was scored in."""
     entropy: Annotated[Tensor, "the policy's annotate"]
     """float32 [N], entropy of the law at that action."""
     proximal: Annotated[Tensor, "the policy's annotate"]
@@ -142,6 +144,18 @@ class Rollouts(Table):
     """pending, aborted, stop, length or failed."""
     text: Annotated[list[str], "a language policy's sample"]
     """What was written, for judges and people; never encoded again."""
+    start: Annotated[Tensor, "a flow policy's sample"]
+    """float32 [n, ...], the noise an image began as; equal within a tree."""
+    output: Annotated[Tensor, "a flow policy's sample"]
+    """float32 [n, C, H, W] in [0, 1], the image."""
+    tree: Annotated[Tensor, "the plan's dress part fork"]
+    """int64 [n], rollouts with one number share a beginning."""
+    branch: Annotated[Tensor, "the plan's dress part fork"]
+    """int64 [n], number of the leaf within its tree."""
+    fork: Annotated[list[tuple[tuple[int, ...], int, float]], "the plan's dress part fork"]
+    """(steps at which the tree branches, into how many, correlation of siblings' noise)."""
+    window: Annotated[Tensor, "the plan's dress part window"]
+    """int64 [n, 2], first step that is drawn and the one after the last; other steps follow the ODE."""
     reward: Annotated[Tensor, "a judge"]
     """float64 [n], weighted sum of the verdicts; NaN: no verdict."""
     correct: Annotated[Tensor, "a verifier"]

@@ -170,7 +170,7 @@ class Run:
 
     def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]], step: int) -> None:
         path = self.directory / "rollouts" / f"{file}.parquet"
-        write_rollouts(path, pieces, step, phase, self.policy.tokenizer.decode)
+        write_rollouts(path, pieces, step, phase, lambda tokens: self.policy.decode(tokens))
 
     # evaluation
 

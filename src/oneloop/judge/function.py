@@ -22,7 +22,7 @@ from oneloop.tools.verdicts import Limits, Verdict, columns, verdict
 
 
 @part(
-    reads=("text", "example"),
+    reads=("example",),
     writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", f"extra.{self.name}"),
 )
 class Function:
@@ -101,6 +101,7 @@ class Function:
         """What the function is told of each rollout: no more than its parameters ask for."""
         names = self._runner.info["names"]
         ids, groups = rollouts.id.tolist(), rollouts.group.tolist()
+        texts = [""] * len(rollouts) if "images" in names and "text" not in rollouts else rollouts.text
         rows = [
             {
                 "prompt": example["prompt"],
@@ -109,7 +110,7 @@ class Function:
                 "group": group,
                 "example": self._example(example),
             }
-            for example, text, i, group in zip(rollouts.example, rollouts.text, ids, groups, strict=True)
+            for example, text, i, group in zip(rollouts.example, texts, ids, groups, strict=True)
         ]
         if "completion_ids" in names:
             row, action = rollouts.paths

@@ -30,6 +30,7 @@ from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
 from oneloop.policies.packing import pack, shared_rows
 from oneloop.policies.prompts import Prompts
 from oneloop.policies.spans import token_spans
+from oneloop.policies.token_trees import sample_trees
 from oneloop.policies.tokens import by_rollout, chains, extend
 from oneloop.rollouts import Rollouts
 
@@ -136,9 +137,9 @@ class LanguagePolicy:
 
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
-        requests = [
-            self._request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))
-        ]
+        if "fork" in asked:
+            return self._with_text(sample_trees(self, asked)), asked.take(torch.zeros(0, dtype=torch.long))
+        requests = [self.request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
         enough = asked.facts.get("enough")
         if enough is not None and enough >= len(asked.group.unique()):
             enough = None
@@ -148,7 +149,8 @@ class LanguagePolicy:
         finished, unfinished = rollouts.split(done)
         return self._with_text(finished), unfinished
 
-    def _request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
+    def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
+        """What the engine is asked for one row that has the tokens `partial`."""
         prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
         room = self._room(prompt, int(asked.key[row]))
         limit = min(self.options.max_new_tokens if budget < 0 else budget, room)

@@ -1,0 +1,101 @@
+"""Credit on a tree: leaf rewards flow up to every action, each depth is compared with itself (BranchGRPO).
+
+    value(action) = sum over the leaves l below it of w_l r_l,    w = softmax_l(beta * log p(l | action))
+    advantage     = (value - mean over the tree's actions of that depth) / std of them, within +-clip
+
+(arXiv 2509.06040, Eqs. 3 and 4.) log p(l | action) is the sum of log-probs from the action down to the leaf,
+in the policy's unit: per dimension for images, where beta 1 hardly differs from 0 (siblings differ by some
+.003), whole nats for text, where it is close to picking one leaf. Leaves are drawn from the policy, so beta
+0, the plain mean, is the unbiased value; beta weighs likely leaves twice. One fork at the start with beta 0
+is `group_relative`. The released code weighs children instead of leaves (`fusion: children`). Left out: its
+sibling baselines.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop import segments
+from oneloop.part import part
+from oneloop.rollouts import Rollouts
+
+
+def leaf_mean(rollouts: Rollouts, reward: Tensor) -> Tensor:
+    """float64 [N], the mean reward of the judged leaves below each action; NaN where there is none."""
+    judged = (~reward.isnan()).double()
+    return rollouts.spread(reward.nan_to_num(0.0)) / rollouts.spread(judged)
+
+
+def weighted_by_leaves(rollouts: Rollouts, reward: Tensor, beta: float) -> Tensor:
+    """float64 [N], leaves weighted by softmax(beta * log p(leaf | action)) among the judged ones (Eq. 3)."""
+    row, action = rollouts.paths
+    known = ~reward[row].isnan()
+    row, action = row[known], action[known]
+    below = segments.path_total(rollouts.actions.logprob.double(), rollouts.actions.parent)
+    score = beta * (below[rollouts.last[row]] - below[action])
+    return _softmax_mean(reward[row], score, action, len(rollouts.actions))
+
+
+def weighted_by_children(rollouts: Rollouts, reward: Tensor, beta: float) -> Tensor:
+    """float64 [N], values of children weighted by softmax(beta * log p(child)), from the leaves upwards."""
+    parent, depth = rollouts.actions.parent, rollouts.depth
+    value = reward.new_full((len(parent),), torch.nan)
+    ends = rollouts.last >= 0
+    value[rollouts.last[ends]] = reward[ends]
+    logprob = rollouts.actions.logprob.double()
+    for level in range(int(depth.max()) if len(depth) else 0, 0, -1):
+        child = ((depth == level) & ~value.isnan()).nonzero().squeeze(1)
+        mean = _softmax_mean(value[child], beta * logprob[child], parent[child], len(parent))
+        value = torch.where(mean.isnan(), value, mean)
+    return value
+
+
+def _softmax_mean(values: Tensor, score: Tensor, by: Tensor, size: int) -> Tensor:
+    """[size], the mean of `values` with weights softmax(`score`) within each of `by`; NaN where there is
+    none."""
+    top = score.new_full((size,), -torch.inf).scatter_reduce_(0, by, score, "amax")
+    weight = (score - top[by]).exp()
+    total = weight.new_zeros(size).index_add_(0, by, weight)
+    return weight.new_zeros(size).index_add_(0, by, weight * values) / total
+
+
+def _reads(part: "Tree") -> tuple[str, ...]:
+    return ("reward", "actions.logprob") if part.beta else ("reward",)
+
+
+@part(reads=_reads, writes=("actions.advantage",), paper="arXiv 2509.06040")
+class Tree:
+    """Writes `actions.advantage`, float32 [N]. Without the column `tree`, the rollouts of a group are one
+    tree."""
+
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of log-probs when rewards are fused; 0: the mean over leaves."""
+    fusion: Literal["leaves", "children"] = "leaves"
+    """What is weighed when beta is not 0: all leaves below (the paper), or child by child (its code)."""
+    clip: Annotated[float, Field(gt=0)] | None = 5.0
+    """Largest advantage either way; None: any."""
+    ddof: Literal[0, 1] = 1
+    """1: unbiased std (the released code): two values give +-0.707. 0: population std (+-1)."""
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """Raises ValueError for an infinite reward, naming rows; NaN is no verdict and counts nowhere."""
+        reward = rollouts.reward.double()
+        if bool(reward.isinf().any()):
+            rows = reward.isinf().nonzero().squeeze(1)[:8].tolist()
+            raise ValueError(f"rewards must be finite or NaN (no verdict); infinite at rows {rows}")
+        label = rollouts["tree" if "tree" in rollouts else "group"]
+        tree = segments.labels(label)[rollouts.owner]
+        level = segments.labels(tree, rollouts.depth)
+        advantage = segments.standardise(self.value(rollouts, reward), level, self.ddof)
+        if self.clip is not None:
+            advantage = advantage.clamp(-self.clip, self.clip)
+        return rollouts.put_actions(advantage=advantage.float())
+
+    def value(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
+        """float64 [N], the fused reward of each action; NaN where no leaf below has a verdict."""
+        if not self.beta:
+            return leaf_mean(rollouts, reward)
+        fuse = weighted_by_leaves if self.fusion == "leaves" else weighted_by_children
+        return fuse(rollouts, reward, self.beta)

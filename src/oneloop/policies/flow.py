@@ -1,0 +1,295 @@
+"""A flow policy: a network that turns noise into an image in a few steps; its actions are those steps.
+
+    n rollouts   N actions (denoising steps)   b distinct latents forwarded   a actions of one micro-batch
+
+The last call of the network renders the image it predicts, at the last noise level or after `budget`
+actions; it is no action, so nothing that cannot change the image is ever trained. All rollouts take a step
+together, those that share a latent once (branches.py, denoising.py), and learning forwards step by step too,
+so that before the first update ratios are exactly 1 as long as a batch is what was sampled together and its
+steps fit one call. A step outside of a row's `window`, and not at its forks, follows the ODE: it is in the
+table because the next step starts from it, with share 0 and log-prob 0.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop import segments
+from oneloop.part import Of, part
+from oneloop.policies.branches import distinct, origins
+from oneloop.policies.denoising import Walk, demonstrations
+from oneloop.policies.flow_here import Condition, FlowHere, Inputs
+from oneloop.policies.sde import LEVELS, Noise, Step, noise_levels, sde_step
+from oneloop.rollouts import Rollouts
+
+
+def _writes(options: "Flow") -> tuple[str, ...]:
+    always = ("last", "status", "start", "output", "actions.parent", "actions.version", "actions.latent")
+    return always if options.noise == "ode" else (*always, "actions.logprob")
+
+
+@part(writes=_writes, paper="arXiv 2505.05470")
+class Flow:
+    """Options of a flow policy; `open()` loads it."""
+
+    units: ClassVar[dict[str, str]] = {"logprob": "nats_per_dim", "entropy": "differential"}
+    gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
+
+    model: Annotated[Any, Of("models")]
+    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
+    steps: Annotated[int, Field(ge=2)] = 20
+    """Calls of the network for an image; one less are actions."""
+    shift: Annotated[float, Field(gt=0)] = 3.0
+    """How many steps are spent at high noise (1: evenly)."""
+    noise: Noise = "dance"
+    """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
+    level: Annotated[float, Field(gt=0)] | None = None
+    """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
+    precision: Literal["float32", "bf16_autocast"] = "float32"
+    """Of the network's arithmetic; the sampler's is fp32 always."""
+    stored: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
+    tokens_per_call: Annotated[int, Field(ge=1)] = 16384
+    """Tokens forwarded at a time where nothing is learned."""
+    device: str = "auto"
+    """auto: a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        if self.noise == "ode" and self.level is not None:
+            raise ValueError(f"noise 'ode' has no level, got level={self.level}")
+
+    def open(self) -> "FlowPolicy":
+        """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""
+        return FlowPolicy(self)
+
+
+class FlowPolicy:
+    """The network being trained, and its sampler."""
+
+    units, gives = Flow.units, Flow.gives
+
+    def __init__(self, options: Flow):
+        built = options.model.build()
+        if not hasattr(built, "encode"):
+            name = type(options.model).__name__
+            raise ValueError(
+                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, "
+                f"diffusion_pipeline"
+            )
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(wanted if options.device == "auto" else options.device)
+        self.network: Any = built.to(self.device).eval()
+        self.model, self.options, self.version = self.network, options, 0
+        self.shape: tuple[int, ...] = tuple(self.network.shape)
+        self.stored: torch.dtype = getattr(torch, options.stored)
+        self.sigmas = noise_levels(options.steps, options.shift)
+        level = LEVELS[options.noise] if options.level is None else options.level
+        self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
+        self._reference: Any = None
+        self.evaluations = 0
+        self.progress: Callable[[int, int], None] | None = None
+
+    def _schedule(self, noise: Noise, level: float) -> list[Step]:
+        pairs = zip(self.sigmas, self.sigmas[1:-1], strict=False)
+        return [sde_step(noise, level, sigma, after) for sigma, after in pairs]
+
+    @property
+    def draws(self) -> bool:
+        """Whether the present schedule draws steps at all."""
+        return self._drawn[0].std > 0
+
+    def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """[b, ...] in fp32. Counts the latents forwarded in `evaluations`."""
+        self.evaluations += len(latent)
+        room = max(1, self.options.tokens_per_call // self.network.tokens)
+        if torch.is_grad_enabled() or len(latent) <= room:
+            return self._call(latent, sigma, condition)
+        pieces = [slice(start, start + room) for start in range(0, len(latent), room)]
+        return torch.cat(
+            [
+                self._call(latent[p], sigma[p], {name: value[p] for name, value in condition.items()})
+                for p in pieces
+            ]
+        )
+
+    def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        autocast = self.options.precision == "bf16_autocast"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16) if autocast else nullcontext():
+            velocity: Tensor = self.network(latent, sigma, condition)
+        return velocity.float()
+
+    # sample
+
+    @torch.no_grad()
+    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): an image is never left half done. Raises ValueError for rows with actions."""
+        if len(asked.actions):
+            raise ValueError(f"a flow policy starts at noise, but rows {asked.id.tolist()[:8]} have actions")
+        walk = Walk(self, asked)
+        for step in range(self.options.steps):
+            walk.take(step)
+            if self.progress is not None:
+                self.progress(step + 1, walk.rendered)
+        return walk.finished(), asked.take(torch.zeros(0, dtype=torch.long))
+
+    def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): images that somebody else made, of version -1, from the data's `image` column.
+
+        Raises ValueError naming the row without one.
+        """
+        return demonstrations(self, asked), asked.take(torch.zeros(0, dtype=torch.long))
+
+    @contextmanager
+    def greedy(self) -> Iterator[None]:
+        """Within it, sampling follows the ODE: nothing is drawn but the start."""
+        drawn, self._drawn = self._drawn, self._ode
+        try:
+            yield
+        finally:
+            self._drawn = drawn
+
+    def condition(self, rollouts: Rollouts, rows: Tensor) -> Condition:
+        """What the network knows of the prompts of `rows` [b]; equal data rows are encoded once."""
+        which, first = distinct(rollouts.key[rows])
+        told = [{**rollouts.example[row], "prompt": prompt_of(rollouts, row)} for row in rows[first].tolist()]
+        encoded: Condition = self.network.encode(told)
+        return {name: value.to(self.device)[which.to(self.device)] for name, value in encoded.items()}
+
+    def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
+        """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
+        drawn = torch.ones(len(rows), dtype=torch.bool)
+        if "window" in rollouts:
+            begin, end = rollouts["window"][rows].unbind(1)
+            drawn = (step >= begin) & (step < end) | splits(rollouts, rows, step)
+        schedules = torch.tensor(
+            [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (self._ode, self._drawn)]
+        )
+        return schedules[drawn.long(), step].to(self.device)
+
+    # learn
+
+    def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
+        """Pieces of whole denoising steps, siblings together, at most `budget` tokens forwarded.
+
+        A step that alone needs more is cut (to one latent at least).
+        """
+        room = max(1, budget // self.network.tokens)
+        depth, source = rollouts.depth, sources(rollouts)
+        held: list[Tensor] = []
+        latents = 0
+        for step in depth[wanted].unique().tolist():
+            actions = (wanted & (depth == step)).nonzero().squeeze(1)
+            which, first = distinct(source[actions])
+            if held and latents + len(first) > room:
+                yield torch.cat(held)
+                held, latents = [], 0
+            pieces = [actions[which // room == number] for number in range(-(-len(first) // room))]
+            yield from pieces[:-1]  # full ones
+            held, latents = [*held, pieces[-1]], latents + (len(first) - 1) % room + 1
+        if held:
+            yield torch.cat(held)
+
+    def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
+        """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
+        table, step, row = rollouts.actions, rollouts.depth[actions], rollouts.owner[actions]
+        if bool((step > self.options.steps - 2).any()):
+            raise ValueError(
+                f"rollouts have up to {int(step.max()) + 1} actions, but policy.flow.steps - 1 is "
+                f"{self.options.steps - 1}"
+            )
+        which, first = distinct(segments.labels(step, sources(rollouts)[actions]))  # step by step
+        parent = table.parent[actions[first]]
+        begins = (parent < 0).view(-1, *[1] * len(self.shape))
+        latent = torch.where(begins, rollouts["start"][row[first]], table.latent[parent].float())
+        inputs = Inputs(
+            latent.to(self.device),
+            torch.tensor(self.sigmas)[step[first]].to(self.device),
+            self.condition(rollouts, row[first]),
+            which.to(self.device),
+            *self.moves(rollouts, row, step).unbind(1),
+        )
+        return FlowHere(self, inputs, table.latent[actions].float().to(self.device))
+
+    @torch.no_grad()
+    def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
+        """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""
+        attribute = {"entropy": "entropy", "proximal": "logprob", "reference": "reference"}
+        values = {name: torch.full((len(rollouts.actions),), float("nan")) for name in columns}
+        for actions in self.batches(rollouts, rollouts.actions.share > 0, self.options.tokens_per_call):
+            here = self.at(rollouts, actions)
+            for name in columns:
+                values[name][actions] = getattr(here, attribute[name]).float().cpu()
+        return rollouts.put_actions(values)
+
+    # reference, weights, disk
+
+    def keep_reference(self) -> None:
+        """From now on the reference means the present weights (with adapters: the network without them)."""
+        if not hasattr(self.network, "without_adapters"):
+            self._reference = copy.deepcopy(self.network).requires_grad_(False)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Within it, the network is the reference."""
+        if hasattr(self.network, "without_adapters"):
+            with self.network.without_adapters():
+                yield
+            return
+        if self._reference is None:
+            raise ValueError(
+                "this policy keeps no reference; a part that reads 'reference' must ask for one first"
+            )
+        network, self.network = self.network, self._reference
+        try:
+            yield
+        finally:
+            self.network = network
+
+    def updated(self) -> None:
+        """The weights have changed: a new version."""
+        self.version += 1
+
+    def save(self, folder: Path) -> None:
+        """What the network saves of itself: `model.safetensors`, or the adapters of a pipeline."""
+        self.network.save(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a folder of weights does not hold: the version, and the reference's weights."""
+        reference = self._reference.state_dict() if self._reference is not None else None
+        return {"version": self.version, "reference": reference}
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
+        self.network.load(folder)
+        if state["reference"] is not None:
+            self.keep_reference()
+            self._reference.load_state_dict(state["reference"])
+        self.version = state["version"]
+
+
+def sources(rollouts: Rollouts) -> Tensor:
+    """int64 [N], a number for the latent each action starts from, equal where it is the same one."""
+    parent, start = rollouts.actions.parent, origins(rollouts)[rollouts.owner]
+    return torch.where(parent < 0, start - len(rollouts), parent)
+
+
+def splits(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
+    """bool [a], whether the row's tree branches at that step."""
+    if "fork" not in rollouts:
+        return torch.zeros(len(rows), dtype=torch.bool)
+    pairs = zip(rows.tolist(), step.tolist(), strict=True)
+    return torch.tensor([at in rollouts["fork"][row][0] for row, at in pairs], dtype=torch.bool)
+
+
+def prompt_of(rollouts: Rollouts, row: int) -> Any:
+    """The prompt of one row. Raises ValueError where the context has anything else."""
+    things = rollouts.context[row]
+    if len(things) != 1 or things[0][0] != 0:
+        raise ValueError("a flow policy takes a prompt at depth 0 and nothing later as context")
+    return things[0][1]
