@@ -2,7 +2,7 @@
 
     "3+4:" -> "3+4=7", blank line, "7+4=1", ... eight steps; the last result is the answer
 
-A Llama of two blocks learns from demonstrations with half of the steps wrong, so few of its answers are right.
+A Llama of two blocks learns from demonstrations with half of the steps wrong: few of its answers are right.
 From these weights every method trains with the same data, seeds and optimiser, each at its best of RATES,
 until half of its answers are right: the first update after which the mean over WINDOW batches is TARGET or
 more. A method that stops at LIMIT updates counts as LIMIT; GRPO's ratio is then a lower bound. All parts are
@@ -35,7 +35,7 @@ from oneloop.rollouts import Rollouts
 LENGTH, PROMPTS, SIZE = 8, 8, 8
 TARGET, WINDOW, LIMIT = 0.5, 4, 200
 RATES = (3e-4, 1e-3)
-WARM_UP = 150
+WARM_UP = 250
 ANSWER = re.compile(r"=(\d)\s*$")
 
 
@@ -72,7 +72,7 @@ def warmed_up(seed: int) -> LanguagePolicy:
     policy = Language(model=model, max_new_tokens=60, device="cpu").open()
     data = SumChain(length=LENGTH, size=100_000, seed=seed, wrong=0.5)
     learning = Learning(learning_rate=3e-3, warmup=10, schedule="cosine")
-    plan = Plan(data=data, groups=32, count=Uniform(n=1))
+    plan = Plan(data=data, groups=64, count=Uniform(n=1))
     for _ in loop(policy, plan, policy.demonstrate, None, [], Supervised(), learning, seed, WARM_UP):
         pass
     return policy
