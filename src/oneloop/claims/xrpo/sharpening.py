@@ -43,7 +43,7 @@ METHODS: dict[str, Credit | None] = {
     "clip .5 (paper)": Novelty(),
     "clip 1": Novelty(clip=1.0),
     "unmasked, a trap": trap(use_size=False),
-    "on |A|, a trap": trap(use_size=True),
+    "on the size of A, a trap": trap(use_size=True),
 }
 UNITS = len(METHODS)
 
