@@ -15,7 +15,6 @@ from oneloop.run import Run
 from oneloop.show import Show
 from tests.training import assert_equal, outcome
 
-
 JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Brightness"
 
 

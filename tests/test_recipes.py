@@ -3,7 +3,8 @@
 A golden curve is five steps of each phase of the recipe, shrunk to a model of one block of width 32 and
 small batches, in fp32: loss, gradient norm, entropy, tokens, reward. Where a phase has judges, one that gives
 partial credit for like characters is added, so that an untrained model earns rewards that differ and there
-is something to learn; images are judged by how bright they are. A recipe that needs the hub runs on a stand-in for its model and data.
+is something to learn; images are judged by how bright they are. A recipe that needs the hub runs on a
+stand-in for its model and data.
 
     python -m tests.test_recipes    writes tests/golden/*.json again; read the difference before committing
 """
