@@ -14,6 +14,7 @@ REWARDS = f"{Path(__file__).parent / 'rewards_file.py'}"
 CASES = {
     "verifier": [{"by": "reasoning_gym"}, {"by": "exact"}, {"by": "math"}],
     "truncated": [{}],
+    "scene": [{}, {"criteria": ("word",), "name": "spelling"}],
     "function": [
         {"path": f"{REWARDS}:length"},
         {"path": f"{REWARDS}:picky"},
@@ -34,9 +35,11 @@ def judge(request):
 
 @pytest.fixture
 def asked():
-    rows = [{**Reasoning(size=8)[i], "answer": str(i)} for i in range(8)]
+    scene = {"count": 1, "colour": "red", "shape": "circle", "position": "left"}
+    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i)} for i in range(8)]
     texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
-    return rollouts(texts, rows, status=["stop", "length"] * 4)
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images)
 
 
 def columns_of(rollouts):

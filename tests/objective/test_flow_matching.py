@@ -64,6 +64,19 @@ def test_the_kl_is_zero_at_the_reference_and_pulls_back_to_it():
     assert any(weight.grad.abs().sum() > 0 for weight in flow.model.parameters() if weight.grad is not None)
 
 
+def test_every_step_has_its_own_kl_however_it_is_cut():
+    flow, part = policy(), GaussianKl()
+    flow.keep_reference()
+    with torch.no_grad():
+        for weight in flow.model.parameters():
+            weight.add_(0.02)
+    rollouts, _ = flow.sample(asked(2))
+    actions = torch.arange(len(rollouts.actions))
+    whole, _ = part(flow.at(rollouts, actions), rollouts, actions)
+    for piece in actions[torch.randperm(len(actions), generator=torch.Generator().manual_seed(0))].split(5):
+        torch.testing.assert_close(part(flow.at(rollouts, piece), rollouts, piece)[0], whole[piece])
+
+
 def recipe(**phase):
     plan = {"data": "digits", "count": {"uniform": {"n": 2}}}
     judge = ["scene"]

@@ -4,6 +4,8 @@ draws."""
 import pytest
 import torch
 
+from oneloop.credit.group_relative import GroupRelative
+from oneloop.credit.tree import Tree
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.part import declared
 from oneloop.plan.fork import Fork
@@ -103,17 +105,23 @@ def test_every_wanted_action_is_in_one_batch_with_its_siblings():
             assert parent[a] != parent[b] or parent[a] < 0 or place[a] == place[b]
 
 
-def test_one_fork_at_the_start_without_correlation_draws_what_a_flat_group_draws():
-    """All else equal: the flat rollouts are given the tree's start."""
+def test_one_fork_at_the_start_without_correlation_is_a_flat_group_from_one_start():
+    """Images, latents, advantages and the gradient of the clipped loss: DanceGRPO's, from the tree."""
     flow, rows = policy(), asked(6)
-    tree, _ = flow.sample(Fork(steps=(0,), factor=6, correlation=0)(rows))
-    flat, _ = flow.sample(rows)
-    assert not torch.equal(flat["start"], tree["start"])
-    first = Branches(rows).noise(3, torch.arange(12), torch.arange(12), 4)
-    forked = Branches(Fork(steps=(0,), factor=6, correlation=0)(rows)).noise(
-        3, torch.arange(12), torch.arange(12), 4
-    )
-    assert torch.equal(first, forked)
+    fork = Fork(steps=(0,), factor=6, correlation=0)(rows)
+    tree, _ = flow.sample(fork)
+    flat, _ = flow.sample(rows.put(tree=fork["tree"], branch=fork["branch"]))  # one start, no fork
+    torch.testing.assert_close(tree.output, flat.output)
+    for made in (tree, flat):
+        assert made.length.tolist() == [7] * 12 and len(made.actions) == 84
+    reward = torch.randn(12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    branched = Tree(clip=None)(tree.put(reward=reward))
+    grouped = GroupRelative()(flat.without("tree", "branch").put(reward=reward, tree=flat["tree"]))
+    torch.testing.assert_close(branched.actions.advantage, grouped.actions.advantage, rtol=0, atol=1e-6)
+    torch.testing.assert_close(branched.actions.latent, grouped.actions.latent)
+    everything = [torch.arange(84)]
+    expected = gradient(flow, grouped, everything)
+    torch.testing.assert_close(gradient(flow, branched, everything), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_siblings_noise_is_standard_and_as_correlated_as_asked():
