@@ -153,11 +153,13 @@ class Learner:
     def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:
         """What every run wants to know: entropy, and the gap to the sampler while the weights are its own."""
         values = {"entropy": here.entropy.detach()}
-        ours = rollouts.actions.version[actions] == self.policy.version
-        if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
-            ours &= rollouts["seeded"][rollouts.owner[actions]] == 0
-        if fresh and bool(ours.any()):  # demonstrations are nobody's sample: no forward for their sake
-            gap = (here.logprob.detach().float().cpu() - rollouts.actions.logprob[actions]).abs()
+        if fresh:
+            ours = rollouts.actions.version[actions] == self.policy.version
+            if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
+                ours &= rollouts["seeded"][rollouts.owner[actions]] == 0
+            gap = torch.full((len(actions),), float("nan"))
+            if bool(ours.any()):  # demonstrations are nobody's sample: no forward for their sake
+                gap = (here.logprob.detach().float().cpu() - rollouts.actions.logprob[actions]).abs()
             values["logprob_gap"] = torch.where(ours, gap, float("nan"))
         return values
 
