@@ -170,7 +170,8 @@ class PatchNetwork(PixelNetwork):
         x = x[:, : x.shape[1] - words.shape[1]]
         scale, shift = self.last(mood)[:, None].chunk(2, -1)
         data = self._paste(self.head(normal(x) * (1 + scale) + shift))
-        return (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
+        velocity: Tensor = (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
+        return velocity
 
     def _cut(self, images: Tensor) -> Tensor:
         """[b, patches, numbers of a patch]."""
