@@ -177,12 +177,14 @@ class PatchNetwork(PixelNetwork):
         """[b, patches, numbers of a patch]."""
         p = self.options.patch
         cut = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # b, C, rows, p, columns, p
-        return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        patches: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return patches
 
     def _paste(self, patches: Tensor) -> Tensor:
         p, (channels, height, width) = self.options.patch, self.shape
         cut = patches.view(-1, height // p, width // p, channels, p, p)
-        return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape)
+        pasted: Tensor = cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape)
+        return pasted
 
 
 class Block(nn.Module):
