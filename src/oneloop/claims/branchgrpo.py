@@ -16,6 +16,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ def train(start: FlowPolicy, method: Method, seed: int) -> dict[str, float]:
     policy.model = policy.network = copy.deepcopy(start.network)
     policy.evaluations = 0
     options = Learning(learning_rate=5e-5, minibatches=4)
-    learner = Learner(policy, [OBJECTIVE], options, ITERATIONS)
+    learner = Learner(cast(Any, policy), [OBJECTIVE], options, ITERATIONS)
     asking, spent, rewards = plan(method, PROMPTS, seed, ITERATIONS), [0], list[float]()
 
     def sample(asked: Rollouts) -> tuple[Rollouts, Rollouts]:

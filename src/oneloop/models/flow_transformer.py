@@ -170,18 +170,21 @@ class PatchNetwork(PixelNetwork):
         x = x[:, : x.shape[1] - words.shape[1]]
         scale, shift = self.last(mood)[:, None].chunk(2, -1)
         data = self._paste(self.head(normal(x) * (1 + scale) + shift))
-        return (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
+        velocity: Tensor = (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
+        return velocity
 
     def _cut(self, images: Tensor) -> Tensor:
         """[b, patches, numbers of a patch]."""
         p = self.options.patch
         cut = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # b, C, rows, p, columns, p
-        return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        patches: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return patches
 
     def _paste(self, patches: Tensor) -> Tensor:
         p, (channels, height, width) = self.options.patch, self.shape
         cut = patches.view(-1, height // p, width // p, channels, p, p)
-        return cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape)
+        pasted: Tensor = cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape)
+        return pasted
 
 
 class Block(nn.Module):

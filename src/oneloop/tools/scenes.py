@@ -102,7 +102,7 @@ def glyphs(word: str) -> np.ndarray:
     canvas = Image.new("L", (8 * len(word) + 8, 16), 0)
     ImageDraw.Draw(canvas).text((2, 2), word, fill=255, font=font)
     ink = np.asarray(canvas) > 127
-    rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
@@ -180,7 +180,7 @@ def score_shape(colours: np.ndarray, scene: Scene) -> float:
 
 
 def _fit(blob: np.ndarray, shape: str) -> float:
-    rows, columns = blob.any(1).nonzero()[0], blob.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(blob.any(1)), np.flatnonzero(blob.any(0))
     box = blob[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     overlap = {}
     for name in SHAPES:
