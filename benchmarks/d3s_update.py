@@ -1,8 +1,8 @@
 """What the update of a step costs with D3S, against that of plain GRPO on the same sampled rollouts.
 
 One batch is sampled (16 prompts, 16 rollouts each, up to 64 tokens) and judged once, with success rates that
-differ between prompts. Then all contenders take turns, each with its own policy and optimiser: credit, entropy
-of kept tokens where it is asked for, selection, forward, backward, AdamW. Times are processor seconds
+differ between prompts. Then all contenders take turns, each with its own policy and optimiser: credit, the
+entropy of kept tokens where it is asked for, selection, forward, backward, AdamW. Times are processor seconds
 of one thread. D3S is measured at five points of its schedule; `d3s` is the mean over them (trapezoids), the
 cost of a whole phase. Sampling is not counted: it is the same for all.
 

@@ -2,9 +2,9 @@
 
 A Llama of two blocks is taught additions by demonstrations until half of its greedy answers are right: short
 sums are then mostly right, long ones often wrong, and many groups are all right, all wrong or lopsided. From
-there every arm trains `STEPS` steps of 16 prompts x 16 rollouts from the same weights, on the same prompts, with
-the same Adam and learning rate (the best of three for GRPO, on a seed that is not used here); arms differ in
-what they select alone. Problems held out are in no phase's training data.
+there every arm trains `STEPS` steps of 16 prompts x 16 rollouts from the same weights, on the same prompts,
+with the same Adam and learning rate (the best of three for GRPO on a seed not used here); arms differ
+in what they select alone. Problems held out are in no phase's training data.
 
     sampled    mean probability of the right answer on held-out problems: accuracy when sampled, exactly
     greedy     share of them whose likeliest answer is right
@@ -207,7 +207,7 @@ CLAIM = Claim(
     paper="arXiv 2509.22115",
     parts=("subset", "top_tokens"),
     recipe="recipes/d3s.yaml",
-    claim="after as many steps, on at most half the update tokens, sampled accuracy is at least GRPO's - 0.02",
+    claim="after as many steps, on at most half the update tokens, accuracy is at least GRPO's less 0.02",
     target=-0.02,
     run=run,
     headline=headline,
