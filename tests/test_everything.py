@@ -1,0 +1,54 @@
+"""recipes/everything.yaml: five methods in one run leave their traces, and a killed run resumes to the bit."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from oneloop.run import Run
+from oneloop.show import Show
+from tests.test_recipes import ROOT, shrunk
+from tests.training import assert_equal, outcome
+
+RECIPE = ROOT / "recipes" / "everything.yaml"
+OPTIONS = ("save_every=2", "phases.everything.plan.in_flight=6")
+
+
+def train(directory, resume=False):
+    Run(shrunk(RECIPE, *OPTIONS), directory, resume, Show(quiet=True)).train()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("everything") / "whole"
+    train(folder)
+    return folder
+
+
+def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path, monkeypatch):
+    log = Run._log
+
+    def dies(run, values):
+        log(run, values)
+        if run.step == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_log", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut")
+    train(tmp_path / "cut", resume=True)
+    assert_equal(outcome(whole), outcome(tmp_path / "cut"))
+
+
+def test_every_stage_leaves_its_work_in_the_files(whole):
+    rows = [
+        row for path in sorted((whole / "rollouts").glob("step-*")) for row in pq.read_table(path).to_pylist()
+    ]
+    rows = [row for row in rows if row["phase"] == "everything"]
+    assert {row["round"] for row in rows} >= {0, 1}, "who got more rollouts, and in which phase"
+    assert any(row["critique"] for row in rows), "which steps were voted wrong"
+    assert any(set(row["flaw"]) == {0.0, 1.0} or 1.0 in row["flaw"] for row in rows)
+    trained = [row for row in rows if row["trained"]]
+    kept = [sum(share > 0 for share in row["share"]) for row in trained]
+    assert any(0 < count < len(row["share"]) for count, row in zip(kept, trained, strict=True)), "top tokens"
+    assert any(count == 0 for count in kept), "rollouts outside the subset"
+    assert any(row["novelty"] is not None for row in trained)
