@@ -129,6 +129,31 @@ def test_phases_share_the_policy_and_no_ids(whole):
     assert min(versions) == 4, "the warm start counts as updates"
 
 
+def test_every_issued_rollout_is_in_a_file_and_the_metrics_say_what_is_held(whole):
+    rows = [row for row in rows_of(whole) if row["phase"] == "reinforce"]
+    numbers = sorted(row["id"] for row in rows)
+    assert numbers == list(range(numbers[0], numbers[0] + len(rows))), "none twice, none missing"
+    held = pq.read_table(whole / "rollouts" / "held-reinforce.parquet").to_pylist()
+    last = [line for line in lines(whole) if line["kind"] == "step"][-1]
+    judged = [row for row in held if row["status"] not in ("pending", "aborted")]
+    assert last["held/waiting"] + last["held/ready"] == len(judged)
+    assert last["held/unfinished"] == sum(row["status"] == "aborted" for row in held)
+    assert last["held/tokens"] == sum(len(row["token"]) for row in held)
+    assert last["held/unfinished_tokens"] == sum(len(row["token"]) for row in held if row not in judged)
+    sampled = sum(len(row["token"]) for row in rows)
+    assert sampled == last["num_tokens"] + last["held/tokens"]
+    assert any(line.get("staleness/carried_ratio", 0) > 0 for line in lines(whole))
+
+
+def test_tokens_that_restarts_threw_away_are_counted(tmp_path):
+    train(tmp_path, evaluate=None, **changed(plan__leftovers={"leftovers": {"then": "restart"}}))
+    steps = [line for line in lines(tmp_path) if line.get("phase") == "reinforce" and "loss" in line]
+    assert sum(step["leftovers/discarded_tokens"] for step in steps) > 0
+    written = sum(len(row["token"]) for row in rows_of(tmp_path) if row["phase"] == "reinforce")
+    thrown = sum(step["leftovers/discarded_tokens"] for step in steps)
+    assert steps[-1]["num_tokens"] == written - steps[-1]["held/tokens"] + thrown
+
+
 def test_the_log_prob_gap_is_zero_and_so_is_the_kl_to_the_warm_started_model(tmp_path):
     train(tmp_path, evaluate=None, **changed(learner__minibatches=1))
     steps = [line for line in lines(tmp_path) if line["kind"] == "step" and line["phase"] == "reinforce"]

@@ -15,7 +15,7 @@ end counts as nothing. Rows `quarter`: a quarter of the slots, so that requests 
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -31,7 +31,7 @@ from oneloop.plan.leftovers import Leftovers
 from oneloop.plan.plan import Plan
 from oneloop.plan.uniform import Uniform
 from oneloop.policies.language import Language, LanguagePolicy
-from oneloop.protocols import Part
+from oneloop.protocols import Objective, Part, Policy
 from oneloop.rollouts import Rollouts
 from oneloop.select.stale import Stale, age
 
@@ -134,14 +134,19 @@ class Arm:
         return {f"{lag}" + ("+" if lag == LAGS else ""): value for lag, value in enumerate(share)}
 
 
+def learner(made: LanguagePolicy, objective: Objective, options: Learning, steps: int) -> Learner:
+    """Trains `made` on one objective."""
+    return Learner(cast(Policy, made), [objective], options, steps)
+
+
 def warm_start(seed: int) -> LanguagePolicy:
     """A policy that is right about every other time, by demonstrations."""
     made = policy()
     plan = Plan(data=Counting(seed=2 * seed), groups=32, count=Uniform(n=1))
     plan.begin(seed, WARM_START)
     options = Learning(learning_rate=4e-3, warmup=10, schedule="cosine", tokens_per_micro_batch=2048)
-    learner = Learner(made, [Supervised()], options, WARM_START)
-    for _ in Loop(plan, made.demonstrate, None, [], learner).run(WARM_START):
+    taught = learner(made, Supervised(), options, WARM_START)
+    for _ in Loop(plan, made.demonstrate, None, [], taught).run(WARM_START):
         pass
     return made
 
@@ -176,7 +181,7 @@ def trained(seed: int, warm: LanguagePolicy) -> dict[str, Arm]:
     for name, (objective, options) in arms.items():
         start = copy_of(warm)
         learning = Learning(learning_rate=3e-4, warmup=5, tokens_per_micro_batch=4096)
-        made[name] = Arm(seed, start, Learner(start, [objective], learning, UPDATES), UPDATES, **options)
+        made[name] = Arm(seed, start, learner(start, objective, learning, UPDATES), UPDATES, **options)
     return made
 
 
@@ -208,7 +213,7 @@ def run(seed: int, advance: Advance) -> Rows:
     return rows | ratios(rows)
 
 
-def ratios(rows: Rows) -> Rows:
+def ratios(rows: Rows) -> dict[str, dict[str, float]]:
     """What is claimed, each as a ratio or a difference within the seed."""
     april, synchronous = rows["APRIL"], rows["synchronous"]
     few, few_synchronous = rows["quarter: APRIL"], rows["quarter: synchronous"]

@@ -25,8 +25,8 @@ def age(rollouts: Rollouts) -> Tensor:
     where `facts["version"]` is not known.
     """
     version = rollouts.actions.version
-    newest = int(version.max()) if len(version) else 0
-    return (rollouts.facts.get("version", newest) - version).masked_fill(version < 0, 0)
+    trained: int = rollouts.facts.get("version", int(version.max()) if len(version) else 0)
+    return (trained - version).masked_fill(version < 0, 0)
 
 
 @part(reads=("actions.version", "actions.share"), writes=("actions.share",), paper="arXiv 2509.18521")
