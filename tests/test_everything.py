@@ -1,4 +1,4 @@
-"""recipes/everything.yaml: five methods in one run leave their traces, and a killed run resumes to the bit."""
+"""recipes/everything.yaml: each method leaves its trace, and a killed run resumes to the bit."""
 
 import pyarrow.parquet as pq
 import pytest
