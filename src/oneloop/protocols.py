@@ -88,12 +88,16 @@ class Policy(Protocol):
 
     version: int
     """Of the weights; one more after each batch."""
-    units: Mapping[str, str]
-    """`logprob`: nats or nats_per_dim; `entropy`: discrete or differential."""
-    gives: Sequence[str]
-    """Columns that `annotate` can write."""
     model: Any
     """The torch module whose parameters are trained."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """`logprob`: nats or nats_per_dim; `entropy`: discrete or differential."""
+
+    @property
+    def gives(self) -> Sequence[str]:
+        """Columns that `annotate` can write."""
 
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, unfinished); each row is continued from the actions it has."""

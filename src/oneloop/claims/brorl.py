@@ -111,7 +111,8 @@ class Answers:
     @torch.no_grad()
     def right(self, questions: Tensor, answers: Tensor) -> Tensor:
         """Probability of each right answer."""
-        return self.model(questions).softmax(-1).double().gather(-1, answers[:, None]).squeeze(1)
+        law: Tensor = self.model(questions).softmax(-1).double()
+        return law.gather(-1, answers[:, None]).squeeze(1)
 
     @torch.no_grad()
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oneloop import counter
@@ -63,8 +64,9 @@ def problems(seed: int, size: int, held_out: bool = False) -> Tensor:
 
     A tenth of all problems, told by their hash, is held out: the two kinds share no problem.
     """
-    found, block = [], 0
-    while sum(map(len, found)) < size:
+    found: list[NDArray[np.int64]] = []
+    block = 0
+    while sum(len(pairs) for pairs in found) < size:
         draws = counter.uniforms(counter.mix(seed, block, np.arange(2 * size))[:, None], np.arange(4)[None])
         top = 10 ** (1 + (OPERAND * draws[:, :2]).astype(np.int64))
         low = np.where(top == 10, 0, top // 10)

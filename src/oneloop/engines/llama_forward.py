@@ -36,7 +36,7 @@ class Product:
         weight = modules[0].weight
         self.modules, self.packed = modules, packs(weight.device, weight.dtype)
         biased = modules[0].bias is not None
-        self.plain = [(module.weight, module.bias) for module in modules]
+        self.plain: list[tuple[Tensor, Tensor | None]] = [(module.weight, module.bias) for module in modules]
         if owned and not self.packed:
             weight = _merged([module.weight for module in modules])
             self.plain = [(weight, _merged([module.bias for module in modules]) if biased else None)]

@@ -82,13 +82,12 @@ class SlotEngine:
         while replies is None:
             try:
                 with torch.inference_mode():
-                    call = _Call(self, requests, groups, in_order=enough is not None, progress=progress)
-                    replies = call.run()
+                    in_order = enough is not None
+                    replies = _Call(self, requests, groups, in_order=in_order, progress=progress).run()
             except torch.OutOfMemoryError:
                 if min(self.slots, len(requests)) == 1:
                     raise
             if replies is None:  # outside of `except`, which holds on to the tensors of the failed call
-                call = None
                 groups = Groups(requests, enough)
                 self._halve_slots(len(requests))
         return replies
