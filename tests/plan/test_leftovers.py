@@ -18,6 +18,7 @@ from oneloop.plan.plan import Plan
 from oneloop.plan.uniform import Uniform
 from oneloop.rollouts import Rollouts
 from tests.plan.sampler import Weights, batches, judged, same
+from tests.plan.test_plan import Twice
 from tests.plan.ticks import Ticks
 
 SEED = 3
@@ -208,6 +209,23 @@ def test_refused_groups_are_replaced_while_others_stay_in_flight():
         assert all(len(rows.reward.unique()) == 1 for rows in refused)
         spent += len(batch.actions) + sum(len(rows.actions) for rows in refused)
         assert sampler.tokens == spent + made.held()["held/tokens"]
+
+
+def test_groups_asked_in_rounds_may_be_interrupted_in_each():
+    made = Plan(
+        data=Rows(rows=[{"prompt": str(i)} for i in range(400)]), count=Twice(), groups=2, in_flight=6
+    )
+    made.begin(SEED, 50)
+    sampler, spent, rounds = Ticks(memoryless(8)), 0, 0
+    for batch, refused in batches(made, sampler, 8):
+        assert not refused and len(batch.group.unique()) == 2
+        for group in batch.group.unique():
+            rewards = batch.reward[batch.group == group]
+            assert len(rewards) == (5 if rewards[:2].max() else 2)
+            rounds += len(rewards) == 5
+        spent += len(batch.actions)
+        assert sampler.tokens == spent + made.held()["held/tokens"]
+    assert rounds
 
 
 def test_a_plan_that_waits_for_all_holds_nothing_and_says_nothing():
