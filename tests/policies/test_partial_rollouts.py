@@ -31,6 +31,7 @@ def policy(opened):
     opened.version, opened.engine.slots, eos = 0, 256, opened.engine.eos
     yield opened
     opened.model.load_state_dict(kept)
+    opened.engine.refresh()
     opened.engine.eos, opened.progress = eos, None
 
 
@@ -121,6 +122,7 @@ def test_a_checkpoint_in_the_middle_of_the_buffer_continues_to_the_bit(policy, t
     rest = list(batches(made, learner, 3))
 
     policy.model.load_state_dict(learner.history[3])
+    policy.engine.refresh()
     policy.version = 3
     again = plan(**options)
     again.load_state_dict(storage.read_state(tmp_path / "at"))

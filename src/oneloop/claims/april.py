@@ -155,6 +155,7 @@ def copy_of(warm: LanguagePolicy) -> LanguagePolicy:
     """Another policy with the same weights."""
     made = policy()
     made.model.load_state_dict(warm.model.state_dict())
+    made.engine.refresh()
     return made
 
 

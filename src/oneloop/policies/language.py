@@ -203,9 +203,10 @@ class LanguagePolicy:
         silent = frozenset({*self.eos, *self.tokenizer.all_special_ids})
         rows = [[int(token) for token in row] for row in by_rollout(rollouts, "token")]
         decoded = [token_spans(self.tokenizer, row, silent) for row in rows]
-        spans = [span for _, row in decoded for span in row]
-        table = torch.tensor(spans, dtype=torch.long).reshape(-1, 2)
-        return rollouts.put(text=[text for text, _ in decoded]).put_actions(span=table)
+        along = torch.tensor([span for _, row in decoded for span in row], dtype=torch.long).reshape(-1, 2)
+        spans = along.new_zeros(len(rollouts.actions), 2)
+        spans[rollouts.paths[1]] = along  # leaves of a tree share the tokens, and so the text, of their prefix
+        return rollouts.put(text=[text for text, _ in decoded]).put_actions(span=spans)
 
     @contextmanager
     def greedy(self) -> Iterator[None]:
