@@ -91,6 +91,11 @@ NEUTRAL: dict[str, Any] = {
 """Every part there, each at the setting that changes nothing."""
 
 
+def ones(completions: list[str], **columns: Any) -> list[float]:
+    """A reward that an untrained policy earns in different amounts, so that both arms train on all tokens."""
+    return [float(text.count("1")) for text in completions]
+
+
 def steps(recipe: Recipe, policy: Any, count: int) -> Iterator[Rollouts]:
     phase = recipe.phases["train"]
     phase.plan.begin(0, count)
@@ -105,6 +110,7 @@ def overhead(repeats: int) -> list[float]:
     phase = copy.deepcopy(whole["phases"]["everything"])
     phase["plan"] |= PLAIN
     phase |= {"steps": 1000, "learner": {"learning_rate": 1e-9}}
+    phase["judge"] = [*phase["judge"], {"function": {"path": ones}}]
     plain = phase | {"credit": ["group_relative"], "select": []}
     policy = load_recipe({"policy": whole["policy"], **plain})[0].policy.open()
     makers = [

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.part import declared
 from oneloop.select.schedule import Share
 from oneloop.select.top_tokens import TopTokens, rank, select_tokens
 from tests.toy import chains
@@ -76,3 +77,12 @@ def test_bad_numbers_name_the_rollout(bad):
     column[4] = value
     with pytest.raises(ValueError, match=r"rollouts \[101\]"):
         TopTokens()(rollouts.put_actions({name: column}))
+
+
+def test_a_share_of_one_keeps_all_and_asks_nobody_for_the_entropy():
+    neutral = TopTokens(share=Share(start=1.0))
+    assert "actions.entropy" not in declared(neutral, "reads")
+    assert "actions.entropy" in declared(TopTokens(share=Share(start=0.5)), "reads")
+    assert "actions.entropy" in declared(TopTokens(share=Share(start=1.0), most_per_response=1), "reads")
+    rollouts = chains([2, 3]).put_actions(advantage=torch.tensor([1.0, -1.0, 0.0, 2.0, 0.5]))
+    assert neutral(rollouts).actions.share.tolist() == [1, 1, 1, 1, 1]

@@ -205,7 +205,9 @@ class LanguagePolicy:
         decoded = [token_spans(self.tokenizer, row, silent) for row in rows]
         along = torch.tensor([span for _, row in decoded for span in row], dtype=torch.long).reshape(-1, 2)
         spans = along.new_zeros(len(rollouts.actions), 2)
-        spans[rollouts.paths[1]] = along  # leaves of a tree share the tokens, and so the text, of their prefix
+        spans[rollouts.paths[1]] = (
+            along  # leaves of a tree share the tokens, and so the text, of their prefix
+        )
         return rollouts.put(text=[text for text, _ in decoded]).put_actions(span=spans)
 
     @contextmanager

@@ -43,6 +43,11 @@ class Share:
             raise ValueError(f"a share may only grow, got {shares}; `tightens: true` allows it to fall")
         return self
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is 1 throughout, so that nothing is ever left out."""
+        return {self.start, self.end or self.start, *(share for _, share in self.table)} == {1.0}
+
     def at(self, facts: Mapping[str, Any]) -> float:
         """The share of a batch with these `facts`. Raises ValueError when it needs a progress they lack."""
         if self.end is None and not self.table:

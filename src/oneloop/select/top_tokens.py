@@ -44,8 +44,12 @@ def rank(score: Tensor, pool: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(order)) - first)
 
 
+def _reads(self: "TopTokens") -> tuple[str, ...]:
+    return ("actions.advantage", "actions.share", *(("actions.entropy",) if self.ranks else ()))
+
+
 @part(
-    reads=("actions.advantage", "actions.entropy", "actions.share"),
+    reads=_reads,
     writes=("actions.share",),
     units=("discrete",),
     paper="arXiv 2509.22115",
@@ -60,6 +64,11 @@ class TopTokens:
     most_per_response: Annotated[int, Field(ge=1)] | None = None
     """No rollout has more than so many tokens in the pool: its best ones. Not in the paper."""
 
+    @property
+    def ranks(self) -> bool:
+        """Whether some token may have to go: only then is the entropy read, which costs a forward pass."""
+        return self.most_per_response is not None or not self.share.whole
+
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with lowered shares; a token that several rollouts share counts once, as the first's.
 
@@ -68,7 +77,9 @@ class TopTokens:
         """
         actions = rollouts.actions
         candidates = ((actions.share > 0) & ~actions.advantage.isnan()).nonzero().squeeze(1)
-        score = actions.advantage[candidates].double().abs() * actions.entropy[candidates].double()
+        score = actions.advantage[candidates].double().abs()
+        if self.ranks:
+            score = score * actions.entropy[candidates].double()
         owner = rollouts.owner[candidates]
         _check(rollouts, score, owner)
         if not bool(actions.advantage[candidates].any()):
