@@ -1,12 +1,11 @@
 """recipes/everything.yaml: each method leaves its trace, and a killed run resumes to the bit."""
 
-import pyarrow.parquet as pq
 import pytest
 
 from oneloop.run import Run
 from oneloop.show import Show
 from tests.test_recipes import ROOT, shrunk
-from tests.training import assert_equal, outcome
+from tests.training import assert_equal, cut_and_resumed, outcome, recorded
 
 RECIPE = ROOT / "recipes" / "everything.yaml"
 OPTIONS = ("save_every=2", "phases.everything.plan.in_flight=6")
@@ -23,27 +22,12 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path, monkeypatch):
-    log = Run._log
-
-    def dies(run, values):
-        log(run, values)
-        if run.step == 8:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_log", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "cut")
-    train(tmp_path / "cut", resume=True)
-    assert_equal(outcome(whole), outcome(tmp_path / "cut"))
+def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path):
+    assert_equal(outcome(whole), cut_and_resumed(train, tmp_path / "cut", step=8))
 
 
 def test_every_stage_leaves_its_work_in_the_files(whole):
-    rows = [
-        row for path in sorted((whole / "rollouts").glob("step-*")) for row in pq.read_table(path).to_pylist()
-    ]
-    rows = [row for row in rows if row["phase"] == "everything"]
+    rows = recorded(whole, "everything")
     assert {row["round"] for row in rows} >= {0, 1}, "who got more rollouts, and in which phase"
     assert any(row["critique"] for row in rows), "which steps were voted wrong"
     assert any(set(row["flaw"]) == {0.0, 1.0} or 1.0 in row["flaw"] for row in rows)

@@ -1,6 +1,5 @@
 """XRPO's three parts in one run: phases, flags and the store, killed in the middle and resumed to the bit."""
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -9,7 +8,7 @@ from oneloop.recipe import load_recipe
 from oneloop.run import Run
 from oneloop.show import Show
 from tests.toy import chains
-from tests.training import assert_equal, outcome, raw_recipe
+from tests.training import assert_equal, cut_and_resumed, outcome, raw_recipe, recorded
 
 
 def train(directory, resume=False):
@@ -34,27 +33,12 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path, monkeypatch):
-    log = Run._log
-
-    def dies(run, values):
-        log(run, values)
-        if run.step == 8:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_log", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "cut")
-    train(tmp_path / "cut", resume=True)
-    assert_equal(outcome(whole), outcome(tmp_path / "cut"))
+def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path):
+    assert_equal(outcome(whole), cut_and_resumed(train, tmp_path / "cut", step=8))
 
 
 def test_flags_reach_the_files(whole):
-    rows = [
-        row for path in sorted((whole / "rollouts").glob("step-*")) for row in pq.read_table(path).to_pylist()
-    ]
-    rows = [row for row in rows if row["phase"] == "reinforce"]
+    rows = recorded(whole, "reinforce")
     assert {row["round"] for row in rows} == {0, 1, 2}
     assert all(row["seeded"] == 0 for row in rows if row["round"] == 0)
     assert any(row["seeded"] for row in rows)

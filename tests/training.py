@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import pyarrow.parquet as pq
+import pytest
 from safetensors.torch import load_file
 
 from oneloop.checkpoint import checkpoints
@@ -111,3 +113,32 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert left == right
     for name in one:
         assert one[name] == other[name], name
+
+
+class Train(Protocol):
+    """Runs a recipe in a directory, or goes on with it."""
+
+    def __call__(self, directory: Path, resume: bool = False) -> None: ...
+
+
+def cut_and_resumed(train: Train, directory: Path, step: int) -> dict[str, Any]:
+    """The outcome of a run that is interrupted once `step` is written, and then resumed."""
+    log = Run._log
+
+    def dies(run: Run, values: dict[str, Any]) -> None:
+        log(run, values)
+        if run.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_log", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(directory)
+    train(directory, resume=True)
+    return outcome(directory)
+
+
+def recorded(directory: Path, phase: str) -> list[dict[str, Any]]:
+    """The rows of all step files of a phase, in order."""
+    files = sorted((directory / "rollouts").glob("step-*"))
+    return [row for path in files for row in pq.read_table(path).to_pylist() if row["phase"] == phase]

@@ -115,8 +115,8 @@ class Run:
 
     def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
         batches = loop.run(phase.steps - phase.plan.piles.step)
-        earlier = [line["num_tokens"] for line in self.history if line["phase"] != name]
-        while phase.tokens is None or self.tokens["num_tokens"] - max(earlier, default=0) < phase.tokens:
+        earlier = max((line["num_tokens"] for line in self.history if line["phase"] != name), default=0)
+        while phase.tokens is None or self.tokens["num_tokens"] - earlier < phase.tokens:
             start, before = time.perf_counter(), dict(loop.seconds)
             batch = next(batches, None)
             if batch is None:
