@@ -82,7 +82,9 @@ def _decode(
     packed = query.reshape(rows * heads, queries, -1).to(key.dtype)
     turned = key.reshape(rows * heads, width, -1).transpose(1, 2)
     bias = step.bias(heads, queries, window)
-    if softcap is None:
+    if softcap is None and packed.dtype == torch.float32:
+        scores = torch.baddbmm(bias, packed, turned, alpha=scaling)
+    elif softcap is None:
         scores = torch.add(bias, torch.bmm(packed, turned), alpha=scaling)  # fp32, as the bias is
     else:
         scores = bias + torch.tanh(torch.bmm(packed, turned).float() * (scaling / softcap)) * softcap

@@ -215,7 +215,7 @@ class _Call:
         """Let the rows go that have ended, and close the gaps."""
         rows = self.rows
         count = rows.count
-        stopped = np.isin(rows.token[:count], self.eos)
+        stopped = (rows.token[:count, None] == self.eos).any(axis=1)
         if self.engine.stop:
             stopped |= self.stop_strings(count)
         ended = stopped | (rows.sampled[:count] >= rows.limit[:count])
