@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.data.reasoning import Reasoning
 from oneloop.data.rows import Rows
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.judge.function import Function
 from oneloop.judging import Judging
 from oneloop.learner import Learner, Learning
@@ -157,8 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--longest", type=int, nargs="*", default=[64, 256])
-    parser.add_argument("--trl-precision", default="autocast")
-    parser.add_argument("--our-precision", default="bf16_autocast")
+    fast = multiplies_bf16(torch.device("cpu"))
+    parser.add_argument("--trl-precision", default="autocast" if fast else "float32")
+    parser.add_argument("--our-precision", default="bf16_autocast" if fast else "float32")
     parser.add_argument("--peak")
     parser.add_argument("--folder")
     given = parser.parse_args()

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from oneloop.data.reasoning import Reasoning
 from oneloop.data.rows import Rows
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.learner import Learner, Learning
 from oneloop.loop import Loop
 from oneloop.models.small_llama import SmallLlama
@@ -98,8 +99,9 @@ def theirs(folder: str, precision: str, steps: int, watch: TakeTurns) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--precision", default="bf16", help="of oneloop")
-    parser.add_argument("--trl-precision", default="bf16_autocast")
+    fast = multiplies_bf16(torch.device("cpu"))
+    parser.add_argument("--precision", default="bf16" if fast else "float32", help="of oneloop")
+    parser.add_argument("--trl-precision", default="bf16_autocast" if fast else "float32")
     given = parser.parse_args()
     folder = tempfile.mkdtemp()
     model, tokenizer = SmallLlama().build()

@@ -172,7 +172,7 @@ def _passing(policy: Language, model: Any, tokenizer: Any, phase: Phase) -> list
     positions = getattr(config, "max_position_embeddings", None) or 1 << 30
     length = bucket(min((prompt or 0) + policy.max_new_tokens, positions))
     slots = min(policy.slots, rows) if phase.sample == "policy" else 0
-    tokens = min(phase.learner.tokens_per_micro_batch, rows * length)
+    tokens = min(phase.learner.micro_batch(torch.device(policy.device)), rows * length)
     whole = any("logits" in type(term).__call__.__code__.co_names for term in phase.objective)
     logits = tokens * config.vocab_size if whole else min(tokens * config.vocab_size, CHUNK)
     states = tokens * config.num_hidden_layers * config.hidden_size * ACTIVATIONS

@@ -47,12 +47,17 @@ class Learning:
     """AdamW's, on matrices only."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradients are scaled down to this norm; None: never."""
-    tokens_per_micro_batch: Annotated[int, Field(ge=1)] = 16384
-    """Tokens forwarded at a time, padding included; smaller = less memory, same result."""
+    tokens_per_micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Tokens forwarded at a time, padding included; smaller = less memory, same result.
+    None: 4096 on a CPU, where layers that stay in its cache are faster, 16384 elsewhere."""
     minibatches: Annotated[int, Field(ge=1)] = 1
     """Optimiser steps a batch is split into, by whole groups."""
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over each batch."""
+
+    def micro_batch(self, device: torch.device) -> int:
+        """Tokens forwarded at a time on `device`."""
+        return self.tokens_per_micro_batch or (4096 if device.type == "cpu" else 16384)
 
 
 class Learner:
@@ -66,7 +71,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self._groups(), lr=options.learning_rate, betas=options.betas, fused=True
         )
-        self.updates, self.budget = 0, options.tokens_per_micro_batch
+        self.updates, self.budget = 0, options.micro_batch(self.parameters[0].device)
         self.metrics: dict[str, float] = {}
         self.notices: list[str] = []
 
@@ -124,7 +129,7 @@ class Learner:
         torch.cuda.empty_cache()
         self.notices.append(
             f"out of memory: micro-batches now forward {self.budget} tokens "
-            f"(learner.tokens_per_micro_batch: {self.options.tokens_per_micro_batch})"
+            f"(learner.tokens_per_micro_batch: {self.options.micro_batch(self.parameters[0].device)})"
         )
 
     def _accumulate(
