@@ -132,7 +132,7 @@ def test_text_of_models_and_judges_never_becomes_markup(browse):
     )
     title, images, scripts, error, text = result(dom)
     assert (title, images) == ("quickstart-seed0 · oneloop", 0)
-    assert scripts == 6, "two data islands, three scripts, this test's own"
+    assert scripts == 7, "two data islands, four scripts, this test's own"
     assert error == f"exact gave no verdict: timeout after 2 s, {HOSTILE}" and text == HOSTILE
 
 
@@ -220,7 +220,7 @@ def test_json_islands_cannot_be_left(report):
     assert "</script>" not in as_json({"text": HOSTILE}) and json.loads(as_json({"text": HOSTILE})) == {
         "text": HOSTILE
     }
-    assert report.read_text().count("</script>") == 5
+    assert report.read_text().count("</script>") == 6
 
 
 def test_a_small_budget_is_said(tmp_path):

@@ -20,11 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
 from oneloop.part import Of, part
-from oneloop.policies.branches import distinct, origins
+from oneloop.policies.branches import distinct
 from oneloop.policies.denoising import Walk, demonstrations
 from oneloop.policies.flow_here import Condition, FlowHere, Inputs
+from oneloop.policies.noise_steps import drawn, pieces, prompt_of, starts
 from oneloop.policies.sde import LEVELS, Noise, Step, noise_levels, sde_step
 from oneloop.rollouts import Rollouts
 
@@ -163,58 +163,35 @@ class FlowPolicy:
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
         """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
-        drawn = torch.ones(len(rows), dtype=torch.bool)
-        if "window" in rollouts:
-            begin, end = rollouts["window"][rows].unbind(1)
-            drawn = (step >= begin) & (step < end) | splits(rollouts, rows, step)
+        chosen = drawn(rollouts, rows, step).long()
         schedules = torch.tensor(
             [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (self._ode, self._drawn)]
         )
-        return schedules[drawn.long(), step].to(self.device)
+        return schedules[chosen, step].to(self.device)
 
     # learn
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Pieces of whole denoising steps, siblings together, at most `budget` tokens forwarded.
-
-        A step that alone needs more is cut (to one latent at least).
-        """
-        room = max(1, budget // self.network.tokens)
-        depth, source = rollouts.depth, sources(rollouts)
-        held: list[Tensor] = []
-        latents = 0
-        for step in depth[wanted].unique().tolist():
-            actions = (wanted & (depth == step)).nonzero().squeeze(1)
-            which, first = distinct(source[actions])
-            if held and latents + len(first) > room:
-                yield torch.cat(held)
-                held, latents = [], 0
-            pieces = [actions[which // room == number] for number in range(-(-len(first) // room))]
-            yield from pieces[:-1]  # full ones
-            held, latents = [*held, pieces[-1]], latents + (len(first) - 1) % room + 1
-        if held:
-            yield torch.cat(held)
+        """Pieces of whole denoising steps, siblings together: at most `budget` tokens, or one latent."""
+        return pieces(rollouts, wanted, max(1, budget // self.network.tokens))
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
         """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
-        table, step, row = rollouts.actions, rollouts.depth[actions], rollouts.owner[actions]
+        step, row = rollouts.depth[actions], rollouts.owner[actions]
         if bool((step > self.options.steps - 2).any()):
             raise ValueError(
                 f"rollouts have up to {int(step.max()) + 1} actions, but policy.flow.steps - 1 is "
                 f"{self.options.steps - 1}"
             )
-        which, first = distinct(segments.labels(step, sources(rollouts)[actions]))  # step by step
-        parent = table.parent[actions[first]]
-        begins = (parent < 0).view(-1, *[1] * len(self.shape))
-        latent = torch.where(begins, rollouts["start"][row[first]], table.latent[parent].float())
+        which, chosen, latent = starts(rollouts, actions)
         inputs = Inputs(
             latent.to(self.device),
-            torch.tensor(self.sigmas)[step[first]].to(self.device),
-            self.condition(rollouts, row[first]),
+            torch.tensor(self.sigmas)[rollouts.depth[chosen]].to(self.device),
+            self.condition(rollouts, rollouts.owner[chosen]),
             which.to(self.device),
             *self.moves(rollouts, row, step).unbind(1),
         )
-        return FlowHere(self, inputs, table.latent[actions].float().to(self.device))
+        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device))
 
     @torch.no_grad()
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
@@ -271,25 +248,3 @@ class FlowPolicy:
             self.keep_reference()
             self._reference.load_state_dict(state["reference"])
         self.version = state["version"]
-
-
-def sources(rollouts: Rollouts) -> Tensor:
-    """int64 [N], a number for the latent each action starts from, equal where it is the same one."""
-    parent, start = rollouts.actions.parent, origins(rollouts)[rollouts.owner]
-    return torch.where(parent < 0, start - len(rollouts), parent)
-
-
-def splits(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
-    """bool [a], whether the row's tree branches at that step."""
-    if "fork" not in rollouts:
-        return torch.zeros(len(rows), dtype=torch.bool)
-    pairs = zip(rows.tolist(), step.tolist(), strict=True)
-    return torch.tensor([at in rollouts["fork"][row][0] for row, at in pairs], dtype=torch.bool)
-
-
-def prompt_of(rollouts: Rollouts, row: int) -> Any:
-    """The prompt of one row. Raises ValueError where the context has anything else."""
-    things = rollouts.context[row]
-    if len(things) != 1 or things[0][0] != 0:
-        raise ValueError("a flow policy takes a prompt at depth 0 and nothing later as context")
-    return things[0][1]
