@@ -68,7 +68,8 @@ class Walk:
         )
 
     def _render(self, rows: Tensor, node: Tensor, clean: Tensor) -> None:
-        images = self.policy.network.decode(clean[node.to(clean.device)]).float().cpu()
+        pieces = clean[node.to(clean.device)].split(self.policy.room)  # a decoder's maps are large
+        images = torch.cat([self.policy.network.decode(piece).float().cpu() for piece in pieces])
         if not len(self.output):
             self.output = images.new_zeros(len(self.asked), *images.shape[1:])
         self.output[rows] = images

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from oneloop.memory import device_of
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct
 from oneloop.policies.denoising import Walk, demonstrations
@@ -82,8 +83,7 @@ class FlowPolicy:
                 f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, "
                 f"diffusion_pipeline"
             )
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(wanted if options.device == "auto" else options.device)
+        self.device = torch.device(device_of(options.device))
         self.network: Any = built.to(self.device).eval()
         self.model, self.options, self.version = self.network, options, 0
         self.shape: tuple[int, ...] = tuple(self.network.shape)
@@ -100,6 +100,11 @@ class FlowPolicy:
         return [sde_step(noise, level, sigma, after) for sigma, after in pairs]
 
     @property
+    def room(self) -> int:
+        """Latents of one call where nothing is learned."""
+        return max(1, self.options.tokens_per_call // int(self.network.tokens))
+
+    @property
     def draws(self) -> bool:
         """Whether the present schedule draws steps at all."""
         return self._drawn[0].std > 0
@@ -107,16 +112,11 @@ class FlowPolicy:
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """[b, ...] in fp32. Counts the latents forwarded in `evaluations`."""
         self.evaluations += len(latent)
-        room = max(1, self.options.tokens_per_call // self.network.tokens)
-        if torch.is_grad_enabled() or len(latent) <= room:
+        if torch.is_grad_enabled() or len(latent) <= self.room:
             return self._call(latent, sigma, condition)
-        pieces = [slice(start, start + room) for start in range(0, len(latent), room)]
-        return torch.cat(
-            [
-                self._call(latent[p], sigma[p], {name: value[p] for name, value in condition.items()})
-                for p in pieces
-            ]
-        )
+        cuts = [slice(start, start + self.room) for start in range(0, len(latent), self.room)]
+        called = [self._call(latent[c], sigma[c], {k: v[c] for k, v in condition.items()}) for c in cuts]
+        return torch.cat(called)
 
     def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         autocast = self.options.precision == "bf16_autocast"
