@@ -1,10 +1,10 @@
 """BranchGRPO against flat GRPO on captioned scenes of 32x32 pixels: the claim of branchgrpo.py one size up.
 
 A transformer of 1.4 M parameters learns from 4096 scenes to draw captioned shapes (1200 steps of 64 images,
-some minutes), then is rewarded by judge `scene` on eight captions. 16 images a caption, 16 steps, forks at 0, 3,
-6, 9. The goal of training is a mean reward GAIN above that of the start. All seeds share one network: they
-differ in the order of prompts and in every noise, so intervals say nothing about other networks. Learning rates
-are equal, not tuned.
+some minutes), then is rewarded by judge `scene` on eight captions. 16 images a caption, 16 steps, forks at
+0, 3, 6, 9. The goal of training is a mean reward GAIN above that of the start. All seeds share one network:
+they differ in the order of prompts and in every noise, so intervals say nothing about other networks.
+Learning rates are equal, not tuned.
 """
 
 from functools import cache
