@@ -13,11 +13,9 @@ from tests.test_recipes import BRIGHTNESS
 BLOCKS = {
     b.text.splitlines()[0][2:]: b.text for b in blocks(ROOT / "docs" / "images.md") if b.text[:2] == "# "
 }
-SMALL = [
-    "policy.flow.model={flow_transformer: {image_size: 8, patch: 4, hidden_size: 16, layers: 1, heads: 2}}"
-]
+SMALL = ["policy.flow.model={flow_mlp: {image_size: 8, channels: 3, hidden_size: 16}}"]
 SMALL += ["plan.groups=2", "plan.data={shapes: {image_size: 8}}", "policy.flow.device=cpu"]
-SMALL += [f"judge=['{BRIGHTNESS}']"]  # nothing is painted before training: `scene` would find no difference
+SMALL += [f"judge=['{BRIGHTNESS}']"]  # `scene` finds nothing in what no training has painted
 
 
 def recipe(name, *overrides):
