@@ -3,7 +3,8 @@
   "use strict";
   const { make } = oneloop;
   const SVG = Object.assign(make("div"), { innerHTML: "<svg></svg>" }).firstChild.namespaceURI;
-  const SIZES = [104, 88, 76, 64, 56, 48], GAP = 8, WIDE = 150, MORE = 118;
+  const SIZES = [104, 88, 76, 64, 56, 48], GAP = 14, WIDE = 168, MORE = 130, LABEL = 44;
+  const HEAD = 30, EDGE = 6;
   const PNG = "data:image/png;base64,";
 
   const at = (values, place) => (Array.isArray(values) ? values[place] : values);
@@ -66,7 +67,7 @@
     if (!node.children.length) bottom = top + size(node) + GAP;
     const ends = node.children.length ? [node.children[0].y, node.children.at(-1).y] : [top + size(node) / 2];
     node.y = (ends[0] + ends.at(-1)) / 2;
-    node.x = node.level * WIDE;
+    node.x = EDGE + node.level * WIDE;
     return bottom;
   }
 
@@ -97,7 +98,7 @@
     sheet.append(box);
     for (const child of node.children) {
       const line = document.createElementNS(SVG, "path");
-      const [x, end] = [node.x + side + 6, child.x];
+      const [x, end] = [node.x + side + (node.level ? LABEL : 6), child.x];
       line.setAttribute("d", `M${x},${node.y}C${(x + end) / 2},${node.y} ${(x + end) / 2},${child.y} ${end},${child.y}`);
       line.style.stroke = colour(child.advantage, limit);
       if (!child.trained) line.setAttribute("stroke-dasharray", "3 4");
@@ -108,9 +109,9 @@
 
   function tree(rollouts, limit) {
     const root = grow(rollouts, 0, 0);
-    const height = lay(root, 0);
-    const deepest = (node) => Math.max(node.level, ...node.children.map(deepest));
-    const levels = deepest(root), sheet = make("div", "tree"), links = document.createElementNS(SVG, "svg");
+    const height = lay(root, HEAD);
+    const deepest = (node) => (node.children.length ? node.children.map(deepest).sort((a, b) => b.level - a.level)[0] : node);
+    const levels = deepest(root).level, sheet = make("div", "tree"), links = document.createElementNS(SVG, "svg");
     const wide = levels * WIDE + size({ level: levels }) + MORE;
     sheet.style.width = wide + "px";
     sheet.style.height = Math.max(height, SIZES[0]) + "px";
@@ -119,6 +120,11 @@
     links.setAttribute("height", height);
     sheet.append(links);
     drawNode(root, limit, sheet, links);
+    for (let node = root; node; node = node.children.map((child) => [deepest(child).level, child]).sort((a, b) => b[0] - a[0])[0]?.[1]) {
+      const head = make("span", "head", node.level ? `from step ${node.from}` : node.to > node.from ? "shared" : "start");
+      head.style.left = node.x + "px";
+      sheet.append(head);
+    }
     const frame = make("div", "tree-frame");
     frame.append(sheet);
     return frame;
