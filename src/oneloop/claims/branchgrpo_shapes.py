@@ -45,6 +45,7 @@ SHAPES = Setting(
     judge=judge,
     learning=Learning(learning_rate=1e-4, minibatches=2),
     reached=lambda start: start + GAIN,
+    goal=f"to +{GAIN:g}",
     prompts=4,
     iterations=20,
     samples=32,

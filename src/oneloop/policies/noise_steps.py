@@ -61,7 +61,8 @@ def drawn(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
     if "window" not in rollouts:
         return torch.ones(len(rows), dtype=torch.bool)
     begin, end = rollouts["window"][rows].unbind(1)
-    return (step >= begin) & (step < end) | splits(rollouts, rows, step)
+    inside: Tensor = (step >= begin) & (step < end) | splits(rollouts, rows, step)
+    return inside
 
 
 def splits(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def read_gallery(directory: Path) -> Gallery | None:
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        rows = pyarrow.parquet.read_table(file).to_pylist()
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise RunDirectoryError(
             f"{file} is damaged ({str(error).splitlines()[0]}). Remove it to report the other steps."
