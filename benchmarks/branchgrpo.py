@@ -1,6 +1,6 @@
 """Time and memory of an iteration of BranchGRPO, against a flat group and against one call a sample.
 
-One iteration samples 16 images of 32x32 for each of 2 prompts in 20 steps, judges them, assigns credit and
+One iteration samples 16 images of 32x32 for a prompt in 20 steps, judges them, assigns credit and
 takes one optimiser step, with the transformer of recipes/branchgrpo.yaml. Contenders take turns:
 
     per sample      what published trainers do at batch size 1: each image walks alone, its latents before and
@@ -11,8 +11,9 @@ takes one optimiser step, with the transformer of recipes/branchgrpo.yaml. Conte
     tree, depth     the last five drawn steps pruned
     mix             forks and a window of 4 drawn steps, averaged over four places of the window
 
-Ratios are medians over repeats of ratios within a repeat. Memory: bytes of what a batch keeps, exact, and the
-growth of the process over one iteration, in a fresh process each. fp32, one thread.
+Times are processor seconds; ratios are medians over repeats of ratios within a repeat. Memory: bytes of latents
+and noise that a batch keeps, exact, and how far the process grows over one iteration, in a fresh process each.
+fp32, one thread. `tree, lean` is the tree learned in pieces of 32 latents.
 
     python benchmarks/branchgrpo.py [--repeats 3]
 """
@@ -20,12 +21,12 @@ growth of the process over one iteration, in a fresh process each. fp32, one thr
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,25 +48,28 @@ from oneloop.rollouts import Rollouts
 from oneloop.select.prune import Prune
 
 RESULT = Path(__file__).parent / "results" / "branchgrpo_time.json"
-PROMPTS, LEAVES, STEPS = 2, 16, 20
+PROMPTS, LEAVES, STEPS = 1, 16, 20
 FLAT = Fork(steps=(0,), factor=LEAVES, correlation=0)
 LATE = (14, 15, 16, 17, 18)
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a group is sampled, credited, pruned; `alone`: one image and one action at a time."""
+    """How a group is sampled, credited, pruned; `alone`: one image and one action at a time; `latents`: how
+    many are learned from at a time."""
 
     dress: tuple[Part, ...] = (Fork(),)
     credit: Part = Tree()
     select: tuple[Part, ...] = ()
     alone: bool = False
+    latents: int = 800
 
 
 METHODS = {
     "per sample": Method((FLAT,), GroupRelative(), alone=True),
     "flat": Method((FLAT,), GroupRelative()),
     "tree": Method(),
+    "tree, lean": Method(latents=32),
     "tree, width": Method(select=(Prune(),)),
     "tree, depth": Method(select=(Prune(width="all", steps=LATE),)),
     **{f"mix at {begin}": Method((Fork(), Window(size=4, first=begin, every=0))) for begin in (0, 5, 10, 15)},
@@ -79,7 +83,7 @@ class Contender:
         self.method = method
         network = FlowTransformer(patch=8, layers=4, words=4, vocabulary=1024)
         self.policy: FlowPolicy = Flow(model=network, steps=STEPS, level=0.6, device="cpu").open()
-        cut = self.policy.network.tokens if method.alone else 16384
+        cut = self.policy.network.tokens * (1 if method.alone else method.latents)
         learning = Learning(learning_rate=1e-5, tokens_per_micro_batch=cut)
         objective = PolicyGradient(clip_low=1e-3, clip_high=1e-3)
         self.learner = Learner(self.policy, [objective], learning, 1000)
@@ -93,20 +97,20 @@ class Contender:
 
     def iterate(self) -> None:
         """One iteration, timed by stage."""
-        asked, clock = self.plan.ask(), [time.perf_counter()]
+        asked, clock = self.plan.ask(), [time.process_time()]
         self.policy.evaluations = 0
         made = self.alone(asked) if self.method.alone else self.policy.sample(asked)[0]
         self.calls = self.policy.evaluations
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         judged = self.judge(made)
         judged = judged.put(reward=judged["reward.scene"])
         self.plan.tell(judged, judged.take(torch.zeros(0, dtype=torch.long)))
         batch = self.plan.batch()
         for part in (self.method.credit, *self.method.select, leave_out):
             batch = part(batch)
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         self.learner(batch)
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         names = ("sample", "judge", "learn")
         stages = {name: b - a for name, a, b in zip(names, clock, clock[1:], strict=False)}
         self.seconds.append({**stages, "all": clock[-1] - clock[0]})
@@ -122,13 +126,19 @@ class Contender:
 
 
 def grown(name: str) -> tuple[int, int]:
-    """(bytes that the peak of a first iteration is over what was there before, bytes that a batch keeps)."""
+    """(bytes by which a first iteration's peak is over what was there before, bytes that a batch keeps)."""
     torch.set_num_threads(1)
     contender = Contender(METHODS[name])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is there now
+    before = status("VmRSS")
     contender.iterate()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (peak - before) * 1024, contender.kept
+    return status("VmHWM") - before, contender.kept
+
+
+def status(name: str) -> int:
+    """Bytes of one line of this process's status, such as VmRSS."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -143,30 +153,42 @@ def with_mix(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
     return {**rest, "mix": [statistics.fmean(at) for at in zip(*places, strict=True)]}
 
 
+def memories() -> dict[str, tuple[int, int]]:
+    """`grown` of every contender, each in a process of its own; of the mixture, one place of its window."""
+    names = [name for name in METHODS if name == "mix at 5" or "mix" not in name]
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        found = {name: pool.apply(grown, (name,)) for name in names}
+    return {**found, "mix": found.pop("mix at 5")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     contenders = {name: Contender(method) for name, method in METHODS.items()}
-    for repeat in range(repeats + 1):  # the first warms up
+    for contender in contenders.values():  # warms up
+        contender.iterate()
+        contender.seconds.clear()
+    for repeat in range(repeats):
         for contender in contenders.values():
             contender.iterate()
-        shown = {name: round(contender.seconds[-1]["all"], 2) for name, contender in contenders.items()}
-        print(repeat, shown, flush=True)
-    seconds = with_mix({name: [s["all"] for s in c.seconds[1:]] for name, c in contenders.items()})
-    result: dict = {"repeats": repeats, "prompts": PROMPTS, "leaves": LEAVES, "steps": STEPS, "threads": 1}
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {
-            name: pool.apply(grown, (name,)) for name in METHODS if name == "mix at 5" or "mix" not in name
-        }
+        print(repeat, {name: round(c.seconds[-1]["all"], 2) for name, c in contenders.items()}, flush=True)
+    seconds = with_mix({name: [s["all"] for s in c.seconds] for name, c in contenders.items()})
+    result: dict[str, Any] = {
+        "repeats": repeats,
+        "prompts": PROMPTS,
+        "leaves": LEAVES,
+        "steps": STEPS,
+        "threads": 1,
+    }
+    memory = memories()
     for name, times in seconds.items():
-        shown = contenders["mix at 5" if name == "mix" else name]
-        growth, kept = memory["mix at 5" if name == "mix" else name]
-        row = {"seconds": statistics.median(times), "calls": shown.calls, "actions": shown.actions}
+        one = contenders["mix at 5" if name == "mix" else name]
+        growth, kept = memory[name]
+        row = {"seconds": statistics.median(times), "calls": one.calls, "actions": one.actions}
         row |= {
-            stage: statistics.median(s[stage] for s in shown.seconds[1:])
-            for stage in ("sample", "judge", "learn")
+            stage: statistics.median(s[stage] for s in one.seconds) for stage in ("sample", "judge", "learn")
         }
         row |= {"grown_bytes": growth, "kept_bytes": kept}
         for other in ("per sample", "flat"):
