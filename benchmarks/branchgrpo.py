@@ -11,9 +11,9 @@ takes one optimiser step, with the transformer of recipes/branchgrpo.yaml. Conte
     tree, depth     the last five drawn steps pruned
     mix             forks and a window of 4 drawn steps, averaged over four places of the window
 
-Times are processor seconds; ratios are medians over repeats of ratios within a repeat. Memory: bytes of latents
-and noise that a batch keeps, exact, and how far the process grows over one iteration, in a fresh process each.
-fp32, one thread. `tree, lean` is the tree learned in pieces of 32 latents.
+Times are processor seconds; ratios are medians over repeats of ratios within a repeat. Memory: bytes of
+latents and noise that a batch keeps, exact, and how far the process grows over one iteration, in a fresh
+process each. fp32, one thread. `tree, lean` is the tree learned in pieces of 32 latents.
 
     python benchmarks/branchgrpo.py [--repeats 3]
 """
