@@ -48,7 +48,7 @@ def _steady(policy: Flow, network: Any, phases: Sequence[Phase]) -> list[Row]:
     )
     reads = {column for phase in phases for term in phase.objective for column in declared(term, "reads")}
     kept = "actions.reference" in reads and not hasattr(network, "without_adapters")
-    autocast = 2 * count if policy.precision == "bf16_autocast" else 0
+    autocast = 2 * count if policy.narrow else 0
     return [
         Row("weights", own, f"{count:,} parameters"),
         Row("gradients", gradients, f"{learned:,} are trained"),

@@ -12,7 +12,7 @@ table because the next step starts from it, with share 0 and log-prob 0.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,12 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from oneloop.engines.hardware import multiplies_bf16
 from oneloop.memory import device_of
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct
 from oneloop.policies.denoising import Walk, demonstrations
 from oneloop.policies.flow_here import Condition, FlowHere, Inputs
-from oneloop.policies.noise_steps import drawn, pieces, prompt_of, starts
+from oneloop.policies.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.policies.sde import LEVELS, Noise, Step, noise_levels, sde_step
 from oneloop.rollouts import Rollouts
 
@@ -52,8 +53,8 @@ class Flow:
     """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
     level: Annotated[float, Field(gt=0)] | None = None
     """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
-    precision: Literal["float32", "bf16_autocast"] = "float32"
-    """Of the network's arithmetic; the sampler's is fp32 always."""
+    precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
+    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 where the hardware multiplies it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
     tokens_per_call: Annotated[int, Field(ge=1)] = 16384
@@ -64,6 +65,13 @@ class Flow:
     def __post_init__(self) -> None:
         if self.noise == "ode" and self.level is not None:
             raise ValueError(f"noise 'ode' has no level, got level={self.level}")
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the network's arithmetic is bf16."""
+        return self.precision == "bf16_autocast" or (
+            self.precision == "auto" and multiplies_bf16(torch.device(device_of(self.device)))
+        )
 
     def open(self) -> "FlowPolicy":
         """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""
@@ -79,10 +87,8 @@ class FlowPolicy:
         built = options.model.build()
         if not hasattr(built, "encode"):
             name = type(options.model).__name__
-            raise ValueError(
-                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, "
-                f"diffusion_pipeline"
-            )
+            known = "flow_transformer, flow_mlp, diffusion_pipeline"
+            raise ValueError(f"policy.flow.model: {name} is no flow network; take one of {known}")
         self.device = torch.device(device_of(options.device))
         self.network: Any = built.to(self.device).eval()
         self.model, self.options, self.version = self.network, options, 0
@@ -119,8 +125,7 @@ class FlowPolicy:
         return torch.cat(called)
 
     def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        autocast = self.options.precision == "bf16_autocast"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16) if autocast else nullcontext():
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.narrow):
             velocity: Tensor = self.network(latent, sigma, condition)
         return velocity.float()
 
@@ -163,11 +168,7 @@ class FlowPolicy:
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
         """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
-        chosen = drawn(rollouts, rows, step).long()
-        schedules = torch.tensor(
-            [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (self._ode, self._drawn)]
-        )
-        return schedules[chosen, step].to(self.device)
+        return moves(rollouts, rows, step, self._ode, self._drawn).to(self.device)
 
     # learn
 
@@ -178,11 +179,9 @@ class FlowPolicy:
     def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
         """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
         step, row = rollouts.depth[actions], rollouts.owner[actions]
-        if bool((step > self.options.steps - 2).any()):
-            raise ValueError(
-                f"rollouts have up to {int(step.max()) + 1} actions, but policy.flow.steps - 1 is "
-                f"{self.options.steps - 1}"
-            )
+        most, taken = self.options.steps - 1, int(step.max()) + 1 if len(step) else 0
+        if taken > most:
+            raise ValueError(f"rollouts have up to {taken} actions, but policy.flow.steps - 1 is {most}")
         which, chosen, latent = starts(rollouts, actions)
         inputs = Inputs(
             latent.to(self.device),

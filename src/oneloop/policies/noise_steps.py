@@ -4,13 +4,14 @@ network.
     n rollouts   N actions   a chosen actions   b distinct latents they start from (siblings share one)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from oneloop import segments
 from oneloop.policies.branches import distinct, origins
+from oneloop.policies.sde import Step
 from oneloop.rollouts import Rollouts
 
 
@@ -63,6 +64,16 @@ def drawn(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
     begin, end = rollouts["window"][rows].unbind(1)
     inside: Tensor = (step >= begin) & (step < end) | splits(rollouts, rows, step)
     return inside
+
+
+def moves(
+    rollouts: Rollouts, rows: Tensor, step: Tensor, ode: Sequence[Step], noisy: Sequence[Step]
+) -> Tensor:
+    """float32 [a, 3], the `Step` of each step [a] of `rows` [a]: of `noisy` where drawn, else of `ode`."""
+    schedules = torch.tensor(
+        [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (ode, noisy)]
+    )
+    return schedules[drawn(rollouts, rows, step).long(), step]
 
 
 def splits(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
