@@ -124,6 +124,20 @@ def test_logprob_gap_levels(gap, level):
         assert f"disagreed by {gap:g} nats a token on average at step 7" in finding.sentence
 
 
+@pytest.mark.parametrize(
+    ("gap", "clip", "told"), [(5e-4, 1e-3, 1), (5e-5, 1e-3, 0), (5e-4, 0.2, 0), (0.02, 1e-3, 0)]
+)
+def test_ratios_must_be_precise_beside_the_clip_range(gap, clip, told):
+    """A gap that would be nothing for text decides who is clipped where the clip range is 1e-3."""
+    findings = diagnose(run(sampling__logprob_gap_mean=gap, clip_range=clip))
+    found = [finding for finding in findings if finding.name == "ratio_precision"]
+    assert len(found) == told
+    if told:
+        assert (
+            "50% of the clip range 0.001" in found[0].sentence and "policy.flow.stored" in found[0].sentence
+        )
+
+
 def test_logprob_gap_of_stale_samples_never_stops_a_run():
     finding = only(diagnose(run(sampling__logprob_gap_mean=0.3, staleness__mean=1.0)))
     assert finding.level == "warn" and "not fresh" in finding.sentence

@@ -7,9 +7,11 @@ import torch
 from rich.console import Console
 
 from oneloop import estimate as estimates
+from oneloop import memory
 from oneloop.engines.llama_forward import LlamaForward, Product
-from oneloop.estimate import estimate, free_memory, size
+from oneloop.estimate import estimate
 from oneloop.learner import Learner
+from oneloop.memory import free_memory, size
 from oneloop.recipe import load_recipe
 from tests.test_recipe import changed
 
@@ -136,8 +138,8 @@ def test_free_memory_minds_a_containers_limit(tmp_path, monkeypatch):
     assert free_memory("cpu") > 2**20
     (tmp_path / "max").write_text("5000\n")
     (tmp_path / "used").write_text("2000\n")
-    monkeypatch.setattr(estimates, "LIMIT", tmp_path / "max")
-    monkeypatch.setattr(estimates, "USED", tmp_path / "used")
+    monkeypatch.setattr(memory, "LIMIT", tmp_path / "max")
+    monkeypatch.setattr(memory, "USED", tmp_path / "used")
     assert free_memory("cpu") == 3000
     (tmp_path / "max").write_text("max\n")
     assert free_memory("cpu") > 2**20

@@ -4,83 +4,39 @@
 
 For a language policy all but the last three are exact to the byte; of the cache it is what all slots hold at
 their longest (the engine may keep as much again while it grows), logits and activations are estimates.
-Sampling and learning take turns, yet all is added up: freed memory is not always given back. Not here: other
-policies.
+Sampling and learning take turns, yet all is added up: freed memory is not always given back. Flow policies:
+see flow_memory.py. Not here: other policies.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from oneloop.engines.llama_forward import FAMILY, packs
 from oneloop.engines.slot_cache import bucket
+from oneloop.flow_memory import flow_rows
+from oneloop.memory import ACTIVATIONS, Estimate, Row, device_of, free_memory
 from oneloop.part import declared
+from oneloop.policies.flow import Flow
 from oneloop.policies.forward import CHUNK
 from oneloop.policies.language import Language
 from oneloop.policies.loading import add_lora
 from oneloop.policies.prompts import Prompts
 from oneloop.recipe import Phase, Recipe
 
-GIB = 1024**3
-ACTIVATIONS = 17
-"""Numbers a transformer block keeps for the backward pass, per token and unit of width (arXiv 2205.05198)."""
 LOOKED_AT = 16
 """Prompts whose length is looked at."""
-LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the estimate."""
-
-    what: str
-    bytes: int
-    how: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run needs on `device`, and what is free there, in bytes."""
-
-    rows: tuple[Row, ...]
-    device: str
-    free: int
-
-    @property
-    def total(self) -> int:
-        """Everything added up."""
-        return sum(row.bytes for row in self.rows)
-
-    @property
-    def sentence(self) -> str:
-        """One line; says so when it is more than there is."""
-        large = ", ".join(
-            f"{row.what} {size(row.bytes)}" for row in sorted(self.rows, key=lambda row: -row.bytes)[:3]
-        )
-        text = f"memory: about {size(self.total)} on {self.device} ({large}); {size(self.free)} are free"
-        if self.total <= self.free:
-            return text
-        return (
-            f"{text}: NOT ENOUGH. Lower learner.tokens_per_micro_batch, policy.language.slots or "
-            "policy.language.max_new_tokens, or train adapters (policy.language.lora)"
-        )
-
-    def table(self) -> Table:
-        """All rows."""
-        table = Table(title=f"memory on {self.device}", title_justify="left")
-        for column in ("what", "size", "how"):
-            table.add_column(column, justify="right" if column == "size" else "left")
-        for row in self.rows:
-            table.add_row(row.what, size(row.bytes), row.how)
-        table.add_section()
-        table.add_row("together", size(self.total), f"{size(self.free)} are free")
-        return table
+LESS_LANGUAGE = (
+    "Lower learner.tokens_per_micro_batch, policy.language.slots or policy.language.max_new_tokens, or train "
+    "adapters (policy.language.lora)"
+)
+LESS_FLOW = (
+    "Lower learner.tokens_per_micro_batch, policy.flow.tokens_per_call or plan.groups, or keep latents in "
+    "half the bytes (policy.flow.stored: bfloat16)"
+)
 
 
 def estimate(recipe: Recipe) -> Estimate | None:
@@ -89,14 +45,21 @@ def estimate(recipe: Recipe) -> Estimate | None:
     Reads the model's configuration, tokenizer and some data rows, never its weights. Raises ValueError when
     the model cannot be found.
     """
+    phases = list(recipe.phases.values())
+    if isinstance(recipe.policy, Flow):
+        return _found(flow_rows(recipe.policy, phases), device_of(recipe.policy.device), LESS_FLOW)
     if not isinstance(recipe.policy, Language):
         return None
     policy = recipe.policy.settled()
     model, tokenizer = empty_model(policy)
-    rows = [*_steady(policy, model, list(recipe.phases.values()))]
-    passing = [_passing(policy, model, tokenizer, phase) for phase in recipe.phases.values()]
+    rows = _steady(policy, model, phases)
+    passing = [_passing(policy, model, tokenizer, phase) for phase in phases]
     rows += max(passing, key=lambda phase: sum(row.bytes for row in phase))
-    return Estimate(tuple(row for row in rows if row.bytes), policy.device, free_memory(policy.device))
+    return _found(rows, policy.device, LESS_LANGUAGE)
+
+
+def _found(rows: Sequence[Row], device: str, remedy: str) -> Estimate:
+    return Estimate(tuple(row for row in rows if row.bytes), device, free_memory(device), remedy)
 
 
 def empty_model(policy: Language) -> tuple[Any, Any]:
@@ -206,21 +169,3 @@ def prompt_length(tokenizer: Any, data: Any) -> int | None:
         return max(len(prompts.encode(data[row]["prompt"], f"data row {row}")) for row in rows)
     except Exception:
         return None
-
-
-def free_memory(device: str) -> int:
-    """Bytes this process can still take on `device`, a container's limit included."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
-    if LIMIT.exists() and (limit := LIMIT.read_text().strip()).isdigit():
-        free = min(free, max(0, int(limit) - int(USED.read_text())))
-    return free
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    for unit, scale in (("GiB", GIB), ("MiB", 1024**2)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count / 1024:.0f} KiB"

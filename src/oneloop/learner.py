@@ -21,6 +21,8 @@ from oneloop.protocols import Here, Objective, Policy
 from oneloop.rollouts import Rollouts
 from oneloop.weights import weights
 
+CLIPS = ("clip_low", "clip_high")
+
 
 class NotFinite(FloatingPointError):
     """A loss is NaN or infinite; the message names the objective and the rollout."""
@@ -72,6 +74,8 @@ class Learner:
             self._groups(), lr=options.learning_rate, betas=options.betas, fused=True
         )
         self.updates, self.budget = 0, options.micro_batch(self.parameters[0].device)
+        sides = [getattr(term, side) for term in objectives for side in CLIPS if hasattr(term, side)]
+        self.clip = {"clip_range": min(sides)} if sides else {}
         self.metrics: dict[str, float] = {}
         self.notices: list[str] = []
 
@@ -90,7 +94,7 @@ class Learner:
         for epoch in range(self.options.epochs):
             for index, (rows, actions) in enumerate(self._minibatches(rollouts)):
                 self._update(rows, actions, fresh=epoch == 0 and index == 0, read=epoch == 0)
-        self.metrics = self.readings.means()
+        self.metrics = self.readings.means() | self.clip
         self.policy.updated()
         return rollouts.put_actions(self.readings.columns())
 

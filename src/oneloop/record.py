@@ -91,6 +91,8 @@ def rollout_rows(
         columns["image"] = [png(image) for image in rollouts.output]
     _, action = rollouts.paths
     cuts = np.cumsum(rollouts.length.numpy())[:-1]
+    if "tree" in rollouts:  # equal numbers are one action that rollouts share
+        columns["action"] = [piece.tolist() for piece in np.split(action.numpy(), cuts)]
     for name in PER_ACTION:
         if name in rollouts.actions:
             columns[name] = [

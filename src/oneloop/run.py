@@ -16,6 +16,7 @@ from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
 from oneloop.doctor import Finding, live
 from oneloop.environment import environment
 from oneloop.evaluation import evaluate, scorers
+from oneloop.gallery import Gallery, due
 from oneloop.journal import Journal
 from oneloop.judging import Judging
 from oneloop.learner import Learner
@@ -66,6 +67,7 @@ class Run:
         for board in self.recipe.trackers:
             self.metrics.hooks.append(tracker(board, self.recipe.name, self.directory))
         self.policy.progress = self.show.tokens
+        self.gallery = Gallery(self.recipe, self.policy, self.directory)
         phases = list(self.recipe.phases.items())
         with self.show.running({name: phase.steps for name, phase in phases}):
             for index, (name, phase) in enumerate(phases):
@@ -86,6 +88,7 @@ class Run:
         journal = Journal(self.directory / "journal" / name, sample, judging)
         if state is None and index == 0:
             self._evaluate(name, "before")
+            self.gallery.draw(name, 0)
         if state is not None and "plan" in state:
             plan.load_state_dict(state["plan"])
             learner.load_state_dict(state["learner"])
@@ -132,6 +135,8 @@ class Run:
                 self.show.finding("note", notice)
             loop.learner.notices.clear()
             done = phase.plan.piles.step
+            if due(done, phase.steps):
+                self.gallery.draw(name, self.step)
             every = self.recipe.evaluate.every if self.recipe.evaluate else 0
             if every and done % every == 0 and done < phase.steps:
                 self._evaluate(name, "during")

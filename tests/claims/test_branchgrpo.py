@@ -1,15 +1,19 @@
 """claims/branchgrpo.py: counts are those published, the estimate is unbiased, a short run is reproducible."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from oneloop.claims import branchgrpo
+from oneloop.claims import branchgrpo, branchgrpo_shapes
 
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"PRETRAINING": 5, "SAMPLES": 8, "ITERATIONS": 1, "PROMPTS": 4}.items():
-        monkeypatch.setattr(branchgrpo, name, value)
+    setting = dataclasses.replace(branchgrpo.DIGITS, samples=8, iterations=1, prompts=4)
+    monkeypatch.setattr(branchgrpo, "DIGITS", setting)
+    monkeypatch.setattr(branchgrpo, "PRETRAINING", 5)
+    return setting
 
 
 @pytest.mark.parametrize(
@@ -22,8 +26,9 @@ def small(monkeypatch):
     ],
 )
 def test_evaluations_are_as_counted(small, method, evaluations):
-    rows, each = branchgrpo.gradients(branchgrpo.pretrained(0), branchgrpo.METHODS[method], 0)
-    assert each == evaluations and len(rows) == 8 and rows.isfinite().all()
+    found = branchgrpo.gradients(small, branchgrpo.pretrained(0), branchgrpo.METHODS[method], 0)
+    assert found.evaluations == evaluations and len(found.rows) == 8 and found.rows.isfinite().all()
+    assert 0 < found.reward < 1
 
 
 def test_the_saving_is_exact():
@@ -50,3 +55,18 @@ def test_one_seed_is_reproducible(small, monkeypatch):
     assert list(first) == ["flat", "tree", "tree over flat"]
     assert first["tree over flat"]["evaluations"] == pytest.approx(405 / 609)
     assert first["tree"]["to .8"] == pytest.approx(4 * 405 / 1000)
+
+
+def test_the_same_on_scenes(monkeypatch):
+    """Two steps of pre-training, one batch; 15 actions, with 2, 4, 8, 16 edges after the forks."""
+    setting = dataclasses.replace(branchgrpo_shapes.SHAPES, samples=4, iterations=1)
+    monkeypatch.setattr(branchgrpo_shapes, "SHAPES", setting)
+    monkeypatch.setattr(branchgrpo_shapes, "PRETRAINING", 2)
+    branchgrpo_shapes.pretrained.cache_clear()
+    rows = branchgrpo_shapes.run(0, lambda what: None)
+    branchgrpo_shapes.pretrained.cache_clear()
+    edges = 3 * (2 + 4 + 8) + 6 * 16
+    calls = 1 + edges  # the root, then a call for each edge: those of the last step render
+    assert rows["tree"]["evaluations"] == 4 * (calls + edges)
+    assert rows["flat"]["evaluations"] == 4 * (1 + 15 * 16 + 15 * 16)
+    assert 0 < rows["tree"]["reward"] < 1 and rows["tree"]["batches"] == 1

@@ -26,6 +26,17 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
     torch.testing.assert_close(flow.at(rollouts, actions).matching(noise, sigma), expected)
 
 
+def test_below_a_noise_level_errors_of_the_data_weigh_alike():
+    flow = policy()
+    rollouts, actions = demonstrations(flow), torch.arange(3)
+    plain, readings = FlowMatching()(flow.at(rollouts, actions), rollouts, actions)
+    even, same = FlowMatching(even_below=1.0)(flow.at(rollouts, actions), rollouts, actions)
+    assert torch.equal(readings["nll"], same["nll"])  # what is reported is the loss of flow matching
+    draws = rollouts.uniforms("flow_matching", actions, 5)[:, 0]
+    sigma = torch.special.ndtri(draws).sigmoid().float()
+    torch.testing.assert_close(even, plain * sigma.square())
+
+
 @pytest.mark.parametrize("sigma", ["uniform", "logit_normal"])
 def test_draws_are_named_so_a_cut_changes_nothing(sigma):
     flow, part = policy(), FlowMatching(sigma=sigma)

@@ -67,6 +67,21 @@ def test_before_the_first_update_every_ratio_is_exactly_one(fork, noise, stored)
             assert gap.abs().max() <= (0 if budget > 3 else 1e-6)
 
 
+@pytest.mark.parametrize("hardware", [False, True])
+def test_auto_is_bf16_only_where_the_hardware_multiplies_it(hardware, monkeypatch):
+    monkeypatch.setattr("oneloop.policies.flow.multiplies_bf16", lambda device: hardware)
+    narrow = [
+        policy(precision=precision).options.narrow for precision in ("float32", "bf16_autocast", "auto")
+    ]
+    assert narrow == [False, True, hardware]
+    finished, _ = policy(precision="auto").sample(asked(2))
+    wide, _ = policy().sample(asked(2))
+    assert (
+        torch.equal(finished.output, wide.output) != hardware
+        and finished.actions.latent.dtype == torch.float32
+    )
+
+
 def test_latents_scored_before_they_were_rounded_would_not_have_a_ratio_of_one():
     flow = policy()
     finished, _ = flow.sample(asked(4))

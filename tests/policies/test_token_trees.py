@@ -100,3 +100,33 @@ def test_a_run_of_trees_of_text_learns_and_records(tmp_path):
 def test_trees_start_from_nothing(policy, trees):
     with pytest.raises(ValueError, match="sampled in one go"):
         policy.sample(trees)
+
+
+def test_what_leaves_share_is_forwarded_once_and_nothing_else_changes(policy, trees, monkeypatch):
+    """Log-probs of tree rows equal those of leaves forwarded alone; inputs are the nodes of the tree."""
+    everything = torch.arange(len(trees.actions))
+    together = policy.at(trees, everything)
+    rows = range(len(trees))
+    inputs = {int(number) for row in rows for number in path_of(trees, row)[:-1]}
+    prompts = int(sum(len(policy.prompt_ids(trees, row)) for row in (0, 4)))
+    assert int((together.packed.above >= 0).sum()) + 2 == len(inputs) + prompts  # two rows begin somewhere
+    monkeypatch.setattr(policy.forward, "width", 0)
+    alone = policy.at(trees, everything)
+    assert alone.packed.ids.numel() > together.packed.ids.numel()
+    torch.testing.assert_close(together.logprob, alone.logprob, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together.entropy, alone.entropy, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_packed_trees_are_those_of_leaves_alone(policy, trees, monkeypatch):
+    everything, found = torch.arange(len(trees.actions)), []
+    for width in (policy.forward.width, 0):
+        monkeypatch.setattr(policy.forward, "width", width)
+        policy.model.zero_grad()
+        policy.at(trees, everything).logprob.sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-5)
+
+
+def path_of(rollouts, row):
+    of, action = rollouts.paths
+    return action[of == row].tolist()

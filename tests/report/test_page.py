@@ -4,14 +4,13 @@ import html
 import json
 import random
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from oneloop.doctor import Limits
 from oneloop.report import write_report
 from oneloop.report.page import as_json
+from tests.report.conftest import CHROMIUM
 from tests.report.made_up_run import (
     GROUPS,
     HOSTILE,
@@ -23,14 +22,6 @@ from tests.report.made_up_run import (
     write_run,
 )
 
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
-)
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium binary on PATH to render the report with"
 )
@@ -45,33 +36,6 @@ def report(finished_run):
 def browse(report, browse_page):
     """browse(hash, script): the rendered DOM after `script` acted like a reader; see `result`."""
     return lambda address="", script="": browse_page(report, address, script)
-
-
-@pytest.fixture
-def browse_page(tmp_path):
-    """The same for any report."""
-
-    def render(report, address: str = "", script: str = "") -> str:
-        page = tmp_path / "report.html"
-        extra = f"<script>const result = (() => {{ {script} }})() ?? null;"
-        extra += "const said = document.createElement('output'); said.id = 'result';"
-        extra += "said.textContent = JSON.stringify(result); document.body.append(said);</script></body>"
-        page.write_text(report.read_text().replace("</body>", extra))
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-        )
-        flags += (
-            " --disable-sync --no-first-run --window-size=1400,1000 --virtual-time-budget=2000 --dump-dom"
-        )
-        command = [
-            CHROMIUM,
-            *flags.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            page.as_uri() + address,
-        ]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-    return render
 
 
 def result(dom: str):
@@ -132,7 +96,7 @@ def test_text_of_models_and_judges_never_becomes_markup(browse):
     )
     title, images, scripts, error, text = result(dom)
     assert (title, images) == ("quickstart-seed0 · oneloop", 0)
-    assert scripts == 6, "two data islands, three scripts, this test's own"
+    assert scripts == 7, "two data islands, four scripts, this test's own"
     assert error == f"exact gave no verdict: timeout after 2 s, {HOSTILE}" and text == HOSTILE
 
 
@@ -220,7 +184,7 @@ def test_json_islands_cannot_be_left(report):
     assert "</script>" not in as_json({"text": HOSTILE}) and json.loads(as_json({"text": HOSTILE})) == {
         "text": HOSTILE
     }
-    assert report.read_text().count("</script>") == 5
+    assert report.read_text().count("</script>") == 6
 
 
 def test_a_small_budget_is_said(tmp_path):

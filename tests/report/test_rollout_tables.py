@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from oneloop.report import RunDirectoryError
 from oneloop.report import rollout_tables as tables
+from oneloop.report.sampling import evenly
 from tests.report.made_up_run import GROUPS, SIZE, rollout, write_rollouts
 
 
@@ -119,7 +120,7 @@ def test_very_long_rollouts_are_cut_and_counted(tmp_path):
 
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_an_even_sample_is_sorted_distinct_and_holds_the_ends(total, count):
-    chosen = tables.evenly(range(total), count)
+    chosen = evenly(range(total), count)
     assert len(chosen) == len(set(chosen)) == min(total, count) and chosen == sorted(chosen)
     assert chosen[-1] == total - 1 and (count == 1 or chosen[0] == 0)
     gaps = [after - before for before, after in zip(chosen, chosen[1:], strict=False)]

@@ -8,12 +8,14 @@ prompt says: the probability an independent classifier gives to those four. 16 i
                 instead of depths, siblings' noise correlated by 4/5
 Evaluations of the network are those of sampling plus one for each action that is learned from, as the paper
 counts. Signal to noise is |mean|^2 / trace of the covariance of one prompt's gradient at the start (the
-mean's own noise subtracted), per 1000 evaluations. `to .8`: thousands of evaluations until the mean reward
-of five batches is .8. Learning rates are equal, not tuned. Not here: large images, the paper's rewards.
+mean's own noise subtracted), per 1000 evaluations. `to .8`: thousands of evaluations until the mean
+reward of five batches is .8. Learning rates are equal, not tuned. On scenes of 32x32 pixels:
+branchgrpo_shapes.py. Not here: large images, the paper's rewards.
 """
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -38,9 +40,7 @@ from oneloop.rollouts import Rollouts
 from oneloop.select.prune import Prune
 
 WANTED = [0, 6, 8, 9]
-LEAVES, PROMPTS, STEPS = 16, 8, 20
-PRETRAINING, ITERATIONS, SAMPLES = 1200, 50, 80
-THRESHOLD, AVERAGED = 0.8, 5
+LEAVES, STEPS, PRETRAINING = 16, 20, 1200
 OBJECTIVE = PolicyGradient(clip_low=1e-3, clip_high=1e-3)
 
 
@@ -52,6 +52,27 @@ class Method:
     credit: Part = Tree()
     select: tuple[Part, ...] = ()
     trained: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is drawn and rewarded, and how much of it."""
+
+    data: Any
+    judge: Callable[[], Callable[[Rollouts], Rollouts]]
+    learning: Learning
+    reached: Callable[[float], float]
+    """The reward to train to, of the mean reward at the start."""
+    goal: str
+    """What the column of evaluations to that reward is called."""
+    prompts: int = 8
+    """In a batch."""
+    iterations: int = 50
+    """At most, of training."""
+    samples: int = 80
+    """Prompts whose gradients are taken."""
+    averaged: int = 5
+    """Batches whose mean reward is compared."""
 
 
 FLAT = Fork(steps=(0,), factor=LEAVES, correlation=0)
@@ -84,9 +105,23 @@ def judge() -> Callable[[Rollouts], Rollouts]:
     return rewarded
 
 
-def plan(method: Method, groups: int, seed: int, steps: int) -> Plan:
-    """Asks for `groups` trees a batch."""
-    made = Plan(data=Digits(), groups=groups, count=Uniform(n=method.fork.leaves), dress=(method.fork,))
+DIGITS = Setting(
+    data=Digits(),
+    judge=judge,
+    learning=Learning(learning_rate=5e-5, minibatches=4),
+    reached=lambda start: 0.8,
+    goal="to .8",
+)
+
+
+def plan(setting: Setting, method: Method, seed: int, steps: int) -> Plan:
+    """Asks for a batch of trees."""
+    made = Plan(
+        data=setting.data,
+        groups=setting.prompts,
+        count=Uniform(n=method.fork.leaves),
+        dress=(method.fork,),
+    )
     made.begin(seed, steps)
     return made
 
@@ -118,24 +153,37 @@ def evaluations(sampled: int, batch: Rollouts) -> int:
     return sampled + int((batch.actions.share > 0).sum())
 
 
-def gradients(policy: FlowPolicy, method: Method, seed: int) -> tuple[Tensor, float]:
-    """(gradients [SAMPLES, weights] of one prompt's rollouts each, evaluations of a prompt) at the present
-    weights."""
-    batches = SAMPLES // PROMPTS
-    asking, rows, learned = plan(method, PROMPTS, seed, batches), list[Tensor](), 0
+@dataclass(frozen=True)
+class Gradients:
+    """Of one prompt's rollouts each, at the present weights."""
+
+    rows: Tensor
+    """[samples, weights]."""
+    evaluations: float
+    """Of a prompt."""
+    reward: float
+    """Mean of all rollouts."""
+
+
+def gradients(setting: Setting, policy: FlowPolicy, method: Method, seed: int) -> Gradients:
+    """Of `setting.samples` prompts."""
+    batches = setting.samples // setting.prompts
+    asking, rows, learned = plan(setting, method, seed, batches), list[Tensor](), 0
+    rewards = []
     for _ in range(batches):
         asked, start = asking.ask(), policy.evaluations
         assert asked is not None
         finished, unfinished = policy.sample(asked)
         sampled = policy.evaluations - start
-        asking.tell(judge()(finished), unfinished)
+        asking.tell(setting.judge()(finished), unfinished)
         batch = asking.batch()
         for part in (method.credit, *method.select, leave_out):
             batch = part(batch)  # type: ignore[arg-type]
         assert batch is not None
         rows += [gradient(policy, batch.take(batch.group == group)) for group in batch.group.unique()]
         learned += evaluations(sampled, batch)
-    return torch.stack(rows), learned / len(rows)
+        rewards.append(float(batch.reward.mean()))
+    return Gradients(torch.stack(rows), learned / len(rows), sum(rewards) / len(rewards))
 
 
 def gradient(policy: FlowPolicy, batch: Rollouts) -> Tensor:
@@ -154,15 +202,14 @@ def signal_to_noise(rows: Tensor) -> float:
     return float((rows.double().mean(0).square().sum() - noise / len(rows)) / noise)
 
 
-def train(start: FlowPolicy, method: Method, seed: int) -> dict[str, float]:
-    """Trains a copy of `start` until the threshold, or for ITERATIONS batches (then `to .8` is what was
+def train(setting: Setting, start: FlowPolicy, method: Method, seed: int, goal: float) -> dict[str, float]:
+    """Trains a copy of `start` until the mean reward `goal`, or for all batches (the column is what was
     spent)."""
     policy = copy.copy(start)
     policy.model = policy.network = copy.deepcopy(start.network)
     policy.evaluations = 0
-    options = Learning(learning_rate=5e-5, minibatches=4)
-    learner = Learner(cast(Any, policy), [OBJECTIVE], options, ITERATIONS)
-    asking, spent, rewards = plan(method, PROMPTS, seed, ITERATIONS), [0], list[float]()
+    learner = Learner(cast(Any, policy), [OBJECTIVE], setting.learning, setting.iterations)
+    asking, spent, rewards = plan(setting, method, seed, setting.iterations), [0], list[float]()
 
     def sample(asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         before = policy.evaluations
@@ -170,34 +217,41 @@ def train(start: FlowPolicy, method: Method, seed: int) -> dict[str, float]:
         spent.append(policy.evaluations - before)
         return made
 
-    total = 0
-    for batch in Loop(asking, sample, judge(), [method.credit, *method.select], learner).run(ITERATIONS):
+    total, width = 0, setting.averaged
+    loop = Loop(asking, sample, setting.judge(), [method.credit, *method.select], learner)
+    for batch in loop.run(setting.iterations):
         total += evaluations(spent[-1], batch)
         rewards.append(float(batch.reward.mean()))
-        if len(rewards) >= AVERAGED and sum(rewards[-AVERAGED:]) / AVERAGED >= THRESHOLD:
+        if len(rewards) >= width and sum(rewards[-width:]) / width >= goal:
             break
-    return {"to .8": total / 1000, "batches": len(rewards), "reward": sum(rewards[-AVERAGED:]) / AVERAGED}
+    return {setting.goal: total / 1000, "batches": len(rewards), "reward": sum(rewards[-width:]) / width}
 
 
-def measured(start: FlowPolicy, method: Method, seed: int) -> dict[str, float]:
-    """One row: evaluations a batch, signal to noise, and what training took."""
-    rows, each = gradients(start, method, seed)
-    ratio = signal_to_noise(rows)
-    row = {"evaluations": each * PROMPTS, "signal": ratio, "per 1000": 1000 * ratio / each}
-    return row | (train(start, method, seed) if method.trained else {})
+def compared(
+    setting: Setting, start: FlowPolicy, methods: Mapping[str, Method], seed: int, advance: Advance
+) -> Rows:
+    """Every method's row: evaluations a batch, signal to noise, and what training took; and the tree's over
+    the flat group's."""
+    rows: dict[str, dict[str, float]] = {}
+    goal = math.nan
+    for name, method in methods.items():
+        found = gradients(setting, start, method, seed)
+        goal = setting.reached(found.reward) if math.isnan(goal) else goal
+        ratio, each = signal_to_noise(found.rows), found.evaluations
+        rows[name] = {"evaluations": each * setting.prompts, "signal": ratio, "per 1000": 1000 * ratio / each}
+        if method.trained:
+            rows[name] |= train(setting, start, method, seed, goal)
+        advance(f"seed {seed}: {name}")
+    flat, tree = rows["flat"], rows["tree"]
+    rows["tree over flat"] = {column: tree[column] / flat[column] for column in flat}
+    return rows
 
 
 def run(seed: int, advance: Advance) -> Rows:
     """The table of one seed; every method starts from the same network and meets the same prompts."""
     start = pretrained(seed)
     advance(f"seed {seed}: pre-trained")
-    rows: dict[str, dict[str, float]] = {}
-    for name, method in METHODS.items():
-        rows[name] = measured(start, method, seed)
-        advance(f"seed {seed}: {name}")
-    flat, tree = rows["flat"], rows["tree"]
-    rows["tree over flat"] = {column: tree[column] / flat[column] for column in flat}
-    return rows
+    return compared(DIGITS, start, METHODS, seed, advance)
 
 
 def headline(rows: Rows) -> float:

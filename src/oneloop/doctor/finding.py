@@ -31,6 +31,8 @@ class Limits:
     """The same: a problem by verl's rule of thumb."""
     gap_alarm: float = 0.05
     """The same: stop. No rounding of bf16 explains it."""
+    gap_of_clip: float = 0.1
+    """Mean gap on fresh samples, as a share of the clip range, up to which ratios are precise enough."""
     ratio_low: float = 0.5
     """Mean ratio on fresh samples below which the sampler cannot hold the trained weights."""
     ratio_high: float = 2.0

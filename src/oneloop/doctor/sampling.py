@@ -59,6 +59,30 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     yield Finding(level, "logprob_gap", sentence, steps.phase, gap)
 
 
+def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Before the first update a ratio is 1; what rounding makes of it must be small beside the clip range."""
+    clip = steps.last("clip_range")
+    gaps = [
+        (gap, index)
+        for index, gap in steps.readings("sampling/logprob_gap_mean")
+        if gap <= limits.gap_note and _is_fresh(steps, index, limits)  # above, `logprob_gap` speaks of it
+    ]
+    if not gaps or not clip or max(gaps)[0] <= limits.gap_of_clip * clip:
+        return
+    gap, index = max(gaps)
+    yield Finding(
+        "warn",
+        "ratio_precision",
+        f"Before any update ratios were off 1 by {short(gap)} on average at step {steps.number(index)}, "
+        f"{percent(gap / clip)} of the clip range {short(clip)} (up to {percent(limits.gap_of_clip)} is "
+        "fine): clipping decides by rounding. Sample and learn in the same `precision` and the same batches, "
+        "keep latents as they were scored (`policy.flow.stored`), or widen `policy_gradient.clip_low` and "
+        "`clip_high`.",
+        steps.phase,
+        gap / clip,
+    )
+
+
 def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """On fresh samples the mean ratio is 1; far from 1 the sampler holds other weights than the learner."""
     for index, ratio in steps.readings("ratio/mean"):
@@ -204,6 +228,6 @@ def _is_fresh(steps: Steps, index: int, limits: Limits) -> bool:
 
 
 CHECKS = (
-    *(not_finite, logprob_gap, weight_sync, effective_sample),
+    *(not_finite, logprob_gap, ratio_precision, weight_sync, effective_sample),
     *(staleness, uncorrected, thrown_away, cap_hits, entropy_fall),
 )

@@ -10,6 +10,7 @@ another). Saved adapters load into any pipeline by `load_lora_weights`. Left out
 families.
 """
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,33 @@ class DiffusionPipeline:
             raise ValueError(f"'{self.name}' is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}")
         return PipelineNetwork(self, pipeline)
 
+    def outline(self) -> "PipelineNetwork":
+        """The same without memory for its weights, from the configuration alone; raises ValueError like
+        `build`."""
+        import diffusers
+
+        try:
+            index = diffusers.DiffusionPipeline.load_config(self.name)
+            kinds = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
+            components = {name: self._component(name, *kind) for name, kind in kinds.items()}
+        except (OSError, ValueError) as error:
+            raise ValueError(f"models.diffusion_pipeline.name: cannot find '{self.name}': {error}") from error
+        pipeline = getattr(diffusers, index["_class_name"])(**components)
+        with torch.device("meta"):
+            return PipelineNetwork(self, pipeline)
+
+    def _component(self, name: str, library: str, cls_name: str) -> Any:
+        """A network on the device `meta`; a tokenizer or scheduler as it is."""
+        cls = getattr(importlib.import_module(library), cls_name)
+        if not issubclass(cls, nn.Module):
+            return cls.from_pretrained(self.name, subfolder=name)
+        with torch.device("meta"):
+            if library == "diffusers":
+                network = cls.from_config(cls.load_config(self.name, subfolder=name))
+            else:
+                network = cls(cls.config_class.from_pretrained(self.name, subfolder=name))
+        return network.to(getattr(torch, self.dtype))
+
 
 class PipelineNetwork(nn.Module):
     """The velocity of latents [b, c, h, w] at noise levels [b], by the pipeline's transformer."""
@@ -88,6 +116,10 @@ class PipelineNetwork(nn.Module):
             )
         self.shape = (pipeline.vae.config.latent_channels, side, side)
         self.tokens = side * side // 4 + options.words
+        self.picture = (3, options.image_size, options.image_size)
+        layers = pipeline.transformer.config.num_layers
+        layers += pipeline.transformer.config.get("num_single_layers", 0)
+        self.units = layers * pipeline.transformer.inner_dim
         self._known: dict[str, dict[str, Tensor]] = {}
 
     @torch.no_grad()

@@ -81,7 +81,8 @@ class PixelNetwork(nn.Module):
     def __init__(self, options: Any):
         super().__init__()
         self.options = options
-        self.shape = (options.channels, options.image_size, options.image_size)
+        self.shape = self.picture = (options.channels, options.image_size, options.image_size)
+        self.units = options.layers * options.hidden_size
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Condition:
         """What the network needs of data rows: `words` int64 [b, L] and, where it takes any, `picture`."""

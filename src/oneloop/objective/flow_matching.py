@@ -5,11 +5,17 @@
 One noise and one sigma a demonstration, drawn anew at each step from (seed, step, rollout id). `sigma` is
 uniform or, as in Stable Diffusion 3 (2403.03206), logit-normal: middle noise levels are harder and come more
 often.
+
+An error e of the data that a network predicts is an error e / sigma of the velocity, so where little noise is
+left tiny details outweigh what the picture shows. `even_below` multiplies the loss by
+min(1, sigma / even_below)^2: below it errors of the data weigh alike, as in min-SNR weighting (2303.09556). A
+small network that starts from nothing learns shapes several times sooner with .5.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from scipy.special import ndtri
 from torch import Tensor
 
@@ -29,6 +35,8 @@ class FlowMatching:
 
     sigma: Literal["uniform", "logit_normal"] = "logit_normal"
     """How noise levels are drawn."""
+    even_below: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Noise level below which errors of the data, not of the velocity, weigh alike; 0: nowhere."""
     mean: ClassVar[Mean] = "action"
     over: ClassVar[Over] = "kept"
     where: ClassVar[Over] = "kept"
@@ -42,4 +50,5 @@ class FlowMatching:
         level = torch.from_numpy(draws[:, 0]).float()
         sigma = level if self.sigma == "uniform" else normal[:, 0].sigmoid()
         loss: Tensor = here.matching(normal[:, 1:].view(-1, *shape), sigma)  # type: ignore[attr-defined]
-        return loss, {"nll": loss.detach()}
+        weight = (sigma / self.even_below).clamp(max=1).square() if self.even_below else torch.ones(())
+        return loss * weight.to(loss), {"nll": loss.detach()}

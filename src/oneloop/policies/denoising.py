@@ -68,7 +68,8 @@ class Walk:
         )
 
     def _render(self, rows: Tensor, node: Tensor, clean: Tensor) -> None:
-        images = self.policy.network.decode(clean[node.to(clean.device)]).float().cpu()
+        pieces = clean[node.to(clean.device)].split(self.policy.room)  # a decoder's maps are large
+        images = torch.cat([self.policy.network.decode(piece).float().cpu() for piece in pieces])
         if not len(self.output):
             self.output = images.new_zeros(len(self.asked), *images.shape[1:])
         self.output[rows] = images
@@ -120,8 +121,10 @@ def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
 
 
 def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
-    """Rollouts of one action each, whose latent is the data's `image` ([C, H, W] in [0, 1], or a picture)."""
-    images = torch.stack([_image(row, int(key)) for row, key in zip(asked.example, asked.key, strict=True)])
+    """Rollouts of one action each, whose latent is the data's `image`: an array [C, H, W] in [0, 1] of the
+    network's size, or a Pillow picture of any size and mode, of which the middle is taken."""
+    wanted, rows = policy.network.picture, zip(asked.example, asked.key, strict=True)
+    images = torch.stack([_image(row, int(key), wanted) for row, key in rows])
     latent, count = policy.network.latent(images.to(policy.device)).float().cpu(), len(asked)
     if latent.shape[1:] != policy.shape:
         raise ValueError(
@@ -140,10 +143,17 @@ def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
     return Rollouts(columns, Actions(table), asked.facts)
 
 
-def _image(row: dict[str, Any], key: int) -> Tensor:
-    if row.get("image") is None:
+def _image(row: dict[str, Any], key: int, wanted: tuple[int, int, int]) -> Tensor:
+    """float32 [C, H, W] in [0, 1]."""
+    image = row.get("image")
+    if image is None:
         raise ValueError(f"data row {key} has no 'image' to learn from; its columns: {', '.join(row)}")
-    array = np.asarray(row["image"])
-    if array.dtype == np.uint8:  # a picture as Pillow and data sets have it: [H, W, C] in 0 .. 255
+    if hasattr(image, "convert"):  # as Pillow and `datasets` have it
+        from PIL import ImageOps
+
+        channels, height, width = wanted
+        image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+    array = np.asarray(image)
+    if array.dtype == np.uint8:  # [H, W, C] in 0 .. 255
         array = (array if array.ndim == 3 else array[..., None]).transpose(2, 0, 1) / 255
     return torch.as_tensor(array, dtype=torch.float32)

@@ -12,7 +12,7 @@ table because the next step starts from it, with share 0 and log-prob 0.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,11 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
+from oneloop.engines.hardware import multiplies_bf16
+from oneloop.memory import device_of
 from oneloop.part import Of, part
-from oneloop.policies.branches import distinct, origins
+from oneloop.policies.branches import distinct
 from oneloop.policies.denoising import Walk, demonstrations
 from oneloop.policies.flow_here import Condition, FlowHere, Inputs
+from oneloop.policies.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.policies.sde import LEVELS, Noise, Step, noise_levels, sde_step
 from oneloop.rollouts import Rollouts
 
@@ -51,8 +53,8 @@ class Flow:
     """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
     level: Annotated[float, Field(gt=0)] | None = None
     """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
-    precision: Literal["float32", "bf16_autocast"] = "float32"
-    """Of the network's arithmetic; the sampler's is fp32 always."""
+    precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
+    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 where the hardware multiplies it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
     tokens_per_call: Annotated[int, Field(ge=1)] = 16384
@@ -63,6 +65,13 @@ class Flow:
     def __post_init__(self) -> None:
         if self.noise == "ode" and self.level is not None:
             raise ValueError(f"noise 'ode' has no level, got level={self.level}")
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the network's arithmetic is bf16."""
+        return self.precision == "bf16_autocast" or (
+            self.precision == "auto" and multiplies_bf16(torch.device(device_of(self.device)))
+        )
 
     def open(self) -> "FlowPolicy":
         """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""
@@ -78,12 +87,9 @@ class FlowPolicy:
         built = options.model.build()
         if not hasattr(built, "encode"):
             name = type(options.model).__name__
-            raise ValueError(
-                f"policy.flow.model: {name} is no flow network; take one of flow_transformer, flow_mlp, "
-                f"diffusion_pipeline"
-            )
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(wanted if options.device == "auto" else options.device)
+            known = "flow_transformer, flow_mlp, diffusion_pipeline"
+            raise ValueError(f"policy.flow.model: {name} is no flow network; take one of {known}")
+        self.device = torch.device(device_of(options.device))
         self.network: Any = built.to(self.device).eval()
         self.model, self.options, self.version = self.network, options, 0
         self.shape: tuple[int, ...] = tuple(self.network.shape)
@@ -100,6 +106,11 @@ class FlowPolicy:
         return [sde_step(noise, level, sigma, after) for sigma, after in pairs]
 
     @property
+    def room(self) -> int:
+        """Latents of one call where nothing is learned."""
+        return max(1, self.options.tokens_per_call // int(self.network.tokens))
+
+    @property
     def draws(self) -> bool:
         """Whether the present schedule draws steps at all."""
         return self._drawn[0].std > 0
@@ -107,20 +118,14 @@ class FlowPolicy:
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """[b, ...] in fp32. Counts the latents forwarded in `evaluations`."""
         self.evaluations += len(latent)
-        room = max(1, self.options.tokens_per_call // self.network.tokens)
-        if torch.is_grad_enabled() or len(latent) <= room:
+        if torch.is_grad_enabled() or len(latent) <= self.room:
             return self._call(latent, sigma, condition)
-        pieces = [slice(start, start + room) for start in range(0, len(latent), room)]
-        return torch.cat(
-            [
-                self._call(latent[p], sigma[p], {name: value[p] for name, value in condition.items()})
-                for p in pieces
-            ]
-        )
+        cuts = [slice(start, start + self.room) for start in range(0, len(latent), self.room)]
+        called = [self._call(latent[c], sigma[c], {k: v[c] for k, v in condition.items()}) for c in cuts]
+        return torch.cat(called)
 
     def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        autocast = self.options.precision == "bf16_autocast"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16) if autocast else nullcontext():
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.narrow):
             velocity: Tensor = self.network(latent, sigma, condition)
         return velocity.float()
 
@@ -163,58 +168,29 @@ class FlowPolicy:
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
         """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
-        drawn = torch.ones(len(rows), dtype=torch.bool)
-        if "window" in rollouts:
-            begin, end = rollouts["window"][rows].unbind(1)
-            drawn = (step >= begin) & (step < end) | splits(rollouts, rows, step)
-        schedules = torch.tensor(
-            [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (self._ode, self._drawn)]
-        )
-        return schedules[drawn.long(), step].to(self.device)
+        return moves(rollouts, rows, step, self._ode, self._drawn).to(self.device)
 
     # learn
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Pieces of whole denoising steps, siblings together, at most `budget` tokens forwarded.
-
-        A step that alone needs more is cut (to one latent at least).
-        """
-        room = max(1, budget // self.network.tokens)
-        depth, source = rollouts.depth, sources(rollouts)
-        held: list[Tensor] = []
-        latents = 0
-        for step in depth[wanted].unique().tolist():
-            actions = (wanted & (depth == step)).nonzero().squeeze(1)
-            which, first = distinct(source[actions])
-            if held and latents + len(first) > room:
-                yield torch.cat(held)
-                held, latents = [], 0
-            pieces = [actions[which // room == number] for number in range(-(-len(first) // room))]
-            yield from pieces[:-1]  # full ones
-            held, latents = [*held, pieces[-1]], latents + (len(first) - 1) % room + 1
-        if held:
-            yield torch.cat(held)
+        """Pieces of whole denoising steps, siblings together: at most `budget` tokens, or one latent."""
+        return pieces(rollouts, wanted, max(1, budget // self.network.tokens))
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
         """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
-        table, step, row = rollouts.actions, rollouts.depth[actions], rollouts.owner[actions]
-        if bool((step > self.options.steps - 2).any()):
-            raise ValueError(
-                f"rollouts have up to {int(step.max()) + 1} actions, but policy.flow.steps - 1 is "
-                f"{self.options.steps - 1}"
-            )
-        which, first = distinct(segments.labels(step, sources(rollouts)[actions]))  # step by step
-        parent = table.parent[actions[first]]
-        begins = (parent < 0).view(-1, *[1] * len(self.shape))
-        latent = torch.where(begins, rollouts["start"][row[first]], table.latent[parent].float())
+        step, row = rollouts.depth[actions], rollouts.owner[actions]
+        most, taken = self.options.steps - 1, int(step.max()) + 1 if len(step) else 0
+        if taken > most:
+            raise ValueError(f"rollouts have up to {taken} actions, but policy.flow.steps - 1 is {most}")
+        which, chosen, latent = starts(rollouts, actions)
         inputs = Inputs(
             latent.to(self.device),
-            torch.tensor(self.sigmas)[step[first]].to(self.device),
-            self.condition(rollouts, row[first]),
+            torch.tensor(self.sigmas)[rollouts.depth[chosen]].to(self.device),
+            self.condition(rollouts, rollouts.owner[chosen]),
             which.to(self.device),
             *self.moves(rollouts, row, step).unbind(1),
         )
-        return FlowHere(self, inputs, table.latent[actions].float().to(self.device))
+        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device))
 
     @torch.no_grad()
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
@@ -271,25 +247,3 @@ class FlowPolicy:
             self.keep_reference()
             self._reference.load_state_dict(state["reference"])
         self.version = state["version"]
-
-
-def sources(rollouts: Rollouts) -> Tensor:
-    """int64 [N], a number for the latent each action starts from, equal where it is the same one."""
-    parent, start = rollouts.actions.parent, origins(rollouts)[rollouts.owner]
-    return torch.where(parent < 0, start - len(rollouts), parent)
-
-
-def splits(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
-    """bool [a], whether the row's tree branches at that step."""
-    if "fork" not in rollouts:
-        return torch.zeros(len(rows), dtype=torch.bool)
-    pairs = zip(rows.tolist(), step.tolist(), strict=True)
-    return torch.tensor([at in rollouts["fork"][row][0] for row, at in pairs], dtype=torch.bool)
-
-
-def prompt_of(rollouts: Rollouts, row: int) -> Any:
-    """The prompt of one row. Raises ValueError where the context has anything else."""
-    things = rollouts.context[row]
-    if len(things) != 1 or things[0][0] != 0:
-        raise ValueError("a flow policy takes a prompt at depth 0 and nothing later as context")
-    return things[0][1]

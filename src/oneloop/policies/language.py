@@ -27,11 +27,12 @@ from oneloop.part import Of, part
 from oneloop.policies.forward import CausalForward
 from oneloop.policies.here import TokenHere
 from oneloop.policies.loading import Lora, add_lora, load_model, load_weights
-from oneloop.policies.packing import pack, shared_rows
+from oneloop.policies.packing import Packed, pack, shared_rows
 from oneloop.policies.prompts import Prompts
 from oneloop.policies.spans import token_spans
 from oneloop.policies.token_trees import sample_trees
 from oneloop.policies.tokens import by_rollout, chains, extend
+from oneloop.policies.tree_packing import pack_trees
 from oneloop.rollouts import Rollouts
 
 
@@ -257,7 +258,13 @@ class LanguagePolicy:
         completions = [[int(token) for token in tokens] for tokens in by_rollout(pieces, "token")]
         prompts = [self.prompt_ids(pieces, i) for i in range(len(pieces))]
         longest = max(len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True))
-        packed = pack(prompts, completions, self.forward.packed_width(longest))
+        width = self.forward.packed_width(longest)
+        if width and not pieces.structure.is_chain:  # what leaves of a tree share is forwarded once
+            row, action = pieces.paths
+            paths = [part.tolist() for part in action.split(row.bincount().tolist())]
+            packed: Packed = pack_trees(prompts, completions, paths, width)
+        else:
+            packed = pack(prompts, completions, width)
         return TokenHere(self, packed, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
 
     @torch.no_grad()

@@ -17,10 +17,11 @@ from markupsafe import Markup
 from oneloop.doctor import Finding, Limits, diagnose
 from oneloop.report import headline, plot
 from oneloop.report.curves import eval_step, panels
+from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
 
-SCRIPTS = ("shared.js", "charts.js", "rollouts.js")
+SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
 
 
 def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | None = None) -> Path:
@@ -31,7 +32,7 @@ def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | 
     Raises RunDirectoryError (a ValueError) where the directory is missing, incomplete or damaged.
     """
     run = read_run(Path(run_directory))
-    browser = read_rollouts(run.path / "rollouts", budget)
+    browser = read_rollouts(run.path / "rollouts", budget, run.phases)
     page = render(run, browser, limits)
     target = run.path / "report.html"
     unfinished = target.with_suffix(".html.tmp")
@@ -69,6 +70,7 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         share=headline.share,
         remarks=[*run.remarks, *left_out(browser)],
         has_rollouts=bool(browser.steps),
+        gallery=read_gallery(run.path / "gallery"),
         style=Markup((templates / "style.css").read_text()),
         scripts=[Markup((templates / name).read_text()) for name in SCRIPTS],
         curves_data=as_json(hover),

@@ -1,8 +1,9 @@
 """Packs rollouts/*.parquet for the page's rollout browser, within a budget of bytes.
 
-Everything is embedded where it fits. Otherwise, in this order: an even sample of at least FEWEST_STEPS steps
-that always holds the first and the last; in each an even sample of groups, never a part of a group. Of each
-rollout the first MOST_TOKENS tokens are kept. What was left out is counted, and the page says so.
+Everything is embedded where it fits. Otherwise, in this order: an even sample of at least FEWEST_STEPS steps,
+as many of one phase as of another, that always holds the first and the last of each; in each an even sample
+of groups, never a part of a group. Of each rollout the first MOST_TOKENS tokens are kept, of an image a small
+PNG file. What was left out is counted, and the page says so.
 Columns that are equal for all tokens of a rollout are stored once; tokens are numbers into a list of
 pieces, and a text that its pieces spell is not stored again.
 """
@@ -18,7 +19,9 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
+from oneloop.report.pictures import small
 from oneloop.report.run_directory import RunDirectoryError
+from oneloop.report.sampling import evenly
 
 BUDGET = 12_000_000
 """Bytes of JSON the browser's data may take."""
@@ -26,10 +29,13 @@ FEWEST_STEPS = 24
 MOST_TOKENS = 4096
 REQUIRED = ("step", "id", "group", "prompt", "text")
 PER_TOKEN = ("logprob", "entropy", "advantage", "share", "ratio", "version", "flaw", "solution_step")
-OPTIONAL = ("round", "seeded")
+PER_STEP = ("advantage", "share")
+"""What is shown of the denoising steps of an image."""
+OPTIONAL = ("round", "seeded", "tree")
 """Numbers of a rollout that only some methods write."""
 
 Row = Mapping[str, Any]
+Span = tuple[str, int, int]
 
 
 @dataclass
@@ -61,8 +67,11 @@ class Browser:
         }
 
 
-def read_rollouts(directory: Path, budget: int = BUDGET) -> Browser:
-    """Pack a run's rollouts/ folder, which may be absent, into about `budget` bytes."""
+def read_rollouts(directory: Path, budget: int = BUDGET, phases: Sequence[Span] = ()) -> Browser:
+    """Pack a run's rollouts/ folder, which may be absent, into about `budget` bytes.
+
+    `phases`: (name, first step, last step) of each.
+    """
     files = sorted(directory.glob("step-*.parquet"))
     browser = Browser(steps_recorded=len(files))
     if not files:
@@ -70,7 +79,7 @@ def read_rollouts(directory: Path, budget: int = BUDGET) -> Browser:
     packed = {file: _pack(file, browser) for file in evenly(files, 2)}
     typical = sum(_size(step) for step in packed.values()) / len(packed)
     count = min(len(files), max(FEWEST_STEPS, int(budget / max(typical, 1))))
-    for file in evenly(files, count):
+    for file in by_phase(files, count, phases):
         step = packed.get(file) or _pack(file, browser, budget / count / max(typical, 1))
         _thin(step, budget // count)
         if step["groups"]:
@@ -78,13 +87,15 @@ def read_rollouts(directory: Path, budget: int = BUDGET) -> Browser:
     return browser
 
 
-def evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` of `items` at even distances, first and last included; all of them where there are no more."""
-    if count >= len(items):
-        return list(items)
-    if count == 1:
-        return [items[-1]]
-    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+def by_phase(files: Sequence[Path], count: int, phases: Sequence[Span]) -> list[Path]:
+    """About `count` of `files`, evenly within each phase; a short phase leaves its places to the others."""
+    steps = {file: int(file.stem.removeprefix("step-")) for file in files}
+    spans = [[file for file in files if first <= steps[file] <= last] for _, first, last in phases]
+    spans = sorted((span for span in spans if span), key=len) or [list(files)]
+    kept: list[Path] = []
+    for place, span in enumerate(spans):
+        kept += evenly(span, max(2, (count - len(kept)) // (len(spans) - place)))
+    return sorted(kept)
 
 
 def _thin(step: dict[str, Any], budget: int) -> None:
@@ -155,9 +166,24 @@ def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
         "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},
         "text": None if tokens and text == "".join(row["piece"]) else text,
         "tokens": tokens,
+        **_pack_image(row, file),
         **{name: row[name] for name in OPTIONAL if row.get(name) is not None},
         **_pack_critique(row),
     }
+
+
+def _pack_image(row: Row, file: Path) -> dict[str, Any]:
+    """The picture, the numbers of its actions where rollouts share some, and what each was credited with."""
+    if row.get("image") is None:
+        return {}
+    try:
+        image = small(row["image"])
+    except ValueError as error:
+        raise RunDirectoryError(f"{file}, rollout {row['id']}: its image is {error}.") from error
+    columns = {name: row[name] for name in PER_STEP if row.get(name) is not None}
+    actions = {name: _pack_values(values) for name, values in columns.items()}
+    path = {"path": row["action"]} if row.get("action") else {}
+    return {"image": image, "actions": actions, **path}
 
 
 def _pack_critique(row: Row) -> dict[str, Any]:

@@ -165,6 +165,15 @@
     return card;
   }
 
+  // A group of images: what it is about in a line, then all of it
+  function drawPictures(rollouts, limit) {
+    const about = rollouts[0].path
+      ? "From left to right: what rollouts share, then where they part. A picture is the mean of the images that came of it; its frame and the line to it show the advantage of its steps, dashed where none is learned from."
+      : "Frames show the advantage of the steps that made the image.";
+    const errors = rollouts.flatMap((rollout) => Object.entries(rollout.errors).map(([judge, words]) => make("p", "error", `${judge} gave no verdict: ${words}`)));
+    return [make("p", "remark", about), ...errors, ...oneloop.pictures(rollouts, limit)];
+  }
+
   // The page
   function drawGroups(step) {
     by("groups").replaceChildren(...step.groups.map((group, index) => {
@@ -203,7 +212,7 @@
     by("group").replaceChildren(
       make("p", "prompt-name", `Prompt of group ${group.group}` + (group.key === null ? "" : ` (data row ${group.key})`)),
       make("div", "prompt", group.prompt),
-      ...shown.map((rollout) => drawRollout(rollout, limit)),
+      ...(shown.length && shown.every((rollout) => rollout.image) ? drawPictures(shown, limit) : shown.map((rollout) => drawRollout(rollout, limit))),
     );
     if (shown.length < group.rollouts.length)
       by("group").append(make("p", "remark", `${group.rollouts.length - shown.length} rollouts of this group do not match.`));

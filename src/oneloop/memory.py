@@ -1,0 +1,85 @@
+"""Bytes a run needs and bytes there are: rows of an estimate, and what is free on a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from rich.table import Table
+
+GIB = 1024**3
+ACTIVATIONS = 17
+"""Numbers a transformer block keeps for the backward pass, per token and unit of width (arXiv 2205.05198)."""
+LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the estimate."""
+
+    what: str
+    bytes: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs on `device`, and what is free there, in bytes."""
+
+    rows: tuple[Row, ...]
+    device: str
+    free: int
+    remedy: str
+    """What to lower when it is too much."""
+
+    @property
+    def total(self) -> int:
+        """Everything added up."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def sentence(self) -> str:
+        """One line; says so when it is more than there is."""
+        large = ", ".join(
+            f"{row.what} {size(row.bytes)}" for row in sorted(self.rows, key=lambda row: -row.bytes)[:3]
+        )
+        text = f"memory: about {size(self.total)} on {self.device} ({large}); {size(self.free)} are free"
+        if self.total <= self.free:
+            return text
+        return f"{text}: NOT ENOUGH. {self.remedy}"
+
+    def table(self) -> Table:
+        """All rows."""
+        table = Table(title=f"memory on {self.device}", title_justify="left")
+        for column in ("what", "size", "how"):
+            table.add_column(column, justify="right" if column == "size" else "left")
+        for row in self.rows:
+            table.add_row(row.what, size(row.bytes), row.how)
+        table.add_section()
+        table.add_row("together", size(self.total), f"{size(self.free)} are free")
+        return table
+
+
+def device_of(asked: str) -> str:
+    """The device that "auto" means: a GPU where there is one."""
+    if asked != "auto":
+        return asked
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def free_memory(device: str) -> int:
+    """Bytes this process can still take on `device`, a container's limit included."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    if LIMIT.exists() and (limit := LIMIT.read_text().strip()).isdigit():
+        free = min(free, max(0, int(limit) - int(USED.read_text())))
+    return free
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    for unit, scale in (("GiB", GIB), ("MiB", 1024**2)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
