@@ -13,8 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from oneloop import cli, commands
+from oneloop.checkpoint import locate
 from oneloop.cli import app, main, user_fault
-from oneloop.commands import free_directory, locate, to_resume
+from oneloop.commands import free_directory, to_resume
 from oneloop.recipe import RecipeError, load_recipe
 from oneloop.record import read_lines
 from tests.test_recipe import MINE
@@ -178,7 +179,7 @@ def test_ctrl_c_says_how_to_go_on(here, oneloop, monkeypatch):
             "error: policy.language.model: cannot find",
         ),
         (["report", "nowhere"], "error: There is no run directory at nowhere."),
-        (["eval", "somebody/model"], "error: give a recipe whose `evaluate` section says"),
+        (["eval", "somebody/model"], "error: say on what to measure"),
         (["eval", "nowhere", "tiny.yaml", "evaluate=null"], "error: recipe.evaluate: is required"),
         (
             ["sample", "nowhere", "--prompt", "x", "--temperature", "-1"],

@@ -27,6 +27,7 @@ from oneloop.data.digits import Digits, load, rows_of
 from oneloop.learner import Learner, Learning, action_weights
 from oneloop.loop import Loop, leave_out
 from oneloop.measure.claims import Advance, Claim, Rows
+from oneloop.meter import Meter
 from oneloop.models.flow_mlp import FlowMlp
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.plan.fork import Fork
@@ -124,10 +125,10 @@ def gradients(policy: FlowPolicy, method: Method, seed: int) -> tuple[Tensor, fl
     batches = SAMPLES // PROMPTS
     asking, rows, learned = plan(method, PROMPTS, seed, batches), list[Tensor](), 0
     for _ in range(batches):
-        asked, start = asking.ask(), policy.evaluations
+        asked, start = asking.ask(), policy.meter.total
         assert asked is not None
         finished, unfinished = policy.sample(asked)
-        sampled = policy.evaluations - start
+        sampled = policy.meter.total - start
         asking.tell(judge()(finished), unfinished)
         batch = asking.batch()
         for part in (method.credit, *method.select, leave_out):
@@ -159,15 +160,15 @@ def train(start: FlowPolicy, method: Method, seed: int) -> dict[str, float]:
     spent)."""
     policy = copy.copy(start)
     policy.model = policy.network = copy.deepcopy(start.network)
-    policy.evaluations = 0
+    policy.meter = Meter()
     options = Learning(learning_rate=5e-5, minibatches=4)
     learner = Learner(cast(Any, policy), [OBJECTIVE], options, ITERATIONS)
     asking, spent, rewards = plan(method, PROMPTS, seed, ITERATIONS), [0], list[float]()
 
     def sample(asked: Rollouts) -> tuple[Rollouts, Rollouts]:
-        before = policy.evaluations
+        before = policy.meter.total
         made = policy.sample(asked)
-        spent.append(policy.evaluations - before)
+        spent.append(policy.meter.total - before)
         return made
 
     total = 0

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop import segments
+from oneloop.meter import Meter
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct, origins
 from oneloop.policies.denoising import Walk, demonstrations
@@ -92,7 +93,7 @@ class FlowPolicy:
         level = LEVELS[options.noise] if options.level is None else options.level
         self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
         self._reference: Any = None
-        self.evaluations = 0
+        self.meter = Meter(tokens=self.network.tokens)
         self.progress: Callable[[int, int], None] | None = None
 
     def _schedule(self, noise: Noise, level: float) -> list[Step]:
@@ -105,8 +106,8 @@ class FlowPolicy:
         return self._drawn[0].std > 0
 
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """[b, ...] in fp32. Counts the latents forwarded in `evaluations`."""
-        self.evaluations += len(latent)
+        """[b, ...] in fp32. Counts the latents forwarded in `meter`."""
+        self.meter.add(len(latent))
         room = max(1, self.options.tokens_per_call // self.network.tokens)
         if torch.is_grad_enabled() or len(latent) <= room:
             return self._call(latent, sigma, condition)
