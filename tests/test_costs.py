@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from oneloop.costs import METRICS, UNITS, Costs, costs_of, exhausted
+from oneloop.data.digits import Digits
 from oneloop.data.rows import Rows
 from oneloop.evaluation import held_out
 from oneloop.meter import Meter, multiplied
@@ -65,8 +66,7 @@ def test_sampling_counts_prompts_once_a_group_and_every_token_but_the_last():
 
 def test_an_evaluation_of_a_flow_policy_is_a_latent():
     policy = Flow(model={"flow_mlp": {"hidden_size": 16, "layers": 1}}, steps=6).open()
-    rows = Rows(rows=[{"prompt": 3}, {"prompt": 4}])
-    policy.sample(held_out(rows, 2, 2, 0))
+    policy.sample(held_out(Digits(split="test"), 2, 2, 0))
     assert policy.meter == Meter(policy.network.tokens, plain=2 * 2 * 6)
 
 

@@ -38,8 +38,9 @@ class Asked:
     temperature: float | None = None
     out: Path | None = None
 
-    def overrides(self, bare: bool) -> list[str]:
-        """The same as overrides of a recipe; `bare`: of one that has no `evaluate` section yet."""
+    @property
+    def overrides(self) -> list[str]:
+        """The same as overrides of a recipe."""
         if self.task and self.data:
             raise ValueError(f"give --task or --data, got both '{self.task}' and '{self.data}'")
         words = []
@@ -50,7 +51,10 @@ class Asked:
         judge = self.judge or ("reasoning_gym" if self.task else "exact" if self.data else "")
         if judge:
             words.append(f"evaluate.judge=[{json.dumps(judge_of(judge))}]")
-        limits = {"evaluate.size": self.size, "evaluate.samples": self.samples or (8 if bare else None)}
+        limits = {
+            "evaluate.size": self.size,
+            "evaluate.samples": self.samples or (8 if self.task or self.data else None),
+        }
         limits |= {"policy.language.max_new_tokens": self.max_new_tokens}
         limits |= {"policy.language.temperature": self.temperature}  # type: ignore[dict-item]
         return [*words, *(f"{path}={value}" for path, value in limits.items() if value is not None)]
@@ -78,7 +82,7 @@ def evaluate_model(
         raise ValueError(
             f"say on what to measure '{model}': --task, --data, or a recipe with an `evaluate` section"
         )
-    recipe = measuring(folder, source, [*asked.overrides(source is None), *overrides], console)
+    recipe = measuring(folder, source, [*asked.overrides, *overrides], console)
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
