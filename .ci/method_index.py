@@ -1,6 +1,7 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
     <!-- methods -->      in README.md: one row for each claim of `oneloop.measure.claims.methods()`
+    <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in docs/NAME.md: the table of that claim, as benchmarks/results/NAME.json has it
 
     python .ci/method_index.py            writes them
@@ -15,7 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.measure.claims import RESULTS, methods, names
+sys.path.insert(0, str(Path(__file__).parent))
+import measured  # noqa: E402
+
+from oneloop.measure.claims import RESULTS, methods, names  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = (
@@ -28,6 +32,7 @@ COLUMNS = (
     "measured (95 % interval)",
     "holds",
     "date",
+    "hardware",
 )
 
 
@@ -59,6 +64,7 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
         measured,
         "" if holds is None else "yes" if holds else "no",
         method["date"] or "",
+        method["hardware"] or "",
     )
 
 
@@ -69,8 +75,9 @@ def claim_table(stored: Mapping[str, Any]) -> str:
     body = [[row["row"], *(cell(row.get(column)) for column in columns)] for row in rows]
     low, high = f"{stored['low']:.2f}", f"{stored['high']:.2f}"
     verdict = "holds" if stored["holds"] else "does not hold"
+    about = ", ".join([f"{stored['seeds']} seeds", *filter(None, (stored["date"], stored.get("hardware")))])
     headline = f"Claim: {stored['claim']}. Measured {stored['measured']:.2f} ({low}-{high}), it {verdict}"
-    return f"{markdown(['', *columns], body)}\n\n{headline}; {stored['seeds']} seeds, {stored['date']}."
+    return f"{markdown(['', *columns], body)}\n\n{headline}; {about}."
 
 
 def cell(value: Mapping[str, float] | None) -> str:
@@ -91,7 +98,9 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     found = {}
     readme = root / "README.md"
     if readme.is_file():
-        found[readme] = between(readme.read_text(), "<!-- methods -->", index(root))
+        text = between(readme.read_text(), "<!-- methods -->", index(root))
+        table = markdown(measured.HEADER, measured.rows(root / RESULTS))
+        found[readme] = between(text, "<!-- measured -->", table)
     for name in names():
         page, stored = root / "docs" / f"{name}.md", root / RESULTS / f"{name}.json"
         if page.is_file() and stored.is_file():

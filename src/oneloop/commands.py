@@ -178,12 +178,17 @@ def show_methods(as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "paper", "recipe", "parts", "claim", "measured")
+    table = Table("name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "on")
     for method in found:
-        measured = method.get("measured")
-        number = "" if measured is None else f"{measured:.3g} ({method['low']:.3g} to {method['high']:.3g})"
-        cells = (*(method[name] for name in ("name", "paper", "recipe")), ", ".join(method["parts"]))
-        table.add_row(*(escape(str(cell)) for cell in (*cells, method["claim"], number)))
+        measured, number, about = method["measured"], "not yet", ""
+        if measured is not None:
+            ends = f"{method['low']:.3g} to {method['high']:.3g}"
+            number = f"{measured:.3g} ({ends}), {method['seeds']} seeds"
+            about = ", ".join(filter(None, (method["date"], method["hardware"])))
+        cells = (method["name"], method["paper"], ", ".join(method["parts"]), method["claim"])
+        holds = {None: "", True: "yes", False: "no"}[method["holds"]]
+        row = (*cells, f"{method['target']:g}", number, holds, about)
+        table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
 
 
