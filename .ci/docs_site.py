@@ -17,7 +17,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "oneloop"
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)")
-ROOMS = ("plan", "policies", "engines", "models", "judge", "credit", "select", "objective", "data", "measure")
+UNSEEN = ("claims", "doctor", "report", "tools")
+"""Packages that nobody programs against."""
+ROOMS = tuple(sorted(p.parent.name for p in SOURCE.glob("*/__init__.py") if p.parent.name not in UNSEEN))
 CORE = "loop"
 """The page of what lies beside the rooms."""
 TITLES = {"measure": "Measures and ranking", CORE: "The loop and what is around it"}
@@ -50,21 +52,34 @@ def claims_page() -> str:
     sys.path.insert(0, str(Path(__file__).parent))
     from method_index import index
 
-    head = (
-        "---\nhide: [toc]\n---\n\n# Methods and what their claims measured\n\nEvery method has a claim: one sentence of its paper, run "
-        "here at the scale of a CPU over several seeds. `oneloop claim NAME` measures one again, `oneloop list` "
-        "prints this table. A claim holds when its whole 95 % interval reaches the target; those that do not "
-        "hold stay.\n\n"
-    )
+    head = """---
+hide: [toc]
+---
+
+# Methods and what their claims measured
+
+Every method has a claim: one sentence of its paper, run here at the scale of a CPU over several seeds.
+`oneloop claim NAME` measures one again, `oneloop list` prints this table. A claim holds when its whole 95 %
+interval reaches the target; those that do not hold stay.
+
+"""
     return head + index(ROOT) + "\n"
 
 
 def on_config(config: Any) -> Any:
-    """Adds the API and the recipes to the navigation."""
+    """Adds methods' pages, the API and the recipes to the navigation."""
+    sections = {name: pages for section in config["nav"] for name, pages in section.items()}
+    sections["Methods"] += unlisted(sections)
     api = [{TITLES.get(room, room.capitalize()): f"api/{room}.md"} for room in (CORE, *ROOMS)]
     recipes = [{path.stem: f"recipe_files/{path.stem}.md"} for path in recipe_paths()]
     config["nav"] += [{"API": api}, {"Recipes": recipes}]
     return config
+
+
+def unlisted(sections: dict[str, Any]) -> list[str]:
+    """Pages of docs/ that no section of the navigation names."""
+    named = [page for pages in sections.values() for page in ([pages] if isinstance(pages, str) else pages)]
+    return sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -154,7 +154,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "python benchmarks/ranking.py --repeats 3",
     ),
     (
-        "trained tokens a second of sampling, partial rollouts (APRIL) over synchronous at equal slots, long tail",
+        "trained tokens a second of sampling, partial rollouts (APRIL) over synchronous at equal slots",
         "april",
         headline,
         "oneloop claim april --seeds 5",
@@ -166,7 +166,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "python benchmarks/d3s_update.py",
     ),
     (
-        "a GRPO step with the parts of CAPO, XRPO, APRIL and D3S there and set to do nothing, over a plain one",
+        "a GRPO step with the parts of CAPO, XRPO, APRIL and D3S there but neutral, over a plain one",
         "together",
         overhead,
         "python benchmarks/together.py --only overhead",

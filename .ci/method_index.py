@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-import measured  # noqa: E402
+import measured
 
-from oneloop.measure.claims import RESULTS, methods, names  # noqa: E402
+from oneloop.measure.claims import RESULTS, methods, names
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = (
