@@ -3,6 +3,7 @@
     <!-- methods -->      in README.md: one row for each claim of `oneloop.measure.claims.methods()`
     <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in docs/NAME.md: the table of that claim, as benchmarks/results/NAME.json has it
+    <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
 
     python .ci/method_index.py            writes them
     python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
@@ -79,6 +80,28 @@ def claim_table(stored: Mapping[str, Any]) -> str:
     return f"{markdown(['', *columns], body)}\n\n{headline}; {about}."
 
 
+def compared_table(stored: Mapping[str, Any]) -> str:
+    """What a comparison of recipes found: accuracy, paired differences in points, cost."""
+    first = stored["recipes"][0]["recipe"]
+    header = ["recipe", "sampled", f"points to {first}", "greedy", f"points to {first}", "FLOPs", "seconds"]
+    rows = []
+    for row in stored["recipes"]:
+        cells = []
+        for mode in ("sampled", "greedy"):
+            cells.append(percent(row[mode]["accuracy"], "{:.1f}"))
+            cells.append("" if row["recipe"] == first else percent(row[mode]["difference"], "{:+.1f}"))
+        spent = row["spent"]
+        rows.append([row["recipe"], *cells, f"{spent['flops']:.2e}", f"{spent['seconds']:.1f}"])
+    about = f"{stored['seeds']} seeds, {stored['date']}, {'; '.join(stored['hardware'])}"
+    return f"{markdown(header, rows)}\n\n{about}."
+
+
+def percent(interval: Sequence[float | None], form: str) -> str:
+    """Mean and interval in percent, as far as there is one."""
+    shown = [form.format(100 * value) for value in interval if value is not None]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(shown) == 3 else "".join(shown[:1])
+
+
 def cell(value: Mapping[str, float] | None) -> str:
     """Mean and interval."""
     return "" if value is None else f"{value['mean']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
@@ -105,6 +128,10 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
         if page.is_file() and stored.is_file():
             content = claim_table(json.loads(stored.read_text()))
             found[page] = between(page.read_text(), f"<!-- claim {name} -->", content)
+    page, stored = root / "docs" / "otr.md", root / RESULTS / "imitation.json"
+    if page.is_file() and stored.is_file():
+        content = compared_table(json.loads(stored.read_text()))
+        found[page] = between(found.get(page, page.read_text()), "<!-- compared -->", content)
     return found
 
 

@@ -31,8 +31,8 @@ METRICS: dict[Unit, str] = {
 class Costs:
     """Running totals of one run, by unit."""
 
-    def __init__(self, spent: Mapping[str, float] | None = None):
-        self.spent: dict[Unit, float] = dict.fromkeys(UNITS, 0) | dict(spent or {})  # type: ignore[operator]
+    def __init__(self, spent: Mapping[Unit, float] | None = None):
+        self.spent: dict[Unit, float] = {unit: (spent or {}).get(unit, 0) for unit in UNITS}
         self._meter: tuple[int, int] = (0, 0)
 
     def start(self, meter: Meter) -> None:

@@ -105,5 +105,12 @@ def _lay_out(
             at = end
         tokens += at
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-    tensors = [torch.from_numpy(array) for array in (ids, positions, segment, of_row, start, lengths)]
-    return Packed(*tensors, tokens)
+    return Packed(
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        segment=torch.from_numpy(segment),
+        row=torch.from_numpy(of_row),
+        start=torch.from_numpy(start),
+        prompt=torch.from_numpy(lengths),
+        tokens=tokens,
+    )
