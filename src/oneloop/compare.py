@@ -147,7 +147,7 @@ def outcome(run: Path, recipe: Recipe, name: str, seed: int) -> Trained:
             if "accuracy" in line
         ],
         spent=_since(total, began),
-        whole=dict(total),
+        whole=_since(total, {}),
     )
 
 
