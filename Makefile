@@ -1,12 +1,13 @@
 # make demo     install, then train the quickstart recipe and show what it learned
 # make test     all tests (under 10 minutes on 2 cores)
-# make check    what CI runs: format, lint, types, import contracts, size budget, tests
+# make docs     build the site into build/site; a link that leads nowhere fails
+# make check    what CI runs: format, lint, types, import contracts, size budget, documents, site, tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo install test check lint clean
+.PHONY: demo install test check lint docs clean
 
 demo: install
 	$(BIN)/oneloop train recipes/quickstart.yaml
@@ -17,7 +18,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	touch $(INSTALLED)
 
 test: install
@@ -29,8 +30,13 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/size_budget.py
+	$(BIN)/python .ci/method_index.py --check
 
-check: lint test
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
+
+check: lint docs test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info

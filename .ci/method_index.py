@@ -1,7 +1,9 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
     <!-- methods -->      in README.md: one row for each claim of `oneloop.measure.claims.methods()`
-    <!-- claim NAME -->   in docs/NAME.md: the table of that claim, as benchmarks/results/NAME.json has it
+    <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
+    <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
+    <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
 
     python .ci/method_index.py            writes them
     python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
@@ -14,6 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import measured
 
 from oneloop.measure.claims import RESULTS, methods, names
 
@@ -28,6 +32,7 @@ COLUMNS = (
     "measured (95 % interval)",
     "holds",
     "date",
+    "hardware",
 )
 
 
@@ -38,19 +43,19 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def index(root: Path = ROOT) -> str:
-    """The method index; a method links to docs/NAME.md where there is that page."""
+    """The method index; a method links to the page with its table."""
     return markdown(COLUMNS, [cells(method, root) for method in methods(root / RESULTS)])
 
 
 def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     """One row of the index; what was not measured stays empty."""
-    name, page, holds = method["name"], f"docs/{method['name']}.md", method["holds"]
+    name, found, holds = method["name"], page_of(method["name"], root), method["holds"]
     measured = "not measured yet"
     if method["measured"] is not None:
         interval = f"{method['low']:.2f}-{method['high']:.2f}"
         measured = f"{method['measured']:.2f} ({interval}), {method['seeds']} seeds"
     return (
-        f"[{name}]({page})" if (root / page).is_file() else name,
+        name if found is None else f"[{name}](docs/{found.name})",
         method["paper"],
         ", ".join(f"`{part}`" for part in method["parts"]),
         f"[{method['recipe']}]({method['recipe']})",
@@ -59,6 +64,7 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
         measured,
         "" if holds is None else "yes" if holds else "no",
         method["date"] or "",
+        method["hardware"] or "",
     )
 
 
@@ -69,8 +75,31 @@ def claim_table(stored: Mapping[str, Any]) -> str:
     body = [[row["row"], *(cell(row.get(column)) for column in columns)] for row in rows]
     low, high = f"{stored['low']:.2f}", f"{stored['high']:.2f}"
     verdict = "holds" if stored["holds"] else "does not hold"
+    about = ", ".join([f"{stored['seeds']} seeds", *filter(None, (stored["date"], stored.get("hardware")))])
     headline = f"Claim: {stored['claim']}. Measured {stored['measured']:.2f} ({low}-{high}), it {verdict}"
-    return f"{markdown(['', *columns], body)}\n\n{headline}; {stored['seeds']} seeds, {stored['date']}."
+    return f"{markdown(['', *columns], body)}\n\n{headline}; {about}."
+
+
+def compared_table(stored: Mapping[str, Any]) -> str:
+    """What a comparison of recipes found: accuracy, paired differences in points, cost."""
+    first = stored["recipes"][0]["recipe"]
+    header = ["recipe", "sampled", f"points to {first}", "greedy", f"points to {first}", "FLOPs", "seconds"]
+    rows = []
+    for row in stored["recipes"]:
+        cells = []
+        for mode in ("sampled", "greedy"):
+            cells.append(percent(row[mode]["accuracy"], "{:.1f}"))
+            cells.append("" if row["recipe"] == first else percent(row[mode]["difference"], "{:+.1f}"))
+        spent = row["spent"]
+        rows.append([row["recipe"], *cells, f"{spent['flops']:.2e}", f"{spent['seconds']:.1f}"])
+    about = f"{stored['seeds']} seeds, {stored['date']}, {'; '.join(stored['hardware'])}"
+    return f"{markdown(header, rows)}\n\n{about}."
+
+
+def percent(interval: Sequence[float | None], form: str) -> str:
+    """Mean and interval in percent, as far as there is one."""
+    shown = [form.format(100 * value) for value in interval if value is not None]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(shown) == 3 else "".join(shown[:1])
 
 
 def cell(value: Mapping[str, float] | None) -> str:
@@ -91,13 +120,25 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     found = {}
     readme = root / "README.md"
     if readme.is_file():
-        found[readme] = between(readme.read_text(), "<!-- methods -->", index(root))
+        text = between(readme.read_text(), "<!-- methods -->", index(root))
+        table = markdown(measured.HEADER, measured.rows(root / RESULTS))
+        found[readme] = between(text, "<!-- measured -->", table)
     for name in names():
-        page, stored = root / "docs" / f"{name}.md", root / RESULTS / f"{name}.json"
-        if page.is_file() and stored.is_file():
+        stored, page = root / RESULTS / f"{name}.json", page_of(name, root)
+        if page is not None and stored.is_file():
             content = claim_table(json.loads(stored.read_text()))
-            found[page] = between(page.read_text(), f"<!-- claim {name} -->", content)
+            found[page] = between(found.get(page, page.read_text()), f"<!-- claim {name} -->", content)
+    page, stored = root / "docs" / "otr.md", root / RESULTS / "imitation.json"
+    if page.is_file() and stored.is_file():
+        content = compared_table(json.loads(stored.read_text()))
+        found[page] = between(found.get(page, page.read_text()), "<!-- compared -->", content)
     return found
+
+
+def page_of(name: str, root: Path = ROOT) -> Path | None:
+    """The page that holds the table of that claim."""
+    pages = sorted((root / "docs").glob("*.md"))
+    return next((page for page in pages if f"<!-- claim {name} -->" in page.read_text()), None)
 
 
 def main(check: bool) -> int:

@@ -1,7 +1,7 @@
 """Checks the size budget: small files, small functions, every raise with the value it complains about.
 
-    file median <= 130 lines, 9 of 10 files <= 250; function median <= 12, 9 of 10 <= 40, none over 80;
-    tests at least .8 of the source
+file median <= 130 lines, 9 of 10 files <= 250; function median <= 12, 9 of 10 <= 40, none over 80;
+tests at least .8 of the source
 """
 
 import ast
@@ -21,7 +21,9 @@ def functions(path: Path) -> list[tuple[str, int]]:
     """(name, lines) of every function in a file."""
     found = ast.walk(ast.parse(path.read_text()))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return [(f"{path}:{f.lineno} {f.name}", f.end_lineno - f.lineno + 1) for f in found if isinstance(f, kinds)]
+    return [
+        (f"{path}:{f.lineno} {f.name}", f.end_lineno - f.lineno + 1) for f in found if isinstance(f, kinds)
+    ]
 
 
 def lines(paths: list[Path]) -> list[int]:

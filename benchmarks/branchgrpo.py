@@ -98,9 +98,9 @@ class Contender:
     def iterate(self) -> None:
         """One iteration, timed by stage."""
         asked, clock = self.plan.ask(), [time.process_time()]
-        self.policy.evaluations = 0
+        before = self.policy.meter.total
         made = self.alone(asked) if self.method.alone else self.policy.sample(asked)[0]
-        self.calls = self.policy.evaluations
+        self.calls = self.policy.meter.total - before
         clock.append(time.process_time())
         judged = self.judge(made)
         judged = judged.put(reward=judged["reward.scene"])

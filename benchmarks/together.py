@@ -12,7 +12,6 @@ import argparse
 import copy
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 import yaml
 
-from oneloop.compare import compare
+from oneloop.compare import Asked, compare
 from oneloop.judging import Judging
 from oneloop.learner import Learner
 from oneloop.loop import Loop
@@ -48,13 +47,13 @@ ONLY: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 """For each arm the plan slots and the phase's fields that it takes from the recipe."""
 
 
-def arms(model: str, tokens: int) -> dict[str, dict[str, Any]]:
-    """{name: recipe} of one phase, which start from `model` and sample `tokens`."""
+def arms(model: str) -> dict[str, dict[str, Any]]:
+    """{name: recipe} of one phase, which start from `model`."""
     whole = yaml.safe_load(RECIPE.read_text())
     phase = whole["phases"]["everything"]
     found = {}
     for name, (slots, fields) in ONLY.items():
-        own = copy.deepcopy(phase) | copy.deepcopy(fields) | {"steps": 1000, "tokens": tokens}
+        own = copy.deepcopy(phase) | copy.deepcopy(fields) | {"steps": 1000}
         own["plan"] |= {slot: value for slot, value in PLAIN.items() if slot not in slots}
         own["learner"] |= {"schedule": "constant"}
         policy = {"language": {"model": model, "max_new_tokens": 60}}
@@ -67,17 +66,24 @@ def ranking(seeds: int, tokens: int, folder: Path) -> list[dict[str, Any]]:
     warm = yaml.safe_load(RECIPE.read_text())
     warm["phases"].pop("everything")
     warm.pop("evaluate")
-    run = Run(load_recipe(warm)[0], folder / "warm", show=Show(quiet=True))
-    model = str(run.train() / "warm-start")
-    run.policy.save(Path(model))
+    model = str(folder / "warm" / "warm-start")
+    if not Path(model).exists():
+        run = Run(load_recipe(warm)[0], folder / "warm", resume=True, show=Show(quiet=True))
+        run.train()
+        run.policy.save(Path(model))
     sources = []
-    for name, recipe in arms(model, tokens).items():
+    for name, recipe in arms(model).items():
         sources.append(folder / f"{name}.yaml")
         sources[-1].write_text(yaml.safe_dump(recipe, sort_keys=False))
-    rows = compare(
-        sources, [], seeds, folder / "runs", lambda title: print(title, flush=True) or Show(quiet=True)
-    )
-    return sorted(rows, key=lambda row: -row["sampled"])
+    asked = Asked(seeds, tokens)
+    rows: list[dict[str, Any]] = compare(sources, [], asked, folder / "runs", say)["recipes"]
+    return sorted(rows, key=lambda row: -(row["sampled"]["accuracy"][0] or 0))
+
+
+def say(title: str) -> Show:
+    """What a run draws on: its title alone."""
+    print(title, flush=True)
+    return Show(quiet=True)
 
 
 NEUTRAL: dict[str, Any] = {
@@ -137,15 +143,16 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--tokens", type=int, default=250_000)
     options.add_argument("--repeats", type=int, default=15)
+    options.add_argument("--run", type=Path, default=Path("runs/together"), help="continued if it is there")
     options.add_argument("--only", choices=("ranking", "overhead"))
     chosen = options.parse_args()
     target = Path(__file__).parent / "results" / "together.json"
     results = json.loads(target.read_text()) if target.exists() else {}
     if chosen.only != "overhead":
-        with tempfile.TemporaryDirectory() as folder:
-            results["ranking"] = ranking(chosen.seeds, chosen.tokens, Path(folder))
+        results["ranking"] = ranking(chosen.seeds, chosen.tokens, chosen.run)
         for row in results["ranking"]:
-            print(f"{row['recipe']:12s} sampled {row['sampled']:.3f}  trained {row['trained_tokens']:,.0f}")
+            mean, low, high = row["sampled"]["accuracy"]
+            print(f"{row['recipe']:12s} {mean:.3f} ({low:.3f}-{high:.3f}), spent {row['spent']}")
     if chosen.only != "ranking":
         torch.set_num_threads(2)
         results["overhead"] = ratios = overhead(chosen.repeats)

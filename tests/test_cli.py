@@ -13,8 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from oneloop import cli, commands
+from oneloop.checkpoint import locate
 from oneloop.cli import app, main, user_fault
-from oneloop.commands import free_directory, locate, to_resume
+from oneloop.commands import free_directory, to_resume
 from oneloop.recipe import RecipeError, load_recipe
 from oneloop.record import read_lines
 from tests.test_recipe import MINE
@@ -178,7 +179,7 @@ def test_ctrl_c_says_how_to_go_on(here, oneloop, monkeypatch):
             "error: policy.language.model: cannot find",
         ),
         (["report", "nowhere"], "error: There is no run directory at nowhere."),
-        (["eval", "somebody/model"], "error: give a recipe whose `evaluate` section says"),
+        (["eval", "somebody/model"], "error: say on what to measure"),
         (["eval", "nowhere", "tiny.yaml", "evaluate=null"], "error: recipe.evaluate: is required"),
         (
             ["sample", "nowhere", "--prompt", "x", "--temperature", "-1"],
@@ -227,6 +228,34 @@ def test_what_counts_as_a_users_fault():
     assert user_fault(raised(lambda: int("x"))) == []  # a ValueError, but not of ours
     assert user_fault(raised(lambda: [][0])) == []
     assert user_fault(AssertionError("a programmer's")) == []
+
+
+def test_eval_takes_any_task_data_and_judge(here, oneloop):
+    assert oneloop("train", "tiny.yaml", "evaluate=null", "steps=1")[0] == 0
+    model = "runs/tiny/checkpoint-1"
+    words = ("--task", "chain_sum", "--size", "3", "-n", "4", "--max-new-tokens", "5", "--out", "found.json")
+    code, out, err = oneloop("eval", model, *words)
+    assert code == 0, err
+    assert "pass@k" in out and "maj@k" in out and "written: found.json" in out
+    found = json.loads((here / "found.json").read_text())
+    assert [each["mode"] for each in found["measured"]] == ["greedy", "sampled"]
+    sampled = found["measured"][1]
+    assert (sampled["n"], sampled["samples"]) == (3, 12) and set(sampled["pass_at"]) == {"1", "2", "4"}
+
+    (here / "mine.jsonl").write_text('{"question": "1+1=", "label": "2"}\n' * 2)
+    (here / "mine.py").write_text(
+        "def long(completions, **columns):\n    return [float(len(c)) for c in completions]\n"
+    )
+    keys = ("evaluate.data.hub.input_key=question", "evaluate.data.hub.label_key=label")
+    code, out, err = oneloop("eval", model, *keys, "--data", "mine.jsonl", "--max-new-tokens", "3")
+    assert code == 0 and "pass@k" in out, err
+    judge = ("--judge", "mine.py:long", "--data", "mine.jsonl", "--max-new-tokens", "3")
+    code, out, err = oneloop("eval", model, *keys, *judge)
+    assert code == 0 and "pass@k" not in out, err
+    code, _, err = oneloop("eval", model, "--task", "chain_sum", "--data", "mine.jsonl")
+    assert code == 2 and "give --task or --data, got both 'chain_sum' and 'mine.jsonl'" in err
+    code, _, err = oneloop("eval", model, "--task", "chain_sun")
+    assert code == 2 and "chain_sum" in err
 
 
 # directories

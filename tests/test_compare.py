@@ -11,11 +11,12 @@ from rich.console import Console
 from scipy.stats import norm
 
 from oneloop import compare as comparing
-from oneloop.compare import compare, load_all, rows, table
+from oneloop.compare import Asked, asked_for, compare, load_all, table
 from oneloop.measure.paired import paired_bootstrap
 from oneloop.recipe import RecipeError
 from oneloop.show import Show
 from tests.test_cli import TINY
+from tests.test_flow_run import raw as raw_flow
 
 
 def quiet(title):
@@ -29,16 +30,6 @@ def recipes(tmp_path):
     for path, scale in zip(paths, ("group", "none"), strict=True):
         path.write_text(yaml.safe_dump(TINY | {"credit": [{"group_relative": {"scale": scale}}], "steps": 1}))
     return paths
-
-
-def run(mode_values, cost=1.0):
-    return {
-        "greedy": mode_values,
-        "sampled": mode_values / 2,
-        "num_tokens": cost,
-        "trained_tokens": cost,
-        "time": cost,
-    }
 
 
 def test_the_interval_of_a_constant_difference_is_that_difference():
@@ -68,42 +59,110 @@ def test_one_pair_has_no_interval_and_none_is_refused():
         paired_bootstrap([], [])
 
 
-def test_rows_hold_means_differences_and_every_seed():
-    first, second = rows({"a": [run(0.2), run(0.4)], "b": [run(0.5, 3.0), run(0.7, 5.0)]})
-    assert first["difference"] == {} and first["greedy"] == pytest.approx(0.3)
-    assert second["difference"]["greedy"] == pytest.approx([0.3, 0.3, 0.3])
-    assert second["time"] == 4.0 and [seed["greedy"] for seed in second["seeds"]] == [0.5, 0.7]
+def found_in(folder):
+    return json.loads((folder / "compare.json").read_text())
 
 
-def test_what_is_no_number_is_null_in_json_and_blank_in_the_table():
-    found = rows({"a": [run(0.2)], "b": [run(float("nan"))], "c": [run(0.3)]})
-    assert json.loads(json.dumps(found, allow_nan=False))[1]["greedy"] is None
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(table(found))
-    text = console.export_text()
-    assert "+10.0" in text and "nan" not in text.lower()
+SMALL = ["evaluate.size=4", "evaluate.samples=2"]
 
 
 def test_seeds_are_interleaved_and_finished_runs_are_kept(recipes, tmp_path, monkeypatch):
     order = []
     train = comparing.Run.train
     monkeypatch.setattr(comparing.Run, "train", lambda self: (order.append(self.directory.name), train(self)))
-    found = compare(recipes, ["evaluate.size=2"], 2, tmp_path / "out", quiet)
+    found = compare(recipes, SMALL, Asked(2), tmp_path / "out", quiet)
     assert order == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
-    assert [row["recipe"] for row in found] == ["a", "b"]
-    assert set(found[1]["difference"]) == {"greedy", "sampled"} and found[0]["num_tokens"] > 0
-    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == json.loads(json.dumps(found))
-    assert compare(recipes, ["evaluate.size=2"], 2, tmp_path / "out", quiet) == found and len(order) == 4
+    assert [row["recipe"] for row in found["recipes"]] == ["a", "b"]
+    assert found["recipes"][0]["spent"]["sampled_tokens"] > 0
+    assert set(found["recipes"][1]["pass_at"]) == {"1", "2"} == set(found["recipes"][1]["maj_at"])
+    assert {row["model"] for row in found["ranking"]} == set(order)
+    assert found_in(tmp_path / "out") == json.loads(json.dumps(found))
+    assert compare(recipes, SMALL, Asked(2), tmp_path / "out", quiet) == found and len(order) == 4
     with pytest.raises(FileExistsError, match="is not the recipe given"):
-        compare(recipes, ["evaluate.size=3"], 2, tmp_path / "out", quiet)
+        compare(recipes, ["evaluate.size=3"], Asked(2), tmp_path / "out", quiet)
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "Held-out accuracy" in page and "Ranking on single prompts" in page and "<script" not in page
+
+
+def test_killed_and_started_again_it_goes_on(recipes, tmp_path, monkeypatch):
+    whole = compare(recipes, [*SMALL, "steps=3"], Asked(1), tmp_path / "whole", quiet)
+    step = comparing.Run._log
+
+    def killed(self, values):
+        step(self, values)
+        if self.directory.name == "b-seed0" and self.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing.Run, "_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compare(recipes, [*SMALL, "steps=3", "save_every=1"], Asked(1), tmp_path / "cut", quiet)
+    monkeypatch.setattr(comparing.Run, "_log", step)
+    ran = []
+    train = comparing.Run.train
+    monkeypatch.setattr(comparing.Run, "train", lambda self: (ran.append(self.directory.name), train(self)))
+    again = compare(recipes, [*SMALL, "steps=3", "save_every=1"], Asked(1), tmp_path / "cut", quiet)
+    assert ran == ["b-seed0"]
+    for one, other in zip(whole["recipes"], again["recipes"], strict=True):
+        assert one["sampled"] == other["sampled"] and one["pass_at"] == other["pass_at"]
+        spent = [{k: v for k, v in row["spent"].items() if k != "seconds"} for row in (one, other)]
+        assert spent[0] == spent[1]
+
+
+def test_all_spend_the_budget_and_who_cannot_is_named(recipes, tmp_path):
+    enough = Asked(1, 20, "sampled_tokens", threshold=0.0)
+    found = compare(recipes, [*SMALL, "steps=9", "evaluate.every=1"], enough, tmp_path / "a", quiet)
+    spent = [row["spent"]["sampled_tokens"] for row in found["recipes"]]
+    assert all(20 <= tokens < 20 + 16 for tokens in spent) and found["notes"] == []
+    assert found["recipes"][0]["threshold"]["reached"] == 1
+    short = compare(recipes, SMALL, Asked(1, 1e9, "flops"), tmp_path / "b", quiet)
+    assert len(short["notes"]) == 2 and "b ended after its 1 steps with" in short["notes"][1]
+    assert "1e+09 flops spent" in short["notes"][1] and short["axis"] == "flops"
+
+
+def test_flow_recipes_are_compared_at_equal_network_evaluations(tmp_path):
+    paths = [tmp_path / "tree.yaml", tmp_path / "flat.yaml"]
+    for path, dress in zip(paths, ([{"fork": {"steps": [0, 2]}}], []), strict=True):
+        raw = raw_flow()
+        raw["phases"]["branch"] |= {"credit": ["group_relative"], "select": [], "steps": 20}
+        raw["phases"]["branch"]["plan"]["dress"] = dress
+        path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    found = compare(paths, [], Asked(1, 500, "network_evaluations"), tmp_path / "out", quiet)
+    for row in found["recipes"]:
+        assert 500 <= row["spent"]["network_evaluations"] < 600 and row["sampled"]["accuracy"][0] is not None
+    assert not any("ended after" in note for note in found["notes"])
+    assert found["axis"] == "network_evaluations"
+    assert found["recipes"][0]["pass_at"] == {}, "nobody says correct"
+    assert len(found["ranking"]) == 2
+
+
+def test_the_table_is_for_people(recipes, tmp_path):
+    found = compare(recipes, SMALL, Asked(1), tmp_path / "out", quiet)
+    found["recipes"][1]["sampled"]["difference"] = [0.1, None, None]
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(table(found))
+    text = console.export_text()
+    assert "+10.0" in text and "nan" not in text.lower() and "none" not in text.lower()
 
 
 def test_faults_of_all_recipes_are_said_at_once(recipes, tmp_path):
     blind = tmp_path / "blind.yaml"
     blind.write_text(yaml.safe_dump({key: value for key, value in TINY.items() if key != "evaluate"}))
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(TINY | {"evaluate": TINY["evaluate"] | {"size": 5, "every": 2}}))
     with pytest.raises(RecipeError) as caught:
-        load_all([*recipes, recipes[0], tmp_path / "none.yaml", blind], [], 1)
-    duplicate, missing, unmeasured = caught.value.faults
+        load_all([*recipes, recipes[0], tmp_path / "none.yaml", blind, other], [], Asked(1))
+    duplicate, missing, unmeasured, differs = caught.value.faults
     assert duplicate.endswith("a.yaml: recipe.name: another recipe is called 'a' too")
     assert "none.yaml: cannot read the recipe" in missing
     assert unmeasured.endswith("blind.yaml: recipe.evaluate: is required, or there is nothing to compare")
+    assert "other.yaml: recipe.evaluate.size: must be that of 'a'" in differs
+    with pytest.raises(RecipeError, match="evaluate.every: must be set to find the threshold"):
+        load_all(recipes, [], Asked(1, threshold=0.5))
+
+
+def test_a_unit_or_budget_that_is_none_is_a_sentence():
+    with pytest.raises(ValueError, match="no unit 'sampled'; did you mean 'sampled_tokens'"):
+        asked_for(1, 5.0, "sampled", None)
+    with pytest.raises(ValueError, match="--budget: must be above 0 and finite, got 0"):
+        asked_for(1, 0.0, "flops", None)
+    assert asked_for(2, None, "flops", 0.5) == Asked(2, None, "flops", 0.5)

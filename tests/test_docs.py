@@ -18,6 +18,7 @@ import pytest
 
 from oneloop import recipe_file
 from oneloop.commands import recipes_and_overrides
+from oneloop.compare import Asked, load_all
 from oneloop.fields import hints, init_fields
 from oneloop.recipe import load_recipe
 
@@ -86,7 +87,7 @@ def without_options(words: list[str]) -> list[str]:
     words, kept = list(words), []
     while words:
         word = words.pop(0)
-        if word in ("--run", "--seeds"):
+        if word in ("--run", "--seeds", "--budget", "--of", "--threshold"):
             words.pop(0)
         elif word not in ("--resume", "--dry-run"):
             kept.append(word)
@@ -128,9 +129,11 @@ def test_commands_name_recipes_that_load(page, folder):
                 continue
             sources, overrides = recipes_and_overrides(without_options(words))
             assert sources, f"{command} without a recipe: {words}"
+            sources = [source for source in sources if source.parts[0] != "runs"]  # the reader's own
+            if command == "compare":
+                load_all(sources, overrides, Asked(seeds=1))
             for source in sources:
-                if source.parts[0] != "runs":  # the reader's own
-                    load_recipe(source, overrides)
+                load_recipe(source, overrides)
 
 
 @page

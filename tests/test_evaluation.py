@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from oneloop.data.rows import Rows
-from oneloop.evaluation import evaluate, held_out, interval, per_row
+from oneloop.evaluation import evaluate, held_out, interval, measure, pattern_of, per_row
+from oneloop.judge.verifier import Verifier
+from oneloop.judging import Judging
 from oneloop.policies.language import Language
 from tests.training import ROWS, raw_recipe
 
@@ -69,3 +71,38 @@ def test_without_correct_the_reward_is_the_accuracy_and_errors_are_counted():
     found = evaluate(policy(), some, DATA, 4, 2, 5, "sampled")
     assert found["errors"] == 5 and found["n"] == 2
     assert found["accuracy"] == pytest.approx((1.0 + 0.5) / 2) and found["reward"] == pytest.approx(2 / 3)
+
+
+def judged(verdicts, texts=None):
+    """Rollouts with these verdicts, three to a row."""
+    rollouts = held_out(DATA, len(verdicts) // 3, 3, 0)
+    correct = torch.tensor(verdicts, dtype=torch.float64)
+    rollouts = rollouts.put(reward=correct, correct=correct)
+    return rollouts if texts is None else rollouts.put(text=texts)
+
+
+def test_pass_and_majority_at_k_by_hand():
+    found = measure(judged([1, 0, 0, 0, 0, 0], ["=7", "=8", "x =8", "=1", "=2", "=3"]), "sampled", r"=(\d)")
+    assert {k: v[0] for k, v in found["pass_at"].items()} == pytest.approx({"1": 1 / 6, "2": 1 / 3, "3": 0.5})
+    # of three votes two are for 8; of two, one of three pairs agrees on 8 and the others are ties with 7
+    at = {k: v[0] for k, v in found["maj_at"].items()}
+    assert at["1"] == pytest.approx(1 / 6) and at["3"] == 0 and at["2"] == pytest.approx(1 / 6, abs=0.02)
+    mean, low, high = found["pass_at"]["3"]
+    assert low == 0 and high == 1 and mean == 0.5, "a bootstrap over two rows"
+
+
+def test_a_rollout_without_verdict_is_no_sample():
+    found = measure(judged([1, NAN, 0, NAN, NAN, NAN], [*"abcdef"]), "sampled")
+    assert found["n"] == 1 and found["errors"] == 4
+    assert {k: v[0] for k, v in found["pass_at"].items()} == {"1": 0.5, "2": 1.0}
+    assert "pass_at" not in measure(judged([1, NAN, NAN], [*"abc"]), "sampled"), "one sample has no k"
+
+
+def test_images_have_no_majority():
+    found = measure(judged([1, 0, 1]), "sampled")
+    assert "pass_at" in found and "maj_at" not in found
+
+
+def test_the_vote_is_on_what_the_verifier_extracts():
+    assert pattern_of(Judging([Verifier(by="exact", extract=r"=(\d)")])) == r"=(\d)"
+    assert pattern_of(first_token_is_even) is None

@@ -51,7 +51,7 @@ def test_flow_grpo_gives_every_image_its_own_start():
 def test_dance_grpo_has_one_start_a_prompt_and_nothing_else_in_common():
     policy, rollouts = sampled("DanceGRPO")
     assert len(rollouts.start.flatten(1).unique(dim=0)) == 2 and len(rollouts) == 24
-    assert len(rollouts.actions) == 24 * 15 and policy.evaluations == 2 * (1 + 12 * 15)
+    assert len(rollouts.actions) == 24 * 15 and policy.meter.total == 2 * (1 + 12 * 15)
 
 
 def test_mix_grpo_draws_a_window_that_moves():

@@ -36,7 +36,7 @@ def test_what_a_batch_leaves_behind_is_exact(dress, stored):
     assert rows["start noise"] == bytes_of([finished.start])
     assert rows["images"] == bytes_of([finished.output])
     counted = next(row.how for row in estimate(recipe).rows if row.what == "latents")
-    assert f"{len(finished.actions):,} actions" in counted and f"{policy.evaluations:,} calls" in counted
+    assert f"{len(finished.actions):,} actions" in counted and f"{policy.meter.total:,} calls" in counted
 
 
 def test_what_is_held_is_exact():

@@ -346,7 +346,7 @@ def test_a_budget_of_sampled_tokens_ends_a_phase_after_the_step_that_spends_it(t
     steps = [line for line in lines(tmp_path / "whole") if line["kind"] == "step"]
     spent = [line["num_tokens"] for line in steps if line["phase"] == "reinforce"]
     raw = raw_recipe(evaluate=None)
-    raw["phases"]["reinforce"]["tokens"] = spent[2] - 1
+    raw["phases"]["reinforce"]["budget"] = {"sampled_tokens": spent[2] - 1}
     Run(load_recipe(raw)[0], tmp_path / "cut", show=Show(quiet=True)).train()
     cut = [line for line in lines(tmp_path / "cut") if line["kind"] == "step"]
     assert [line["step"] for line in cut] == [line["step"] for line in steps[: len(cut)]]

@@ -15,7 +15,7 @@ from oneloop.run import Run
 from oneloop.show import Show
 
 JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Likeness"
-TIMES = ("time", "step_time", "sample_time", "judge_time", "update_time", "credit_time")
+TIMES = ("time", "step_time", "sample_time", "judge_time", "update_time", "credit_time", "train_time")
 ROWS = [
     {"prompt": f"{a}+{b}=", "completion": str(a + b), "answer": str(a + b)}
     for a in range(5)
@@ -89,6 +89,7 @@ def outcome(directory: Path) -> dict[str, Any]:
     newest = checkpoints(directory)[-1]
     state = json.loads((newest / "loop" / "state.json").read_text())
     state.pop("elapsed")
+    state["costs"].pop("seconds")
     parquet = {path.name: path.read_bytes() for path in sorted((directory / "rollouts").glob("*.parquet"))}
     weights = {
         name: tensor.numpy().tobytes() for name, tensor in load_file(newest / "model.safetensors").items()

@@ -52,3 +52,19 @@ def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
     state: dict[str, Any] = storage.read_state(folder / "loop")
     policy.restore(folder, state.pop("policy"))
     return state
+
+
+def locate(model: str) -> tuple[str, Path | None]:
+    """(folder or hub name, the recipe it was trained with): a run stands for its newest checkpoint.
+
+    Raises ValueError for a run without one.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        return model, None
+    if (path / "metrics.jsonl").exists():
+        if not checkpoints(path):
+            raise ValueError(f"the run {path} has no checkpoint yet")
+        path = checkpoints(path)[-1]
+    beside = path.parent / "recipe.yaml"
+    return str(path), beside if beside.exists() else None

@@ -58,14 +58,27 @@ def evaluate(
     recipe: Annotated[
         list[str] | None, typer.Argument(help="YAML file (default: the run's own), then path=value")
     ] = None,
+    task: Annotated[str, typer.Option(help="Any reasoning-gym task, on held-out rows.")] = "",
+    data: Annotated[str, typer.Option(help="A file or a data set of the hub.")] = "",
+    judge: Annotated[
+        str, typer.Option(help="reasoning_gym, math, exact, a part, or a function, file.py:name.")
+    ] = "",
+    size: Annotated[int | None, typer.Option(min=1, help="Rows.")] = None,
+    samples: Annotated[int | None, typer.Option("-n", "--samples", min=1, help="Answers a row.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampled answers.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write it here, as JSON.")] = None,
 ) -> None:
-    """Measure a model on the `evaluate` section of a recipe, greedy and sampled.
+    """Measure a model: greedy and sampled accuracy, pass@k and maj@k, with intervals.
 
-    Example: oneloop eval runs/quickstart/checkpoint-250 recipes/quickstart.yaml evaluate.samples=8
+    Example: oneloop eval runs/quickstart --task chain_sum --samples 8 --size 100
     """
-    from oneloop.commands import evaluate_model
+    from oneloop.commands import recipes_and_overrides
+    from oneloop.evaluate_command import Asked, evaluate_model
 
-    evaluate_model(model, [*(recipe or []), *context.args], console)
+    sources, overrides = recipes_and_overrides([*(recipe or []), *context.args])
+    asked = Asked(task, data, judge, size, samples, max_new_tokens, temperature, out)
+    evaluate_model(model, sources, overrides, asked, console)
 
 
 @app.command()
@@ -94,15 +107,26 @@ def compare(
     context: typer.Context,
     recipes: Annotated[list[str], typer.Argument(help="YAML files, then path=value for all of them")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe.")] = 3,
+    budget: Annotated[
+        float | None, typer.Option(help="What the last phase of each run may spend, e.g. 2e6.")
+    ] = None,
+    of: Annotated[
+        str, typer.Option(help="sampled_tokens, trained_tokens, network_evaluations, flops, seconds.")
+    ] = "sampled_tokens",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Accuracy whose cost is looked for, e.g. 0.5.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Directory; finished runs in it are not repeated.")] = None,
 ) -> None:
-    """Run several recipes over the same seeds and print differences with intervals and cost.
+    """Run recipes over the same seeds at an equal budget; differences with intervals, one HTML page.
 
     Example: oneloop compare recipes/sft.yaml recipes/dft.yaml recipes/otr.yaml --seeds 5 steps=50
     """
     from oneloop.commands import compare_recipes
+    from oneloop.compare import asked_for
 
-    compare_recipes([*recipes, *context.args], seeds, run, console)
+    asked = asked_for(seeds, budget, of, threshold)
+    compare_recipes([*recipes, *context.args], asked, run, console)
 
 
 @app.command()

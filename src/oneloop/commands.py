@@ -1,6 +1,5 @@
 """What the commands of `cli.py` do. Imports of heavy libraries happen here, not when the program starts."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from oneloop import recipe_file
-from oneloop.checkpoint import checkpoints
+from oneloop.checkpoint import locate
 from oneloop.data.rows import Rows
 from oneloop.doctor import diagnose
 from oneloop.estimate import estimate
-from oneloop.evaluation import evaluate, held_out, scorers
+from oneloop.evaluation import held_out
 from oneloop.faults import faults
-from oneloop.judging import Judging
 from oneloop.overrides import pair_up
 from oneloop.policies.language import Language
 from oneloop.recipe import Recipe, RecipeError, load_recipe, resolved
@@ -137,30 +135,6 @@ def recipes_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [Path(word) for word in pairs if "=" not in word], [word for word in pairs if "=" in word]
 
 
-def evaluate_model(model: str, words: Sequence[str], console: Console) -> None:
-    """Prints the accuracy of a checkpoint, a run's newest checkpoint or a model, as `evaluate` says."""
-    folder, beside = locate(model)
-    sources, overrides = recipes_and_overrides(words)
-    if len(sources) > 1:
-        raise ValueError(f"eval takes one recipe, got {', '.join(map(str, sources))}")
-    source = sources[0] if sources else beside
-    if source is None:
-        raise ValueError(f"give a recipe whose `evaluate` section says on what to measure '{model}'")
-    recipe = load(source, overrides, console)
-    spec = recipe.evaluate
-    if spec is None:
-        raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
-    judges = spec.judge or next(phase.judge for phase in recipe.phases.values() if phase.judge)
-    policy = with_model(recipe.policy, folder).open()
-    found = []
-    for mode in ("greedy", "sampled"):
-        values = evaluate(
-            policy, Judging(scorers(judges)), spec.data, spec.size, spec.samples, recipe.seed, mode
-        )
-        found.append({"when": "", "phase": folder, "step": 0, **values})
-    console.print(closing_table(found))
-
-
 def sample_model(
     model: str, prompt: str, count: int, options: dict[str, Any], chat: bool, seed: int, console: Console
 ) -> None:
@@ -176,32 +150,8 @@ def sample_model(
         console.print(f"[bold]{number}[/]{ended}  {escape(text)}", highlight=False)
 
 
-def locate(model: str) -> tuple[str, Path | None]:
-    """(folder or hub name, the recipe it was trained with): a run stands for its newest checkpoint.
-
-    Raises ValueError for a run without one.
-    """
-    path = Path(model)
-    if not path.is_dir():
-        return model, None
-    if (path / "metrics.jsonl").exists():
-        if not checkpoints(path):
-            raise ValueError(f"the run {path} has no checkpoint yet")
-        path = checkpoints(path)[-1]
-    beside = path.parent / "recipe.yaml"
-    return str(path), beside if beside.exists() else None
-
-
-def with_model(policy: Any, folder: str) -> Any:
-    """The same policy with other weights; adapters come with the folder."""
-    if not hasattr(policy, "model"):
-        raise ValueError(f"a policy of kind {type(policy).__name__} has no model to replace by '{folder}'")
-    options = {"model": folder} | ({"lora": None} if hasattr(policy, "lora") else {})
-    return dataclasses.replace(policy, **options)
-
-
-def compare_recipes(words: Sequence[str], seeds: int, directory: Path | None, console: Console) -> None:
-    """Runs the recipes among `words` with the overrides among them; prints the table."""
+def compare_recipes(words: Sequence[str], asked: Any, directory: Path | None, console: Console) -> None:
+    """Runs the recipes among `words` with the overrides among them, as `asked`; prints the table."""
     from oneloop.compare import compare, table
 
     sources, overrides = recipes_and_overrides(words)
@@ -210,11 +160,14 @@ def compare_recipes(words: Sequence[str], seeds: int, directory: Path | None, co
     directory = directory or RUNS / f"compare-{'-'.join(source.stem for source in sources)}"
 
     def show(title: str) -> Show:
-        console.print(title, markup=False, highlight=False)
+        console.print(f"[bold]{escape(title)}[/]", highlight=False)
         return Show(console)
 
-    console.print(table(compare(sources, overrides, seeds, directory, show)))
-    console.print(f"{directory / 'compare.json'}", markup=False, highlight=False)
+    found = compare(sources, overrides, asked, directory, show)
+    for note in found["notes"]:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    console.print(table(found))
+    console.print(f"page: {directory / 'compare.html'}", markup=False, highlight=False)
 
 
 def show_methods(as_json: bool, console: Console) -> None:
@@ -225,12 +178,17 @@ def show_methods(as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "paper", "recipe", "parts", "claim", "measured")
+    table = Table("name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "on")
     for method in found:
-        measured = method.get("measured")
-        number = "" if measured is None else f"{measured:.3g} ({method['low']:.3g} to {method['high']:.3g})"
-        cells = (*(method[name] for name in ("name", "paper", "recipe")), ", ".join(method["parts"]))
-        table.add_row(*(escape(str(cell)) for cell in (*cells, method["claim"], number)))
+        measured, number, about = method["measured"], "not yet", ""
+        if measured is not None:
+            ends = f"{method['low']:.3g} to {method['high']:.3g}"
+            number = f"{measured:.3g} ({ends}), {method['seeds']} seeds"
+            about = ", ".join(filter(None, (method["date"], method["hardware"])))
+        cells = (method["name"], method["paper"], ", ".join(method["parts"]), method["claim"])
+        holds = {None: "", True: "yes", False: "no"}[method["holds"]]
+        row = (*cells, f"{method['target']:g}", number, holds, about)
+        table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)
 
 

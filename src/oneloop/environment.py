@@ -30,6 +30,14 @@ def environment() -> str:
     return json.dumps(facts, indent=2)
 
 
+def hardware() -> str:
+    """The accelerator, or processor and threads, in a few words."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from oneloop import storage
+from oneloop.meter import Meter
 from oneloop.rollouts import Rollouts
 
 Sampled = tuple[Rollouts, Rollouts]
@@ -24,8 +25,10 @@ class Journal:
         folder: Path,
         sample: Callable[[Rollouts], Sampled],
         judge: Callable[[Rollouts], Rollouts] | None,
+        meter: Meter | None = None,
     ):
         self.folder, self._sample, self._judge = folder, sample, judge
+        self._meter, self._evaluations = meter or Meter(), 0
         self.asks = self.reused = 0
         self._asked: Rollouts | None = None
         self._unfinished: Rollouts | None = None
@@ -35,7 +38,13 @@ class Journal:
         """The journal's answer to this ask, or a new one from the sampler."""
         found, judged = self._read(asked)
         self._asked, self._found = asked, judged
-        finished, self._unfinished = found or self._sample(asked)
+        if found:  # counted as if it were sampled again: a budget ends where it would have ended
+            self._meter.plain += self._evaluations
+        else:
+            before = self._meter.plain
+            found = self._sample(asked)
+            self._evaluations = self._meter.plain - before
+        finished, self._unfinished = found
         return finished, self._unfinished
 
     def judge(self, finished: Rollouts) -> Rollouts:
@@ -59,6 +68,7 @@ class Journal:
         entry = {
             "asked": self._asked.id,
             "judged": judged,
+            "evaluations": self._evaluations,
             "finished": finished.without("example").state_dict(),
             "unfinished": self._unfinished.without("example").state_dict(),
         }
@@ -80,6 +90,7 @@ class Journal:
             piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
             for piece in pieces
         )
+        self._evaluations = entry["evaluations"]
         return (finished, unfinished), entry["judged"]
 
     def _path(self, ask: int) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from oneloop.meter import Meter
 from oneloop.rollouts import Rollouts
 
 Mean = Literal["action", "rollout", "group", "constant"]
@@ -90,6 +91,8 @@ class Policy(Protocol):
     """Of the weights; one more after each batch."""
     model: Any
     """The torch module whose parameters are trained."""
+    meter: Meter
+    """Counts every evaluation of it."""
 
     @property
     def units(self) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 from oneloop import recipe_file
 from oneloop.aliases import ALIASES, ELSEWHERE, accept
 from oneloop.checks import check_evaluation, check_phase
+from oneloop.costs import Unit
 from oneloop.faults import faults
 from oneloop.fields import init_fields
 from oneloop.learner import Learning
@@ -62,8 +63,8 @@ class Phase:
     """Where candidates come from: the policy, or the data's `completion` column."""
     steps: Annotated[int, Field(ge=1)] = 100
     """Batches to learn from."""
-    tokens: Annotated[int, Field(ge=1)] | None = None
-    """Stop earlier, after the step in which the phase has sampled so many tokens; None: after `steps`."""
+    budget: dict[Unit, Annotated[float, Field(gt=0)]] = dataclasses.field(default_factory=dict)
+    """Stop earlier, after the step in which the phase has spent so much: {sampled_tokens: 250000}."""
 
 
 @part()

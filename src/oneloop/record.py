@@ -66,11 +66,30 @@ def write_rollouts(
         rows += rollout_rows(rollouts, step, phase, trained, decode)
     if not rows:
         return
+    write_parquet(path, rows)
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes `rows`; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
     pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
     flush(temporary)
     temporary.replace(path)
+
+
+def write_held_out(path: Path, judged: Rollouts) -> None:
+    """One row a held-out rollout: its data row, prompt, text and verdicts."""
+    texts = judged.text if "text" in judged else [""] * len(judged)
+    rows = [
+        {"key": key, "prompt": prompt_text(context), "text": text, "reward": reward}
+        for key, context, text, reward in zip(
+            judged.key.tolist(), judged.context, texts, judged.reward.tolist(), strict=True
+        )
+    ]
+    if "correct" in judged:
+        rows = [row | {"correct": value} for row, value in zip(rows, judged.correct.tolist(), strict=True)]
+    write_parquet(path, rows)
 
 
 def rollout_rows(

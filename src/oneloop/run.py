@@ -1,6 +1,7 @@
 """A run: the phases of a recipe one after the other, in a directory that survives a kill at any instant.
 
-    recipe.yaml  environment.json  metrics.jsonl  rollouts/*.parquet  checkpoint-N/  journal/  report.html
+    recipe.yaml  environment.json  metrics.jsonl  rollouts/*.parquet  held_out/*.parquet  checkpoint-N/
+    journal/  report.html
 
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
@@ -13,9 +14,10 @@ from typing import Any
 
 from oneloop import counter
 from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+from oneloop.costs import Costs, costs_of, exhausted
 from oneloop.doctor import Finding, live
 from oneloop.environment import environment
-from oneloop.evaluation import evaluate, scorers
+from oneloop.evaluation import answered, measure, pattern_of, scorers
 from oneloop.gallery import Gallery, due
 from oneloop.journal import Journal
 from oneloop.judging import Judging
@@ -24,7 +26,7 @@ from oneloop.loop import Loop
 from oneloop.metrics import batch_metrics, json_safe
 from oneloop.part import declared
 from oneloop.recipe import Phase, Recipe, resolved
-from oneloop.record import Metrics, read_lines, write_rollouts
+from oneloop.record import Metrics, read_lines, write_held_out, write_rollouts
 from oneloop.rollouts import Rollouts
 from oneloop.show import Show
 from oneloop.storage import flush, replace_file
@@ -48,7 +50,7 @@ class Run:
         claim_directory(directory, recipe, resume)
         self.metrics = Metrics(directory / "metrics.jsonl")
         self.step = self.first_phase = 0
-        self.tokens = {"num_tokens": 0, "trained_tokens": 0}
+        self.costs = Costs()
         self.history: list[dict[str, Any]] = []
         self.said: list[Finding] = []
         self.started = time.time()
@@ -73,7 +75,7 @@ class Run:
             for index, (name, phase) in enumerate(phases):
                 if index >= self.first_phase:
                     self._run_phase(index, name, phase)
-        self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.tokens)
+        self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.costs.metrics)
         return self.directory
 
     # one phase
@@ -85,7 +87,7 @@ class Run:
         plan.begin(seed, phase.steps, first=index * IDS)
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
-        journal = Journal(self.directory / "journal" / name, sample, judging)
+        journal = Journal(self.directory / "journal" / name, sample, judging, self.policy.meter)
         if state is None and index == 0:
             self._evaluate(name, "before")
             self.gallery.draw(name, 0)
@@ -118,16 +120,19 @@ class Run:
 
     def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
         batches = loop.run(phase.steps - phase.plan.piles.step)
-        earlier = max((line["num_tokens"] for line in self.history if line["phase"] != name), default=0)
-        while phase.tokens is None or self.tokens["num_tokens"] - earlier < phase.tokens:
+        earlier = [costs_of(line) for line in self.history if line["phase"] != name]
+        began = earlier[-1] if earlier else {}
+        while not exhausted(phase.budget, self.costs.spent, began):
             start, before = time.perf_counter(), dict(loop.seconds)
+            self.costs.start(self.policy.meter)
             batch = next(batches, None)
             if batch is None:
                 return
             seconds = {stage: total - before.get(stage, 0.0) for stage, total in loop.seconds.items()}
             self.step += 1
-            values = self._measure(name, phase, loop, batch) | stage_seconds(seconds)
-            values["step_time"] = time.perf_counter() - start
+            took = time.perf_counter() - start
+            self.costs.add(batch, phase.plan.piles, self.policy, took)
+            values = self._measure(name, phase, loop, batch) | stage_seconds(seconds) | {"step_time": took}
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
             self._log(values)
@@ -145,18 +150,21 @@ class Run:
 
     def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
         measured = batch_metrics(batch)
-        fresh = batch.actions.version >= 0
         refused = phase.plan.piles.refused
-        sampled = int(fresh.sum()) + sum(len(piece.actions) for piece in refused)
-        self.tokens["num_tokens"] += sampled + phase.plan.piles.discarded
-        self.tokens["trained_tokens"] += int((batch.actions.share > 0).sum())
         counts = {
             "groups/refused": len({number for piece in refused for number in piece.group.tolist()}),
             "rollouts/judged": len(batch) + sum(len(piece) for piece in refused if "reward" in piece),
             "rollouts/trained": int((batch.gather(batch.actions.share, "sum") > 0).sum()),
         }
         head = {"kind": "step", "phase": name, "step": self.step, "phase_step": phase.plan.piles.step}
-        return {**head, **measured, **loop.learner.metrics, **counts, **phase.plan.held(), **self.tokens}
+        return {
+            **head,
+            **measured,
+            **loop.learner.metrics,
+            **counts,
+            **phase.plan.held(),
+            **self.costs.metrics,
+        }
 
     def _log(self, values: dict[str, Any]) -> None:
         values = json_safe(values | {"time": time.time() - self.started})
@@ -186,15 +194,13 @@ class Run:
         judges = spec.judge or next((phase.judge for phase in self.recipe.phases.values() if phase.judge), ())
         for mode in ("greedy", "sampled"):
             self.show.says(f"evaluating {when} {name}, {mode}")
-            found = evaluate(
-                self.policy,
-                Judging(scorers(judges)),
-                spec.data,
-                spec.size,
-                spec.samples,
-                self.recipe.seed,
-                mode,
+            judging = Judging(scorers(judges))
+            judged = answered(
+                self.policy, judging, spec.data, spec.size, spec.samples, self.recipe.seed, mode
             )
+            if when == "after":
+                write_held_out(self.directory / "held_out" / f"{name}-{mode}.parquet", judged)
+            found = measure(judged, mode, pattern_of(judging)) | self.costs.metrics
             values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
             self.metrics.write(**json_safe(values))
             self.show.evaluation(values)
@@ -206,7 +212,7 @@ class Run:
             **self._phase_state(),
             "step": self.step,
             "lines": self.metrics.lines,
-            "tokens": dict(self.tokens),
+            "costs": dict(self.costs.spent),
             "elapsed": time.time() - self.started,
         }
         flush(self.metrics.path)  # its lines are counted on when this checkpoint is resumed
@@ -214,7 +220,7 @@ class Run:
             journal.forget()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self.first_phase, self.tokens = state["step"], state["phase"], dict(state["tokens"])
+        self.step, self.first_phase, self.costs = state["step"], state["phase"], Costs(state["costs"])
         self.metrics.lines = state["lines"]
         self.started = time.time() - state["elapsed"]
         lines = read_lines(self.metrics.path)[: state["lines"]]

@@ -22,6 +22,7 @@ KEYS = [
     "seeds",
     "holds",
     "date",
+    "hardware",
 ]
 
 

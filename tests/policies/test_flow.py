@@ -6,6 +6,7 @@ import torch
 
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree
+from oneloop.meter import Meter
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.part import declared
 from oneloop.plan.fork import Fork
@@ -44,14 +45,14 @@ def test_counts_of_the_published_trees(splits, factor, forwards, edges):
     flow = policy(steps=20)
     rows = asked(factor ** len(splits), prompts=1, fork=Fork(steps=splits, factor=factor))
     finished, unfinished = flow.sample(rows)
-    assert flow.evaluations == forwards and len(unfinished) == 0
+    assert flow.meter.total == forwards and len(unfinished) == 0
     assert len(finished.actions) == edges
     assert finished.length.tolist() == [19] * len(rows)
     wanted = torch.ones(len(finished.actions), dtype=torch.bool)
-    flow.evaluations = 0
+    flow.meter = Meter()
     for actions in flow.batches(finished, wanted, 10**9):
         assert flow.at(finished, actions).logprob.isfinite().all()
-    assert flow.evaluations == forwards - factor ** len(splits)  # siblings share it; no leaf is rendered
+    assert flow.meter.total == forwards - factor ** len(splits)  # siblings share it; no leaf is rendered
 
 
 @pytest.mark.parametrize("fork", [None, FORK])

@@ -29,6 +29,7 @@ from oneloop.data.digits import Digits, load, rows_of
 from oneloop.learner import Learner, Learning, action_weights
 from oneloop.loop import Loop, leave_out
 from oneloop.measure.claims import Advance, Claim, Rows
+from oneloop.meter import Meter
 from oneloop.models.flow_mlp import FlowMlp
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.plan.fork import Fork
@@ -171,10 +172,10 @@ def gradients(setting: Setting, policy: FlowPolicy, method: Method, seed: int) -
     asking, rows, learned = plan(setting, method, seed, batches), list[Tensor](), 0
     rewards = []
     for _ in range(batches):
-        asked, start = asking.ask(), policy.evaluations
+        asked, start = asking.ask(), policy.meter.total
         assert asked is not None
         finished, unfinished = policy.sample(asked)
-        sampled = policy.evaluations - start
+        sampled = policy.meter.total - start
         asking.tell(setting.judge()(finished), unfinished)
         batch = asking.batch()
         for part in (method.credit, *method.select, leave_out):
@@ -207,14 +208,14 @@ def train(setting: Setting, start: FlowPolicy, method: Method, seed: int, goal: 
     spent)."""
     policy = copy.copy(start)
     policy.model = policy.network = copy.deepcopy(start.network)
-    policy.evaluations = 0
+    policy.meter = Meter()
     learner = Learner(cast(Any, policy), [OBJECTIVE], setting.learning, setting.iterations)
     asking, spent, rewards = plan(setting, method, seed, setting.iterations), [0], list[float]()
 
     def sample(asked: Rollouts) -> tuple[Rollouts, Rollouts]:
-        before = policy.evaluations
+        before = policy.meter.total
         made = policy.sample(asked)
-        spent.append(policy.evaluations - before)
+        spent.append(policy.meter.total - before)
         return made
 
     total, width = 0, setting.averaged

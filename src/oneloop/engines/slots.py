@@ -25,6 +25,7 @@ from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 from oneloop.engines.turns import StopStrings
 from oneloop.engines.twin import context_window, twin, unwrapped
+from oneloop.meter import Meter
 
 
 class SlotEngine:
@@ -33,7 +34,8 @@ class SlotEngine:
     model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA of
     PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
     that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
-    shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`.
+    shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`. meter:
+    counts the tokens forwarded.
     Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
@@ -47,6 +49,7 @@ class SlotEngine:
         decode: Callable[[Sequence[int]], str] | None = None,
         slots: int = 256,
         dtype: torch.dtype | None = None,
+        meter: Meter | None = None,
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots: got {slots}, must be at least 1")
@@ -57,6 +60,7 @@ class SlotEngine:
         self.model, self.forward = twin(unwrapped(model), dtype)
         self._copies: list[Tensor] = [] if dtype is None else list(self.model.parameters())
         self._cache: SlotCache | None = None
+        self.meter = meter or Meter()
 
     def refresh(self) -> None:
         """Take over the training model's weights after an update: its copies, and layouts made of them."""
@@ -173,6 +177,7 @@ class _Call:
         if start == 0:  # everything that enters was computed before
             return torch.empty(0, device=self.device)
         rows.length[:decoding] += 1
+        self.engine.meter.add(start)
         ids, slots, positions = (self.tensor(np.concatenate(part)) for part in (tokens, slot, position))
         step = Step(self.cache, slots, positions, decoding, spans)
         last = [*range(decoding), *(end - 1 for _, end in spans)] if fresh else None

@@ -20,10 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy.stats import t as student
 
 from oneloop import storage
+from oneloop.environment import hardware
 
 Rows = Mapping[str, Mapping[str, float]]
 Advance = Callable[[str], None]
 RESULTS = Path("benchmarks/results")
+MEASURED = ("measured", "low", "high", "seeds", "holds", "date", "hardware")
+"""What is known of a claim once it was run."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def methods(results: Path = RESULTS) -> list[dict[str, Any]]:
         path = results / f"{name}.json"
         stored = json.loads(path.read_text()) if path.is_file() else {}
         described = describe(name, find_claim(name))
-        measured = {key: stored.get(key) for key in ("measured", "low", "high", "seeds", "holds", "date")}
+        measured = {key: stored.get(key) for key in MEASURED}
         found.append(described | measured)
     return found
 
@@ -107,6 +110,7 @@ def run_claim(name: str, seeds: int, out: Path = RESULTS) -> dict[str, Any]:
         "seeds": seeds,
         "holds": low >= claim.target,
         "date": datetime.date.today().isoformat(),
+        "hardware": hardware(),
         "table": table(runs),
     }
     storage.replace_file(out / f"{name}.json", json.dumps(result, indent=1) + "\n")

@@ -9,8 +9,11 @@ knows no spread beyond theirs): it is a first look, and five seeds are worth mor
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 DRAWS = 10_000
+LARGEST = 1 << 22
+"""So many draws are held at once."""
 
 
 def paired_bootstrap(
@@ -22,11 +25,22 @@ def paired_bootstrap(
     """
     if len(ours) != len(theirs) or not len(ours):
         raise ValueError(f"paired values must be as many on both sides, got {len(ours)} and {len(theirs)}")
-    differences = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
-    mean = float(differences.mean())
-    if len(differences) == 1:
+    return bootstrap_mean(
+        np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), seed, level
+    )
+
+
+def bootstrap_mean(values: ArrayLike, seed: int = 0, level: float = 0.95) -> tuple[float, float, float]:
+    """(mean of independent `values` [n], low, high) by resampling them; low and high are NaN below two."""
+    given = np.asarray(values, dtype=np.float64)
+    mean = float(given.mean()) if len(given) else float("nan")
+    if len(given) < 2:
         return mean, float("nan"), float("nan")
     draw = np.random.Generator(np.random.Philox(seed))
-    chosen = draw.integers(len(differences), size=(DRAWS, len(differences)))
-    low, high = np.quantile(differences[chosen].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    rows = max(1, LARGEST // len(given))
+    means = [
+        given[draw.integers(len(given), size=(min(rows, DRAWS - start), len(given)))].mean(axis=1)
+        for start in range(0, DRAWS, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return mean, float(low), float(high)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.memory import device_of
+from oneloop.meter import Meter
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct
 from oneloop.policies.denoising import Walk, demonstrations
@@ -98,7 +99,7 @@ class FlowPolicy:
         level = LEVELS[options.noise] if options.level is None else options.level
         self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
         self._reference: Any = None
-        self.evaluations = 0
+        self.meter = Meter(tokens=self.network.tokens)
         self.progress: Callable[[int, int], None] | None = None
 
     def _schedule(self, noise: Noise, level: float) -> list[Step]:
@@ -116,8 +117,8 @@ class FlowPolicy:
         return self._drawn[0].std > 0
 
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """[b, ...] in fp32. Counts the latents forwarded in `evaluations`."""
-        self.evaluations += len(latent)
+        """[b, ...] in fp32. Counts the latents forwarded in `meter`."""
+        self.meter.add(len(latent))
         if torch.is_grad_enabled() or len(latent) <= self.room:
             return self._call(latent, sigma, condition)
         cuts = [slice(start, start + self.room) for start in range(0, len(latent), self.room)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from oneloop.engines.law import Law
+from oneloop.meter import Meter
 from oneloop.policies.packing import WIDTH, Packed, pack
 
 CHUNK = 1 << 24
@@ -30,8 +31,8 @@ class CausalForward:
     are more than its head (an unknown scaling) is refused with ValueError.
     """
 
-    def __init__(self, model: nn.Module, autocast: bool):
-        self.model, self.autocast = model, autocast
+    def __init__(self, model: nn.Module, autocast: bool, meter: Meter | None = None):
+        self.model, self.autocast, self.meter = model, autocast, meter or Meter()
         inner = base_model(model)
         self.backbone = inner.base_model
         self.output_layer = inner.get_output_embeddings()
@@ -53,6 +54,7 @@ class CausalForward:
     def hidden(self, packed: Packed, sequence: Tensor, depth: Tensor) -> Tensor:
         """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
         device, options = self.device, dict[str, Tensor]()
+        self.meter.add(packed.tokens)
         if packed.shares:
             dtype = torch.bfloat16 if self.autocast else next(self.model.parameters()).dtype
             mask, positions = packed.mask(dtype).to(device), packed.positions.to(device)

@@ -23,6 +23,7 @@ from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 from oneloop.engines.turns import eos_ids
+from oneloop.meter import Meter
 from oneloop.part import Of, part
 from oneloop.policies.forward import CausalForward
 from oneloop.policies.here import TokenHere
@@ -108,7 +109,8 @@ class LanguagePolicy:
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
         self.prompts = Prompts(self.tokenizer, self.eos)
-        self.forward = CausalForward(self.model, autocast=options.precision == "bf16_autocast")
+        self.meter = Meter()
+        self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
         self.engine = self._engine()
         self.progress: Callable[[int, int], None] | None = None
 
@@ -123,6 +125,7 @@ class LanguagePolicy:
             decode=self.decode,
             slots=options.slots,
             dtype=dtype,
+            meter=self.meter,
         )
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -36,6 +36,8 @@ class Packed:
     """int64 [s], where its completion begins."""
     prompt: Tensor
     """int64 [s], length of its prompt."""
+    tokens: int
+    """Tokens in all rows, padding not counted."""
 
     @property
     def shares(self) -> bool:
@@ -90,6 +92,7 @@ def _lay_out(
     widest = max(len(prompts[row[0]]) + sum(len(inputs[index]) for index in row) for row in rows)
     ids, positions, segment = (np.zeros((len(rows), widest), dtype=np.int64) for _ in range(3))
     of_row, start = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=np.int64)
+    tokens = 0
     for r, row in enumerate(rows):
         prompt = prompts[row[0]]
         at = len(prompt)
@@ -100,6 +103,14 @@ def _lay_out(
             segment[r, at:] = number
             of_row[index], start[index] = r, at
             at = end
+        tokens += at
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-    tensors = [torch.from_numpy(array) for array in (ids, positions, segment, of_row, start, lengths)]
-    return Packed(*tensors)
+    return Packed(
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        segment=torch.from_numpy(segment),
+        row=torch.from_numpy(of_row),
+        start=torch.from_numpy(start),
+        prompt=torch.from_numpy(lengths),
+        tokens=tokens,
+    )

@@ -95,11 +95,12 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def label(value: float, percent: bool = False, exact: bool = False) -> str:
-    """A tick's text: 40%, 0.25, 12k, 5e-6; `exact` gives three digits instead of a round number."""
+    """A tick's text: 40%, 0.25, 12k, 1.5M, 5e-6; `exact` gives three digits instead of a round number."""
     if percent:
         return f"{100 * value:.1f}%" if exact else f"{round(100 * value, 6):g}%"
-    if abs(value) >= 10_000:
-        return f"{value / 1000:.3g}k"
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
     text = f"{value:.3g}" if exact else f"{round(value, 12):g}"
     return text.replace("e-0", "e-").replace("-", "\u2212", 1) if value < 0 else text.replace("e-0", "e-")
 

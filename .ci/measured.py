@@ -1,0 +1,185 @@
+"""Rows of README's table "Measured", each made from a file of benchmarks/results; no figure is typed.
+
+A row is (what, results file, figure from that file, command that measures it again); a row whose file is not
+there is left out.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Results = dict[str, Any]
+HEADER = ("what", "figure", "command")
+
+
+def ratio(found: Results) -> str:
+    """A ratio with its interval: 2.13 (1.92-2.90)."""
+    return f"{found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f})"
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """Median, lowest and highest of repeated ratios."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) over {len(ratios)}"
+
+
+def grpo(place: int) -> Callable[[Results], str]:
+    """A GRPO step against TRL's; peak memory where it differs."""
+
+    def figure(found: Results) -> str:
+        run = found["runs"][place]
+        memory = run["our_mib"] / run["trl_mib"]
+        beside = f", {memory:.2f} of TRL's peak memory" if memory < 0.9 else ""
+        return f"{ratio(run)} over {run['steps']}{beside}"
+
+    return figure
+
+
+def parity(found: Results) -> str:
+    """The largest difference to TRL's own code."""
+    return f"largest difference {found['largest']:.1e} over {len(found['cases'])} settings"
+
+
+def otr(name: str) -> Callable[[Results], str]:
+    """A One-Token Rollout step against another."""
+    return lambda found: f"{ratio(found[name])} over {found['steps']}"
+
+
+def engine(kind: str, peer: str) -> Callable[[Results], str]:
+    """Sampling against a peer's."""
+    return lambda found: spread(found[kind]["ratios"][peer])
+
+
+def ranking(found: Results) -> str:
+    """A million comparisons against the fastest peer."""
+    fastest, difference = found["fastest"], max(found["difference"].values())
+    return f"{ratio(fastest)} over {fastest['repeats']}, solutions equal to {difference:.0e}"
+
+
+def both(rows: Sequence[str], column: str) -> Callable[[Results], str]:
+    """One column of some rows of a claim's table."""
+
+    def figure(found: Results) -> str:
+        cells = {each["row"]: each.get(column) for each in found["table"]}
+        shown = [f"{c['mean']:.2f} ({c['low']:.2f}-{c['high']:.2f})" for c in (cells[row] for row in rows)]
+        return f"{'; '.join(shown)}; {found['seeds']} seeds"
+
+    return figure
+
+
+def d3s(found: Results) -> str:
+    """The update over its schedule, and at its ends."""
+    over = {name: each["grpo_over"] for name, each in found.items() if name.startswith("d3s")}
+    mean = found["d3s"]
+    ends = f"{over['d3s at 0.0']:.2f} at its start, {over['d3s at 1.0']:.2f} at its end"
+    return f"{mean['grpo_over']:.2f} ({mean['low']:.2f}-{mean['high']:.2f}) over {found['repeats']}; {ends}"
+
+
+def overhead(found: Results) -> str:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(found["overhead"], n=4)
+    return f"{middle:.2f} ({low:.2f}-{high:.2f}, quartiles) over {len(found['overhead'])}"
+
+
+def headline(found: Results) -> str:
+    """A claim's own number."""
+    return f"{found['measured']:.2f} ({found['low']:.2f}-{found['high']:.2f}), {found['seeds']} seeds"
+
+
+def compared(found: Results) -> str:
+    """Held-out sampled accuracy of each recipe, and its difference to the first."""
+    cells = []
+    for row in found["recipes"]:
+        mean, low, high = (100 * value for value in row["sampled"]["accuracy"])
+        cells.append(f"{row['recipe']} {mean:.1f} % ({low:.1f}-{high:.1f})")
+    return f"{', '.join(cells)}; {found['seeds']} seeds"
+
+
+ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
+    (
+        "a GRPO step, TRL 1.16 over oneloop, 64 completions of at most 64 tokens",
+        "grpo_vs_trl",
+        grpo(0),
+        "python benchmarks/grpo_vs_trl.py --trl-precision bf16",
+    ),
+    ("the same, long-tail lengths of at most 256 tokens", "grpo_vs_trl", grpo(1), "the same"),
+    (
+        "advantages, loss and gradient against TRL's own code",
+        "parity_trl",
+        parity,
+        "python benchmarks/parity_trl.py",
+    ),
+    (
+        "XRPO, zero-shot accuracy on rules that GRPO never samples: seeded and distilled; GRPO",
+        "xrpo",
+        both(("seeding: seeded, trained on the question", "seeding: GRPO"), "zero-shot"),
+        "oneloop claim xrpo",
+    ),
+    (
+        "a One-Token Rollout step over a supervised step",
+        "otr_step",
+        otr("otr_over_sft"),
+        "python benchmarks/otr_step.py",
+    ),
+    ("a One-Token Rollout step over TRL's SFTTrainer step", "otr_step", otr("otr_over_trl_sft"), "the same"),
+    (
+        "sampled accuracy after imitating demonstrations of which 30 % are wrong",
+        "imitation",
+        compared,
+        "oneloop compare recipes/sft.yaml recipes/dft.yaml recipes/otr.yaml --seeds 5 evaluate.every=20",
+    ),
+    (
+        "sampling, transformers' `generate` over ours, long-tail lengths, fp32 on a CPU without bf16",
+        "engine",
+        engine("long tail", "generate"),
+        "python benchmarks/engine.py --repeats 3",
+    ),
+    (
+        "the same, transformers' `generate_batch` over ours",
+        "engine",
+        engine("long tail", "generate_batch"),
+        "the same",
+    ),
+    (
+        "the same, `generate` over ours, equal lengths",
+        "engine",
+        engine("equal lengths", "generate"),
+        "the same",
+    ),
+    (
+        "ranking a million comparisons, the fastest of choix, evalica and arena-rank over oneloop",
+        "ranking",
+        ranking,
+        "python benchmarks/ranking.py --repeats 3",
+    ),
+    (
+        "trained tokens a second of sampling, partial rollouts (APRIL) over synchronous at equal slots",
+        "april",
+        headline,
+        "oneloop claim april --seeds 5",
+    ),
+    (
+        "the update of a GRPO step over that of D3S, mean over its schedule; below 1 D3S is slower",
+        "d3s_update",
+        d3s,
+        "python benchmarks/d3s_update.py",
+    ),
+    (
+        "a GRPO step with the parts of CAPO, XRPO, APRIL and D3S there but neutral, over a plain one",
+        "together",
+        overhead,
+        "python benchmarks/together.py --only overhead",
+    ),
+)
+
+
+def rows(results: Path) -> list[tuple[str, str, str]]:
+    """(what, figure, command) of every row whose results are there."""
+    found = []
+    for what, name, figure, command in ROWS:
+        path = results / f"{name}.json"
+        if path.is_file():
+            shown = command if command == "the same" else f"`{command}`"
+            found.append((what, figure(json.loads(path.read_text())), shown))
+    return found

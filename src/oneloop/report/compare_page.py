@@ -1,0 +1,143 @@
+"""A comparison as one HTML file that opens and prints offline: no script, no request, every number in it.
+
+Accuracy with paired intervals, curves against what was spent, pass@k, cost to a threshold, cost, the ranking
+on single held-out prompts, and how to do it again.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from oneloop.measure.comparison import MODES, Trained, curve
+from oneloop.report import plot
+from oneloop.report.curves import Line, Panel
+from oneloop.report.figure import COLOURS, colour
+from oneloop.storage import replace_file
+
+UNITS = {
+    "sampled_tokens": "tokens sampled",
+    "trained_tokens": "tokens trained",
+    "network_evaluations": "network evaluations",
+    "flops": "FLOPs",
+    "seconds": "seconds",
+}
+
+
+def write_compare_page(
+    path: Path, found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]
+) -> Path:
+    """Writes the page of what `oneloop.compare` found; gives the path."""
+    replace_file(path, render(found, trained))
+    return path
+
+
+def render(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -> str:
+    """The page as text."""
+    templates = files("oneloop.report") / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    names = list(trained)
+    return environment.get_template("compare.html").render(
+        found=found,
+        rows=found["recipes"],
+        names=names,
+        colours=COLOURS,
+        colour_of={name: colour(place) for place, name in enumerate(names)},
+        facts=facts(found),
+        spread=spread(found["recipes"]),
+        drawings=drawings(found, trained),
+        ranked=ranked(found["ranking"], names),
+        plot=plot,
+        units=UNITS,
+        percent=percent,
+        points=points,
+        amount=amount,
+        style=Markup("".join((templates / name).read_text() for name in ("style.css", "compare.css"))),
+    )
+
+
+def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of how it was compared."""
+    budget = found["budget"] or {}
+    spent = ", ".join(f"{amount(most)} {UNITS[unit]} each" for unit, most in budget.items())
+    held = found["held_out"]
+    return [
+        ("Recipes", f"{len(found['recipes'])}"),
+        ("Seeds", f"{found['seeds']}"),
+        ("Budget of the last phase", spent or "as the recipes say"),
+        ("Held out", f"{held['rows']:,} prompts, {held['samples']} sampled each"),
+        ("Hardware", "; ".join(found["hardware"])),
+        ("Date", found["date"]),
+    ]
+
+
+def spread(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """(lowest, highest) difference the interval bars are drawn between; 0 is inside."""
+    ends = [value for row in rows[1:] for value in row[MODES[0]]["difference"] if value is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    room = 0.06 * (high - low) or 0.01
+    return low - room, high + room
+
+
+def drawings(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -> list[plot.Drawing]:
+    """Held-out accuracy against what was spent, sampled and greedy, on one horizontal axis."""
+    unit, made = found["axis"], []
+    for mode in MODES:
+        lines = []
+        for place, (name, runs) in enumerate(trained.items()):
+            values = curve(runs, unit, mode)
+            marks = ["before" if spent == 0 else "during" for spent, *_ in values]
+            measured = [(spent, mean) for spent, mean, _, _ in values]
+            bars = [(low, high) for *_, low, high in values]
+            lines.append(Line(name, colour(place), measured, bars, marks))
+        lines = [line for line in lines if line.points]
+        if lines:
+            made.append(
+                Panel(mode, f"{mode.capitalize()} accuracy", f"Against {UNITS[unit]}.", lines, percent=True)
+            )
+    last = max((x for panel in made for line in panel.lines for x, _ in line.points), default=1.0)
+    return [plot.draw(panel, (0.0, last), [("", 0, max(1, int(last)))]) for panel in made]
+
+
+def ranked(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The ranking's rows, each with its recipe, its seed and where its interval lies (0..100)."""
+    ends = [end for row in rows for end in (row["low"], row["high"], row["score"]) if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    scale = 100 / ((high - low) or 1.0)
+    made = []
+    for row in rows:
+        recipe, _, seed = str(row["model"]).rpartition("-seed")
+        left, right = row["low"], row["high"]
+        bar = None if left is None or right is None else ((left - low) * scale, (right - left) * scale)
+        made.append({**row, "recipe": recipe, "seed": seed, "at": (row["score"] - low) * scale, "bar": bar})
+    return made
+
+
+def percent(interval: Sequence[float | None]) -> tuple[str, str]:
+    """("24.1 %", "20.4 to 27.8") of [mean, low, high]; empty where there is no number."""
+    mean, low, high = interval
+    if mean is None:
+        return "", ""
+    ends = "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{100 * mean:.1f} %", ends
+
+
+def points(interval: Sequence[float | None]) -> tuple[str, str]:
+    """("+5.2", "+3.1 to +7.0") of a difference, in percentage points."""
+    shown = [None if value is None else f"{100 * value:+.1f}".replace("-", "\u2212") for value in interval]
+    return shown[0] or "", "" if shown[1] is None or shown[2] is None else f"{shown[1]} to {shown[2]}"
+
+
+def amount(value: float | None) -> str:
+    """A cost as people read it: 2.00 M, 3.1 T, 950; "not reached" for None."""
+    if value is None:
+        return "not reached"
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g} {letter}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
