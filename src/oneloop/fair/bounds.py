@@ -1,6 +1,7 @@
 """What the theory promises, to be drawn beside what was measured.
 
-Exp2 with learning rate eta on costs in [0, 1] of k' = k + 2C people and 2k' items, against any law over N rules:
+Exp2 with learning rate eta on costs in [0, 1] of k' = k + 2C people and 2k' items, against any law over N
+rules:
 
     R(T) <= ln N / eta + eta T k'^2                 (= 2 k' sqrt(T ln N) at eta = sqrt(ln N / T) / k')
 
@@ -9,8 +10,8 @@ policy that is fair at alpha - eps by more than eps, hence (the Lagrangian argum
 
     regret + C eps V <= 2 R      so      regret <= 2 R      and      V <= (2 R + k T) / (C eps)
 
-At C = T^(1/5) the paper states O(T^(4/5)) for both with Exp2, and at C = T^(4/45) O(T^(41/45)) with FTPL, up to
-constants; for FTPL it gives none, so no line is drawn there.
+At C = T^(1/5) the paper states O(T^(4/5)) for both with Exp2, and at C = T^(4/45) O(T^(41/45)) with FTPL, up
+to constants; for FTPL it gives none, so no line is drawn there.
 """
 
 import math

@@ -58,8 +58,8 @@ def estimated(
 ) -> Costs:
     """Costs after deciding `chosen` [k].
 
-    `label_cost` [k]: 1 - y of those accepted whose label is known, read nowhere else. `weight` [k]: one over the
-    probability of the decision that was taken, or an estimate of it.
+    `label_cost` [k]: 1 - y of those accepted whose label is known, read nowhere else. `weight` [k]: one over
+    the probability of the decision that was taken, or an estimate of it.
     """
     k = len(chosen)
     accept = np.where(chosen, label_cost * weight, 0.0)

@@ -54,7 +54,8 @@ class Exp2:
         seed: int = 0,
     ):
         """`penalty` is C; `floor`: probabilities are taken to be at least that when dividing by them, which
-        bounds the weights and biases label costs low (`bias` adds up by how much at most). Not in the paper."""
+        bounds the weights and biases label costs low (`bias` adds up by how much at most). Not in the
+        paper."""
         check_options(penalty, learning_rate)
         if estimator not in ("known", "importance"):
             raise ValueError(f"estimator must be known or importance, got '{estimator}'")

@@ -2,8 +2,8 @@
 
     min over p in Delta(H) of  error . p      s.t.  (h(x_a) - h(x_b)) . p <= d_(s)(x_a, x_b) + alpha
 
-for every ordered pair of every round: a linear program, solved by HiGHS with cutting planes, since of the T k^2
-rows a few hundred bind. Regret is measured against it; auditors' distances are needed, so it is for
+for every ordered pair of every round: a linear program, solved by HiGHS with cutting planes, since of the T
+k^2 rows a few hundred bind. Regret is measured against it; auditors' distances are needed, so it is for
 accounting and never for a learner.
 """
 

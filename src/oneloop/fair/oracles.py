@@ -4,8 +4,8 @@
 
 Both hold the history of net costs (accepting over rejecting) and answer for many perturbations z of the
 separator's points at once. `EnumeratedOracle` tries every rule, exactly (ties to the lowest number);
-`EstimatorOracle` asks any scikit-learn classifier that takes `sample_weight`: an approximation, whose class is
-whatever the estimator can express. Both constants are answered without fitting where all labels are one.
+`EstimatorOracle` asks any scikit-learn classifier that takes `sample_weight`: an approximation, whose class
+is whatever the estimator can express. Both constants are answered without fitting where all labels are one.
 """
 
 from collections.abc import Mapping

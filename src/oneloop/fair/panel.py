@@ -1,11 +1,11 @@
-"""Auditors who say which of two people was treated too well, and panels of them (arXiv 2206.04475, section 2).
+"""Auditors who say which of two people was treated too well, and panels of them (arXiv 2206.04475).
 
-    auditor j objects to the ordered pair (a, b)   iff   pi(a) - pi(b) > d_j(a, b) + alpha        (strict)
-    a panel of m objects                           iff   at least a share gamma of them does
-                                                   iff   pi(a) - pi(b) > d_(s)(a, b) + alpha,  s = ceil(gamma m)
+    auditor j objects to the ordered pair (a, b)   iff  pi(a) - pi(b) > d_j(a, b) + alpha      (strict)
+    a panel of m objects                           iff  at least a share gamma of them does
+                                                   iff  pi(a) - pi(b) > d_(s)(a, b) + alpha, s = ceil(gamma m)
 
-d_(s) is the s-th smallest distance of the panel *for that pair*: a panel is one auditor whose index depends on
-the pair. Distances need be neither symmetric nor a metric, and learners never see them. Auditors judge the
+d_(s) is the s-th smallest distance of the panel *for that pair*: a panel is one auditor whose index depends
+on the pair. Distances need be neither symmetric nor a metric, and learners never see them. Auditors judge the
 policy's probabilities pi, never one drawn decision: a drawn accept beside a drawn reject always looks like a
 gap of 1.
 """

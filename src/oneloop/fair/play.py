@@ -1,7 +1,8 @@
 """The protocol, round by round, with its accounts: errors of the *policy*, reports, and regret.
 
     1 the learner proposes pi on the k people of the round      3 it sees the labels of those it accepts
-    2 one drawn rule decides for all of them                    4 the panel judges pi and reports a pair or none
+    2 one drawn rule decides for all of them                    4 the panel judges pi and reports a pair or
+    none
 
 All labels of the stream are used to keep the accounts; the learner sees those of the accepted alone.
 """

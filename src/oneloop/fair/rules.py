@@ -59,8 +59,8 @@ class FunctionRules:
 def random_linear_rules(pool: Floats, count: int, seed: int = 0) -> LinearRules:
     """`count` rules: reject all, accept all, and thresholds on random directions.
 
-    Each threshold lies at a random quantile of the people `pool` [n, d] along its direction, so that rules of all
-    rates of acceptance occur.
+    Each threshold lies at a random quantile of the people `pool` [n, d] along its direction, so that rules
+    of all rates of acceptance occur.
     """
     if count < 2:
         raise ValueError(f"count must be at least 2 (both constants are among the rules), got {count}")

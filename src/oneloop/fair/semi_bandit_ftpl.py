@@ -6,9 +6,9 @@
     1/q is replaced by J, the number of fresh draws until the decision taken recurs (geometric resampling)
 
 arXiv 2206.04475 (section 5), after Syrgkanis, Krishnamurthy and Schapire (arXiv 1602.02454). J is cut at
-`max_resamples` L: E[J] = (1 - (1 - q)^L) / q, so costs are biased low and never high; how often the cut was met
-is counted (`cut`). One stream of redraws serves all people of a round: unbiasedness is each one's own. The
-paper wants about T draws a round; here they are an option.
+`max_resamples` L: E[J] = (1 - (1 - q)^L) / q, so costs are biased low and never high; how often the cut was
+met is counted (`cut`). One stream of redraws serves all people of a round: unbiasedness is each one's own.
+The paper wants about T draws a round; here they are an option.
 """
 
 from collections.abc import Collection, Mapping

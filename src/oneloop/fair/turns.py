@@ -51,8 +51,8 @@ class Turns:
     def observed(self, labels: Mapping[int, float], pending: Collection[int]) -> tuple[Floats, Flags, Floats]:
         """(people [k, d], who was accepted [k], 1 - y [k], 0 where unseen).
 
-        Raises ValueError out of turn, for the label of somebody rejected, and for one that is neither there nor
-        pending.
+        Raises ValueError out of turn, for the label of somebody rejected, and for one that is neither there
+        nor pending.
         """
         if self.x is None or self.chosen is None:
             raise ValueError(f"update: round {self.round} was not acted on (or was updated already)")
