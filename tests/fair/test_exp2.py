@@ -194,7 +194,7 @@ def follow_the_leader(labels):
 
 
 def test_lock_in():
-    """Three unlucky labels first: who follows the leader never accepts again, Exp2 does (worked example 3)."""
+    """Three unlucky labels first: who follows the leader never accepts again (worked example 3)."""
     draw = np.random.Generator(np.random.Philox(0))
     leader, ours = [], []
     for seed in range(6):

@@ -15,7 +15,7 @@ With weights instead of copies C need not be an integer. Two estimators, both un
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Costs:
         """[k], accepting over rejecting."""
         return self.accept - self.reject
 
-    def of(self, decisions: NDArray[np.generic]) -> Floats:
+    def of(self, decisions: NDArray[Any]) -> Floats:
         """[...], cost of `decisions` [..., k], 1 for accept."""
         total: Floats = decisions @ self.net + self.reject.sum()
         return total

@@ -76,7 +76,7 @@ class Exp2:
         return probabilities(self.log_weights)
 
     def propose(self, x: Floats) -> Floats:
-        """[k], the exact probability of accepting each of the people `x` [k, d]. This is what auditors see."""
+        """[k], exact probabilities of accepting the people `x` [k, d]. This is what auditors see."""
         people = check_people(x)
         decisions = self.rules.predict(people)
         probs = self.turns.proposed(people, np.clip(self.law @ decisions, 0.0, 1.0))

@@ -61,7 +61,8 @@ class EnumeratedOracle:
     def decide(self, noise: Floats, x: Floats) -> Flags:
         """bool [r, k]."""
         best = (self.total + noise @ self.there.T).argmin(axis=1)
-        return self.rules.predict(x)[best]
+        decided: Flags = self.rules.predict(x)[best]
+        return decided
 
     def state_dict(self) -> dict[str, Any]:
         """Totals [N]."""

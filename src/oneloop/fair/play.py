@@ -77,7 +77,7 @@ class Round:
 def play(
     learner: OneSidedLearner, panel: Audits, x: Floats, labels: Floats, start: int = 0
 ) -> Iterator[Round]:
-    """Plays the rounds `start`, ... of the stream x [T, k, d], labels [T, k]; yields each after the update."""
+    """Plays the rounds from `start` of the stream x [T, k, d], labels [T, k]; yields each after its update."""
     for t in range(start, len(x)):
         probs = learner.propose(x[t])
         chosen = learner.act()
