@@ -84,12 +84,16 @@ class Run:
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         journal = Journal(self.directory / "journal" / name, sample, judging)
+        if judging is not None:
+            judging.begin()
         if state is None and index == 0:
             self._evaluate(name, "before")
         if state is not None and "plan" in state:
             plan.load_state_dict(state["plan"])
             learner.load_state_dict(state["learner"])
             journal.asks = state["asks"]
+            if judging is not None:
+                judging.load_state_dict(state["judges"])
         elif needs_reference(phase):  # a phase in progress has the one it began with, from its checkpoint
             self.policy.keep_reference()
         wrap = phase.sample == "policy"
@@ -105,6 +109,7 @@ class Run:
             "plan": plan.state_dict(),
             "learner": learner.state_dict(),
             "asks": journal.asks,
+            "judges": judging.state_dict() if judging is not None else [],
         }
         self._steps(name, phase, loop, journal)
         held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]

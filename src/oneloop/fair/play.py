@@ -1,8 +1,7 @@
 """The protocol, round by round, with its accounts: errors of the *policy*, reports, and regret.
 
     1 the learner proposes pi on the k people of the round      3 it sees the labels of those it accepts
-    2 one drawn rule decides for all of them                    4 the panel judges pi and reports a pair or
-    none
+    2 one drawn rule decides for all of them                    4 the panel judges pi, may report a pair
 
 All labels of the stream are used to keep the accounts; the learner sees those of the accepted alone.
 """
@@ -77,7 +76,7 @@ class Round:
 def play(
     learner: OneSidedLearner, panel: Audits, x: Floats, labels: Floats, start: int = 0
 ) -> Iterator[Round]:
-    """Plays the rounds from `start` of the stream x [T, k, d], labels [T, k]; yields each after its update."""
+    """Plays the stream x [T, k, d], labels [T, k] from round `start`; yields each after its update."""
     for t in range(start, len(x)):
         probs = learner.propose(x[t])
         chosen = learner.act()

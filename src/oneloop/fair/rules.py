@@ -73,6 +73,16 @@ def random_linear_rules(pool: Floats, count: int, seed: int = 0) -> LinearRules:
     return LinearRules(weights, thresholds)
 
 
+def threshold_rules(features: int, levels: int = 9) -> LinearRules:
+    """Accept from a level up, or down to it, of each feature in [0, 1]; none; all."""
+    at = np.arange(1, levels + 1) / (levels + 1)
+    rows = [(sign, f, level) for f in range(features) for sign in (1, -1) for level in at]
+    weights, thresholds = np.zeros((len(rows) + 2, features)), np.array([1.0, -1.0, *np.zeros(len(rows))])
+    for number, (sign, f, level) in enumerate(rows, start=2):
+        weights[number, f], thresholds[number] = sign, sign * level
+    return LinearRules(weights, thresholds)
+
+
 def check_constants(rules: Rules, pool: Floats) -> None:
     """Warns when H lacks a constant rule on `pool` [n, d]: then a fair competitor may not exist."""
     decisions = rules.predict(pool)
