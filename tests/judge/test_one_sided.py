@@ -57,9 +57,7 @@ def asks(count, groups=8, seed=0):
 
 
 def test_features_are_probabilities():
-    actions = Actions(
-        {"parent": torch.tensor([-1, 0, -1]), "logprob": torch.tensor([0.5, 0.125, 1.0]).log()}
-    )
+    actions = Actions({"parent": torch.tensor([-1, 0, -1]), "logprob": torch.tensor([0.5, 0.125, 1.0]).log()})
     rows = Rollouts({"id": torch.arange(3), "last": torch.tensor([1, 2, -1])}, actions)
     assert sureness(rows) == pytest.approx(np.array([[0.25, 0.125, 0.0625], [1, 1, 1], [0, 0, 0]]), abs=1e-6)
 

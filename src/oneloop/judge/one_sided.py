@@ -94,7 +94,7 @@ class OneSided:
     price: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Expected worth from which a verdict is paid for; .5 is the paper's."""
     explore: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Chance that a whole group is paid for, whatever the rules say; 1: every verdict is."""
+    """Chance that a rollout is paid for whatever the rules say, each by itself; 1: every verdict is."""
     learning_rate: Annotated[float, Field(ge=0)] = 0.05
     """Exp2's; 0: the rules stay equally likely."""
     auditors: tuple[str | Callable[..., Any], ...] = ()
@@ -153,16 +153,16 @@ class OneSided:
         return decisions, torch.from_numpy(q)
 
     def _paid(self, rollouts: Rollouts, decisions: Any) -> torch.Tensor:
-        """bool [n]: one rule for each group, or all of the group."""
+        """bool [n]: what the rule drawn for its group says, or the rollout's own draw to explore."""
         law, paid = exp2.probabilities(self.memory.log_weights), np.zeros(len(rollouts), dtype=bool)
         groups = rollouts.group.numpy()
-        keys = counter.mix(rollouts.facts["seed"], "one_sided", self.name, groups)
+        key = counter.mix(rollouts.facts["seed"], "one_sided", self.name)
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
-            everything, uniform = counter.uniforms(keys[rows[0]], np.arange(2))
-            rule = exp2.drawn(law, float(uniform))
-            paid[rows] = True if everything < self.explore else decisions[rule][rows]
-        return torch.from_numpy(paid)
+            rule = exp2.drawn(law, float(counter.uniforms(counter.mix(key, "rule"), int(group))))
+            paid[rows] = decisions[rule][rows]
+        explored = counter.uniforms(counter.mix(key, "explore"), rollouts.id.numpy()) < self.explore
+        return torch.from_numpy(paid | explored)
 
     # learning
 
