@@ -116,7 +116,7 @@ def follow_the_leader(of: Stream, panel: Panel, labels: str) -> dict[str, float]
 
 
 def slopes(seed: int, factor: float, alpha: float = 0.1, gamma: float = 0.5) -> dict[str, float]:
-    """Exponents of T of regret and of violations: least squares on logarithms, each T with its own C and rate.
+    """Exponents of T of regret and violations: least squares on logarithms, each T with its own C and rate.
 
     Regret is against the best policy that is fair at alpha / 2, `factor` times the rate of the theory.
     """
