@@ -74,7 +74,7 @@ def test_only_what_is_paid_for_is_judged():
     ASKED.clear()
     judged = OneSided(judge=Oracle(), explore=0.2)(batch)
     paid = judged["paid"]
-    assert ASKED == batch.id[paid].tolist() and 0 < len(ASKED) < 200
+    assert batch.id[paid].tolist() == ASKED and 0 < len(ASKED) < 200
     assert torch.equal(judged["reward.one_sided"].isnan(), ~paid)
     assert torch.equal(judged.correct.isnan(), ~paid) and "reward.oracle" not in judged
     assert judged["propensity"].min() >= 0.2 and judged["propensity"].max() <= 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from oneloop.fair import costs, play
 from oneloop.fair.bounds import default_penalty
-from oneloop.fair.costs import Flags
+from oneloop.fair.costs import Estimator, Flags
 from oneloop.fair.exp2 import Exp2, theory_rate
 from oneloop.fair.hindsight import best_fair_in_hindsight, rule_errors
 from oneloop.fair.oracles import EnumeratedOracle
@@ -66,7 +66,7 @@ def stream(crowd: People, rounds: int, k: int, rules: int, seed: int) -> Stream:
 
 
 def exp2(
-    of: Stream, panel: Panel, penalty: float, rate: float = 0.05, estimator: str = "known"
+    of: Stream, panel: Panel, penalty: float, rate: float = 0.05, estimator: Estimator = "known"
 ) -> dict[str, float]:
     """What one run of Exp2 measured."""
     learner = Exp2(
@@ -74,7 +74,7 @@ def exp2(
         penalty=penalty,
         learning_rate=rate,
         estimator=estimator,
-        seed=of.seed,  # type: ignore[arg-type]
+        seed=of.seed,
     )
     return play.summary(list(play.play(learner, panel, of.x, of.y)))
 
