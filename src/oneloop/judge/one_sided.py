@@ -80,7 +80,8 @@ def sureness(rollouts: Rollouts) -> Floats:
     reads=lambda self: ("actions.logprob", "group", *declared(self.judge, "reads")),
     writes=lambda self: (
         *(f"reward.{self.name}", f"error.{self.name}", "propensity", "paid"),
-        *(("correct",) if "correct" in declared(self.judge, "writes") else ()),
+        # the class itself is asked too, when a recipe lacks a column: it has no judge yet
+        *(("correct",) if "correct" in declared(getattr(self, "judge", None), "writes") else ()),
     ),
     paper="arXiv 2206.04475",
 )
