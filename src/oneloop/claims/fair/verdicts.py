@@ -22,7 +22,7 @@ from oneloop.weights import weights
 
 PROMPTS, ANSWERS = 64, 24
 GROUPS, SIZE = 8, 8
-STEPS, RATE = 200, 0.05
+STEPS, RATE = 100, 0.05
 
 
 @part(reads=("example",), writes=("reward.exact", "error.exact"))
