@@ -20,7 +20,7 @@ from oneloop.recipe import RecipeError, load_recipe
 from oneloop.record import read_lines
 from tests.test_recipe import MINE
 
-COMMANDS = ("train", "eval", "sample", "compare", "report", "list", "rank", "claim", "schema", "env")
+COMMANDS = ("train", "eval", "sample", "compare", "report", "list", "rank", "fair", "claim", "schema", "env")
 TINY = {
     "policy": {
         "language": {

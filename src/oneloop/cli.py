@@ -208,6 +208,61 @@ def rank_models(
     rank_files(files, format, how, samples, options, console)
 
 
+@app.command("fair")
+def play_fair(
+    table: Annotated[Path, typer.Argument(help="CSV with a header: a row a person")],
+    label: Annotated[str, typer.Option(help="Column of what is seen of the accepted: 1 good, 0 bad.")],
+    features: Annotated[str, typer.Option(help="Columns to decide by, a,b,c; default all others.")] = "",
+    people: Annotated[int, typer.Option(min=1, help="People a round.")] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds, people drawn anew; 0: the file in its order.")
+    ] = 0,
+    learner: Annotated[str, typer.Option(help="exp2 or ftpl.")] = "exp2",
+    rules: Annotated[int, typer.Option(help="Random linear rules in the class.")] = 300,
+    penalty: Annotated[float, typer.Option(help="C; below 0: as the paper sets it.")] = -1.0,
+    learning_rate: Annotated[float, typer.Option(help="Exp2's; 0: that of the theory.")] = 0.05,
+    noise: Annotated[float, typer.Option(help="Rate of FTPL's Laplace noise.")] = 0.1,
+    estimator: Annotated[str, typer.Option(help="known or importance.")] = "known",
+    auditor: Annotated[
+        list[str] | None, typer.Option(help="Weights of a distance, e.g. age=2,priors=1; repeatable.")
+    ] = None,
+    auditors: Annotated[int, typer.Option(min=1, help="Random auditors where none is given.")] = 5,
+    alpha: Annotated[float, typer.Option(help="By how much a gap may exceed the distance.")] = 0.1,
+    gamma: Annotated[float, typer.Option(help="Share of auditors who must object.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of people, rules, auditors and draws.")] = 0,
+    run: Annotated[Path, typer.Option(help="Directory for metrics.jsonl, state and the page.")] = Path(
+        "runs/fair"
+    ),
+    save_every: Annotated[int, typer.Option(min=1, help="Rounds between saved states.")] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run.")] = False,
+) -> None:
+    """Decide on people whose label is seen only if accepted, with auditors of fairness, and keep accounts.
+
+    Example: oneloop fair people.csv --label repaid --auditor income=2,age=0 --rounds 4000
+    """
+    from oneloop.fair_command import Asked, play_table
+
+    asked = Asked(
+        table=str(table),
+        label=label,
+        features=tuple(name for name in features.split(",") if name),
+        people=people,
+        rounds=rounds,
+        learner=learner,
+        rules=rules,
+        penalty=penalty,
+        learning_rate=learning_rate,
+        noise=noise,
+        estimator=estimator,
+        auditor=tuple(auditor or ()),
+        auditors=auditors,
+        alpha=alpha,
+        gamma=gamma,
+        seed=seed,
+    )
+    play_table(asked, run, save_every, resume, console)
+
+
 @app.command()
 def claim(
     name: Annotated[str, typer.Argument(help="Paper, e.g. otr")],

@@ -61,6 +61,8 @@ class Journal:
                 raise
             self._write(judged)
         self.asks, self._asked = self.asks + 1, None
+        if (learn := getattr(self._judge, "learn", None)) is not None:  # as it did before the run was killed
+            learn(judged)
         return judged
 
     def _write(self, finished: Rollouts, judged: bool = True) -> None:

@@ -58,6 +58,30 @@ class Judging:
             judged = _apply(judge, judged)
         return judged
 
+    @property
+    def _remembering(self) -> list[Any]:
+        """Judges that learn from what they judged, so that they have a state."""
+        return [judge for judge in self.judges if hasattr(judge, "learn")]
+
+    def begin(self) -> None:
+        """A phase starts: judges forget."""
+        for judge in self._remembering:
+            judge.begin()
+
+    def learn(self, judged: Rollouts) -> None:
+        """The judged rollouts of one ask, new or from the journal, before the next is judged."""
+        for judge in self._remembering:
+            judge.learn(judged)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What judges remember."""
+        return [judge.state_dict() for judge in self._remembering]
+
+    def load_state_dict(self, state: Sequence[dict[str, Any]]) -> None:
+        """What `state_dict` gave, to the bit."""
+        for judge, saved in zip(self._remembering, state, strict=True):
+            judge.load_state_dict(saved)
+
     def reward(self, judged: Rollouts) -> Tensor:
         """float64 [n], the weighted sum; NaN without a verdict, or with an error in a judge of weight."""
         weights = torch.tensor([weight_of(judge) for judge in self.judges], dtype=torch.float64)

@@ -48,7 +48,8 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
         values = batch[name].double()
         judge = name.removeprefix("reward.")
         numbers[f"rewards/{judge}/mean"] = values.nanmean()
-        numbers[f"rewards/{judge}/std"] = values[~values.isnan()].std()
+        known = values[~values.isnan()]
+        numbers[f"rewards/{judge}/std"] = known.std() if len(known) > 1 else math.nan
         numbers[f"judge/{judge}/none"] = values.isnan().sum()
         if f"error.{judge}" in batch:
             errors = sum(error is not None for error in batch[f"error.{judge}"])

@@ -21,7 +21,7 @@ PER_ACTION = (
 )
 PER_ROLLOUT = (
     *("id", "group", "key", "text", "status", "reward", "correct"),
-    *("round", "seeded", "novelty", "critique", "tree", "branch"),
+    *("round", "seeded", "novelty", "critique", "tree", "branch", "propensity", "paid"),
 )
 
 

@@ -162,6 +162,10 @@ class Rollouts(Table):
     """float64 [n], 1 or 0; NaN: no verdict."""
     critique: Annotated[list[Any], "the step_critic judge"]
     """For each rollout its steps, [{step, text, wrong, words}, ...]; None without a usable critique."""
+    propensity: Annotated[Tensor, "the one_sided judge"]
+    """float64 [n], the chance with which a verdict was paid for."""
+    paid: Annotated[Tensor, "the one_sided judge"]
+    """bool [n], whether it was."""
     novelty: Annotated[Tensor, "the credit part novelty"]
     """float64 [n], likelihood per action over that of its group; below 1: less likely than the others."""
 

@@ -88,6 +88,8 @@ class Run:
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         journal = Journal(self.directory / "journal" / name, sample, judging, self.policy.meter)
+        if judging is not None:
+            judging.begin()
         if state is None and index == 0:
             self._evaluate(name, "before")
             self.gallery.draw(name, 0)
@@ -95,6 +97,8 @@ class Run:
             plan.load_state_dict(state["plan"])
             learner.load_state_dict(state["learner"])
             journal.asks = state["asks"]
+            if judging is not None:
+                judging.load_state_dict(state["judges"])
         elif needs_reference(phase):  # a phase in progress has the one it began with, from its checkpoint
             self.policy.keep_reference()
         wrap = phase.sample == "policy"
@@ -110,6 +114,7 @@ class Run:
             "plan": plan.state_dict(),
             "learner": learner.state_dict(),
             "asks": journal.asks,
+            "judges": judging.state_dict() if judging is not None else [],
         }
         self._steps(name, phase, loop, journal)
         held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]

@@ -20,6 +20,10 @@ CASES = {
         {"path": f"{REWARDS}:picky"},
         {"path": f"{REWARDS}:picky_async"},
     ],
+    "one_sided": [
+        {"judge": {"function": {"path": f"{REWARDS}:picky_one"}}},
+        {"judge": {"verifier": {"by": "exact"}}, "worth": "surprise", "auditors": ("text",)},
+    ],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }
 
@@ -39,7 +43,9 @@ def asked():
     rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i)} for i in range(8)]
     texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images)
+    logprob = -torch.rand(8, generator=torch.Generator().manual_seed(1))
+    asked = rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images)
+    return asked.put_actions(logprob=logprob)
 
 
 def columns_of(rollouts):

@@ -21,12 +21,19 @@ def colour(place: int) -> str:
 
 def write_figure(path: Path, title: str, about: str, panels: Sequence[Panel], last: int) -> Path:
     """Draws `panels` over the steps 0 to `last` and writes `path`, whole or not at all; gives the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, figure(title, about, panels, last))
+    return path
+
+
+def figure(title: str, about: str, panels: Sequence[Panel], last: int) -> str:
+    """The SVG as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     drawings = [plot.draw(panel, (0, last), [("", 0, last)]) for panel in panels]
     rows = max(len(drawing.legend) for drawing in drawings)
-    text = environment.get_template("figure.svg").render(
+    return environment.get_template("figure.svg").render(
         title=title,
         about=about,
         drawings=drawings,
@@ -38,6 +45,3 @@ def write_figure(path: Path, title: str, about: str, panels: Sequence[Panel], la
         width=len(drawings) * (plot.WIDTH + GAP) + GAP,
         height=HEAD + plot.HEIGHT + ROW * rows + GAP,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
-    return path
