@@ -51,7 +51,7 @@ class Walk:
         velocity = self.policy.velocity(inputs.latent, inputs.sigma, inputs.condition)
         rendering = going[self.limit[going] == step]
         if len(rendering):
-            self._render(rendering, node[rendering], inputs.clean(velocity))
+            self._render(rendering, node[rendering], inputs, velocity)
         if len(acting):
             parents = before.first[before.edge[row]]
             noise = self.branches.noise(step, row, parents, self.width)
@@ -67,8 +67,10 @@ class Walk:
             self.latent[nodes].to(place), sigma.to(place), condition, node[rows].to(place), *moves.unbind(1)
         )
 
-    def _render(self, rows: Tensor, node: Tensor, clean: Tensor) -> None:
-        images = self.policy.network.decode(clean[node.to(clean.device)]).float().cpu()
+    def _render(self, rows: Tensor, node: Tensor, inputs: Inputs, velocity: Tensor) -> None:
+        at = node.to(velocity.device)
+        condition = {name: value[at] for name, value in inputs.condition.items()}
+        images = self.policy.render(inputs.clean(velocity)[at], condition).float().cpu()
         if not len(self.output):
             self.output = images.new_zeros(len(self.asked), *images.shape[1:])
         self.output[rows] = images
@@ -105,6 +107,12 @@ class Walk:
         columns: dict[str, Any] = {**self.asked.columns, "last": self.last, "start": self.start}
         columns |= {"status": ["stop"] * len(self.asked), "output": self.output}
         return Rollouts(columns, Actions(table), self.asked.facts)
+
+
+def beginnings(asked: Rollouts, seed: int) -> Rollouts:
+    """The rows asked anew, to be drawn whole and each by itself, with noise named by `seed` and their group."""
+    plain = asked.without("tree", "branch", "fork", "window")
+    return plain.put(id=plain.group, budget=torch.full_like(plain.group, -1)).put_facts(seed=seed)
 
 
 def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
