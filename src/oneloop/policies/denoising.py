@@ -29,6 +29,8 @@ class Walk:
         most = policy.options.steps - 1
         self.limit = torch.where(asked.budget < 0, most, asked.budget.clamp(max=most))
         self.width = int(np.prod(policy.shape))
+        self.which, first = distinct(asked.key)  # equal data rows are encoded once, and for all steps
+        self.known = policy.condition(asked, first)
         self.start = self.branches.start(self.width).view(count, *policy.shape)
         self.latent, self.last = self.start.clone(), torch.full((count,), -1)
         self.output = torch.empty(0)
@@ -62,7 +64,8 @@ class Walk:
         policy, place = self.policy, self.policy.device
         sigma = torch.full((len(nodes),), policy.sigmas[step])
         moves = policy.moves(self.asked, rows, torch.full_like(rows, step))
-        condition = policy.condition(self.asked, nodes)
+        told = self.which[nodes].to(place)
+        condition = {name: value[told] for name, value in self.known.items()}
         return Inputs(
             self.latent[nodes].to(place), sigma.to(place), condition, node[rows].to(place), *moves.unbind(1)
         )
