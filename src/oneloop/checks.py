@@ -107,6 +107,8 @@ def _remedy(column: str, phase: Any) -> str:
             "demonstrations carry no reward; leave this out or " if phase.sample == "demonstrations" else ""
         )
         return f"{mine}add a judge ({', '.join(names('judge'))})"
+    if column == "reference_output":
+        return "set policy.flow.beside_reference: true"
     writers = [
         f"{room} part '{name}'"
         for room in ("judge", "credit", "select")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,8 +21,16 @@ CASES = {
         {"path": f"{REWARDS}:picky"},
         {"path": f"{REWARDS}:picky_async"},
     ],
+    "preference": [
+        {"model": {"pair_mlp": {"image_size": 16, "channels": 3}}, "tasks": {"fill": ("consistency", "text_alignment")}},
+        {"model": {"pair_mlp": {"image_size": 16, "channels": 3}}, "hard": True, "held_out": True, "name": "truth", "both_orders": True},
+    ],
+    "win_rate": [{"judge": "scene"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }
+
+
+EDIT = {"task": "fill", "condition": np.zeros((4, 16, 16), dtype=np.float32)}
 
 
 def test_every_judge_is_enrolled():
@@ -36,10 +45,12 @@ def judge(request):
 @pytest.fixture
 def asked():
     scene = {"count": 1, "colour": "red", "shape": "circle", "position": "left"}
-    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i)} for i in range(8)]
+    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i), **EDIT} for i in range(8)]
     texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
-    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images)
+    draw = torch.Generator().manual_seed(0)
+    images, others = (torch.rand(8, 3, 16, 16, generator=draw) for _ in range(2))
+    made = rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images, reference_output=others)
+    return made.put(context=[((0, row["prompt"]),) for row in rows])
 
 
 def columns_of(rollouts):

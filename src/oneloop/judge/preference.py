@@ -29,13 +29,20 @@ from oneloop.tools.preferences import antisymmetric, position_bias
 from oneloop.tools.questions import TASKS, Criterion, Question, criteria_of, render_query, task_of
 from oneloop.tools.verdicts import JudgeError, Verdict, columns
 
+DIGITS = 6
+"""Decimals of a probability that are kept as a verdict."""
 FEW = 0.5
 """Yes and No together below this share of the vocabulary: the judge answers something else."""
 
 
+def _writes(judge: Any) -> tuple[str, ...]:
+    each = () if isinstance(judge, type) else tuple(judge.column(name) for name in judge.names)
+    return (f"reward.{judge.name}", f"error.{judge.name}", *each)
+
+
 @part(
     reads=("output", "reference_output", "example"),
-    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", *(self.column(c) for c in self.names)),
+    writes=_writes,
     paper="arXiv 2508.21066",
 )
 class Preference:
@@ -104,7 +111,8 @@ class Preference:
         rows = finite.nonzero().squeeze(1)
         said = torch.full((len(rollouts), len(self.names)), torch.nan, dtype=torch.float64)
         value, asked = self.grade(rollouts.output[rows], rollouts, rows)
-        said[rows] = torch.where(asked, value.double(), torch.nan)
+        # the last bits of an answer depend on what else is answered in the same call
+        said[rows] = torch.where(asked, value.double().round(decimals=DIGITS), torch.nan).cpu()
         verdicts = [
             Verdict(score) if good else Verdict(error="the image, or the reference's, is not finite")
             for score, good in zip(said.nanmean(1).tolist(), finite.tolist(), strict=True)

@@ -15,13 +15,21 @@ from oneloop.tools.preferences import wins
 from oneloop.tools.verdicts import JudgeError
 
 
+def _reads(judge: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*declared(judge.judge, "reads"), "output", "reference_output")))
+
+
+def _writes(judge: Any) -> tuple[str, ...]:
+    return (f"reward.{judge.name}", f"error.{judge.name}", *(() if isinstance(judge, type) else (judge.column,)))
+
+
 def _score(judge: Any) -> str:
     return f"reward.{judge.name}"
 
 
 @part(
-    reads=lambda self: tuple(dict.fromkeys((*declared(self.judge, "reads"), "output", "reference_output"))),
-    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", self.column),
+    reads=_reads,
+    writes=_writes,
     paper="arXiv 2508.21066",
 )
 class WinRate:
