@@ -55,7 +55,8 @@ TRUTH = {"preference": {"model": SCORES, "tasks": TASKS, "hard": True, "held_out
 def sets() -> list[dict[str, Any]]:
     weights = {"fill": 0.5, "extend": 0.25, "remove": 0.25}
     return [
-        {"data": {"edits": {"of": "digits", "task": task}}, "weight": weight} for task, weight in weights.items()
+        {"data": {"edits": {"of": "digits", "task": task}}, "weight": weight}
+        for task, weight in weights.items()
     ]
 
 

@@ -54,7 +54,11 @@ def test_a_fooled_judge_turns_the_report_red():
     warned = only(diagnose(run(hacking_gap=0.15)))
     assert warned.level == "warn" and "15% above that of the held-out measure" in warned.sentence
     alarm = only(diagnose(run(hacking_gap=0.7, hacking_gap__worst=0.95)))
-    assert alarm.level == "alarm" and alarm.name == "hacking_gap" and "worst by one criterion: 95%" in alarm.sentence
+    assert (
+        alarm.level == "alarm"
+        and alarm.name == "hacking_gap"
+        and "worst by one criterion: 95%" in alarm.sentence
+    )
     assert diagnose(run(hacking_gap=-0.3)) == []  # a judge that is too modest
 
 

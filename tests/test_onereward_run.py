@@ -26,7 +26,11 @@ def test_it_learns_and_says_what_each_criterion_is_worth(whole):
     run, _ = whole
     for line in run.history:
         assert line["grad_norm"] > 0 and 0 <= line["loss"] <= 0.9
-        assert "hacking_gap" in line and "frac_reward_zero_std" not in line and 0 <= line["hinge/closed_ratio"] <= 1
+        assert (
+            "hacking_gap" in line
+            and "frac_reward_zero_std" not in line
+            and 0 <= line["hinge/closed_ratio"] <= 1
+        )
         assert "sampling/logprob_gap_max" not in line
     names = {name for line in run.history for name in line if name.startswith("win_rate/")}
     assert {"win_rate/preference/fill/text_alignment", "win_rate/truth/remove/removal_quality"} <= names

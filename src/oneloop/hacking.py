@@ -29,7 +29,9 @@ def win_rates(batch: Rollouts) -> dict[str, float]:
         held = (learned if kind == "yes" else truth).setdefault(judge, {})
         held |= _by_task(batch, values, criterion)
     for judge, said in [*learned.items(), *truth.items()]:
-        numbers |= {f"win_rate/{judge}/{task}/{criterion}": value for (task, criterion), value in said.items()}
+        numbers |= {
+            f"win_rate/{judge}/{task}/{criterion}": value for (task, criterion), value in said.items()
+        }
     gaps = [gap for said in learned.values() for true in truth.values() for gap in differences(said, true)]
     if gaps:
         numbers |= {"hacking_gap": sum(gaps) / len(gaps), "hacking_gap/worst": max(gaps)}

@@ -83,7 +83,8 @@ def test_masks_that_are_grey_or_empty():
 
 def mixture(*weights, size=4000, **options):
     sets = [
-        {"data": {"rows": {"rows": [{"prompt": str(i)}] * 3}}, "weight": weight} for i, weight in enumerate(weights)
+        {"data": {"rows": {"rows": [{"prompt": str(i)}] * 3}}, "weight": weight}
+        for i, weight in enumerate(weights)
     ]
     return build("data", {"mixture": {"sets": sets, "size": size, **options}})
 

@@ -22,8 +22,17 @@ CASES = {
         {"path": f"{REWARDS}:picky_async"},
     ],
     "preference": [
-        {"model": {"pair_mlp": {"image_size": 16, "channels": 3}}, "tasks": {"fill": ("consistency", "text_alignment")}},
-        {"model": {"pair_mlp": {"image_size": 16, "channels": 3}}, "hard": True, "held_out": True, "name": "truth", "both_orders": True},
+        {
+            "model": {"pair_mlp": {"image_size": 16, "channels": 3}},
+            "tasks": {"fill": ("consistency", "text_alignment")},
+        },
+        {
+            "model": {"pair_mlp": {"image_size": 16, "channels": 3}},
+            "hard": True,
+            "held_out": True,
+            "name": "truth",
+            "both_orders": True,
+        },
     ],
     "win_rate": [{"judge": "scene"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],

@@ -36,7 +36,10 @@ def test_each_criterion_of_the_task_is_asked_once_and_the_reward_is_their_mean()
 def test_swapped_images_swap_the_verdict_of_an_antisymmetric_judge():
     rows = pairs()
     other = rows.put(output=rows["reference_output"], reference_output=rows.output)
-    for judge in (preference(tasks=TASKS), preference(tasks=TASKS, model=Answers(favour=2.0), both_orders=True)):
+    for judge in (
+        preference(tasks=TASKS),
+        preference(tasks=TASKS, model=Answers(favour=2.0), both_orders=True),
+    ):
         both = judge(rows)["reward.preference"] + judge(other)["reward.preference"]
         torch.testing.assert_close(both, torch.ones(4, dtype=torch.float64), atol=1e-6, rtol=0)
     same = rows.put(output=rows["reference_output"])
@@ -72,7 +75,9 @@ def test_an_image_that_is_not_finite_is_an_error_of_its_own():
 def test_rows_it_cannot_ask_about_stop_the_run():
     with pytest.raises(JudgeError, match=r"data row 1000: 'paint' is no task; there are: fill, remove"):
         preference(tasks=TASKS)(pairs(tasks=("paint",)))
-    with pytest.raises(JudgeError, match=r"task 'fill', criterion 'text_alignment': the question quotes a prompt"):
+    with pytest.raises(
+        JudgeError, match=r"task 'fill', criterion 'text_alignment': the question quotes a prompt"
+    ):
         preference(tasks=TASKS)(pairs(prompt=""))
 
 
@@ -108,7 +113,9 @@ def test_an_error_on_either_image_is_an_error_of_the_pair():
         def __call__(self, rollouts):
             bad = rollouts.output.flatten(1).mean(1) > 0.5
             score = torch.where(bad, torch.nan, 1.0).double()
-            return rollouts.put({"reward.picky": score, "error.picky": ["too bright" if b else None for b in bad]})
+            return rollouts.put(
+                {"reward.picky": score, "error.picky": ["too bright" if b else None for b in bad]}
+            )
 
     rows = pairs()
     judged = WinRate(judge=Picky())(rows)

@@ -49,11 +49,15 @@ def test_each_pair_is_answered_as_if_alone_and_as_the_model_itself_does(networks
     for i in range(2):
         alone = network.answers(first[i : i + 1], second[i : i + 1], questions[i : i + 1])
         torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
-    pictures = [np.asarray((255 * each[0]).round().permute(1, 2, 0), dtype=np.uint8) for each in (first, second)]
+    pictures = [
+        np.asarray((255 * each[0]).round().permute(1, 2, 0), dtype=np.uint8) for each in (first, second)
+    ]
     exact = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255 for picture in pictures]
     inputs = network._inputs("Which image better", pictures)
     law = network.model(**inputs).logits[0, -1].log_softmax(-1)
-    torch.testing.assert_close(network.answers(*exact, questions[:1])[0], law[network.words], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        network.answers(*exact, questions[:1])[0], law[network.words], atol=1e-5, rtol=0
+    )
 
 
 @kinds

@@ -6,7 +6,16 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 SPECIAL = (
-    *("<pad>", "<unk>", "<s>", "</s>", "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"),
+    *(
+        "<pad>",
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+    ),
     *("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"),
 )
 WORDS = ("Yes", "No", "user", "better", "image", "consistency", "fill", "Which", "Whose", "-", "seven")

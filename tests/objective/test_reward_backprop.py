@@ -54,7 +54,9 @@ def test_the_loss_is_bounded_and_knows_no_order(values, bound, draw):
     torch.testing.assert_close(again, loss)
     assert loss.item() >= hinge(p.mean(), bound).item() - 1e-12
     assert hinge_loss(p, every, 1.0).item() == pytest.approx(1 - p.mean().item())
-    assert hinge_loss(p, every, 0.0).item() == 0 and hinge_loss(p, every, None).item() == pytest.approx(-p.mean().item())
+    assert hinge_loss(p, every, 0.0).item() == 0 and hinge_loss(p, every, None).item() == pytest.approx(
+        -p.mean().item()
+    )
     one = hinge_loss(p, every & (torch.arange(p.shape[1]) == 0), bound)  # what is not asked does not count
     assert one.item() == pytest.approx(max(0.0, bound - p[0, 0].item()))
 
@@ -132,7 +134,9 @@ def test_any_cut_gives_the_same_gradient():
 
 def test_criteria_one_by_one_give_the_same_gradient():
     flow, rollouts = sampled()
-    both = gradient(flow, RewardBackprop(judge=preference(tasks={"fill": ("consistency", "structure")})), rollouts)
+    both = gradient(
+        flow, RewardBackprop(judge=preference(tasks={"fill": ("consistency", "structure")})), rollouts
+    )
     each = [
         gradient(flow, RewardBackprop(judge=preference(tasks={"fill": (name,)})), rollouts)
         for name in ("consistency", "structure")

@@ -47,7 +47,9 @@ def test_a_moving_reference_lags_by_u_decay_over_one_minus_decay(decay):
     for _ in range(count):
         shifted(flow, 0.01)
         flow.updated()
-    lag = [own - kept for own, kept in zip(flow.model.parameters(), flow.reference.weights.values(), strict=True)]
+    lag = [
+        own - kept for own, kept in zip(flow.model.parameters(), flow.reference.weights.values(), strict=True)
+    ]
     expected = 0.01 * decay / (1 - decay)
     for gap in lag:
         torch.testing.assert_close(gap, torch.full_like(gap, expected), rtol=2e-3, atol=1e-4)
@@ -89,7 +91,9 @@ def test_outside_of_the_mask_the_source_stays_and_has_no_gradient():
     assert torch.equal(whole[mask == 1], images[mask == 1])
     whole.sum().backward()
     assert torch.equal(images.grad, mask)
-    with pytest.raises(ValueError, match="needs a condition of 2 channels .* got 0; set the model's condition_channels"):
+    with pytest.raises(
+        ValueError, match="needs a condition of 2 channels .* got 0; set the model's condition_channels"
+    ):
         composite(images, {})
 
 

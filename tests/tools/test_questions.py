@@ -10,7 +10,9 @@ from oneloop.tools.questions import QUESTIONS, TASKS, Criterion, criteria_of, re
 def test_the_papers_tasks_and_criteria():
     assert set(TASKS) == {"fill", "extend", "remove", "text"}
     assert TASKS["remove"] == ("removal_quality",) and len(TASKS["fill"]) == 4
-    assert [name for name, criterion in criteria_of(TASKS, {}).items() if criterion.uses_prompt] == ["text_alignment"]
+    assert [name for name, criterion in criteria_of(TASKS, {}).items() if criterion.uses_prompt] == [
+        "text_alignment"
+    ]
 
 
 @given(st.text(), st.text())

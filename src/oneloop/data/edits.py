@@ -87,7 +87,10 @@ class Edits:
             top, left, bottom, right = written(row, source)
             mask[:, top:bottom, left:right] = 1
         else:
-            (top, tall), (left, wide) = self._span(height, draws[0], draws[2]), self._span(width, draws[1], draws[3])
+            (top, tall), (left, wide) = (
+                self._span(height, draws[0], draws[2]),
+                self._span(width, draws[1], draws[3]),
+            )
             mask[:, top : top + tall, left : left + wide] = 1
         return mask
 
@@ -114,7 +117,9 @@ def binary(mask: np.ndarray, key: int) -> np.ndarray:
     """
     hard = (mask > 0.5).astype(np.float32)
     if not np.array_equal(hard, mask):
-        warnings.warn(f"plan.data.edits: the mask of row {key} is not 0 or 1 everywhere; cut at .5", stacklevel=3)
+        warnings.warn(
+            f"plan.data.edits: the mask of row {key} is not 0 or 1 everywhere; cut at .5", stacklevel=3
+        )
     if not hard.any():
         raise ValueError(
             f"plan.data.edits: the mask of row {key} is empty: there is nothing to generate (1 means generate; is "

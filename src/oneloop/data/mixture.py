@@ -44,7 +44,10 @@ class Mixture:
             raise ValueError(f"sets: the weights must sum to more than 0, got {weights}")
         if abs(sum(weights) - 1) > 1e-9 and any(weight != 1 for weight in weights):
             shares = [round(weight / sum(weights), 3) for weight in weights]
-            warnings.warn(f"plan.data.mixture: weights {weights} sum to {sum(weights):g}; taken as {shares}", stacklevel=2)
+            warnings.warn(
+                f"plan.data.mixture: weights {weights} sum to {sum(weights):g}; taken as {shares}",
+                stacklevel=2,
+            )
 
     def __len__(self) -> int:
         return self.size

@@ -107,7 +107,9 @@ class Preference:
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Raises JudgeError for rows of unknown tasks, and where a question needs a prompt that is missing."""
-        finite = rollouts.output.flatten(1).isfinite().all(1) & rollouts["reference_output"].flatten(1).isfinite().all(1)
+        finite = rollouts.output.flatten(1).isfinite().all(1) & rollouts["reference_output"].flatten(
+            1
+        ).isfinite().all(1)
         rows = finite.nonzero().squeeze(1)
         said = torch.full((len(rollouts), len(self.names)), torch.nan, dtype=torch.float64)
         value, asked = self.grade(rollouts.output[rows], rollouts, rows)
@@ -132,7 +134,10 @@ class Preference:
         asked = torch.zeros(len(rows), len(self.names), dtype=torch.bool)
         asked[place, column] = True
         rivals = rollouts["reference_output"][rows].to(images)
-        pieces = [torch.arange(len(place))[i : i + self.pairs_per_call] for i in range(0, len(place), self.pairs_per_call)]
+        pieces = [
+            torch.arange(len(place))[i : i + self.pairs_per_call]
+            for i in range(0, len(place), self.pairs_per_call)
+        ]
         said = [
             self._probability(network, images[place[i]], rivals[place[i]], [questions[j] for j in i.tolist()])
             for i in pieces
@@ -159,7 +164,9 @@ class Preference:
                 raise JudgeError(f"judge '{self.name}', data row {int(rollouts.key[row])}: {error}") from None
         return torch.tensor(place, dtype=torch.long), torch.tensor(column, dtype=torch.long), questions
 
-    def _probability(self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]) -> Tensor:
+    def _probability(
+        self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]
+    ) -> Tensor:
         """[b], of yes: the first is better."""
         forward = self._one_order(network, first, second, questions)
         if self.both_orders:
@@ -168,7 +175,9 @@ class Preference:
             return torch.where(forward == 0.5, forward, (forward > 0.5).to(forward))
         return forward
 
-    def _one_order(self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]) -> Tensor:
+    def _one_order(
+        self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]
+    ) -> Tensor:
         yes, no = network.answers(first, second, questions).float().unbind(1)
         mass = float((yes.exp() + no.exp()).mean().detach())
         if mass < FEW and self.normalize == "vocab":

@@ -20,7 +20,11 @@ def _reads(judge: Any) -> tuple[str, ...]:
 
 
 def _writes(judge: Any) -> tuple[str, ...]:
-    return (f"reward.{judge.name}", f"error.{judge.name}", *(() if isinstance(judge, type) else (judge.column,)))
+    return (
+        f"reward.{judge.name}",
+        f"error.{judge.name}",
+        *(() if isinstance(judge, type) else (judge.column,)),
+    )
 
 
 def _score(judge: Any) -> str:
@@ -44,7 +48,9 @@ class WinRate:
 
     def __post_init__(self) -> None:
         if "reference_output" in declared(self.judge, "reads"):
-            raise ValueError(f"judge: {type(self.judge).__name__} compares already; take one of single images")
+            raise ValueError(
+                f"judge: {type(self.judge).__name__} compares already; take one of single images"
+            )
 
     @property
     def column(self) -> str:
@@ -60,5 +66,9 @@ class WinRate:
         won = wins(own[_score(self.judge)].double(), rival[_score(self.judge)].double())
         pairs = zip(own[f"error.{self.judge.name}"], rival[f"error.{self.judge.name}"], strict=True)
         failed = [one if one is not None else other for one, other in pairs]
-        won = won.masked_fill(torch.tensor([error is not None for error in failed], dtype=torch.bool), torch.nan)
-        return rollouts.put({f"reward.{self.name}": won, f"error.{self.name}": failed, self.column: won.clone()})
+        won = won.masked_fill(
+            torch.tensor([error is not None for error in failed], dtype=torch.bool), torch.nan
+        )
+        return rollouts.put(
+            {f"reward.{self.name}": won, f"error.{self.name}": failed, self.column: won.clone()}
+        )

@@ -73,7 +73,9 @@ class PairNetwork(nn.Module):
         labels = [int(each.row.get("label", 0)) for each in questions]
         return torch.tensor(rows), torch.from_numpy(conditions), torch.tensor(labels)
 
-    def forward(self, first: Tensor, second: Tensor, asked: Tensor, condition: Tensor, label: Tensor) -> Tensor:
+    def forward(
+        self, first: Tensor, second: Tensor, asked: Tensor, condition: Tensor, label: Tensor
+    ) -> Tensor:
         """[b, 2], log-probabilities, of images [b, C, H, W]."""
         if self.training and self.options.noise:
             first = first + self.options.noise * torch.randn_like(first)

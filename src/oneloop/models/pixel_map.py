@@ -45,7 +45,9 @@ class PixelMap(nn.Module):
         there = layout > 0
         self.register_buffer("index", layout, persistent=False)
         self.register_buffer("gain", torch.where(there, scale / std[channel], 0.0), persistent=False)
-        self.register_buffer("offset", torch.where(there, -mean[channel] / std[channel], 0.0), persistent=False)
+        self.register_buffer(
+            "offset", torch.where(there, -mean[channel] / std[channel], 0.0), persistent=False
+        )
         self._compare(process)
 
     def forward(self, pairs: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ class YesNoNetwork(nn.Module):
             processor.image_processor,
             options.image_size,
         )
-        self.text_inputs = [name for name, value in blank.items() if value.shape[:2] == blank["input_ids"].shape]
+        self.text_inputs = [
+            name for name, value in blank.items() if value.shape[:2] == blank["input_ids"].shape
+        ]
 
     @property
     def _blanks(self) -> list[np.ndarray]:
@@ -93,7 +95,9 @@ class YesNoNetwork(nn.Module):
         size = self.options.image_size
         pairs = torch.stack([resized(first, size), resized(second, size)], 1)
         device, dtype = first.device, getattr(torch, self.options.dtype)
-        inputs = {name: value.to(device) for name, value in self._text([each.text for each in questions]).items()}
+        inputs = {
+            name: value.to(device) for name, value in self._text([each.text for each in questions]).items()
+        }
         pixels = self.pixels.to(device)(pairs).to(dtype)
         logits = self.model(**inputs, pixel_values=pixels, logits_to_keep=1).logits[:, -1]
         law: Tensor = logits.float().log_softmax(-1)

@@ -36,7 +36,11 @@ def hinge_loss(p: Tensor, asked: Tensor, bound: float | None) -> Tensor:
 
 
 def _reads(objective: "RewardBackprop") -> tuple[str, ...]:
-    return ("start", "actions.latent", *(name for name in declared(objective.judge, "reads") if name != "output"))
+    return (
+        "start",
+        "actions.latent",
+        *(name for name in declared(objective.judge, "reads") if name != "output"),
+    )
 
 
 def _writes(objective: "RewardBackprop") -> tuple[str, ...]:

@@ -72,9 +72,7 @@ class Denoiser(Protocol):
 class FlowHere:
     """`protocols.Here` for denoising steps, and what objectives on flow models ask besides."""
 
-    def __init__(
-        self, policy: Denoiser, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]
-    ):
+    def __init__(self, policy: Denoiser, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]):
         self.policy, self.inputs, self.latent, self._render = policy, inputs, latent, render
 
     @cached_property

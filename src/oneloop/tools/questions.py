@@ -86,9 +86,12 @@ def render_query(task: str, criterion: Criterion, prompt: str | None) -> str:
     Raises ValueError naming both where the criterion quotes a prompt that is not there.
     """
     if criterion.uses_prompt and not prompt:
-        raise ValueError(f"task '{task}', criterion '{criterion.name}': the question quotes a prompt, and there "
-                         f"is none")
-    question = criterion.question.replace(PROMPT, str(prompt)) if criterion.uses_prompt else criterion.question
+        raise ValueError(
+            f"task '{task}', criterion '{criterion.name}': the question quotes a prompt, and there is none"
+        )
+    question = (
+        criterion.question.replace(PROMPT, str(prompt)) if criterion.uses_prompt else criterion.question
+    )
     doing = DOING.get(task, task.replace("_", " "))
     return (
         f"Two results of {doing}. {question} Answer Yes if the first image is better and No if the second is."

@@ -38,7 +38,9 @@ def run(seed: int, advance: Advance) -> Rows:
     advance(f"seed {seed}: base")
     for name, method in METHODS.items():
         policy, history = editing.train(base, method, editing.known(method), seed)
-        said = [sum(line[f"win_rate/preference/{task}/{name}"] for task, name in PAIRS) / 5 for line in history]
+        said = [
+            sum(line[f"win_rate/preference/{task}/{name}"] for task, name in PAIRS) / 5 for line in history
+        ]
         ends = {"p at start": sum(said[:5]) / 5, "p at end": sum(said[-5:]) / 5} if method.query else {}
         rows[name] = editing.win_rates(policy, rival, seed) | ends
         advance(f"seed {seed}: {name}")

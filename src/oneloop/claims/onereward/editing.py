@@ -128,7 +128,9 @@ def watcher() -> Preference:
     return Preference(model=DigitScores(), tasks=TASKS, hard=True, held_out=True, name="truth")
 
 
-def train(base: FlowPolicy, method: Method, judge: Any, seed: int) -> tuple[FlowPolicy, list[dict[str, float]]]:
+def train(
+    base: FlowPolicy, method: Method, judge: Any, seed: int
+) -> tuple[FlowPolicy, list[dict[str, float]]]:
     """(the trained copy of `base`, the metrics of each batch)."""
     policy = started(base, method.decay)
     plan = Plan(
@@ -140,7 +142,10 @@ def train(base: FlowPolicy, method: Method, judge: Any, seed: int) -> tuple[Flow
     plan.begin(int(counter.mix(seed, "onereward") >> 1), ITERATIONS)
     objective = RewardBackprop(judge=judge, bound=method.bound)
     learner = Learner(
-        cast(Any, policy), [objective], Learning(learning_rate=method.learning_rate, betas=(0.9, 0.999)), ITERATIONS
+        cast(Any, policy),
+        [objective],
+        Learning(learning_rate=method.learning_rate, betas=(0.9, 0.999)),
+        ITERATIONS,
     )
     batches = Loop(plan, policy.sample, watcher(), [], learner).run(ITERATIONS)
     return policy, [batch_metrics(batch) | learner.metrics for batch in batches]
@@ -161,7 +166,9 @@ def drawn(policy: FlowPolicy, task: str, seed: int) -> tuple[Tensor, Tensor, Ten
     return images, condition, torch.tensor([int(row["label"]) for row in asked.example])
 
 
-PLAIN = Flow(model=FlowMlp(condition_channels=2), steps=STEPS, shift=1.0, noise="ode", composite=True, device="cpu")
+PLAIN = Flow(
+    model=FlowMlp(condition_channels=2), steps=STEPS, shift=1.0, noise="ode", composite=True, device="cpu"
+)
 
 
 def rivals_of(base: FlowPolicy, seed: int) -> dict[str, Tensor]:
