@@ -1,4 +1,5 @@
-"""Small judges that compare, and a recipe that trains through one, for the tests of reward back-propagation."""
+"""Small judges that compare, and a recipe that trains through one, for the tests of reward
+back-propagation."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,5 @@
-"""Win-rates by task and criterion, the gap between a learned judge and the truth, and what the doctor says of it."""
+"""Win-rates by task and criterion, the gap between a learned judge and the truth, and what the doctor says
+of it."""
 
 import pytest
 import torch

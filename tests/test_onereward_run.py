@@ -1,4 +1,5 @@
-"""Runs through a differentiable judge: trained, stopped and resumed to the bit; the same judge as a reward."""
+"""Runs through a differentiable judge: trained, stopped and resumed to the bit; the same judge as a
+reward."""
 
 import pytest
 

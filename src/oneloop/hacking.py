@@ -1,11 +1,12 @@
 """Win-rates against the reference, by task and criterion, and how far a learned judge's lie above the truth.
 
-    hacking_gap = mean over the (task, criterion) both know of (what the learned judge says - what is held out says)
+    hacking_gap = mean over the (task, criterion) both know of (what the learned judge says - what is held
+    out says)
 
 Columns `yes.<judge>.<criterion>` are a learned judge's probabilities (of rollouts, or read by an objective on
-actions), `won.<judge>.<criterion>` those of a held-out judge or a true measure, on the same images. A policy can
-learn to please any fixed judge; the gap is how it shows while the reward still rises. Where the two share no
-criterion the means over everything are compared.
+actions), `won.<judge>.<criterion>` those of a held-out judge or a true measure, on the same images. A policy
+can learn to please any fixed judge; the gap is how it shows while the reward still rises. Where the two
+share no criterion the means over everything are compared.
 """
 
 import torch
@@ -18,7 +19,8 @@ Said = dict[tuple[str, str], float]
 
 
 def win_rates(batch: Rollouts) -> dict[str, float]:
-    """`win_rate/<judge>/<task>/<criterion>` of all judges that compare; the gap where one of them is held out.
+    """`win_rate/<judge>/<task>/<criterion>` of all judges that compare; the gap where one of them is held
+    out.
 
     `hacking_gap` is the mean, `hacking_gap/worst` the largest of a single task and criterion. {} without such
     judges.

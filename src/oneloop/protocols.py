@@ -70,7 +70,8 @@ class Grader(Protocol):
         """Its E criteria."""
 
     def grade(self, images: Tensor, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a, E])."""
+        """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a,
+        E])."""
 
 
 class Objective(Protocol):
@@ -78,8 +79,8 @@ class Objective(Protocol):
 
     `mean` says what weighs alike: every action, every rollout (mean of its actions), every group, or
     `constant` = sum of the kept actions / (kept rollouts * a constant length). `over`: whether
-    what select left out still counts in the denominator. `where`: on which actions the loss is computed: those
-    select kept, all, or the last kept one of each rollout (a loss on what the rollout became).
+    what select left out still counts in the denominator. `where`: on which actions the loss is computed:
+    those select kept, all, or the last kept one of each rollout (a loss on what the rollout became).
     `whole`: a rollout's actions must come in one piece (sequence ratios).
     """
 

@@ -28,8 +28,9 @@ def weights(
     `mean` names what weighs alike: every action, every rollout (the mean of its actions, each rollout of a
     tree with its whole path), every group (the mean of its actions), or `constant`: the kept actions over
     (rollouts with one * `constant_length`). What has no action left is not counted, so nothing is 0 / 0.
-    `where` "all" ignores `share`; "last" keeps of each rollout its last action alone. `over` "all" keeps in the denominator what select left out.
-    The weights sum to 1 for action, rollout and group with `over` "kept"; nothing kept gives all zeros.
+    `where` "all" ignores `share`; "last" keeps of each rollout its last action alone. `over` "all" keeps in
+    the denominator what select left out. The weights sum to 1 for action, rollout and group with `over`
+    "kept"; nothing kept gives all zeros.
     Raises ValueError for an unknown `mean`, and for `constant` without a length.
     """
     everything = torch.ones(len(rollouts.actions), dtype=torch.float64)

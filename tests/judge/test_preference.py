@@ -1,4 +1,5 @@
-"""Judges that compare: what they are asked, what they write, when they refuse or warn; wins by another judge."""
+"""Judges that compare: what they are asked, what they write, when they refuse or warn; wins by another
+judge."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""A vision-language model as a judge: pixels as its processor makes them, answers, gradients, what is refused."""
+"""A vision-language model as a judge: pixels as its processor makes them, answers, gradients, what is
+refused."""
 
 import numpy as np
 import pytest

@@ -72,8 +72,15 @@ def qwen2_vl():
     configuration = transformers.Qwen2VLConfig(
         text_config={**TEXT, "rope_parameters": rope, "bos_token_id": 2, "eos_token_id": 3},
         vision_config={
-            **{"depth": 1, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2},
-            **{"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3},
+            "depth": 1,
+            "embed_dim": 16,
+            "hidden_size": 16,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "in_channels": 3,
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
@@ -92,8 +99,12 @@ def idefics3(size=16):
     configuration = transformers.Idefics3Config(
         text_config={**TEXT, "model_type": "llama", "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
         vision_config={
-            **{"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-            **{"image_size": size, "patch_size": 4},
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": size,
+            "patch_size": 4,
         },
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=2,

@@ -1,4 +1,5 @@
-"""Reward back-propagation by hand: the hinge, where its gradient goes and where it does not, who is refused."""
+"""Reward back-propagation by hand: the hinge, where its gradient goes and where it does not, who is
+refused."""
 
 import pytest
 import torch

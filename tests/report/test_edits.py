@@ -1,4 +1,5 @@
-"""The report of a run that compares: win-rates by criterion, edits beside the reference, nothing for other runs."""
+"""The report of a run that compares: win-rates by criterion, edits beside the reference, nothing for other
+runs."""
 
 import base64
 import io

@@ -1,12 +1,13 @@
 """A learned judge of edits: what the query is worth to it, and how a policy fools it (arXiv 2508.21066).
 
-One MLP learns best-of-4 against worst-of-4 pairs of all tasks and criteria, labelled by true scores of 8x8 digits
-(see claims/onereward), with the query and without; accuracy is on held-out pairs of the same kind, in both orders.
-Then a policy is trained to please it, and three win-rates of its last ten batches are set beside one another:
+One MLP learns best-of-4 against worst-of-4 pairs of all tasks and criteria, labelled by true scores of 8x8
+digits (see claims/onereward), with the query and without; accuracy is on held-out pairs of the same kind, in
+both orders. Then a policy is trained to please it, and three win-rates of its last ten batches are set
+beside one another:
     said    by the learned judge          true    by the true scores, on the same images
     gap     `hacking_gap`, their difference, which the doctor watches
-`free` has pixels that may leave [0, 1]; `clamped` keeps them there; `careful` also has a judge that was learned
-under noise, and a quarter of the learning rate. `known` is the true judge, the control.
+`free` has pixels that may leave [0, 1]; `clamped` keeps them there; `careful` also has a judge that was
+learned under noise, and a quarter of the learning rate. `known` is the true judge, the control.
 """
 
 from typing import Any
@@ -51,7 +52,9 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop"),
     recipe="recipes/onereward.yaml",
-    claim="where criteria conflict, a judge that is told which is meant is right on .05 more of held-out pairs",
+    claim=(
+        "where criteria conflict, a judge that is told which is meant is right on .05 more of held-out pairs"
+    ),
     target=0.05,
     run=run,
     headline=headline,

@@ -7,11 +7,12 @@ The tasks of OneReward (arXiv 2508.21066) over any data with an `image`:
     fill     a box, with what another row's prompt says
     extend   the border around a part that is kept, by its own prompt
     remove   a box, under one fixed prompt
-    text     the place of a written word (data `shapes` with words), or the box around the ink, by its own prompt
+    text     the place of a written word (data `shapes` with words), or the box around the ink, by its own
+    prompt
     given    masks, prompts and tasks of your own: columns `mask`, `prompt`, `task` beside `image`
 
-A row has `task`, `prompt`, `condition`, `source`, `mask` and `image` (the source: what a warm start learns), and
-the columns of the row whose prompt is asked. Boxes are a function of (seed, key).
+A row has `task`, `prompt`, `condition`, `source`, `mask` and `image` (the source: what a warm start learns),
+and the columns of the row whose prompt is asked. Boxes are a function of (seed, key).
 """
 
 import warnings
@@ -37,7 +38,8 @@ class Edits:
     task: Task = "fill"
     """What is to be done."""
     asked: Literal["own", "another"] | None = None
-    """Whose prompt: the image's own or that of another row; None: as the task has it. A warm start needs own."""
+    """Whose prompt: the image's own or that of another row; None: as the task has it. A warm start needs
+    own."""
     removal_prompt: Annotated[str, Field(min_length=1)] = "remove the specified object"
     """What is asked when something is to be removed."""
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -122,7 +124,8 @@ def binary(mask: np.ndarray, key: int) -> np.ndarray:
         )
     if not hard.any():
         raise ValueError(
-            f"plan.data.edits: the mask of row {key} is empty: there is nothing to generate (1 means generate; is "
+            f"plan.data.edits: the mask of row {key} is empty: there is nothing to generate (1 means "
+            "generate; is "
             f"it the wrong way round?)"
         )
     return hard

@@ -2,9 +2,10 @@
 
     row k  ~  set i with probability weight_i / sum of weights, then a row of it
 
-The multi-task sampler of OneReward (arXiv 2508.21066: fill .5, extend .25, removal .25, hard tasks more often).
-Which set, and which of its rows, is a function of (seed, k), so nothing has to be saved and a resumed run draws
-what it would have drawn. Rows keep their columns; rows of different sets may have different ones.
+The multi-task sampler of OneReward (arXiv 2508.21066: fill .5, extend .25, removal .25, hard tasks more
+often). Which set, and which of its rows, is a function of (seed, k), so nothing has to be saved and a
+resumed run draws what it would have drawn. Rows keep their columns; rows of different sets may have
+different ones.
 """
 
 import warnings

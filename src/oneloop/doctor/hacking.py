@@ -17,8 +17,10 @@ def hacking_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     yield Finding(
         level,
         "hacking_gap",
-        f"The learned judge's win-rate is {percent(gap)} above that of the held-out measure on the same images of "
-        f"the last {len(recent)} steps{where}: the policy has learned to please the judge and not to do better. "
+        f"The learned judge's win-rate is {percent(gap)} above that of the held-out measure on "
+        "the same images of "
+        f"the last {len(recent)} steps{where}: the policy has learned to please the judge and not "
+        "to do better. "
         "Go back to an earlier checkpoint; train the judge anew on images of this policy, lower "
         "`reward_backprop.bound` or `learning_rate`, or stop earlier.",
         steps.phase,
@@ -37,8 +39,10 @@ def unwatched(steps: Steps, limits: Limits) -> Iterator[Finding]:
         yield Finding(
             "warn",
             "unwatched_judge",
-            "The policy is trained through a judge, and nothing is held out to tell whether it is being fooled. "
-            "Add a judge that is not learned from: `preference` with `held_out: true`, or `win_rate` around any "
+            "The policy is trained through a judge, and nothing is held out to tell whether it is "
+            "being fooled. "
+            "Add a judge that is not learned from: `preference` with `held_out: true`, or `win_rate` "
+            "around any "
             "judge of single images.",
             steps.phase,
             1.0,

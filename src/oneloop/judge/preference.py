@@ -1,16 +1,16 @@
-"""Is the image better than the reference's, for its task and by each of its criteria? A model's yes-probability.
+"""Is the image better than the reference's, for its task and by each of its criteria? The probability of Yes.
 
-    p_e = P(yes | image, reference's image, query(task, e, prompt))        reward = mean over the task's criteria
+    p_e = P(yes | image, reference's image, query(task, e, prompt))      reward = mean over the criteria
 
-The judge of OneReward (arXiv 2508.21066): one model for all tasks and criteria, told by the words of the query
-which is meant (tools/questions.py), the image always first. `grade` is p with a gradient in the image, for
-objective/reward_backprop.py; called as a judge it is a plain reward for any other method (with groups: a
+The judge of OneReward (arXiv 2508.21066): one model for all tasks and criteria, told by the words of the
+query which is meant (tools/questions.py), the image always first. `grade` is p with a gradient in the image,
+for objective/reward_backprop.py; called as a judge it is a plain reward for any other method (with groups: a
 pairwise win-rate as in Pref-GRPO). `vocab` is the probability of the word among all words, as trained; `pair`
 that of Yes against No alone, never lower. In half precision the model still answers in fp32 log-probs.
 
 A `held_out` judge only looks on: what it says is what the doctor compares a learned judge with. `hard` counts
-wins (p above 1/2) instead of probabilities. Left out: training the judge inside the loop (tools/preferences.py
-has its loss and its pairs).
+wins (p above 1/2) instead of probabilities. Left out: training the judge inside the loop
+(tools/preferences.py has its loss and its pairs).
 """
 
 import dataclasses
@@ -97,7 +97,8 @@ class Preference:
         built = self.model.build()
         if not hasattr(built, "answers"):
             raise JudgeError(
-                f"judge '{self.name}': model: {type(self.model).__name__} compares no images; take yes_no_vlm, or "
+                f"judge '{self.name}': model: {type(self.model).__name__} compares no images; take "
+                "yes_no_vlm, or "
                 f"a part of your own whose build() has `answers(first, second, questions)`"
             )
         return built.eval().requires_grad_(False)
@@ -106,7 +107,8 @@ class Preference:
 
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts) -> Rollouts:
-        """Raises JudgeError for rows of unknown tasks, and where a question needs a prompt that is missing."""
+        """Raises JudgeError for rows of unknown tasks, and where a question needs a prompt that is
+        missing."""
         finite = rollouts.output.flatten(1).isfinite().all(1) & rollouts["reference_output"].flatten(
             1
         ).isfinite().all(1)
@@ -148,7 +150,8 @@ class Preference:
         return value, asked.to(images.device)
 
     def _asked(self, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor, list[Question]]:
-        """(place among rows [q], number of the criterion [q], what is asked): every criterion of every row."""
+        """(place among rows [q], number of the criterion [q], what is asked): every criterion of every
+        row."""
         place, column, questions = list[int](), list[int](), list[Question]()
         number = {name: i for i, name in enumerate(self.names)}
         for at, row in enumerate(rows.tolist()):
@@ -182,7 +185,8 @@ class Preference:
         mass = float((yes.exp() + no.exp()).mean().detach())
         if mass < FEW and self.normalize == "vocab":
             warnings.warn(
-                f"judge '{self.name}': Yes and No are {mass:.3f} of what the model would answer; probabilities are "
+                f"judge '{self.name}': Yes and No are {mass:.3f} of what the model would answer; "
+                "probabilities are "
                 f"that small. Train it on such pairs, or set normalize: pair",
                 stacklevel=2,
             )

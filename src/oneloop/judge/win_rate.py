@@ -1,7 +1,7 @@
 """Does a pointwise judge score the image above the reference's? 1, 0, or 1/2 at a tie.
 
-Makes any judge of single images (`scene`, a function of your own) a held-out measure beside a learned one that
-compares: the doctor holds the two win-rates against each other (`hacking_gap`). It has no gradient.
+Makes any judge of single images (`scene`, a function of your own) a held-out measure beside a learned one
+that compares: the doctor holds the two win-rates against each other (`hacking_gap`). It has no gradient.
 """
 
 from typing import Annotated, Any

@@ -1,7 +1,8 @@
 """A judge of two images of a few pixels, without language: for claims and tests that take seconds.
 
-An MLP over (first, second, what is kept of the source, mask, embedding of task and criterion) that answers yes
-or no, as a vision-language model does in models/yes_no_vlm.py. Without `query` it is not told what is asked.
+An MLP over (first, second, what is kept of the source, mask, embedding of task and criterion) that answers
+yes or no, as a vision-language model does in models/yes_no_vlm.py. Without `query` it is not told what is
+asked.
 """
 
 from collections.abc import Sequence

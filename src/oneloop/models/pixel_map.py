@@ -1,12 +1,15 @@
-"""What an image processor does to the pixels of a pair of images, learned from the processor and differentiable.
+"""What an image processor does to the pixels of a pair of images, learned from the processor and
+differentiable.
 
-    pixel_values[i] = (pixel[index[i]] * scale - mean[channel]) / std[channel]        where index[i] is a pixel
+    pixel_values[i] = (pixel[index[i]] * scale - mean[channel]) / std[channel]        where index[i] is a
+    pixel
 
-Processors of vision-language models work on arrays or 8-bit pictures and cut the graph. But once an image has the
-size they want, all they do is to normalise each pixel and to lay pixels out (patches, tiles, repeats, padding).
-The layout is learned by showing the processor pictures whose pixels spell their own number in base 255; the rest
-is read from its settings, and the whole is compared with the processor's own answer on a random pair before it is
-used. A processor that resizes, mixes or crops pixels at that size fails the comparison and is refused.
+Processors of vision-language models work on arrays or 8-bit pictures and cut the graph. But once an image
+has the size they want, all they do is to normalise each pixel and to lay pixels out (patches, tiles, repeats,
+padding). The layout is learned by showing the processor pictures whose pixels spell their own number in base
+255; the rest is read from its settings, and the whole is compared with the processor's own answer on a
+random pair before it is used. A processor that resizes, mixes or crops pixels at that size fails the
+comparison and is refused.
 """
 
 from collections.abc import Callable
@@ -34,8 +37,8 @@ class PixelMap(nn.Module):
     offset: Tensor
 
     def __init__(self, process: Callable[..., Any], settings: Any, size: int):
-        """`process(pair, **options)` -> pixel_values of two uint8 pictures [size, size, 3]; `settings`: the image
-        processor. Raises NotDifferentiable when it does more than lay out and normalise."""
+        """`process(pair, **options)` -> pixel_values of two uint8 pictures [size, size, 3]; `settings`: the
+        image processor. Raises NotDifferentiable when it does more than lay out and normalise."""
         super().__init__()
         self.size = size
         layout = learned_layout(process, size)
@@ -64,13 +67,16 @@ class PixelMap(nn.Module):
         got = self(tensors)
         if got.shape != wanted.shape or float((got - wanted).abs().max()) > TOLERANCE:
             raise NotDifferentiable(
-                f"judge preprocessing is not differentiable: at {self.size} pixels the processor does more than lay "
-                f"out and normalise pixels (it resizes or mixes them); set image_size to a size it leaves alone"
+                f"judge preprocessing is not differentiable: at {self.size} pixels the processor does "
+                "more than lay "
+                "out and normalise pixels (it resizes or mixes them); set image_size to a size it leaves "
+                "alone"
             )
 
 
 def learned_layout(process: Callable[..., Any], size: int) -> Tensor:
-    """int64, of the shape of a pair's pixel_values: 1 + the number of the pixel that comes there; 0 padding."""
+    """int64, of the shape of a pair's pixel_values: 1 + the number of the pixel that comes there; 0
+    padding."""
     number = np.arange(1, 2 * 3 * size * size + 1).reshape(2, 3, size, size).transpose(0, 2, 3, 1)
     total: Tensor | None = None
     for place in range(PASSES):
@@ -83,8 +89,8 @@ def learned_layout(process: Callable[..., Any], size: int) -> Tensor:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images [b, C, H, W] in [0, 1] as colour images [b, 3, size, size], differentiable: bicubic, antialiased,
-    as Pillow does it."""
+    """Images [b, C, H, W] in [0, 1] as colour images [b, 3, size, size], differentiable: bicubic,
+    antialiased, as Pillow does it."""
     coloured = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
     if coloured.shape[-2:] != (size, size):
         coloured = interpolate(coloured, (size, size), mode="bicubic", antialias=True, align_corners=False)

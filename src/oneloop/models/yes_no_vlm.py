@@ -23,7 +23,8 @@ from oneloop.part import part
 
 @part(paper="arXiv 2508.21066")
 class YesNoVlm:
-    """A vision-language model by hub name or folder, its two answer words, and the size it is shown images in."""
+    """A vision-language model by hub name or folder, its two answer words, and the size it is shown images
+    in."""
 
     name: Annotated[str, Field(min_length=1)]
     """Hub name or folder, such as Qwen/Qwen2.5-VL-3B-Instruct."""
@@ -91,7 +92,8 @@ class YesNoNetwork(nn.Module):
         return dict(made)
 
     def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
-        """[b, 2], log-probabilities of yes and no, of images [b, C, H, W] in [0, 1]; differentiable in both."""
+        """[b, 2], log-probabilities of yes and no, of images [b, C, H, W] in [0, 1]; differentiable in
+        both."""
         size = self.options.image_size
         pairs = torch.stack([resized(first, size), resized(second, size)], 1)
         device, dtype = first.device, getattr(torch, self.options.dtype)

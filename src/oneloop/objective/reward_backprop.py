@@ -4,13 +4,13 @@
 
 OneReward (arXiv 2508.21066, Eq. 5; its listing writes "+" and "ascent" for the same J, a slip). The hinge is
 taken of each criterion before the mean: one that has reached the bound gives no gradient and cannot pay for
-another. With p from a judge of one criterion it is ReFL (2304.05977), without a `bound` the loss is -mean p, as
-in DRaFT (2309.17400), whose K is `calls`. Rollouts may end early (plan's dress part `stop`); what is
+another. With p from a judge of one criterion it is ReFL (2304.05977), without a `bound` the loss is -mean p,
+as in DRaFT (2309.17400), whose K is `calls`. Rollouts may end early (plan's dress part `stop`); what is
 differentiated is the call that renders, everything before is a constant. Judge, decoder and reference get no
 gradient. Any judge with `grade(images, rollouts, rows) -> (p [a, E], asked [a, E])` will do.
 
-No group, no advantage, no log-probability, no anchor to the data: what keeps the policy honest is the bound, the
-clamp of pixels to [0, 1], and a held-out judge (the doctor's `hacking_gap`).
+No group, no advantage, no log-probability, no anchor to the data: what keeps the policy honest is the bound,
+the clamp of pixels to [0, 1], and a held-out judge (the doctor's `hacking_gap`).
 """
 
 from typing import Annotated, Any, ClassVar
@@ -30,7 +30,8 @@ def hinge(p: Tensor, bound: float | None) -> Tensor:
 
 
 def hinge_loss(p: Tensor, asked: Tensor, bound: float | None) -> Tensor:
-    """[a], the mean over the criteria that were `asked` (bool [a, E]) of the hinge of `p` [a, E]; 0 of none."""
+    """[a], the mean over the criteria that were `asked` (bool [a, E]) of the hinge of `p` [a, E]; 0 of
+    none."""
     counted = torch.where(asked, hinge(p, bound), 0.0)
     return counted.sum(1) / asked.sum(1).clamp(min=1)
 
@@ -67,7 +68,8 @@ class RewardBackprop:
         name = type(self.judge).__name__
         if not hasattr(self.judge, "grade"):
             raise ValueError(
-                f"judge: {name} cannot be differentiated: it scores finished images and has no `grade` with a "
+                f"judge: {name} cannot be differentiated: it scores finished images and has no `grade` "
+                "with a "
                 f"gradient in them. Use it as the reward of policy_gradient, or take the judge preference"
             )
         if reason := getattr(self.judge, "no_gradient", ""):
@@ -82,7 +84,8 @@ class RewardBackprop:
         p, asked = self.judge.grade(image, rollouts, rollouts.owner[actions])
         if image.requires_grad and not p.requires_grad:
             raise ValueError(
-                f"judge '{self.judge.name}': preprocessing is not differentiable: its answer has no gradient in the "
+                f"judge '{self.judge.name}': preprocessing is not differentiable: its answer has no "
+                "gradient in the "
                 f"image it was shown (was it detached, or turned into numbers or 8 bits?)"
             )
         closed = torch.where(asked, hinge(p, self.bound) == 0, False).sum(1) / asked.sum(1).clamp(min=1)

@@ -1,6 +1,7 @@
 """Rollouts of a flow policy end early, at a random step, and are judged by what the next call predicts.
 
-    stop ~ uniform {first, ..., last}        budget = stop: so many steps, then one call renders x0 = x - sigma v
+    stop ~ uniform {first, ..., last}        budget = stop: so many steps, then one call renders x0 = x -
+    sigma v
 
 What reward back-propagation differentiates (ReFL, arXiv 2304.05977, stops 30 to 39 of 40; OneReward,
 2508.21066, does not say where). The gradient of the image grows with the noise level left at the stop, and

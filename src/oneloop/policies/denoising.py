@@ -113,7 +113,8 @@ class Walk:
 
 
 def beginnings(asked: Rollouts, seed: int) -> Rollouts:
-    """The rows asked anew, to be drawn whole and each by itself, with noise named by `seed` and their group."""
+    """The rows asked anew, to be drawn whole and each by itself, with noise named by `seed` and their
+    group."""
     plain = asked.without("tree", "branch", "fork", "window")
     return plain.put(id=plain.group, budget=torch.full_like(plain.group, -1)).put_facts(seed=seed)
 

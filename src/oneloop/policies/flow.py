@@ -61,7 +61,8 @@ class Flow:
     beside_reference: bool = False
     """Whether the reference draws each group's prompt too, from noise of its own (`reference_output`)."""
     reference_decay: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The reference follows the weights, a moving average with this decay an update; None: it stands still."""
+    """The reference follows the weights, a moving average with this decay an update; None: it stands
+    still."""
     composite: bool = False
     """Whether an edited image keeps its source outside of the mask; the network must take a `condition`."""
     tokens_per_call: Annotated[int, Field(ge=1)] = 16384
@@ -134,7 +135,8 @@ class FlowPolicy:
         return velocity.float()
 
     def render(self, clean: Tensor, condition: Condition) -> Tensor:
-        """Images [b, C, H, W] in [0, 1] of predicted data [b, ...]; outside of a mask the source, if asked."""
+        """Images [b, C, H, W] in [0, 1] of predicted data [b, ...]; outside of a mask the source, if
+        asked."""
         images: Tensor = self.network.decode(clean)
         return composite(images, condition) if self.options.composite else images
 

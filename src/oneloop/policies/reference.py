@@ -3,9 +3,9 @@
     frozen     the weights at the start of the phase (with adapters: the network without them)
     moving     reference <- decay reference + (1 - decay) weights, after every update
 
-A policy that moves by u an update runs ahead of a moving reference by u decay / (1 - decay) in the long run, so
-what is measured against it (OneReward's win-rate, arXiv 2508.21066, Algorithm 2) levels off, where it keeps
-growing against a frozen one. Decay 0 is the policy itself, decay 1 stands still.
+A policy that moves by u an update runs ahead of a moving reference by u decay / (1 - decay) in the long run,
+so what is measured against it (OneReward's win-rate, arXiv 2508.21066, Algorithm 2) levels off, where it
+keeps growing against a frozen one. Decay 0 is the policy itself, decay 1 stands still.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,8 @@ class Reference:
             self._acting = False
 
     def call(self, network: Any, *inputs: Any) -> Tensor:
-        """The network's answer, or within `acting` the reference's; the network's own weights stay in place."""
+        """The network's answer, or within `acting` the reference's; the network's own weights stay in
+        place."""
         answer: Tensor = functional_call(network, self.weights, inputs) if self._acting else network(*inputs)
         return answer
 

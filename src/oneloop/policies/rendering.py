@@ -2,9 +2,9 @@
 
     x_k = mean(x_{k-1}, v(x_{k-1})) + what was drawn      image = decode(x_K - sigma_K v(x_K))
 
-Values are those that were sampled: the steps before are constants, and what was drawn is what the stored latent
-lies off the mean. With one call this is the truncated roll-out of ReFL (arXiv 2304.05977) and OneReward
-(2508.21066): d image / d v = -sigma_K. With more it is DRaFT-K (2309.17400).
+Values are those that were sampled: the steps before are constants, and what was drawn is what the stored
+latent lies off the mean. With one call this is the truncated roll-out of ReFL (arXiv 2304.05977) and
+OneReward (2508.21066): d image / d v = -sigma_K. With more it is DRaFT-K (2309.17400).
 """
 
 from typing import TYPE_CHECKING
@@ -73,7 +73,8 @@ def composite(images: Tensor, condition: Condition) -> Tensor:
     picture = condition.get("picture")
     if picture is None or picture.shape[1] != images.shape[1] + 1:
         raise ValueError(
-            f"policy.flow.composite needs a condition of {images.shape[1] + 1} channels (the masked source, the "
+            f"policy.flow.composite needs a condition of {images.shape[1] + 1} channels (the masked "
+            "source, the "
             f"mask), got {0 if picture is None else picture.shape[1]}; "
             f"set the model's condition_channels to {images.shape[1] + 1}"
         )

@@ -1,7 +1,8 @@
-"""What a run that compares with a reference shows: win-rates by task and criterion, and edits beside their rivals.
+"""What a run that compares with a reference shows: win-rates by task and criterion, and edits beside their
+rivals.
 
-Of the first and the last step that recorded images, a few rollouts of each task: the source, what of it was to be
-made anew, what the reference made of it, and what the policy did. Everything is embedded as PNG.
+Of the first and the last step that recorded images, a few rollouts of each task: the source, what of it was
+to be made anew, what the reference made of it, and what the policy did. Everything is embedded as PNG.
 """
 
 import base64

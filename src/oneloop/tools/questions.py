@@ -1,8 +1,9 @@
 """What a judge that compares is asked: tasks, the criteria of each, and the words of the question.
 
 The registry of OneReward (arXiv 2508.21066, Section 2.1): one judge for K tasks times E criteria, told by the
-words of the query which of them is meant. The paper's own wording is in a figure that cannot be read; these are
-ours. A question with `{prompt}` in it is asked with the prompt; any other is the same words for any prompt.
+words of the query which of them is meant. The paper's own wording is in a figure that cannot be read; these
+are ours. A question with `{prompt}` in it is asked with the prompt; any other is the same words for any
+prompt.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ from oneloop.part import nearest
 
 PROMPT = "{prompt}"
 QUESTIONS = {
-    "text_alignment": 'Which shows better what was asked for, its objects, attributes and places: "{prompt}"?',
+    "text_alignment": (
+        'Which shows better what was asked for, its objects, attributes and places: "{prompt}"?'
+    ),
     "consistency": "Whose region goes on better from its surroundings in colour, texture and light?",
     "structure": "Whose geometry, perspective and contours are more correct?",
     "aesthetics": "Which is more appealing as a whole?",

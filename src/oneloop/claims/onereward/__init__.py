@@ -1,15 +1,17 @@
 """One judge told what is asked, or one that is not: three editing tasks whose criteria conflict (2508.21066).
 
-A small flow network edits 8x8 digits: `fill` a box with the asked digit, `extend` one beyond its middle, `remove`
-what is in a box. The judge is a true one, known and differentiable, so that nothing but what it is told differs:
+A small flow network edits 8x8 digits: `fill` a box with the asked digit, `extend` one beyond its middle,
+`remove` what is in a box. The judge is a true one, known and differentiable, so that nothing but what it is
+told differs:
     query              by the task's criteria, hinge at .9, against the frozen base (Algorithm 1)
     query, moving      the same against a moving average of the policy, decay .99 (Algorithm 2)
     no query           one score for everything, the mean over all criteria
-and the ablations the paper lacks, one thing changed in `query`: the bound, where rollouts may stop. Numbers are
-true win-rates of whole images against the base's, 1000 pairs a task on digits no training has seen (the base
-against itself: .5); `reader 2` is alignment by a classifier that no policy is trained against. `p at start` and
-`p at end` are what the judge says of the early-stopped images that training sees. Pixels outside of a mask are the
-source's. Learning rate and length are equal, not tuned. Left out: the paper's people, models and sizes.
+and the ablations the paper lacks, one thing changed in `query`: the bound, where rollouts may stop. Numbers
+are true win-rates of whole images against the base's, 1000 pairs a task on digits no training has seen (the
+base against itself: .5); `reader 2` is alignment by a classifier that no policy is trained against. `p at
+start` and `p at end` are what the judge says of the early-stopped images that training sees. Pixels outside
+of a mask are the source's. Learning rate and length are equal, not tuned. Left out: the paper's people,
+models and sizes.
 """
 
 from oneloop.claims.onereward import editing
@@ -38,11 +40,11 @@ def run(seed: int, advance: Advance) -> Rows:
     advance(f"seed {seed}: base")
     for name, method in METHODS.items():
         policy, history = editing.train(base, method, editing.known(method), seed)
-        said = [
-            sum(line[f"win_rate/preference/{task}/{name}"] for task, name in PAIRS) / 5 for line in history
-        ]
-        ends = {"p at start": sum(said[:5]) / 5, "p at end": sum(said[-5:]) / 5} if method.query else {}
-        rows[name] = editing.win_rates(policy, rival, seed) | ends
+        ends = {
+            "p at start": editing.judged(history[:5], "preference"),
+            "p at end": editing.judged(history[-5:], "preference"),
+        }
+        rows[name] = editing.win_rates(policy, rival, seed) | (ends if method.query else {})
         advance(f"seed {seed}: {name}")
     return rows
 
@@ -56,7 +58,9 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop", "mixture", "edits", "stop"),
     recipe="recipes/onereward.yaml",
-    claim="told task and criterion, one judge lifts the worst of five win-rates by .1 over one that is not told",
+    claim=(
+        "told task and criterion, one judge lifts the worst of five win-rates by .1 over one that is not told"
+    ),
     target=0.1,
     run=run,
     headline=headline,

@@ -1,9 +1,10 @@
-"""One network for three editing tasks on digits: taught without a judge, trained with one, measured against itself.
+"""One network for three editing tasks on digits: taught without a judge, trained with one, measured against
+itself.
 
-The base learns by flow matching to fill boxes and to draw borders anew, each with the digit's own name; removal's
-prompt it has never seen. Training is the loop itself: the mixture of tasks, rollouts that stop early, a reference
-that draws the same prompt, the objective `reward_backprop`. The win-rate is of whole images of the policy against
-whole images of the base, each from its own noise, by the true scores.
+The base learns by flow matching to fill boxes and to draw borders anew, each with the digit's own name;
+removal's prompt it has never seen. Training is the loop itself: the mixture of tasks, rollouts that stop
+early, a reference that draws the same prompt, the objective `reward_backprop`. The win-rate is of whole
+images of the policy against whole images of the base, each from its own noise, by the true scores.
 """
 
 import copy
@@ -153,7 +154,8 @@ def train(
 
 @torch.no_grad()
 def drawn(policy: FlowPolicy, task: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(whole images [PAIRED, 1, 8, 8], conditions, labels) of one task on digits that no training has seen."""
+    """(whole images [PAIRED, 1, 8, 8], conditions, labels) of one task on digits that no training has
+    seen."""
     data = tasks("test")[task]
     copies = -(-PAIRED // len(data))
     asked = held_out(data, len(data), copies, seed).take(torch.arange(PAIRED))
@@ -177,8 +179,8 @@ def rivals_of(base: FlowPolicy, seed: int) -> dict[str, Tensor]:
 
 
 def win_rates(policy: FlowPolicy, rival: dict[str, Tensor], seed: int) -> dict[str, float]:
-    """Of whole images against the base's (`rivals_of`), by task and criterion; `reader 2` by a classifier nobody
-    is trained against."""
+    """Of whole images against the base's (`rivals_of`), by task and criterion; `reader 2` by a classifier
+    nobody is trained against."""
     found: dict[str, float] = {}
     for task in TASKS:
         images, condition, labels = drawn(policy, task, seed)
@@ -190,6 +192,15 @@ def win_rates(policy: FlowPolicy, rival: dict[str, Tensor], seed: int) -> dict[s
             second = (scores(image, condition, labels, 1)["text_alignment"] for image in (images, rivals))
             found["fill, reader 2"] = float(wins(*second).mean())
     return found | summary(found)
+
+
+def judged(history: list[dict[str, float]], judge: str) -> float:
+    """Mean over batches of the mean over tasks and criteria of what a judge said of a batch."""
+    means = []
+    for line in history:
+        said = [line[name] for t, c in PAIRS if (name := f"win_rate/{judge}/{t}/{c}") in line]
+        means.append(sum(said) / len(said))
+    return sum(means) / len(means)
 
 
 def summary(found: dict[str, float]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""A judge learned from best-of-4 and worst-of-4 pairs, with and without the query, and what becomes of a policy
-that is trained to please it.
+"""A judge learned from best-of-4 and worst-of-4 pairs, with and without the query, and what becomes of a
+policy that is trained to please it.
 
-Candidates are whole images of the base; a criterion's annotator picks the best and the worst by the true score,
-and ties are dropped. Pairs of all criteria are one data set, one image may win by one and lose by another.
+Candidates are whole images of the base; a criterion's annotator picks the best and the worst by the true
+score, and ties are dropped. Pairs of all criteria are one data set, one image may win by one and lose by
+another.
 """
 
 import copy
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oneloop.claims.onereward import editing
-from oneloop.claims.onereward.scores import PAIRS, TASKS, scores
+from oneloop.claims.onereward.scores import TASKS, scores
 from oneloop.judge.preference import Preference
 from oneloop.models.pair_mlp import PairMlp, PairNetwork
 from oneloop.policies.flow import FlowPolicy
@@ -134,15 +135,10 @@ def hacked(
     method = editing.Method(learning_rate=rate)
     policy, history = editing.train(start, method, judge, seed)
     last = history[-10:]
-    names = [f"{task}/{criterion}" for task, criterion in PAIRS]
-    means = {
-        kind: sum(sum(row[f"{kind}/{name}"] for name in names) / len(names) for row in last) / len(last)
-        for kind in ("win_rate/preference", "win_rate/truth")
-    }
     true = editing.win_rates(policy, rival, seed)
     return {
-        "said": means["win_rate/preference"],
-        "true": means["win_rate/truth"],
+        "said": editing.judged(last, "preference"),
+        "true": editing.judged(last, "truth"),
         "gap": sum(row["hacking_gap"] for row in last) / len(last),
         "true, whole images": true["mean"],
     }

@@ -4,7 +4,8 @@ knows them.
     text_alignment    log-probability that an independent classifier gives to the asked digit
     consistency       - mean squared jump across the border of the mask
     removal_quality   - mean ink inside of the mask
-    p(first is better) = sigma(2 (score_1 - score_2) / spread)         spread: of a score over the base's images
+    p(first is better) = sigma(2 (score_1 - score_2) / spread)         spread: of a score over the base's
+    images
 
 The classifier never sees what the policy learns from; `reader` 1 is a second one, that no policy is trained
 against. Without `query` the judge knows neither task nor criterion: its margin is the mean over all scores.
