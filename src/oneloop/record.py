@@ -108,7 +108,7 @@ def rollout_rows(
 
 def compared(rollouts: Rollouts) -> dict[str, list[Any]]:
     """What the report lays side by side: the reference's image and, of edits, the task, source and mask."""
-    shown = {"reference_image": [png(image) for image in rollouts["reference_output"]]}
+    shown: dict[str, list[Any]] = {"reference_image": [png(image) for image in rollouts["reference_output"]]}
     shown["task"] = [row.get("task") for row in rollouts.example]
     for name in ("source", "mask"):
         if all(name in row for row in rollouts.example):

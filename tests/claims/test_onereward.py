@@ -72,7 +72,7 @@ def test_one_seed_is_reproducible_and_methods_meet_the_same_base(small, monkeypa
     rows = onereward.run(1, said.append)
     assert rows == onereward.run(1, lambda what: None) and len(said) == 3
     assert list(rows) == ["base", "query", "no query"]
-    assert rows["query"]["worst"] == min(rows["query"][f"{t}, {c}"] for t, c in onereward.PAIRS)
+    assert rows["query"]["worst"] == min(rows["query"][f"{t}, {c}"] for t, c in editing.PAIRS)
     assert onereward.headline(rows) == rows["query"]["worst"] - rows["no query"]["worst"]
 
 

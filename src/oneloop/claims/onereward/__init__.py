@@ -16,7 +16,6 @@ models and sizes.
 
 from oneloop.claims.onereward import editing
 from oneloop.claims.onereward.editing import Method
-from oneloop.claims.onereward.scores import PAIRS
 from oneloop.measure.claims import Advance, Claim, Rows
 
 METHODS = {

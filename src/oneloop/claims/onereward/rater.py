@@ -75,7 +75,8 @@ def annotated(base: FlowPolicy, seed: int) -> dict[tuple[str, str], Pairs]:
         many = {name: value.repeat_interleave(CANDIDATES, 0) for name, value in one.items()}
         images = drawn(base, many, 1000 * seed + number)
         told = network.encode([Question(task, TASKS[task][0], "", row) for row in rows])
-        graded = scores(images, *(each.repeat_interleave(CANDIDATES, 0) for each in told[1:]))
+        conditions, labels = (each.repeat_interleave(CANDIDATES, 0) for each in told[1:])
+        graded = scores(images, conditions, labels)
         for criterion in TASKS[task]:
             asked = network.encode([Question(task, criterion, "", rows[0])])[0].expand(SETS)
             winner, loser, clear = best_worst_pairs(graded[criterion].view(SETS, CANDIDATES), 1e-6)
