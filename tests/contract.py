@@ -7,7 +7,9 @@ from oneloop.part import build, declared, names
 from oneloop.rollouts import Rollouts
 
 # parts that cannot be built without options, or whose defaults need more columns: how to build them here
-OPTIONS: dict[str, dict] = {}
+OPTIONS: dict[str, dict] = {
+    "reward_backprop": {"judge": {"preference": {"model": "pair_mlp"}}},
+}
 
 
 def every_part(room: str) -> list:

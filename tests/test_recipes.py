@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from oneloop.judge.verifier import Verifier
+from oneloop.part import declared, name_of
 from oneloop.plan.allocate import Allocate
 from oneloop.policies.flow import Flow
 from oneloop.recipe import Recipe, load_recipe, resolved
@@ -39,7 +40,11 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     """The recipe with a tiny model and few rollouts, five steps a phase, nothing measured besides."""
     recipe = load_recipe(source)[0]
     phases, images = recipe.phases, isinstance(recipe.policy, Flow)
-    model = "policy.flow.model.flow_transformer" if images else "policy.language.model.small_llama"
+    model = (
+        f"policy.flow.model.{name_of(type(recipe.policy.model))}"
+        if images
+        else "policy.language.model.small_llama"
+    )
     changes = ["evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
     if not images:
         changes += ["policy.language.precision=float32", "policy.language.sampling_precision=same"]
@@ -52,9 +57,9 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
         elif phase.sample == "policy" and not phase.plan.dress:  # a tree has as many leaves as its forks say
             options["plan.count.uniform.n"] = 4
         changes += [f"{path}.{option}={value}".lstrip(".") for option, value in options.items()]
-        if phase.judge and images:
+        if phase.judge and images and "reference_output" not in declared(phase.judge[0], "reads"):
             changes.append(f"{path}.judge=['{BRIGHTNESS}']".lstrip("."))
-        elif phase.judge:
+        elif phase.judge and not images:
             judges = [shrunk_judge(judge) for judge in phase.judge]
             changes.append(f"{path}.judge={json.dumps([*judges, LIKENESS])}".lstrip("."))
     return load_recipe(source, changes)[0]

@@ -39,6 +39,7 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_demonstrations(where, phase),
         *_minibatches(where, phase),
         *_greedy(where, phase, recipe.policy),
+        *_stops(where, phase, recipe.policy),
     ]
 
 
@@ -106,6 +107,8 @@ def _remedy(column: str, phase: Any) -> str:
             "demonstrations carry no reward; leave this out or " if phase.sample == "demonstrations" else ""
         )
         return f"{mine}add a judge ({', '.join(names('judge'))})"
+    if column == "reference_output":
+        return "set policy.flow.beside_reference: true"
     writers = [
         f"{room} part '{name}'"
         for room in ("judge", "credit", "select")
@@ -200,6 +203,17 @@ def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Sampling that is no sampling: every rollout of a group would be the same."""
     if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
         yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
+
+
+def _stops(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Rollouts that would have to stop after their end."""
+    for place, instance in _placed(where, phase, "dress"):
+        needed, steps = getattr(instance, "steps_needed", 0), getattr(policy, "steps", None)
+        if steps is not None and needed > steps:
+            yield (
+                f"{place}.last: {needed - 1} is not within 1..{steps - 1}: policy.flow.steps is {steps}, and "
+                f"after the last call no noise is left, so nothing would have a gradient"
+            )
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:

@@ -164,6 +164,7 @@ class Learner:
         values = {"entropy": here.entropy.detach()}
         if fresh:
             ours = rollouts.actions.version[actions] == self.policy.version
+            ours &= ~rollouts.actions.logprob[actions].isnan()  # an ODE's steps have none
             if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
                 ours &= rollouts["seeded"][rollouts.owner[actions]] == 0
             gap = torch.full((len(actions),), float("nan"))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from oneloop import segments
+from oneloop.hacking import win_rates
 from oneloop.rollouts import Rollouts
 
 LAGS = 8
@@ -18,7 +19,7 @@ def batch_metrics(batch: Rollouts) -> dict[str, float]:
     numbers: dict[str, float | Tensor] = {"rollouts": len(batch), **_lengths(batch)}
     if "reward" in batch:
         numbers |= _rewards(batch)
-    numbers |= _actions(batch) | batch.facts.get("select_metrics", {})
+    numbers |= _actions(batch) | win_rates(batch) | batch.facts.get("select_metrics", {})
     return {name: float(value) for name, value in numbers.items() if math.isfinite(float(value))}
 
 
@@ -39,11 +40,10 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
     judged = segments.count(reward, group) > 0
     dead = segments.constant(reward, group)
     spread = segments.deviation(reward, group)
-    numbers: dict[str, float | Tensor] = {
-        "reward": reward.nanmean(),
-        "reward_std": spread[first][judged[first]].mean(),
-        "frac_reward_zero_std": dead[first][judged[first]].double().mean(),
-    }
+    numbers: dict[str, float | Tensor] = {"reward": reward.nanmean()}
+    if "advantage" in batch.actions or len(first) < len(batch):  # groups of one are compared with nobody
+        numbers["reward_std"] = spread[first][judged[first]].mean()
+        numbers["frac_reward_zero_std"] = dead[first][judged[first]].double().mean()
     for name in [name for name in batch if name.startswith("reward.")]:
         values = batch[name].double()
         judge = name.removeprefix("reward.")
@@ -108,6 +108,7 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
         "logprob_gap": "sampling/logprob_gap_mean",
         "importance": "importance/mean",
         "importance_capped": "importance/capped_ratio",
+        "closed": "hinge/closed_ratio",
     }
     for column, metric in averages.items():
         if column in actions:

@@ -13,6 +13,7 @@ from oneloop.rollouts import Rollouts
 
 Mean = Literal["action", "rollout", "group", "constant"]
 Over = Literal["kept", "all"]
+Where = Literal["kept", "all", "last"]
 
 
 class Data(Protocol):
@@ -50,9 +51,28 @@ class Here(Protocol):
     def output(self) -> Tensor:
         """[a, ...], the differentiable sample itself (flow policies)."""
 
+    def rendered(self, calls: int) -> Tensor:
+        """[a, ...], the sample that ends after each action, differentiable through its last `calls` network
+        calls (flow policies)."""
+
     @property
     def reference(self) -> Tensor:
         """[a], log-probability under the policy's reference, no gradient."""
+
+
+class Grader(Protocol):
+    """A judge that can be differentiated: what objectives that back-propagate a reward ask for."""
+
+    name: str
+    """In the columns of its readings."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its E criteria."""
+
+    def grade(self, images: Tensor, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a,
+        E])."""
 
 
 class Objective(Protocol):
@@ -60,7 +80,8 @@ class Objective(Protocol):
 
     `mean` says what weighs alike: every action, every rollout (mean of its actions), every group, or
     `constant` = sum of the kept actions / (kept rollouts * a constant length). `over`: whether
-    what select left out still counts in the denominator. `where`: on which actions the loss is computed.
+    what select left out still counts in the denominator. `where`: on which actions the loss is computed:
+    those select kept, all, or the last kept one of each rollout (a loss on what the rollout became).
     `whole`: a rollout's actions must come in one piece (sequence ratios).
     """
 
@@ -73,7 +94,7 @@ class Objective(Protocol):
         """What the denominator counts."""
 
     @property
-    def where(self) -> Over:
+    def where(self) -> Where:
         """Where the loss is computed."""
 
     @property

@@ -99,7 +99,8 @@ def rollout_rows(
     if len(rollouts) == 0:
         return []
     columns: dict[str, list[Any]] = {}
-    verdicts = [name for name in rollouts if name.startswith(("reward.", "error.", "valid.", "cost."))]
+    kinds = ("reward.", "error.", "valid.", "cost.", "yes.", "won.")
+    verdicts = [name for name in rollouts if name.startswith(kinds)]
     for name in [*PER_ROLLOUT, *verdicts]:
         if name in rollouts:
             column = rollouts[name]
@@ -108,6 +109,8 @@ def rollout_rows(
     if "output" in rollouts:  # an image is what was written; its latents stay out of the record
         columns["text"] = [""] * len(rollouts)
         columns["image"] = [png(image) for image in rollouts.output]
+    if "reference_output" in rollouts:
+        columns |= compared(rollouts)
     _, action = rollouts.paths
     cuts = np.cumsum(rollouts.length.numpy())[:-1]
     if "tree" in rollouts:  # equal numbers are one action that rollouts share
@@ -122,6 +125,16 @@ def rollout_rows(
         columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]
     head = {"step": step, "phase": phase, "trained": trained}
     return [head | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def compared(rollouts: Rollouts) -> dict[str, list[Any]]:
+    """What the report lays side by side: the reference's image and, of edits, the task, source and mask."""
+    shown: dict[str, list[Any]] = {"reference_image": [png(image) for image in rollouts["reference_output"]]}
+    shown["task"] = [row.get("task") for row in rollouts.example]
+    for name in ("source", "mask"):
+        if all(name in row for row in rollouts.example):
+            shown[f"{name}_image"] = [png(torch.as_tensor(row[name])) for row in rollouts.example]
+    return shown
 
 
 def png(image: Tensor) -> bytes:

@@ -148,6 +148,9 @@ class Rollouts(Table):
     """float32 [n, ...], the noise an image began as; equal within a tree."""
     output: Annotated[Tensor, "a flow policy's sample"]
     """float32 [n, C, H, W] in [0, 1], the image."""
+    reference_output: Annotated[Tensor, "a flow policy's sample (beside_reference: true)"]
+    """float32 [n, C, H, W] in [0, 1], what the policy's reference made of the prompt, equal within a
+    group."""
     tree: Annotated[Tensor, "the plan's dress part fork"]
     """int64 [n], rollouts with one number share a beginning."""
     branch: Annotated[Tensor, "the plan's dress part fork"]

@@ -235,9 +235,10 @@ class Run:
 
 
 def needs_reference(phase: Phase) -> bool:
-    """Whether some part of the phase reads log-probs under the reference."""
-    parts = [*phase.credit, *phase.select, *phase.objective]
-    return any("actions.reference" in declared(each, "reads") for each in parts)
+    """Whether some part of the phase reads log-probs under the reference, or what the reference draws."""
+    parts = [*phase.judge, *phase.credit, *phase.select, *phase.objective]
+    wanted = {"actions.reference", "reference_output"}
+    return any(wanted & set(declared(each, "reads")) for each in parts)
 
 
 def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oneloop import segments
-from oneloop.protocols import Mean, Over
+from oneloop.protocols import Mean, Over, Where
 from oneloop.rollouts import Rollouts
 
 
@@ -20,7 +20,7 @@ def weights(
     rollouts: Rollouts,
     mean: Mean,
     over: Over = "kept",
-    where: Over = "kept",
+    where: Where = "kept",
     constant_length: int | None = None,
 ) -> Tensor:
     """float64 [N], the weight of each action's loss; 0 where it is not computed.
@@ -28,12 +28,16 @@ def weights(
     `mean` names what weighs alike: every action, every rollout (the mean of its actions, each rollout of a
     tree with its whole path), every group (the mean of its actions), or `constant`: the kept actions over
     (rollouts with one * `constant_length`). What has no action left is not counted, so nothing is 0 / 0.
-    `where` "all" ignores `share`. `over` "all" keeps in the denominator what select left out.
-    The weights sum to 1 for action, rollout and group with `over` "kept"; nothing kept gives all zeros.
+    `where` "all" ignores `share`; "last" keeps of each rollout its last action alone. `over` "all" keeps in
+    the denominator what select left out. The weights sum to 1 for action, rollout and group with `over`
+    "kept"; nothing kept gives all zeros.
     Raises ValueError for an unknown `mean`, and for `constant` without a length.
     """
     everything = torch.ones(len(rollouts.actions), dtype=torch.float64)
     kept = everything if where == "all" else (rollouts.actions.share > 0).double()
+    if where == "last":
+        everything = ends(rollouts)
+        kept = kept * everything
     counted = everything if over == "all" else kept
     if mean == "action":
         return kept / counted.sum().clamp(min=1)
@@ -55,3 +59,10 @@ def weights(
             f"mean='constant' needs constant_length, a number of actions >= 1, got {constant_length}"
         )
     return kept / (acting * constant_length)
+
+
+def ends(rollouts: Rollouts) -> Tensor:
+    """float64 [N], 1 for the last action of a rollout, else 0."""
+    last = torch.zeros(len(rollouts.actions), dtype=torch.float64)
+    last[rollouts.last[rollouts.last >= 0]] = 1
+    return last

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,8 +25,25 @@ CASES = {
         {"judge": {"function": {"path": f"{REWARDS}:picky_one"}}},
         {"judge": {"verifier": {"by": "exact"}}, "worth": "surprise", "auditors": ("text",)},
     ],
+    "preference": [
+        {
+            "model": {"pair_mlp": {"image_size": 16, "channels": 3}},
+            "tasks": {"fill": ("consistency", "text_alignment")},
+        },
+        {
+            "model": {"pair_mlp": {"image_size": 16, "channels": 3}},
+            "hard": True,
+            "held_out": True,
+            "name": "truth",
+            "both_orders": True,
+        },
+    ],
+    "win_rate": [{"judge": "scene"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }
+
+
+EDIT = {"task": "fill", "condition": np.zeros((4, 16, 16), dtype=np.float32)}
 
 
 def test_every_judge_is_enrolled():
@@ -40,12 +58,13 @@ def judge(request):
 @pytest.fixture
 def asked():
     scene = {"count": 1, "colour": "red", "shape": "circle", "position": "left"}
-    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i)} for i in range(8)]
+    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i), **EDIT} for i in range(8)]
     texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
-    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    logprob = -torch.rand(8, generator=torch.Generator().manual_seed(1))
-    asked = rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images)
-    return asked.put_actions(logprob=logprob)
+    draw = torch.Generator().manual_seed(0)
+    images, others = (torch.rand(8, 3, 16, 16, generator=draw) for _ in range(2))
+    made = rollouts(texts, rows, status=["stop", "length"] * 4).put(output=images, reference_output=others)
+    made = made.put_actions(logprob=-torch.rand(8, generator=draw))
+    return made.put(context=[((0, row["prompt"]),) for row in rows])
 
 
 def columns_of(rollouts):

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from oneloop.doctor import credit, judging, sampling
+from oneloop.doctor import credit, hacking, judging, sampling
 from oneloop.doctor.finding import Finding, Limits, Steps, forecast
 
 __all__ = ["Finding", "Limits", "diagnose", "forecast", "live"]
 
 Check = Callable[[Steps, Limits], Iterable[Finding]]
 
-CHECKS: tuple[Check, ...] = (*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS)
+CHECKS: tuple[Check, ...] = (*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS, *hacking.CHECKS)
 
 ORDER = {"alarm": 0, "warn": 1, "note": 2}
 

@@ -61,6 +61,10 @@ class Limits:
     """Mean age of trained tokens, in weight versions."""
     carried: float = 0.25
     """Share of trained tokens from older weights from which on a correction is worth a word."""
+    hacking_warn: float = 0.1
+    """A learned judge's win-rate less a held-out measure's on the same images."""
+    hacking_alarm: float = 0.25
+    """The same: stop. Whatever rises from here on is not what was wanted."""
     discarded: float = 0.1
     """Tokens that restarts threw away, over tokens trained."""
 

@@ -14,6 +14,7 @@ diffusers pipelines).
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,8 +125,14 @@ def hashed_words(prompt: Any, length: int, vocabulary: int) -> list[int]:
     pieces: list[str] = []
     for quoted, word in re.findall(r'"([^"]*)"|(\w+)', prompt):
         pieces += [f'"{letter}' for letter in quoted] if quoted else [word.lower()] if word else []
-    ids = [1 + int(counter.mix(piece) % np.uint64(vocabulary - 1)) for piece in pieces[:length]]
+    ids = [hashed_word(piece, vocabulary) for piece in pieces[:length]]
     return ids + [0] * (length - len(ids))
+
+
+@cache
+def hashed_word(piece: str, vocabulary: int) -> int:
+    """The row of a word or letter, 1 .. `vocabulary` - 1."""
+    return 1 + int(counter.mix(piece) % np.uint64(vocabulary - 1))
 
 
 def frequencies(sigma: Tensor, count: int = FREQUENCIES) -> Tensor:

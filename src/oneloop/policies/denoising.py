@@ -29,6 +29,8 @@ class Walk:
         most = policy.options.steps - 1
         self.limit = torch.where(asked.budget < 0, most, asked.budget.clamp(max=most))
         self.width = int(np.prod(policy.shape))
+        self.which, first = distinct(asked.key)  # equal data rows are encoded once, and for all steps
+        self.known = policy.condition(asked, first)
         self.start = self.branches.start(self.width).view(count, *policy.shape)
         self.latent, self.last = self.start.clone(), torch.full((count,), -1)
         self.output = torch.empty(0)
@@ -51,7 +53,7 @@ class Walk:
         velocity = self.policy.velocity(inputs.latent, inputs.sigma, inputs.condition)
         rendering = going[self.limit[going] == step]
         if len(rendering):
-            self._render(rendering, node[rendering], inputs.clean(velocity))
+            self._render(rendering, node[rendering], inputs, velocity)
         if len(acting):
             parents = before.first[before.edge[row]]
             noise = self.branches.noise(step, row, parents, self.width)
@@ -62,14 +64,21 @@ class Walk:
         policy, place = self.policy, self.policy.device
         sigma = torch.full((len(nodes),), policy.sigmas[step])
         moves = policy.moves(self.asked, rows, torch.full_like(rows, step))
-        condition = policy.condition(self.asked, nodes)
+        told = self.which[nodes].to(place)
+        condition = {name: value[told] for name, value in self.known.items()}
         return Inputs(
             self.latent[nodes].to(place), sigma.to(place), condition, node[rows].to(place), *moves.unbind(1)
         )
 
-    def _render(self, rows: Tensor, node: Tensor, clean: Tensor) -> None:
-        pieces = clean[node.to(clean.device)].split(self.policy.room)  # a decoder's maps are large
-        images = torch.cat([self.policy.network.decode(piece).float().cpu() for piece in pieces])
+    def _render(self, rows: Tensor, node: Tensor, inputs: Inputs, velocity: Tensor) -> None:
+        at, clean = node.to(velocity.device), inputs.clean(velocity)
+        images = torch.cat(
+            [
+                self.policy.render(clean[some], {name: told[some] for name, told in inputs.condition.items()})
+                for some in at.split(self.policy.room)  # a decoder's maps are large
+            ]
+        )
+        images = images.float().cpu()
         if not len(self.output):
             self.output = images.new_zeros(len(self.asked), *images.shape[1:])
         self.output[rows] = images
@@ -106,6 +115,13 @@ class Walk:
         columns: dict[str, Any] = {**self.asked.columns, "last": self.last, "start": self.start}
         columns |= {"status": ["stop"] * len(self.asked), "output": self.output}
         return Rollouts(columns, Actions(table), self.asked.facts)
+
+
+def beginnings(asked: Rollouts, seed: int) -> Rollouts:
+    """The rows asked anew, to be drawn whole and each by itself, with noise named by `seed` and their
+    group."""
+    plain = asked.without("tree", "branch", "fork", "window")
+    return plain.put(id=plain.group, budget=torch.full_like(plain.group, -1)).put_facts(seed=seed)
 
 
 def check_fork(fork: Fork, policy: "FlowPolicy") -> None:

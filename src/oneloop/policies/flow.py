@@ -10,9 +10,9 @@ steps fit one call. A step outside of a row's `window`, and not at its forks, fo
 table because the next step starts from it, with share 0 and log-prob 0.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,21 +20,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from oneloop import counter
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.memory import device_of
 from oneloop.meter import Meter
 from oneloop.part import Of, part
 from oneloop.policies.branches import distinct
-from oneloop.policies.denoising import Walk, demonstrations
+from oneloop.policies.denoising import Walk, beginnings, demonstrations
 from oneloop.policies.flow_here import Condition, FlowHere, Inputs
 from oneloop.policies.noise_steps import moves, pieces, prompt_of, starts
+from oneloop.policies.reference import Reference
+from oneloop.policies.rendering import composite, rendered
 from oneloop.policies.sde import LEVELS, Noise, Step, noise_levels, sde_step
 from oneloop.rollouts import Rollouts
 
 
 def _writes(options: "Flow") -> tuple[str, ...]:
     always = ("last", "status", "start", "output", "actions.parent", "actions.version", "actions.latent")
-    return always if options.noise == "ode" else (*always, "actions.logprob")
+    beside = ("reference_output",) if options.beside_reference else ()
+    return (*always, *beside, *(() if options.noise == "ode" else ("actions.logprob",)))
 
 
 @part(writes=_writes, paper="arXiv 2505.05470")
@@ -58,6 +62,13 @@ class Flow:
     """Of the network's arithmetic; the sampler's is fp32. auto: bf16 where the hardware multiplies it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
+    beside_reference: bool = False
+    """Whether the reference draws each group's prompt too, from noise of its own (`reference_output`)."""
+    reference_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The reference follows the weights, a moving average with this decay an update; None: it stands
+    still."""
+    composite: bool = False
+    """Whether an edited image keeps its source outside of the mask; the network must take a `condition`."""
     tokens_per_call: Annotated[int, Field(ge=1)] = 16384
     """Tokens forwarded at a time where nothing is learned."""
     device: str = "auto"
@@ -98,7 +109,7 @@ class FlowPolicy:
         self.sigmas = noise_levels(options.steps, options.shift)
         level = LEVELS[options.noise] if options.level is None else options.level
         self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
-        self._reference: Any = None
+        self.reference = Reference(options.reference_decay)
         self.meter = Meter(tokens=self.network.tokens)
         self.progress: Callable[[int, int], None] | None = None
 
@@ -127,8 +138,14 @@ class FlowPolicy:
 
     def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.narrow):
-            velocity: Tensor = self.network(latent, sigma, condition)
+            velocity: Tensor = self.reference.call(self.network, latent, sigma, condition)
         return velocity.float()
+
+    def render(self, clean: Tensor, condition: Condition) -> Tensor:
+        """Images [b, C, H, W] in [0, 1] of predicted data [b, ...]; outside of a mask the source, if
+        asked."""
+        images: Tensor = self.network.decode(clean)
+        return composite(images, condition) if self.options.composite else images
 
     # sample
 
@@ -142,7 +159,21 @@ class FlowPolicy:
             walk.take(step)
             if self.progress is not None:
                 self.progress(step + 1, walk.rendered)
-        return walk.finished(), asked.take(torch.zeros(0, dtype=torch.long))
+        finished = walk.finished()
+        if self.options.beside_reference:
+            finished = finished.put(reference_output=self._reference_output(asked))
+        return finished, asked.take(torch.zeros(0, dtype=torch.long))
+
+    def _reference_output(self, asked: Rollouts) -> Tensor:
+        """[n, C, H, W], one whole image a group, from noise that is no rollout's; before a reference is kept,
+        the present weights'."""
+        which, first = distinct(asked.group)
+        rows = beginnings(asked.take(first), int(counter.mix(asked.facts["seed"], "reference") >> 1))
+        with self.as_reference() if self.reference.kept(self.network) else nullcontext():
+            walk = Walk(self, rows)
+            for step in range(self.options.steps):
+                walk.take(step)
+        return walk.output[which]
 
     def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, none): images that somebody else made, of version -1, from the data's `image` column.
@@ -191,7 +222,8 @@ class FlowPolicy:
             which.to(self.device),
             *self.moves(rollouts, row, step).unbind(1),
         )
-        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device))
+        render = partial(rendered, self, rollouts, actions)
+        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device), render)
 
     @torch.no_grad()
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
@@ -208,29 +240,16 @@ class FlowPolicy:
 
     def keep_reference(self) -> None:
         """From now on the reference means the present weights (with adapters: the network without them)."""
-        if not hasattr(self.network, "without_adapters"):
-            self._reference = copy.deepcopy(self.network).requires_grad_(False)
+        self.reference.keep(self.network)
 
-    @contextmanager
-    def as_reference(self) -> Iterator[None]:
-        """Within it, the network is the reference."""
-        if hasattr(self.network, "without_adapters"):
-            with self.network.without_adapters():
-                yield
-            return
-        if self._reference is None:
-            raise ValueError(
-                "this policy keeps no reference; a part that reads 'reference' must ask for one first"
-            )
-        network, self.network = self.network, self._reference
-        try:
-            yield
-        finally:
-            self.network = network
+    def as_reference(self) -> AbstractContextManager[None]:
+        """Within it, velocities are the reference's."""
+        return self.reference.acting(self.network)
 
     def updated(self) -> None:
-        """The weights have changed: a new version."""
+        """The weights have changed: a new version, and a moving reference follows."""
         self.version += 1
+        self.reference.follow(self.network)
 
     def save(self, folder: Path) -> None:
         """What the network saves of itself: `model.safetensors`, or the adapters of a pipeline."""
@@ -238,13 +257,13 @@ class FlowPolicy:
 
     def state_dict(self) -> dict[str, Any]:
         """What a folder of weights does not hold: the version, and the reference's weights."""
-        reference = self._reference.state_dict() if self._reference is not None else None
-        return {"version": self.version, "reference": reference}
+        return {"version": self.version, "reference": dict(self.reference.weights) or None}
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:
         """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
         self.network.load(folder)
         if state["reference"] is not None:
-            self.keep_reference()
-            self._reference.load_state_dict(state["reference"])
+            self.reference.weights = {
+                name: weight.clone().to(self.device) for name, weight in state["reference"].items()
+            }
         self.version = state["version"]

@@ -5,6 +5,7 @@ a chosen actions   b distinct latents they start from (siblings share one)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,9 @@ class Denoiser(Protocol):
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """[b, ...]."""
 
+    def render(self, clean: Tensor, condition: Condition) -> Tensor:
+        """[b, C, H, W]."""
+
     def as_reference(self) -> AbstractContextManager[None]:
         """Within it, `velocity` is the reference's."""
 
@@ -68,8 +72,8 @@ class Denoiser(Protocol):
 class FlowHere:
     """`protocols.Here` for denoising steps, and what objectives on flow models ask besides."""
 
-    def __init__(self, policy: Denoiser, inputs: Inputs, latent: Tensor):
-        self.policy, self.inputs, self.latent = policy, inputs, latent
+    def __init__(self, policy: Denoiser, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]):
+        self.policy, self.inputs, self.latent, self._render = policy, inputs, latent, render
 
     @cached_property
     def velocity(self) -> Tensor:
@@ -105,8 +109,13 @@ class FlowHere:
     @cached_property
     def output(self) -> Tensor:
         """[a, C, H, W], the image in [0, 1] that each action's own call of the network predicts."""
-        image: Tensor = self.policy.network.decode(self.inputs.clean(self.velocity))
+        image = self.policy.render(self.inputs.clean(self.velocity), self.inputs.condition)
         return image[self.inputs.which]
+
+    def rendered(self, calls: int) -> Tensor:
+        """[a, C, H, W], the image in [0, 1] that the call after each action renders, as if the rollout ended
+        there; differentiable through the last `calls` calls of the network (see rendering.py)."""
+        return self._render(calls)
 
     @cached_property
     def reference_mean(self) -> Tensor:

@@ -59,6 +59,10 @@ class TokenHere:
             "a language policy has no differentiable output; reward back-propagation needs a flow policy"
         )
 
+    def rendered(self, calls: int) -> Tensor:
+        """Refused for the same reason."""
+        return self.output
+
     @cached_property
     def reference(self) -> Tensor:
         """[a], log-probability under the policy's reference, no gradient."""

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from oneloop.doctor import Finding, Limits, diagnose
-from oneloop.report import headline, plot
+from oneloop.report import edits, headline, plot
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
@@ -67,6 +67,8 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         drawings=drawings,
         unmeasured=unmeasured,
         plot=plot,
+        won=edits.win_rates(run),
+        shown=edits.edits(run.path / "rollouts"),
         share=headline.share,
         remarks=[*run.remarks, *left_out(browser)],
         has_rollouts=bool(browser.steps),

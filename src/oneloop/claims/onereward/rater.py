@@ -1,0 +1,155 @@
+"""A judge learned from best-of-4 and worst-of-4 pairs, with and without the query, and what becomes of a
+policy that is trained to please it.
+
+Candidates are whole images of the base; a criterion's annotator picks the best and the worst by the true
+score, and ties are dropped. Pairs of all criteria are one data set, one image may win by one and lose by
+another.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from oneloop.claims.onereward import editing
+from oneloop.claims.onereward.scores import TASKS, scores
+from oneloop.judge.preference import Preference
+from oneloop.models.pair_mlp import PairMlp, PairNetwork
+from oneloop.policies.flow import FlowPolicy
+from oneloop.tools.preferences import best_worst_pairs, judge_loss
+from oneloop.tools.questions import Question
+
+SETS, CANDIDATES, HELD_OUT = 6000, 4, 500
+JUDGE_STEPS, JUDGE_BATCH = 2000, 128
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that is there already, where a part of `models` is asked for."""
+
+    network: PairNetwork
+
+    def build(self) -> PairNetwork:
+        """The network itself."""
+        return self.network
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Labelled pairs of one criterion of one task."""
+
+    winner: Tensor
+    loser: Tensor
+    told: tuple[Tensor, Tensor, Tensor]
+    """What the judge is told: question, condition, label."""
+
+    def __len__(self) -> int:
+        return len(self.winner)
+
+    def take(self, rows: Tensor) -> "Pairs":
+        """These pairs."""
+        return Pairs(self.winner[rows], self.loser[rows], cast(Any, tuple(each[rows] for each in self.told)))
+
+
+@torch.no_grad()
+def drawn(policy: FlowPolicy, condition: dict[str, Tensor], seed: int) -> Tensor:
+    """Whole images [b, 1, 8, 8] of encoded conditions, by the ODE."""
+    count = len(condition["words"])
+    latent = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    for sigma, after in zip(policy.sigmas, policy.sigmas[1:], strict=False):
+        velocity = policy.velocity(latent, torch.full((count,), sigma), condition)
+        latent = latent + (after - sigma) * velocity
+    return policy.render(latent, condition)
+
+
+def annotated(base: FlowPolicy, seed: int) -> dict[tuple[str, str], Pairs]:
+    """Pairs of every task and criterion."""
+    network, found = PairMlp().build(), dict[tuple[str, str], Pairs]()
+    for number, task in enumerate(TASKS):
+        data = editing.tasks("train")[task]
+        draw = torch.Generator().manual_seed(1000 * seed + number)
+        rows = [data[key] for key in torch.randint(len(data), (SETS,), generator=draw).tolist()]
+        one = base.network.encode(rows)
+        many = {name: value.repeat_interleave(CANDIDATES, 0) for name, value in one.items()}
+        images = drawn(base, many, 1000 * seed + number)
+        told = network.encode([Question(task, TASKS[task][0], "", row) for row in rows])
+        conditions, labels = (each.repeat_interleave(CANDIDATES, 0) for each in told[1:])
+        graded = scores(images, conditions, labels)
+        for criterion in TASKS[task]:
+            asked = network.encode([Question(task, criterion, "", rows[0])])[0].expand(SETS)
+            winner, loser, clear = best_worst_pairs(graded[criterion].view(SETS, CANDIDATES), 1e-6)
+            sets = images.view(SETS, CANDIDATES, *images.shape[1:])
+            every = torch.arange(SETS)
+            pairs = Pairs(sets[every, winner], sets[every, loser], (asked, *told[1:]))
+            found[task, criterion] = pairs.take(clear.nonzero().squeeze(1))
+    return found
+
+
+def learned(pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any) -> PairNetwork:
+    """A judge of Eq. 3 on all pairs but the last HELD_OUT of each criterion."""
+    judge = PairMlp(seed=seed, **options).build().train()
+    known = [each.take(torch.arange(len(each) - HELD_OUT)) for each in pairs.values()]
+    joined = Pairs(
+        torch.cat([each.winner for each in known]),
+        torch.cat([each.loser for each in known]),
+        cast(Any, tuple(torch.cat(column) for column in zip(*(each.told for each in known), strict=True))),
+    )
+    optimiser = torch.optim.AdamW(judge.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, JUDGE_STEPS)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _ in range(JUDGE_STEPS):
+            some = joined.take(torch.randint(len(joined), (JUDGE_BATCH,), generator=draw))
+            in_order = judge(some.winner, some.loser, *some.told)[:, 0]
+            swapped = judge(some.loser, some.winner, *some.told)[:, 1]
+            optimiser.zero_grad()
+            judge_loss(in_order, swapped).backward()
+            optimiser.step()
+            schedule.step()
+    return judge.eval()
+
+
+@torch.no_grad()
+def accuracy(judge: PairNetwork, pairs: dict[tuple[str, str], Pairs]) -> dict[str, float]:
+    """Share of held-out pairs, in both orders, that it orders as the annotator did."""
+    found = {}
+    for (task, criterion), each in pairs.items():
+        some = each.take(torch.arange(len(each) - HELD_OUT, len(each)))
+        in_order = judge(some.winner, some.loser, *some.told)
+        swapped = judge(some.loser, some.winner, *some.told)
+        right = (in_order[:, 0] > in_order[:, 1]).double() + (swapped[:, 1] > swapped[:, 0]).double()
+        found[f"{task}, {criterion}"] = float(right.mean() / 2)
+    return found | editing.summary(found)
+
+
+def hacked(
+    base: FlowPolicy, judge: Any, seed: int, clamp: bool, rate: float, rival: dict[str, Tensor]
+) -> dict[str, float]:
+    """What a policy trained on a learned judge earns by that judge and by the truth, at the end."""
+    start = copy.copy(base)
+    start.network = start.model = copy.deepcopy(base.network)
+    if not clamp:
+        start.network.decode = unclamped
+    method = editing.Method(learning_rate=rate)
+    policy, history = editing.train(start, method, judge, seed)
+    last = history[-10:]
+    true = editing.win_rates(policy, rival, seed)
+    return {
+        "said": editing.judged(last, "preference"),
+        "true": editing.judged(last, "truth"),
+        "gap": sum(row["hacking_gap"] for row in last) / len(last),
+        "true, whole images": true["mean"],
+    }
+
+
+def pleased(judge: PairNetwork) -> Preference:
+    """The learned judge as the objective asks it."""
+    return Preference(model=cast(Any, Trained(judge)), tasks=TASKS)
+
+
+def unclamped(latent: Tensor) -> Tensor:
+    """Pixels that may leave [0, 1], and with them the images any judge has seen."""
+    return latent / 2 + 0.5

@@ -1,0 +1,62 @@
+"""A learned judge of edits: what the query is worth to it, and how a policy fools it (arXiv 2508.21066).
+
+One MLP learns best-of-4 against worst-of-4 pairs of all tasks and criteria, labelled by true scores of 8x8
+digits (see claims/onereward), with the query and without; accuracy is on held-out pairs of the same kind, in
+both orders. Then a policy is trained to please it, and three win-rates of its last ten batches are set
+beside one another:
+    said    by the learned judge          true    by the true scores, on the same images
+    gap     `hacking_gap`, their difference, which the doctor watches
+`free` has pixels that may leave [0, 1]; `clamped` keeps them there; `careful` also has a judge that was
+learned under noise, and a quarter of the learning rate. `known` is the true judge, the control.
+"""
+
+from typing import Any
+
+from oneloop.claims.onereward import editing, rater
+from oneloop.measure.claims import Advance, Claim, Rows
+
+RATE = 2e-4
+
+
+def run(seed: int, advance: Advance) -> Rows:
+    """The table of one seed: accuracies, then what training on the judge leads to."""
+    base = editing.taught(seed)
+    pairs, rival = rater.annotated(base, seed), editing.rivals_of(base, seed)
+    advance(f"seed {seed}: base and pairs")
+    judges = {
+        "query": rater.learned(pairs, seed),
+        "no query": rater.learned(pairs, seed, query=False),
+        "query, noise": rater.learned(pairs, seed, noise=0.15),
+    }
+    rows = {f"judge: {name}": rater.accuracy(judge, pairs) for name, judge in judges.items()}
+    advance(f"seed {seed}: judges")
+    runs: dict[str, tuple[Any, bool, float]] = {
+        "free": (rater.pleased(judges["query"]), False, RATE),
+        "clamped": (rater.pleased(judges["query"]), True, RATE),
+        "careful": (rater.pleased(judges["query, noise"]), True, RATE / 4),
+        "known": (editing.known(editing.Method()), True, RATE),
+    }
+    for name, (judge, clamp, rate) in runs.items():
+        rows[f"policy: {name}"] = rater.hacked(base, judge, seed, clamp, rate, rival)
+        advance(f"seed {seed}: {name}")
+    return rows
+
+
+def headline(rows: Rows) -> float:
+    """Accuracy on the two criteria of filling, which conflict, with the query less without."""
+    fill = ("fill, text_alignment", "fill, consistency")
+    return sum(rows["judge: query"][name] - rows["judge: no query"][name] for name in fill) / len(fill)
+
+
+CLAIM = Claim(
+    paper="arXiv 2508.21066",
+    parts=("preference", "reward_backprop"),
+    recipe="recipes/onereward.yaml",
+    claim=(
+        "where criteria conflict, a judge that is told which is meant is right on .05 more of held-out pairs"
+    ),
+    target=0.05,
+    run=run,
+    headline=headline,
+    units=6,
+)

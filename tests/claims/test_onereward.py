@@ -1,0 +1,86 @@
+"""claims/onereward: true scores and the judge made of them, a base against itself, short runs."""
+
+import numpy as np
+import pytest
+import torch
+
+from oneloop.claims import onereward, onereward_judge
+from oneloop.claims.onereward import editing, rater
+from oneloop.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
+from oneloop.data.digits import load, rows_of
+from oneloop.data.edits import Edits
+from oneloop.tools.questions import Question
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for name, value in {"PRETRAINING": 3, "ITERATIONS": 2, "PAIRED": 12, "BATCH": 6}.items():
+        monkeypatch.setattr(editing, name, value)
+    for name, value in {"SETS": 12, "HELD_OUT": 4, "JUDGE_STEPS": 2, "JUDGE_BATCH": 8}.items():
+        monkeypatch.setattr(rater, name, value)
+    images, condition = editing.lessons(1)
+    monkeypatch.setattr(editing, "lessons", lambda: (images, condition))
+
+
+def test_the_reader_knows_digits_it_has_not_seen():
+    images, labels = load()
+    rows = rows_of("train")
+    said = alignment(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]))
+    assert (said > np.log(0.5)).double().mean() > 0.9
+
+
+def test_scores_by_hand():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 1:3, 1:3] = 1
+    source = torch.full((1, 1, 4, 4), 0.25)
+    condition = torch.cat([source * (1 - mask), mask], 1)
+    images = torch.where(mask > 0, 0.75, source)
+    assert emptiness(images, condition).item() == pytest.approx(-0.75)
+    assert consistency(images, condition).item() == pytest.approx(-0.25)  # each jump is .5
+    assert consistency(source, condition).item() == 0
+    whole = torch.cat([source * 0, torch.ones_like(mask)], 1)
+    assert consistency(images, whole).item() == 0  # no border, no jump
+
+
+def test_the_known_judge_is_antisymmetric_and_without_the_query_knows_no_criterion():
+    row = Edits(of=editing.tasks("test")["fill"].of, task="fill")[0]
+    images = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    ask = {name: [Question("fill", name, "", row)] * 3 for name in ("consistency", "text_alignment")}
+    told, blind = DigitScores().build(), DigitScores(query=False).build()
+    for questions in ask.values():
+        both = (
+            told.answers(*images, questions)[:, 0].exp()
+            + told.answers(*images.flip(0), questions)[:, 0].exp()
+        )
+        torch.testing.assert_close(both, torch.ones(3))
+    one, other = (told.answers(*images, questions) for questions in ask.values())
+    assert (one - other).abs().max() > 0.01
+    one, other = (blind.answers(*images, questions) for questions in ask.values())
+    assert torch.equal(one, other)
+
+
+def test_tasks_are_drawn_as_published():
+    rows = [editing.mixture(0)[key]["task"] for key in range(600)]
+    shares = [rows.count(name) / 600 for name in ("fill", "extend", "remove")]
+    assert shares == [pytest.approx(share, abs=0.07) for share in (0.5, 0.25, 0.25)]
+
+
+def test_one_seed_is_reproducible_and_methods_meet_the_same_base(small, monkeypatch):
+    kept = {name: onereward.METHODS[name] for name in ("query", "no query")}
+    monkeypatch.setattr(onereward, "METHODS", kept)
+    said = []
+    rows = onereward.run(1, said.append)
+    assert rows == onereward.run(1, lambda what: None) and len(said) == 3
+    assert list(rows) == ["base", "query", "no query"]
+    assert rows["query"]["worst"] == min(rows["query"][f"{t}, {c}"] for t, c in editing.PAIRS)
+    assert onereward.headline(rows) == rows["query"]["worst"] - rows["no query"]["worst"]
+
+
+def test_a_learned_judge_and_what_it_leads_to(small):
+    said = []
+    rows = onereward_judge.run(0, said.append)
+    assert len(said) == onereward_judge.CLAIM.units == 6
+    for name in ("free", "clamped", "careful", "known"):
+        row = rows[f"policy: {name}"]
+        assert row["gap"] == pytest.approx(row["said"] - row["true"], abs=0.3) and 0 <= row["true"] <= 1
+    assert 0 <= rows["judge: query"]["worst"] <= rows["judge: query"]["mean"] <= 1
