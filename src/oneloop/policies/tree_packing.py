@@ -94,6 +94,7 @@ def pack_trees(
         torch.from_numpy(of_row),
         nothing,
         lengths,
+        sum(map(len, laid)),
         parents,
         torch.from_numpy(column),
     )
