@@ -20,6 +20,8 @@ def test_one_seed_is_reproducible_and_counts_updates(monkeypatch):
 
 def test_training_ends_where_half_of_the_answers_are_right(monkeypatch):
     monkeypatch.setattr(capo_text, "TARGET", 0.0)
+    monkeypatch.setattr(capo_text, "PROMPTS", 2)
+    monkeypatch.setattr(capo_text, "SIZE", 2)
     monkeypatch.setattr(capo_text, "WARM_UP", ((1, 0.0, 1e-3),))
     steps, accuracy = capo_text.train(capo_text.warmed_up(0), "CAPO, exact critic", 1e-3, 0, limit=9)
     assert steps == capo_text.WINDOW and 0 <= accuracy <= 1

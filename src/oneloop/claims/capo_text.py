@@ -100,7 +100,7 @@ def loop(
 
 
 def train(
-    policy: LanguagePolicy, method: str, rate: float, seed: int, limit: int = LIMIT
+    policy: LanguagePolicy, method: str, rate: float, seed: int, limit: int
 ) -> tuple[int, float]:
     """(updates until TARGET, `limit` where it is not reached; mean accuracy of the last WINDOW batches)."""
     critic, credit = METHODS[method]
@@ -132,7 +132,7 @@ def run(seed: int, advance: Advance) -> Rows:
             policy.model.load_state_dict(start)
             policy.engine.refresh()
             policy.version = 0
-            runs.append((*train(policy, method, rate, seed), rate))
+            runs.append((*train(policy, method, rate, seed, LIMIT), rate))
             advance(f"seed {seed}: {method} at {rate:g}")
         steps, accuracy, rate = min(runs, key=lambda found: (found[0], -found[1]))
         rows[method] = {"steps to 50 %": steps, "accuracy at the end": accuracy, "learning rate": rate}
