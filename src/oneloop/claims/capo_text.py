@@ -99,9 +99,7 @@ def loop(
     return Loop(plan, sample, judge, parts, Learner(policy, [objective], learning, steps)).run(steps)
 
 
-def train(
-    policy: LanguagePolicy, method: str, rate: float, seed: int, limit: int
-) -> tuple[int, float]:
+def train(policy: LanguagePolicy, method: str, rate: float, seed: int, limit: int) -> tuple[int, float]:
     """(updates until TARGET, `limit` where it is not reached; mean accuracy of the last WINDOW batches)."""
     critic, credit = METHODS[method]
     plan = Plan(
