@@ -38,7 +38,7 @@ TARGET, WINDOW, LIMIT = 0.5, 4, 140
 RATES = {"GRPO": (2e-4, 4e-4)}
 """Learning rates tried; a method that is not named gets RATE alone."""
 RATE = 4e-4
-WARM_UP = ((70, 0.0, 3e-3), (40, 0.5, 1e-3))
+WARM_UP = ((120, 0.0, 3e-3), (40, 0.5, 1e-3))
 """(steps, share of wrong steps, learning rate) of its two phases."""
 ANSWER = re.compile(r"=(\d)\s*$")
 
