@@ -13,7 +13,7 @@ from oneloop.recipe import load_recipe
 from oneloop.report import write_report
 from oneloop.run import Run
 from oneloop.show import Show
-from tests.training import assert_equal, outcome
+from tests.training import assert_equal, cut_while_judging, outcome
 
 JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Brightness"
 
@@ -80,21 +80,9 @@ def test_it_learns_and_the_first_ratios_are_one(whole):
     assert not [finding for finding in run.said if finding.level == "alarm"]
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path, monkeypatch):
-    judge = find("judge", JUDGE)
-    whole_judge = judge.__call__
-
-    def failing(self, rollouts):
-        if rollouts.facts["step"] == 3:
-            raise KeyboardInterrupt
-        return whole_judge(self, rollouts)
-
-    monkeypatch.setattr(judge, "__call__", failing)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run")
-    monkeypatch.setattr(judge, "__call__", whole_judge)
-    train(tmp_path / "run", resume=True)
-    assert_equal(outcome(tmp_path / "run"), outcome(whole[1]))
+def test_stopped_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path):
+    resumed = cut_while_judging(train, tmp_path / "run", find("judge", JUDGE), step=3)
+    assert_equal(resumed, outcome(whole[1]))
 
 
 def test_the_record_has_images_and_no_latents(whole):

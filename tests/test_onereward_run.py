@@ -8,7 +8,7 @@ from oneloop.recipe import load_recipe
 from oneloop.run import Run, needs_reference
 from oneloop.show import Show
 from tests.editing import KNOWN, TRUTH, recipe
-from tests.training import assert_equal, outcome
+from tests.training import assert_equal, cut_while_judging, outcome
 
 
 def train(directory, resume=False, raw=None):
@@ -38,20 +38,9 @@ def test_it_learns_and_says_what_each_criterion_is_worth(whole):
     assert needs_reference(load_recipe(recipe())[0].phases["train"])
 
 
-def test_stopped_and_resumed_it_draws_the_same_tasks_and_is_the_same_to_the_bit(whole, tmp_path, monkeypatch):
-    judged = Preference.__call__
-
-    def failing(self, rollouts):
-        if rollouts.facts["step"] == 3:
-            raise KeyboardInterrupt
-        return judged(self, rollouts)
-
-    monkeypatch.setattr(Preference, "__call__", failing)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run")
-    monkeypatch.setattr(Preference, "__call__", judged)
-    train(tmp_path / "run", resume=True)
-    assert_equal(outcome(tmp_path / "run"), outcome(whole[1]))
+def test_stopped_and_resumed_it_draws_the_same_tasks_and_is_the_same_to_the_bit(whole, tmp_path):
+    resumed = cut_while_judging(train, tmp_path / "run", Preference, step=3)
+    assert_equal(resumed, outcome(whole[1]))
 
 
 def test_the_probability_is_a_reward_for_groups_too(tmp_path):

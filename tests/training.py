@@ -131,8 +131,24 @@ def cut_and_resumed(train: Train, directory: Path, step: int) -> dict[str, Any]:
         if run.step == step:
             raise KeyboardInterrupt
 
+    return _resumed(train, directory, Run, "_log", dies)
+
+
+def cut_while_judging(train: Train, directory: Path, judge: type, step: int) -> dict[str, Any]:
+    """The outcome of a run whose `judge` is interrupted in the phase's `step`, and then resumed."""
+    judged = judge.__call__
+
+    def dies(self: Any, rollouts: Any) -> Any:
+        if rollouts.facts["step"] == step:
+            raise KeyboardInterrupt
+        return judged(self, rollouts)
+
+    return _resumed(train, directory, judge, "__call__", dies)
+
+
+def _resumed(train: Train, directory: Path, owner: type, name: str, dies: Any) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "_log", dies)
+        patch.setattr(owner, name, dies)
         with pytest.raises(KeyboardInterrupt):
             train(directory)
     train(directory, resume=True)
