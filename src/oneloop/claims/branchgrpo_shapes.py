@@ -9,7 +9,7 @@ Learning rates are equal, not tuned.
 
 from functools import cache
 
-from oneloop.claims.branchgrpo import FLAT, Method, Setting, compared
+from oneloop.claims.branchgrpo import FLAT, Method, Setting, compared, headline
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree
 from oneloop.data.shapes import Shapes
@@ -72,11 +72,6 @@ def run(seed: int, advance: Advance) -> Rows:
     start = pretrained()
     advance(f"seed {seed}: pre-trained")
     return compared(SHAPES, start, METHODS, seed, advance)
-
-
-def headline(rows: Rows) -> float:
-    """Signal to noise per evaluation, of the tree over the flat group."""
-    return rows["tree"]["per 1000"] / rows["flat"]["per 1000"]
 
 
 CLAIM = Claim(
