@@ -267,6 +267,8 @@ def play_fair(
 def claim(
     name: Annotated[str, typer.Argument(help="Paper, e.g. otr")],
     seeds: Annotated[int, typer.Option(help="Independent repetitions.")] = 5,
+    workers: Annotated[int, typer.Option(min=1, help="Seeds that run at once, each in a process.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the seeds of runs/claims/NAME.")] = False,
 ) -> None:
     """Run a paper's claim against its baseline at small scale and record what was measured.
 
@@ -274,7 +276,7 @@ def claim(
     """
     from oneloop.commands import run_paper_claim
 
-    run_paper_claim(name, seeds, console)
+    run_paper_claim(name, seeds, workers, resume, console)
 
 
 @app.command("mass-balance")

@@ -192,8 +192,8 @@ def show_methods(as_json: bool, console: Console) -> None:
     console.print(table)
 
 
-def run_paper_claim(name: str, seeds: int, console: Console) -> None:
+def run_paper_claim(name: str, seeds: int, workers: int, resume: bool, console: Console) -> None:
     """Measures a claim and writes it to benchmarks/results."""
     from oneloop.measure.claims import run_claim
 
-    console.print_json(json.dumps(run_claim(name, seeds, Path("benchmarks/results"))))
+    console.print_json(json.dumps(run_claim(name, seeds, workers=workers, resume=resume)))

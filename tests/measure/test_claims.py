@@ -26,11 +26,12 @@ KEYS = [
 ]
 
 
-def toy(target):
-    def run(seed, advance):
-        advance(f"seed {seed}")
-        return {"ours": {"accuracy": 0.5 + 0.1 * seed}, "theirs": {"accuracy": 0.25 + 0.05 * seed}}
+def run(seed, advance):
+    advance(f"seed {seed}")
+    return {"ours": {"accuracy": 0.5 + 0.1 * seed}, "theirs": {"accuracy": 0.25 + 0.05 * seed}}
 
+
+def toy(target, run=run):
     def headline(rows):
         return rows["ours"]["accuracy"] / rows["theirs"]["accuracy"]
 
@@ -62,7 +63,7 @@ def test_interval_is_students():
 def test_a_claim_is_run_written_and_listed(tmp_path, registered, target, holds):
     registered(toy(target))
     assert [method["measured"] for method in methods(tmp_path)] == [None]
-    result = run_claim("toy", 3, tmp_path)
+    result = run_claim("toy", 3, tmp_path, tmp_path)
     assert list(result)[: len(KEYS)] == KEYS and result["holds"] is holds and result["seeds"] == 3
     assert result["measured"] == pytest.approx(2.0)
     ours = result["table"][0]
@@ -71,6 +72,31 @@ def test_a_claim_is_run_written_and_listed(tmp_path, registered, target, holds):
     assert ours["accuracy"] == pytest.approx({"mean": 0.6, "low": 0.6 - half, "high": 0.6 + half})
     assert json.loads((tmp_path / "toy.json").read_text()) == result
     assert methods(tmp_path) == [{key: result[key] for key in KEYS}]
+
+
+def test_an_interrupted_claim_resumes_with_the_seeds_it_finished(tmp_path, registered):
+    ran = []
+
+    def interrupted(seed, advance):
+        if seed == 2 and ran.count(2) == 0:
+            ran.append(2)
+            raise KeyboardInterrupt
+        ran.append(seed)
+        return run(seed, advance)
+
+    registered(toy(2, interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        run_claim("toy", 4, tmp_path, tmp_path)
+    assert run_claim("toy", 4, tmp_path, tmp_path, resume=True)["seeds"] == 4
+    assert ran == [0, 1, 2, 2, 3]
+    run_claim("toy", 2, tmp_path, tmp_path)
+    assert ran[5:] == [0, 1], "without resume all is run anew"
+
+
+def test_seeds_in_processes_give_the_same_table(tmp_path, registered):
+    registered(toy(2))
+    alone = run_claim("toy", 4, tmp_path, tmp_path)
+    assert run_claim("toy", 4, tmp_path, tmp_path, workers=2) == alone
 
 
 def test_one_seed_is_no_interval_and_unknown_claims_are_named(tmp_path):

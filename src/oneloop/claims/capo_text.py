@@ -34,7 +34,7 @@ from oneloop.protocols import Part
 from oneloop.rollouts import Rollouts
 
 LENGTH, PROMPTS, SIZE = 8, 8, 8
-TARGET, WINDOW, LIMIT = 0.5, 4, 140
+TARGET, WINDOW, LIMIT = 0.5, 4, 220
 RATES = {"GRPO": (2e-4, 4e-4)}
 """Learning rates tried; a method that is not named gets RATE alone."""
 RATE = 4e-4
