@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.counter import uniforms
 from oneloop.engines.request import Request
 from oneloop.engines.schedule import PREFILL_TOKENS, Queue, Rows
 
@@ -56,3 +57,16 @@ def test_dropping_rows_moves_the_fewest_and_keeps_the_others(marks):
     assert len(sources) == len(targets) == int(ended[: rows.count].sum())
     untouched = [row for row in range(rows.count) if row not in targets]
     assert all(rows.request[row] == row for row in untouched)
+
+
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=6), st.integers(1, 6))
+def test_numbers_in_store_are_those_of_each_rows_own_key_and_token(lengths, slots):
+    requests = [Request(3 * n, n, (n,), length + 1, (7,) * (n % 3)) for n, length in enumerate(lengths)]
+    queue, rows = Queue(requests, in_order=True), Rows(requests, slots)
+    while queue or rows.count:
+        for entry in queue.enter(rows.count, slots):
+            rows.add(entry)
+        live = slice(rows.count)
+        assert (rows.uniforms() == uniforms(3 * rows.request[live], rows.sampled[live])).all()
+        rows.sampled[live] += 1
+        rows.drop(rows.sampled[live] >= rows.limit[live])

@@ -77,19 +77,17 @@ def _decode(
     softcap: float | None,
 ) -> Tensor:
     """Single-token queries [R, H, D] on key [R, K, W, D], value [R, K, W, Dv] -> [R, H, Dv]."""
-    rows, heads, width, _ = key.shape
-    queries = query.shape[1] // heads  # that share a key head, computed as one matrix
-    packed = query.reshape(rows * heads, queries, -1).to(key.dtype)
-    turned = key.reshape(rows * heads, width, -1).transpose(1, 2)
-    bias = step.bias(heads, queries, window)
-    if softcap is None and packed.dtype == torch.float32:
-        scores = torch.baddbmm(bias, packed, turned, alpha=scaling)
-    elif softcap is None:
-        scores = torch.add(bias, torch.bmm(packed, turned), alpha=scaling)  # fp32, as the bias is
+    rows, heads, _, _ = key.shape
+    query = query.reshape(rows, heads, -1, query.shape[-1]).to(
+        key.dtype
+    )  # [R, K, queries that share a key, D]
+    hidden = step.hidden(window)
+    if softcap is None:
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=hidden, scale=scaling)
     else:
-        scores = bias + torch.tanh(torch.bmm(packed, turned).float() * (scaling / softcap)) * softcap
-    mixed = torch.bmm(scores.softmax(dim=-1).to(value.dtype), value.reshape(rows * heads, width, -1))
-    return mixed.view(rows, heads * queries, -1).to(query.dtype)
+        scores = torch.tanh((query @ key.transpose(2, 3)).float() * (scaling / softcap)) * softcap
+        mixed = (scores + hidden).softmax(dim=-1).to(value.dtype) @ value
+    return mixed.reshape(rows, -1, mixed.shape[-1])
 
 
 def _prefill(

@@ -22,13 +22,8 @@ from oneloop.engines.slot_cache import Step
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 PACKED_FOR = 64
 """Rows a packed layout is made for: it serves fewer and more as well."""
-if hasattr(
-    torch.ops.mkldnn, "_linear_pointwise"
-):  # looked up once: a look-up costs as much as a small operation
-    multiply, multiply_add = (
-        torch.ops.mkldnn._linear_pointwise.default,
-        torch.ops.mkldnn._linear_pointwise.binary,
-    )
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    multiply = torch.ops.mkldnn._linear_pointwise.default  # a look-up costs as much as a small operation
 
 
 class Product:
@@ -64,13 +59,6 @@ class Product:
             return product
         results = [F.linear(hidden, weight, bias) for weight, bias in self.plain]
         return results[0] if len(results) == 1 else torch.cat(results, dim=-1)
-
-    def onto(self, sum_so_far: Tensor, hidden: Tensor) -> Tensor:
-        """`sum_so_far` [N, out] + self(hidden), in one operation where the weights are packed."""
-        if self.packed:
-            product: Tensor = multiply_add(hidden, sum_so_far, self.layout, self.bias, "add")
-            return product
-        return sum_so_far + self(hidden)
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
@@ -128,9 +116,9 @@ class LlamaForward:
             mixed = self._attention(
                 self._normed(hidden, layer.before_attention), number, layer, step, cosine, sine
             )
-            hidden = layer.output.onto(hidden, mixed)
+            hidden = hidden + layer.output(mixed)
             gate, up = layer.gate_up(self._normed(hidden, layer.before_mlp)).chunk(2, dim=-1)
-            hidden = layer.down.onto(hidden, self.act(gate).mul_(up))
+            hidden = hidden + layer.down(self.act(gate).mul_(up))
         if keep is not None:
             hidden = hidden[keep]
         return self.head(self._normed(hidden, self.norm))

@@ -19,6 +19,7 @@ from oneloop.counter import uniforms
 from oneloop.engines.request import Request
 
 PREFILL_TOKENS = 8192  # most prompt tokens in one forward, beyond the first sequence
+DRAWN_AHEAD = 32  # random numbers a row has in store: hashing them one by one takes as long as a draw
 
 
 @dataclass(eq=False)
@@ -99,6 +100,9 @@ class Rows:
         self.limit: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         self.token: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         """The newest token, not yet in the slot."""
+        self._ahead: NDArray[np.float64] = np.empty((DRAWN_AHEAD, 0))
+        """[next tokens, R]: numbers of the live rows, `_used` of them used."""
+        self._used = DRAWN_AHEAD
 
     def add(self, entry: Entry) -> None:
         """Append an entry's members behind the live rows."""
@@ -107,10 +111,16 @@ class Rows:
             self.request[row], self.length[row] = place, len(entry.prefix.tokens)
             self.sampled[row], self.limit[row] = len(request.partial), request.limit
         self.count += len(entry.rows)
+        self._used = DRAWN_AHEAD
 
     def uniforms(self) -> NDArray[np.float64]:
-        """One number in [0, 1) a row, for its next token."""
-        return uniforms(self._keys[self.request[: self.count]], self.sampled[: self.count])
+        """One number in [0, 1) a row, for its next token; to be asked once a token."""
+        if self._used == DRAWN_AHEAD:
+            tokens = self.sampled[: self.count] + np.arange(DRAWN_AHEAD)[:, None]
+            self._ahead, self._used = uniforms(self._keys[self.request[: self.count]], tokens), 0
+        numbers: NDArray[np.float64] = self._ahead[self._used]
+        self._used += 1
+        return numbers
 
     def drop(self, ended: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
         """Remove the rows marked in `ended` [R]; the last live rows take their places.
@@ -122,5 +132,8 @@ class Rows:
         sources = left + np.flatnonzero(~ended[left:])
         for column in (self.request, self.length, self.sampled, self.limit, self.token):
             column[targets] = column[sources]
+        if self._used < DRAWN_AHEAD:
+            self._ahead[:, targets] = self._ahead[:, sources]
+            self._ahead = self._ahead[:, :left]
         self.count = left
         return sources.tolist(), targets.tolist()

@@ -112,7 +112,7 @@ class Step:
     spans: list[tuple[int, int]] = field(default_factory=list)
     """[start, end) of each new sequence in the packed tokens."""
     _places: dict[int, Tensor] = field(default_factory=dict)
-    _biases: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+    _hidden: dict[int | None, Tensor] = field(default_factory=dict)
 
     def places(self, heads: int) -> Tensor:
         """[N * K]: where each token's key for each of K heads lies in a layer's tensor seen as rows."""
@@ -121,15 +121,14 @@ class Step:
             self._places[heads] = (first * self.cache.width + self.position[:, None]).view(-1)
         return self._places[heads]
 
-    def bias(self, heads: int, queries: int, window: int | None) -> Tensor:
-        """[R * K, queries, W] fp32: 0 where a row may look, -inf beyond its length or behind its window."""
-        if (heads, queries, window) not in self._biases:
+    def hidden(self, window: int | None) -> Tensor:
+        """[R, 1, 1, W]: 0 where a row may look, -inf beyond its length or behind its window."""
+        if window not in self._hidden:
             places = torch.arange(self.cache.width, device=self.position.device)
             now = self.position[: self.rows, None]
-            hidden = places > now
+            outside = places > now
             if window is not None:
-                hidden |= places <= now - window
-            bias = torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, float("-inf"))
-            shape = (self.rows, heads, queries, self.cache.width)
-            self._biases[heads, queries, window] = bias[:, None, None].expand(shape).reshape(-1, *shape[2:])
-        return self._biases[heads, queries, window]
+                outside |= places <= now - window
+            bias = torch.zeros(outside.shape, dtype=self.cache.dtype, device=outside.device)
+            self._hidden[window] = bias.masked_fill_(outside, float("-inf"))[:, None, None]
+        return self._hidden[window]
