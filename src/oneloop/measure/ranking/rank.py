@@ -51,7 +51,7 @@ def rank(
     pool, for infinite scores (prior 0), and bad options.
     """
     _check(pool, method, tie_weight, prior_precision, bootstrap)
-    pool, unmeasured = _measured(pool)
+    pool, measurements, unmeasured = _measured(pool)
     counts = count(pool, tie_tolerance)
     linked = connectivity(counts.win_matrix(max(tie_weight, 1e-9)))
     notes = _joint(pool, linked, method, disconnected)
@@ -64,7 +64,7 @@ def rank(
         covariance, stderr, low, high = _bootstrap(pool, linked.component, options, bootstrap)
     names = [tuple(pool.models[i] for i in some) for some in (linked.unbeaten, linked.winless)]
     values = {"scores": scores, "stderr": stderr, "low": low, "high": high, "component": linked.component}
-    values |= {"covariance": covariance, "count": pool.count, "win_rate": counts.win_rate}
+    values |= {"covariance": covariance, "count": measurements, "win_rate": counts.win_rate}
     about: dict[str, Any] = {"unbeaten": names[0], "winless": names[1], "unmeasured": unmeasured}
     if fit is not None:
         about |= {"steps": fit.steps, "converged": fit.converged, "log_likelihood": fit.log_likelihood}
@@ -85,18 +85,19 @@ def _check(pool: SamplePool, method: str, tie_weight: float, precision: float, b
         raise RankingError(
             "bootstrap: needs prior_precision above 0, because resamples may leave a model unbeaten"
         )
-    if not pool.count.sum():
+    if not len(pool.value) and not len(pool.preferences):
         raise RankingError(f"nothing to rank: {pool!r} has no measurement")
 
 
-def _measured(pool: SamplePool) -> tuple[SamplePool, tuple[str, ...]]:
-    """The pool without models that nothing was measured of, and these."""
-    known = pool.count > 0
+def _measured(pool: SamplePool) -> tuple[SamplePool, Integers, tuple[str, ...]]:
+    """The pool without models that nothing was measured of, measurements of each left, and those."""
+    measurements = pool.count
+    known = measurements > 0
     if known.all():
-        return pool, ()
+        return pool, measurements, ()
     unmeasured = tuple(name for name, has in zip(pool.models, known, strict=True) if not has)
     warnings.warn(f"not ranked, because nothing was measured: {_some(unmeasured)}", stacklevel=3)
-    return only_models(pool, known), unmeasured
+    return only_models(pool, known), measurements[known], unmeasured
 
 
 def _joint(pool: SamplePool, linked: Connectivity, method: Method, disconnected: str) -> list[str]:
