@@ -1,10 +1,12 @@
 """claims/onereward: true scores and the judge made of them, a base against itself, short runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from oneloop.claims import onereward, onereward_judge
+from oneloop.claims import onereward, onereward_judge, onereward_shapes
 from oneloop.claims.onereward import editing, rater
 from oneloop.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
 from oneloop.data.digits import load, rows_of
@@ -14,12 +16,12 @@ from oneloop.tools.questions import Question
 
 @pytest.fixture
 def small(monkeypatch):
-    for name, value in {"PRETRAINING": 3, "ITERATIONS": 2, "PAIRED": 12, "BATCH": 6}.items():
-        monkeypatch.setattr(editing, name, value)
+    few = {"pretraining": 3, "copies": 1, "iterations": 2, "batch": 6, "paired": 12}
+    setting = replace(editing.DIGITS, **few)
+    monkeypatch.setattr(editing, "DIGITS", setting)
+    monkeypatch.setattr(onereward_judge, "DIGITS", setting)
     for name, value in {"SETS": 12, "HELD_OUT": 4, "JUDGE_STEPS": 2, "JUDGE_BATCH": 8}.items():
         monkeypatch.setattr(rater, name, value)
-    images, condition = editing.lessons(1)
-    monkeypatch.setattr(editing, "lessons", lambda: (images, condition))
 
 
 def test_the_reader_knows_digits_it_has_not_seen():
@@ -43,7 +45,7 @@ def test_scores_by_hand():
 
 
 def test_the_known_judge_is_antisymmetric_and_without_the_query_knows_no_criterion():
-    row = Edits(of=editing.tasks("test")["fill"].of, task="fill")[0]
+    row = Edits(of=editing.tasks(editing.DIGITS, "test")["fill"].of, task="fill")[0]
     images = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     ask = {name: [Question("fill", name, "", row)] * 3 for name in ("consistency", "text_alignment")}
     told, blind = DigitScores().build(), DigitScores(query=False).build()
@@ -60,7 +62,7 @@ def test_the_known_judge_is_antisymmetric_and_without_the_query_knows_no_criteri
 
 
 def test_tasks_are_drawn_as_published():
-    rows = [editing.mixture(0)[key]["task"] for key in range(600)]
+    rows = [editing.mixture(editing.DIGITS, 0)[key]["task"] for key in range(600)]
     shares = [rows.count(name) / 600 for name in ("fill", "extend", "remove")]
     assert shares == [pytest.approx(share, abs=0.07) for share in (0.5, 0.25, 0.25)]
 
@@ -84,3 +86,32 @@ def test_a_learned_judge_and_what_it_leads_to(small):
         row = rows[f"policy: {name}"]
         assert row["gap"] == pytest.approx(row["said"] - row["true"], abs=0.3) and 0 <= row["true"] <= 1
     assert 0 <= rows["judge: query"]["worst"] <= rows["judge: query"]["mean"] <= 1
+
+
+def test_scores_of_scenes_by_hand():
+    rows = [onereward_shapes.scenes("test")[key] for key in range(40)]
+    masked = [row | {"condition": np.concatenate([row["image"] * 0, np.ones((1, 32, 32))])} for row in rows]
+    images = torch.from_numpy(np.stack([row["image"] for row in rows]))
+    network = onereward_shapes.SceneScores().build()
+    found = network.scores(images, masked)
+    wrong = [
+        row | {"colour": {"red": "green", "green": "blue", "blue": "red"}[row["colour"]]} for row in masked
+    ]
+    assert (found["text_alignment"] > network.scores(images, wrong)["text_alignment"]).all()
+    empty = torch.full((40, 3, 32, 32), 245 / 255)
+    blank = network.scores(empty, masked)
+    torch.testing.assert_close(blank["text_alignment"], torch.full((40,), 1 / 3).log())
+    assert (blank["removal_quality"].abs() < 1e-12).all() and (found["removal_quality"] < -1e-3).all()
+    assert (found["consistency"] == 0).all(), "a mask over everything has no border"
+
+
+def test_one_seed_on_scenes(monkeypatch):
+    small = {"pretraining": 1, "copies": 1, "taught": 4, "iterations": 1, "batch": 4, "paired": 4}
+    few = replace(onereward_shapes.SCENES, data=lambda split: replace(onereward_shapes.scenes(split), size=8))
+    monkeypatch.setattr(onereward_shapes, "SCENES", replace(few, **small))
+    onereward_shapes.base.cache_clear()
+    rows = onereward_shapes.run(0, lambda what: None)
+    onereward_shapes.base.cache_clear()
+    assert (
+        list(rows) == ["base", "query", "no query"] and 0 <= rows["query"]["worst"] <= rows["query"]["mean"]
+    )

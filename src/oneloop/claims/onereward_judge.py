@@ -13,6 +13,7 @@ learned under noise, and a quarter of the learning rate. `known` is the true jud
 from typing import Any
 
 from oneloop.claims.onereward import editing, rater
+from oneloop.claims.onereward.editing import DIGITS
 from oneloop.measure.claims import Advance, Claim, Rows
 
 RATE = 2e-4
@@ -20,8 +21,8 @@ RATE = 2e-4
 
 def run(seed: int, advance: Advance) -> Rows:
     """The table of one seed: accuracies, then what training on the judge leads to."""
-    base = editing.taught(seed)
-    pairs, rival = rater.annotated(base, seed), editing.rivals_of(base, seed)
+    base = editing.taught(DIGITS, seed)
+    pairs, rival = rater.annotated(base, seed), editing.rivals_of(DIGITS, base, seed)
     advance(f"seed {seed}: base and pairs")
     judges = {
         "query": rater.learned(pairs, seed),
@@ -34,7 +35,7 @@ def run(seed: int, advance: Advance) -> Rows:
         "free": (rater.pleased(judges["query"]), False, RATE),
         "clamped": (rater.pleased(judges["query"]), True, RATE),
         "careful": (rater.pleased(judges["query, noise"]), True, RATE / 4),
-        "known": (editing.known(editing.Method()), True, RATE),
+        "known": (editing.known(DIGITS, editing.Method()), True, RATE),
     }
     for name, (judge, clamp, rate) in runs.items():
         rows[f"policy: {name}"] = rater.hacked(base, judge, seed, clamp, rate, rival)

@@ -14,9 +14,12 @@ of a mask are the source's. Learning rate and length are equal, not tuned. Left 
 models and sizes.
 """
 
+from collections.abc import Mapping
+
 from oneloop.claims.onereward import editing
-from oneloop.claims.onereward.editing import Method
+from oneloop.claims.onereward.editing import Method, Setting
 from oneloop.measure.claims import Advance, Claim, Rows
+from oneloop.policies.flow import FlowPolicy
 
 METHODS = {
     "query": Method(),
@@ -31,21 +34,28 @@ METHODS = {
 }
 
 
-def run(seed: int, advance: Advance) -> Rows:
-    """The table of one seed; every method starts from the same base and meets the same draws."""
-    base = editing.taught(seed)
-    rival = editing.rivals_of(base, seed)
-    rows: dict[str, dict[str, float]] = {"base": editing.win_rates(base, rival, seed)}
+def compared(
+    setting: Setting, methods: Mapping[str, Method], base: FlowPolicy, seed: int, advance: Advance
+) -> Rows:
+    """Every method's row; all start from one base and meet the same draws."""
+    rival = editing.rivals_of(setting, base, seed)
+    rows: dict[str, dict[str, float]] = {"base": editing.win_rates(setting, base, rival, seed)}
     advance(f"seed {seed}: base")
-    for name, method in METHODS.items():
-        policy, history = editing.train(base, method, editing.known(method), seed)
+    for name, method in methods.items():
+        judge = editing.known(setting, method)
+        policy, history = editing.train(setting, base, method, judge, seed)
         ends = {
             "p at start": editing.judged(history[:5], "preference"),
             "p at end": editing.judged(history[-5:], "preference"),
         }
-        rows[name] = editing.win_rates(policy, rival, seed) | (ends if method.query else {})
+        rows[name] = editing.win_rates(setting, policy, rival, seed) | (ends if method.query else {})
         advance(f"seed {seed}: {name}")
     return rows
+
+
+def run(seed: int, advance: Advance) -> Rows:
+    """The table of one seed."""
+    return compared(editing.DIGITS, METHODS, editing.taught(editing.DIGITS, seed), seed, advance)
 
 
 def headline(rows: Rows) -> float:

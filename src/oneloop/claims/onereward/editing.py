@@ -1,13 +1,13 @@
-"""One network for three editing tasks on digits: taught without a judge, trained with one, measured against
-itself.
+"""One network for three editing tasks: taught without a judge, trained with one, measured against itself.
 
-The base learns by flow matching to fill boxes and to draw borders anew, each with the digit's own name;
+The base learns by flow matching to fill boxes and to draw borders anew, each with the image's own prompt;
 removal's prompt it has never seen. Training is the loop itself: the mixture of tasks, rollouts that stop
 early, a reference that draws the same prompt, the objective `reward_backprop`. The win-rate is of whole
 images of the policy against whole images of the base, each from its own noise, by the true scores.
 """
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from oneloop import counter
-from oneloop.claims.onereward.scores import PAIRS, TASKS, DigitScores, scores
+from oneloop.claims.onereward.scores import PAIRS, TASKS, DigitScores
 from oneloop.data.digits import Digits
 from oneloop.data.edits import Edits
 from oneloop.data.mixture import Mixture, Weighted
@@ -34,8 +34,7 @@ from oneloop.plan.uniform import Uniform
 from oneloop.policies.flow import Flow, FlowPolicy
 from oneloop.tools.preferences import wins
 
-STEPS, BATCH = 10, 64
-PRETRAINING, ITERATIONS, PAIRED = 1000, 60, 1000
+STEPS = 10
 WEIGHTS = {"fill": 0.5, "extend": 0.25, "remove": 0.25}
 
 
@@ -50,30 +49,55 @@ class Method:
     learning_rate: float = 2e-4
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is edited, by which network, what its people want, and how much of everything."""
+
+    data: Callable[[str], Any]
+    """Of "train" or "test": images with prompts."""
+    network: Callable[[int], Any]
+    """Of a seed: the model, which takes a condition."""
+    judge: Callable[..., Any]
+    """Of `query` and `reader`: the judge that knows the true scores."""
+    pretraining: int = 1000
+    """Steps the base is taught, with images `taught` at a time, `copies` masks of each."""
+    taught: int = 128
+    copies: int = 4
+    iterations: int = 60
+    """Steps on a judge, of `batch` prompts."""
+    batch: int = 64
+    paired: int = 1000
+    """Pairs of a task a win-rate is counted on."""
+
+
+DIGITS = Setting(
+    data=lambda split: Digits(split="train" if split == "train" else "test"),
+    network=lambda seed: FlowMlp(condition_channels=2, seed=seed),
+    judge=DigitScores,
+)
+
+
 @cache
-def tasks(split: str, own: bool = False) -> dict[str, Edits]:
-    """The three tasks over digits; `own`: with what the image itself shows, to learn from."""
-    digits = Digits(split="train" if split == "train" else "test")
-    asked = "own" if own else None
-    return {name: Edits(of=digits, task=cast(Any, name), asked=cast(Any, asked)) for name in TASKS}
+def tasks(setting: Setting, split: str) -> dict[str, Edits]:
+    """The three tasks over the images of a split."""
+    return {name: Edits(of=setting.data(split), task=cast(Any, name)) for name in TASKS}
 
 
-def mixture(seed: int) -> Mixture:
+def mixture(setting: Setting, seed: int) -> Mixture:
     """The tasks as the paper draws them: fill twice as often."""
-    made = tasks("train")
+    made = tasks(setting, "train")
     sets = tuple(Weighted(data=made[name], weight=weight) for name, weight in WEIGHTS.items())
     return Mixture(sets=sets, size=8192, seed=seed)
 
 
-def opened(seed: int, decay: float | None = None) -> FlowPolicy:
-    """An untaught network."""
-    model = FlowMlp(condition_channels=2, seed=seed)
+def opened(setting: Setting, seed: int, decay: float | None = None, beside: bool = True) -> FlowPolicy:
+    """An untaught network; `beside`: a reference draws every prompt too."""
     return Flow(
-        model=model,
+        model=setting.network(seed),
         steps=STEPS,
         shift=1.0,
         noise="ode",
-        beside_reference=True,
+        beside_reference=beside,
         reference_decay=decay,
         composite=True,
         device="cpu",
@@ -81,26 +105,28 @@ def opened(seed: int, decay: float | None = None) -> FlowPolicy:
 
 
 @cache
-def lessons(copies: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
-    """(images as latents [n, 1, 8, 8], conditions) of both generating tasks, `copies` masks of each digit."""
-    network, rows = opened(0).network, list[dict[str, Any]]()
+def lessons(setting: Setting) -> tuple[Tensor, dict[str, Tensor]]:
+    """(images as latents [n, C, H, W], conditions) of both generating tasks."""
+    network, rows = opened(setting, 0).network, list[dict[str, Any]]()
+    images = setting.data("train")
     for name in ("fill", "extend"):
-        for seed in range(copies):
-            data = Edits(of=Digits(), task=cast(Any, name), asked="own", seed=1000 + seed)
+        for seed in range(setting.copies):
+            data = Edits(of=images, task=cast(Any, name), asked="own", seed=1000 + seed)
             rows += [data[key] for key in range(len(data))]
-    images = torch.from_numpy(np.stack([row["image"] for row in rows]))
-    return images * 2 - 1, network.encode(rows)
+    pixels = torch.from_numpy(np.stack([row["image"] for row in rows]))
+    return pixels * 2 - 1, network.encode(rows)
 
 
-def taught(seed: int) -> FlowPolicy:
+def taught(setting: Setting, seed: int) -> FlowPolicy:
     """The base: flow matching on fills and extensions."""
-    policy, draw = opened(seed), torch.Generator().manual_seed(seed)
+    policy, draw = opened(setting, seed), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(policy.model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, PRETRAINING)
-    data, condition = lessons()
-    for _ in range(PRETRAINING):
-        rows = torch.randint(len(data), (128,), generator=draw)
-        noise, sigma = torch.randn(128, 1, 8, 8, generator=draw), torch.rand(128, generator=draw)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, setting.pretraining)
+    data, condition = lessons(setting)
+    for _ in range(setting.pretraining):
+        rows = torch.randint(len(data), (setting.taught,), generator=draw)
+        noise = torch.randn(setting.taught, *data.shape[1:], generator=draw)
+        sigma = torch.rand(setting.taught, generator=draw)
         level = sigma.view(-1, 1, 1, 1)
         told = {name: value[rows] for name, value in condition.items()}
         velocity = policy.model((1 - level) * data[rows] + level * noise, sigma, told)
@@ -111,85 +137,80 @@ def taught(seed: int) -> FlowPolicy:
     return policy
 
 
-def started(base: FlowPolicy, decay: float | None) -> FlowPolicy:
+def started(setting: Setting, base: FlowPolicy, decay: float | None) -> FlowPolicy:
     """A copy of `base` with a reference of its own."""
-    policy = opened(0, decay)
+    policy = opened(setting, 0, decay)
     policy.network = policy.model = copy.deepcopy(base.network)
     policy.keep_reference()
     return policy
 
 
-def known(method: Method, reader: int = 0, **options: Any) -> Preference:
+def known(setting: Setting, method: Method) -> Preference:
     """The judge that is right."""
-    return Preference(model=DigitScores(query=method.query, reader=reader), tasks=TASKS, **options)
+    return Preference(model=setting.judge(query=method.query), tasks=TASKS)
 
 
-def watcher() -> Preference:
+def watcher(setting: Setting) -> Preference:
     """Counts true wins, and is not learned from."""
-    return Preference(model=DigitScores(), tasks=TASKS, hard=True, held_out=True, name="truth")
+    return Preference(model=setting.judge(), tasks=TASKS, hard=True, held_out=True, name="truth")
 
 
 def train(
-    base: FlowPolicy, method: Method, judge: Any, seed: int
+    setting: Setting, base: FlowPolicy, method: Method, judge: Any, seed: int
 ) -> tuple[FlowPolicy, list[dict[str, float]]]:
     """(the trained copy of `base`, the metrics of each batch)."""
-    policy = started(base, method.decay)
+    policy = started(setting, base, method.decay)
     plan = Plan(
-        data=mixture(seed),
-        groups=BATCH,
+        data=mixture(setting, seed),
+        groups=setting.batch,
         count=Uniform(n=1),
         dress=(Stop(first=method.stop[0], last=method.stop[1]),),
     )
-    plan.begin(int(counter.mix(seed, "onereward") >> 1), ITERATIONS)
+    plan.begin(int(counter.mix(seed, "onereward") >> 1), setting.iterations)
     objective = RewardBackprop(judge=judge, bound=method.bound)
     learner = Learner(
         cast(Any, policy),
         [objective],
         Learning(learning_rate=method.learning_rate, betas=(0.9, 0.999)),
-        ITERATIONS,
+        setting.iterations,
     )
-    batches = Loop(plan, policy.sample, watcher(), [], learner).run(ITERATIONS)
+    batches = Loop(plan, policy.sample, watcher(setting), [], learner).run(setting.iterations)
     return policy, [batch_metrics(batch) | learner.metrics for batch in batches]
 
 
 @torch.no_grad()
-def drawn(policy: FlowPolicy, task: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(whole images [PAIRED, 1, 8, 8], conditions, labels) of one task on digits that no training has
-    seen."""
-    data = tasks("test")[task]
-    copies = -(-PAIRED // len(data))
-    asked = held_out(data, len(data), copies, seed).take(torch.arange(PAIRED))
-    beside, policy.options = policy.options, PLAIN
+def drawn(
+    setting: Setting, policy: FlowPolicy, task: str, seed: int
+) -> tuple[Tensor, Sequence[dict[str, Any]]]:
+    """(whole images [paired, C, H, W], their rows) of one task on images that no training has seen."""
+    data = tasks(setting, "test")[task]
+    copies = -(-setting.paired // len(data))
+    asked = held_out(data, len(data), copies, seed).take(torch.arange(setting.paired))
+    beside, policy.options = policy.options, opened(setting, 0, beside=False).options
     try:
         images = policy.sample(asked)[0].output
     finally:
         policy.options = beside
-    condition = torch.from_numpy(np.stack([row["condition"] for row in asked.example]))
-    return images, condition, torch.tensor([int(row["label"]) for row in asked.example])
+    return images, asked.example
 
 
-PLAIN = Flow(
-    model=FlowMlp(condition_channels=2), steps=STEPS, shift=1.0, noise="ode", composite=True, device="cpu"
-)
-
-
-def rivals_of(base: FlowPolicy, seed: int) -> dict[str, Tensor]:
+def rivals_of(setting: Setting, base: FlowPolicy, seed: int) -> dict[str, Tensor]:
     """Whole images of the base by task, from noise of their own."""
-    return {task: drawn(base, task, 10**6 + seed)[0] for task in TASKS}
+    return {task: drawn(setting, base, task, 10**6 + seed)[0] for task in TASKS}
 
 
-def win_rates(policy: FlowPolicy, rival: dict[str, Tensor], seed: int) -> dict[str, float]:
-    """Of whole images against the base's (`rivals_of`), by task and criterion; `reader 2` by a classifier
-    nobody is trained against."""
+def win_rates(setting: Setting, policy: FlowPolicy, rival: dict[str, Tensor], seed: int) -> dict[str, float]:
+    """Of whole images against the base's (`rivals_of`), by task and criterion; `reader 2` by an eye for
+    alignment that nobody is trained against."""
     found: dict[str, float] = {}
+    readers = [setting.judge(reader=reader).build() for reader in (0, 1)]
     for task in TASKS:
-        images, condition, labels = drawn(policy, task, seed)
-        rivals = rival[task]
-        own, other = scores(images, condition, labels), scores(rivals, condition, labels)
+        images, rows = drawn(setting, policy, task, seed)
+        own, other = (readers[0].scores(some, rows) for some in (images, rival[task]))
         for criterion in TASKS[task]:
             found[f"{task}, {criterion}"] = float(wins(own[criterion], other[criterion]).mean())
         if task == "fill":
-            second = (scores(image, condition, labels, 1)["text_alignment"] for image in (images, rivals))
+            second = (readers[1].scores(some, rows)["text_alignment"] for some in (images, rival[task]))
             found["fill, reader 2"] = float(wins(*second).mean())
     return found | summary(found)
 

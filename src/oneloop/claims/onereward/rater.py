@@ -68,7 +68,7 @@ def annotated(base: FlowPolicy, seed: int) -> dict[tuple[str, str], Pairs]:
     """Pairs of every task and criterion."""
     network, found = PairMlp().build(), dict[tuple[str, str], Pairs]()
     for number, task in enumerate(TASKS):
-        data = editing.tasks("train")[task]
+        data = editing.tasks(editing.DIGITS, "train")[task]
         draw = torch.Generator().manual_seed(1000 * seed + number)
         rows = [data[key] for key in torch.randint(len(data), (SETS,), generator=draw).tolist()]
         one = base.network.encode(rows)
@@ -134,9 +134,9 @@ def hacked(
     if not clamp:
         start.network.decode = unclamped
     method = editing.Method(learning_rate=rate)
-    policy, history = editing.train(start, method, judge, seed)
+    policy, history = editing.train(editing.DIGITS, start, method, judge, seed)
     last = history[-10:]
-    true = editing.win_rates(policy, rival, seed)
+    true = editing.win_rates(editing.DIGITS, policy, rival, seed)
     return {
         "said": editing.judged(last, "preference"),
         "true": editing.judged(last, "truth"),

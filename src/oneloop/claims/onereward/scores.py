@@ -111,19 +111,28 @@ class DigitScores:
 class ScoreNetwork(nn.Module):
     """Log-probabilities of yes and no from the true scores."""
 
-    def __init__(self, options: DigitScores):
+    spread = SPREAD
+
+    def __init__(self, options: Any):
         super().__init__()
         self.options = options
 
-    def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
-        """[b, 2], differentiable in both images [b, 1, 8, 8]."""
-        rows = [each.row for each in questions]
-        condition = torch.from_numpy(np.stack([row["condition"] for row in rows])).to(first)
+    def scores(self, images: Tensor, rows: Sequence[Any]) -> dict[str, Tensor]:
+        """Each [b], of images [b, 1, 8, 8] made for `rows`."""
         labels = torch.tensor([int(row["label"]) for row in rows])
-        one = scores(first, condition, labels, self.options.reader)
-        other = scores(second, condition, labels, self.options.reader)
-        margins = torch.stack([(one[name] - other[name]) / SPREAD[name] for name in SPREAD], 1)
-        told = torch.tensor([list(SPREAD).index(each.criterion) for each in questions])
+        return scores(images, conditions(rows, images), labels, self.options.reader)
+
+    def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
+        """[b, 2], differentiable in both images [b, C, H, W]."""
+        rows = [each.row for each in questions]
+        one, other = self.scores(first, rows), self.scores(second, rows)
+        margins = torch.stack([(one[name] - other[name]) / width for name, width in self.spread.items()], 1)
+        told = torch.tensor([list(self.spread).index(each.criterion) for each in questions])
         margin = margins.gather(1, told[:, None])[:, 0] if self.options.query else margins.mean(1)
         margin = self.options.sharpness * margin
         return torch.stack([logsigmoid(margin), logsigmoid(-margin)], 1)
+
+
+def conditions(rows: Sequence[Any], like: Tensor) -> Tensor:
+    """[b, C + 1, H, W], of the rows' sources outside of the masks, and the masks."""
+    return torch.from_numpy(np.stack([row["condition"] for row in rows])).to(like)
