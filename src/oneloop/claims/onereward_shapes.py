@@ -89,12 +89,12 @@ SCENES = editing.Setting(
         patch=8, layers=4, words=8, vocabulary=1024, condition_channels=4, seed=seed
     ),
     judge=SceneScores,
-    pretraining=800,
+    pretraining=400,
     taught=64,
     copies=2,
     iterations=40,
     batch=64,
-    paired=300,
+    paired=200,
 )
 
 
