@@ -137,7 +137,7 @@ def rollout(step: int, group: int, place: int, draw: random.Random) -> dict:
         "text": text,
         "status": "length" if cut else "stop",
         "reward": None if error else float(right and not cut),
-        "correct": None if error else right and not cut,
+        "correct": math.nan if error else float(right and not cut),  # as a run writes it
         "reward.exact": float("nan") if error else float(right and not cut),
         "reward.form": 1.0,
         "error.exact": error,

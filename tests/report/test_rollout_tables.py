@@ -45,6 +45,13 @@ def test_no_verdict_is_null_and_never_zero(tmp_path):
     write_rollouts(tmp_path, 41, rows_of(41))
     failed = tables.read_rollouts(tmp_path).steps[0]["groups"][1]["rollouts"][2]
     assert failed["reward"] is None and failed["verdicts"] == {"exact": None, "form": 1}
+    assert failed["correct"] is None
+
+
+def test_right_and_wrong_are_said_in_booleans_which_the_page_asks_for(tmp_path):
+    write_rollouts(tmp_path, 41, [row | {"correct": n / 2} for n, row in enumerate(rows_of(41)[:3])])
+    groups = tables.read_rollouts(tmp_path).steps[0]["groups"]
+    assert [rollout["correct"] for group in groups for rollout in group["rollouts"]] == [False, False, True]
 
 
 def test_rows_without_tokens_keep_their_text(tmp_path):

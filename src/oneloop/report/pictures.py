@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from oneloop.report.run_directory import RunDirectoryError
+from oneloop.report.run_directory import RunDirectoryError, truth
 from oneloop.report.sampling import evenly
 
 MOST_PIXELS = 96
@@ -93,10 +93,9 @@ def read_gallery(directory: Path) -> Gallery | None:
         moments.append((shown[0]["phase"] if shown else "", int(file.stem.removeprefix("step-"))))
         for row in shown[:MOST_ROWS]:
             prompt, pictures = rows.setdefault(row["id"], (row["prompt"], [None] * len(files)))
-            reward, correct = row.get("reward"), row.get("correct")
-            known = correct is not None and correct == correct
+            reward = row.get("reward")
             score = reward if reward == reward else None
-            pictures[place] = Picture(PNG + small(row["image"]), score, bool(correct) if known else None)
+            pictures[place] = Picture(PNG + small(row["image"]), score, truth(row.get("correct")))
     return Gallery(moments, list(rows.values())) if rows else None
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from oneloop.report.pictures import small
-from oneloop.report.run_directory import RunDirectoryError
+from oneloop.report.run_directory import RunDirectoryError, truth
 from oneloop.report.sampling import evenly
 
 BUDGET = 12_000_000
@@ -160,7 +160,7 @@ def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
         "id": row["id"],
         "status": row.get("status") or "",
         "reward": rounded(row.get("reward")),
-        "correct": row.get("correct"),
+        "correct": truth(row.get("correct")),
         "trained": row.get("trained"),
         "verdicts": {judge: rounded(row[f"reward.{judge}"]) for judge in judges},
         "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},

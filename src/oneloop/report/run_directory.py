@@ -133,3 +133,8 @@ def finite(record: Record, name: str) -> float | None:
     """A reading as a float; None where it is missing, null or not finite."""
     value = record.get(name)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def truth(value: float | None) -> bool | None:
+    """Whether a rollout is right; None where that is not known (no verdict, or one not paid for)."""
+    return None if value is None or math.isnan(value) else value >= 1
