@@ -63,6 +63,7 @@ def test_the_command_prints_accounts_and_writes_a_page(csv, tmp_path):
     for words in ("violating rounds", "best policy fair at 0.1", "bound", "60 rounds"):
         assert words in out.stdout
     page = (tmp_path / "run" / "fair.html").read_text()
+    assert "violating rounds" in (tmp_path / "run" / "fair.svg").read_text()
     assert page.count("<svg") == 2 and "https:" not in page
     assert "Content-Security-Policy" in page and "The panel reported" in page
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -13,11 +13,12 @@ from markupsafe import Markup
 from oneloop.fair.bounds import regret_bound, violation_bound
 from oneloop.fair.play import Round
 from oneloop.report.curves import Line, Panel
-from oneloop.report.figure import colour, figure
+from oneloop.report.figure import colour, figure, write_figure
 from oneloop.storage import replace_file
 
 POINTS = 25
 """Of each curve, few enough to be drawn as they are."""
+TITLE = "Regret and violations, with bounds"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def number(bound: float) -> str:
 
 
 def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> Path:
-    """Writes the page to `path` and returns it."""
+    """Writes the page to `path` and returns it; regret and violations lie beside it as an SVG."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -88,7 +89,7 @@ def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> 
         Markup(figure(title, accounts.about, pair, len(rounds)))
         for title, pair in (
             ("Error and reports", pairs[:2]),
-            ("Regret and violations, with bounds", pairs[2:]),
+            (TITLE, pairs[2:]),
         )
     ]
     page = environment.get_template("fair.html").render(
@@ -97,6 +98,7 @@ def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> 
         style=Markup((files("oneloop.report") / "templates" / "style.css").read_text()),
     )
     replace_file(path, page)
+    write_figure(path.with_suffix(".svg"), TITLE, accounts.about, pairs[2:], len(rounds))
     return path
 
 
