@@ -5,17 +5,14 @@ on single held-out prompts, and how to do it again.
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from oneloop.measure.comparison import MODES, Trained, curve
 from oneloop.report import plot
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import COLOURS, colour
+from oneloop.report.template import filled
 from oneloop.storage import replace_file
 
 UNITS = {
@@ -37,12 +34,13 @@ def write_compare_page(
 
 def render(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -> str:
     """The page as text."""
-    templates = files("oneloop.report") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     names = list(trained)
-    return environment.get_template("compare.html").render(
+    return filled(
+        "compare.html",
+        ("style.css", "compare.css"),
+        kind="comparison",
+        title=", ".join(names),
+        sentence=found["sentence"],
         found=found,
         rows=found["recipes"],
         names=names,
@@ -57,7 +55,6 @@ def render(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -
         percent=percent,
         points=points,
         amount=amount,
-        style=Markup("".join((templates / name).read_text() for name in ("style.css", "compare.css"))),
     )
 
 

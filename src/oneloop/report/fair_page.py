@@ -3,10 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -14,6 +12,7 @@ from oneloop.fair.bounds import regret_bound, violation_bound
 from oneloop.fair.play import Round
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import colour, figure, write_figure
+from oneloop.report.template import filled
 from oneloop.storage import replace_file
 
 POINTS = 25
@@ -81,9 +80,6 @@ def number(bound: float) -> str:
 
 def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> Path:
     """Writes the page to `path` and returns it; regret and violations lie beside it as an SVG."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     pairs = panels(accounts, rounds)
     pictures = [
         Markup(figure(title, accounts.about, pair, len(rounds)))
@@ -92,10 +88,14 @@ def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> 
             (TITLE, pairs[2:]),
         )
     ]
-    page = environment.get_template("fair.html").render(
+    page = filled(
+        "fair.html",
+        ("style.css",),
+        kind="fair decisions",
+        title=accounts.title,
+        sentence=accounts.sentence(),
         accounts=accounts,
         pictures=pictures,
-        style=Markup((files("oneloop.report") / "templates" / "style.css").read_text()),
     )
     replace_file(path, page)
     write_figure(path.with_suffix(".svg"), TITLE, accounts.about, pairs[2:], len(rounds))

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from oneloop.report import plot
 from oneloop.report.curves import Panel
+from oneloop.report.template import filled
 from oneloop.storage import replace_file
 
 COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "#1d1f21")
@@ -28,12 +27,10 @@ def write_figure(path: Path, title: str, about: str, panels: Sequence[Panel], la
 
 def figure(title: str, about: str, panels: Sequence[Panel], last: int) -> str:
     """The SVG as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     drawings = [plot.draw(panel, (0, last), [("", 0, last)]) for panel in panels]
     rows = max(len(drawing.legend) for drawing in drawings)
-    return environment.get_template("figure.svg").render(
+    return filled(
+        "figure.svg",
         title=title,
         about=about,
         drawings=drawings,

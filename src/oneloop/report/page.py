@@ -7,11 +7,9 @@ every request.
 
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from oneloop.doctor import Finding, Limits, diagnose
@@ -20,6 +18,7 @@ from oneloop.report.curves import eval_step, panels
 from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
+from oneloop.report.template import filled
 
 SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
 
@@ -43,10 +42,6 @@ def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | 
 
 def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
     """The page as text."""
-    templates = files("oneloop.report") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     drawings, unmeasured = _draw(run)
     compared = headline.comparisons(run)
     shown = sum(len(group["rollouts"]) for step in browser.steps for group in step["groups"])
@@ -56,8 +51,12 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         "panels": [[[line.name, plot.thinned(line.points)] for line in d.panel.lines] for d in drawings],
         "percent": [d.panel.percent for d in drawings],
     }
-    return environment.get_template("report.html").render(
+    return filled(
+        "report.html",
+        ("style.css",),
+        SCRIPTS,
         run=run,
+        kind="run report",
         title=run.path.resolve().name,
         sentence=headline.sentence(compared),
         compared=compared,
@@ -73,8 +72,6 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         remarks=[*run.remarks, *left_out(browser)],
         has_rollouts=bool(browser.steps),
         gallery=read_gallery(run.path / "gallery"),
-        style=Markup((templates / "style.css").read_text()),
-        scripts=[Markup((templates / name).read_text()) for name in SCRIPTS],
         curves_data=as_json(hover),
         rollouts_data=as_json(browser.to_data()),
     )

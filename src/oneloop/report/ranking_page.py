@@ -5,19 +5,17 @@ textContent, and a content security policy forbids every request.
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from scipy.special import expit
 
 from oneloop.measure.ranking.pool import SamplePool
 from oneloop.measure.ranking.ranking import Ranking
 from oneloop.measure.ranking.select import spread
 from oneloop.report.page import as_json
+from oneloop.report.template import filled
 from oneloop.storage import replace_file
 
 MOST_SAMPLES = 300
@@ -62,13 +60,13 @@ def render(
     similarity: Sequence[float] | None = None,
 ) -> str:
     """The page as text."""
-    templates = files("oneloop.report") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     places = {name: dict(zip(r.models, r.place.tolist(), strict=True)) for name, r in beside.items()}
     shown = browsed(pool, ranking, similarity)
-    return environment.get_template("ranking.html").render(
+    return filled(
+        "ranking.html",
+        ("style.css", "ranking.css"),
+        ("shared.js", "ranking.js"),
+        kind="ranking",
         title=title,
         sentence=sentence(ranking),
         unit=UNITS[ranking.method],
@@ -82,8 +80,6 @@ def render(
         samples_shown=len(shown["samples"]),
         samples=len(pool.samples),
         queried=similarity is not None,
-        style=Markup("".join((templates / name).read_text() for name in ("style.css", "ranking.css"))),
-        scripts=[Markup((templates / name).read_text()) for name in ("shared.js", "ranking.js")],
         data=as_json(shown | {"heat": heat(ranking)}),
     )
 
