@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.doctor import Finding, Limits, diagnose, forecast, live
+from oneloop.doctor import Finding, Limits, diagnose, fallen, forecast, live
 
 
 def healthy(step: int) -> dict[str, float | str]:
@@ -304,3 +304,15 @@ def test_worst_comes_first_and_the_input_is_left_alone():
     before = [dict(row) for row in steps]
     assert [finding.level for finding in diagnose(steps)] == ["alarm", "warn", "note"]
     assert steps == before
+
+
+def held_out(accuracy, low, high):
+    return {"mode": "greedy", "phase": "grpo", "accuracy": accuracy, "low": low, "high": high}
+
+
+def test_a_phase_that_unlearns_is_named_only_where_intervals_stand_apart():
+    found = fallen(held_out(0.93, 0.89, 0.96), held_out(0.77, 0.71, 0.82))
+    assert found.level == "warn" and found.size == pytest.approx(0.16) and found.phase == "grpo"
+    assert "greedy, fell from 93% to 77%" in found.sentence and "learning_rate" in found.sentence
+    assert fallen(held_out(0.93, 0.89, 0.96), held_out(0.90, 0.85, 0.93)) is None
+    assert fallen(held_out(0.77, 0.71, 0.82), held_out(0.93, 0.89, 0.96)) is None

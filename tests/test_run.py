@@ -276,6 +276,22 @@ class Recorder(Show):
         self.found.append(sentence)
 
 
+def test_a_phase_that_lowers_held_out_accuracy_is_said_once_also_across_a_resume(tmp_path, monkeypatch):
+    drawn = iter([0.9] * 6 + [0.1] * 100)
+
+    def measured(judged, mode, pattern):
+        value = next(drawn)
+        return {"mode": mode, "accuracy": value, "low": value - 0.05, "high": value + 0.05}
+
+    monkeypatch.setattr("oneloop.run.measure", measured)
+    train(tmp_path)  # before, during and after the warm start nothing moves
+    said = [line["name"] for line in lines(tmp_path) if line["kind"] == "doctor"]
+    assert [name for name in said if name.startswith("held_out")] == ["held_out_greedy", "held_out_sampled"]
+    before = lines(tmp_path)
+    train(tmp_path, resume=True)
+    assert lines(tmp_path)[: len(before)] == before
+
+
 def test_running_out_of_memory_is_said(tmp_path, monkeypatch):
     from oneloop.policies.language import LanguagePolicy
 

@@ -15,7 +15,7 @@ from typing import Any
 from oneloop import counter
 from oneloop.checkpoint import checkpoints, read_checkpoint, write_checkpoint
 from oneloop.costs import Costs, costs_of, exhausted
-from oneloop.doctor import Finding, live
+from oneloop.doctor import Finding, fallen, live
 from oneloop.environment import environment
 from oneloop.evaluation import answered, measure, pattern_of, scorers
 from oneloop.gallery import Gallery, due
@@ -53,6 +53,8 @@ class Run:
         self.costs = Costs()
         self.history: list[dict[str, Any]] = []
         self.said: list[Finding] = []
+        self.held_out: dict[str, dict[str, Any]] = {}
+        """By mode, what was measured where the phase began."""
         self.started = time.time()
         self.policy: Any = None
         self._resumed: dict[str, Any] | None = None
@@ -209,6 +211,11 @@ class Run:
             values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
             self.metrics.write(**json_safe(values))
             self.show.evaluation(values)
+            finding = fallen(self.held_out[mode], values) if mode in self.held_out else None
+            if finding and finding.key not in [earlier.key for earlier in self.said]:
+                self._tell(finding)
+            if when != "during":
+                self.held_out[mode] = values
 
     # checkpoint
 
@@ -231,6 +238,8 @@ class Run:
         lines = read_lines(self.metrics.path)[: state["lines"]]
         self.history = [line for line in lines if line["kind"] == "step"]
         self.said = [Finding(**said(line)) for line in lines if line["kind"] == "doctor"]
+        ends = [line for line in lines if line["kind"] == "eval" and line["when"] != "during"]
+        self.held_out = {line["mode"]: line for line in ends}
         self.show.says(f"resuming after step {self.step}")
 
 

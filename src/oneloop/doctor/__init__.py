@@ -2,8 +2,9 @@
 
 diagnose(steps)   everything worth saying about a finished (or running) list of steps
 live(steps, said) the part of it worth interrupting a run for: what is new or has become worse
+fallen(before, after)   a phase that made held-out accuracy worse
 An `alarm` means the run should stop: going on would train on wrong numbers or pay for nothing.
-Pure functions of the metrics. Not here: stopping (the run loop), held-out evaluation (the report).
+Pure functions of the metrics. Not here: stopping (the run loop), evaluating.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 
 from oneloop.doctor import credit, hacking, judging, sampling
 from oneloop.doctor.finding import Finding, Limits, Steps, forecast
+from oneloop.doctor.held_out import fallen
 
-__all__ = ["Finding", "Limits", "diagnose", "forecast", "live"]
+__all__ = ["Finding", "Limits", "diagnose", "fallen", "forecast", "live"]
 
 Check = Callable[[Steps, Limits], Iterable[Finding]]
 
