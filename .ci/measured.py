@@ -83,12 +83,8 @@ def overhead(found: Results) -> str:
 
 
 def combined(found: Results) -> str:
-    """Held-out sampled accuracy of GRPO, each part alone and all of them."""
-    cells = []
-    for row in found["ranking"]:
-        mean, low, high = (100 * value for value in row["sampled"]["accuracy"])
-        cells.append(f"{row['recipe']} {mean:.0f} % ({low:.0f}-{high:.0f})")
-    return ", ".join(cells)
+    """GRPO, each part alone and all of them."""
+    return accuracies(found["ranking"])
 
 
 def headline(found: Results) -> str:
@@ -97,12 +93,17 @@ def headline(found: Results) -> str:
 
 
 def compared(found: Results) -> str:
-    """Held-out sampled accuracy of each recipe, and its difference to the first."""
+    """What `oneloop compare` found."""
+    return f"{accuracies(found['recipes'])}; {found['seeds']} seeds"
+
+
+def accuracies(recipes: Sequence[Results]) -> str:
+    """Held-out sampled accuracy of each."""
     cells = []
-    for row in found["recipes"]:
+    for row in recipes:
         mean, low, high = (100 * value for value in row["sampled"]["accuracy"])
         cells.append(f"{row['recipe']} {mean:.1f} % ({low:.1f}-{high:.1f})")
-    return f"{', '.join(cells)}; {found['seeds']} seeds"
+    return ", ".join(cells)
 
 
 ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (

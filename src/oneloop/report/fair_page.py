@@ -11,13 +11,12 @@ from markupsafe import Markup
 from oneloop.fair.bounds import regret_bound, violation_bound
 from oneloop.fair.play import Round
 from oneloop.report.curves import Line, Panel
-from oneloop.report.figure import colour, figure, write_figure
+from oneloop.report.figure import colour, figure
 from oneloop.report.template import filled
 from oneloop.storage import replace_file
 
 POINTS = 25
 """Of each curve, few enough to be drawn as they are."""
-TITLE = "Regret and violations, with bounds"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> 
         Markup(figure(title, accounts.about, pair, len(rounds)))
         for title, pair in (
             ("Error and reports", pairs[:2]),
-            (TITLE, pairs[2:]),
+            ("Regret and violations, with bounds", pairs[2:]),
         )
     ]
     page = filled(
@@ -98,7 +97,7 @@ def write_fair_page(path: Path, accounts: Accounts, rounds: Sequence[Round]) -> 
         pictures=pictures,
     )
     replace_file(path, page)
-    write_figure(path.with_suffix(".svg"), TITLE, accounts.about, pairs[2:], len(rounds))
+    replace_file(path.with_suffix(".svg"), pictures[1])
     return path
 
 

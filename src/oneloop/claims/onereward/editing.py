@@ -90,8 +90,8 @@ def mixture(setting: Setting, seed: int) -> Mixture:
     return Mixture(sets=sets, size=8192, seed=seed)
 
 
-def opened(setting: Setting, seed: int, decay: float | None = None, beside: bool = True) -> FlowPolicy:
-    """An untaught network; `beside`: a reference draws every prompt too."""
+def flow(setting: Setting, seed: int, decay: float | None = None, beside: bool = True) -> Flow:
+    """The policy's options; `beside`: a reference draws every prompt too."""
     return Flow(
         model=setting.network(seed),
         steps=STEPS,
@@ -101,13 +101,13 @@ def opened(setting: Setting, seed: int, decay: float | None = None, beside: bool
         reference_decay=decay,
         composite=True,
         device="cpu",
-    ).open()
+    )
 
 
 @cache
 def lessons(setting: Setting) -> tuple[Tensor, dict[str, Tensor]]:
     """(images as latents [n, C, H, W], conditions) of both generating tasks."""
-    network, rows = opened(setting, 0).network, list[dict[str, Any]]()
+    network, rows = flow(setting, 0).open().network, list[dict[str, Any]]()
     images = setting.data("train")
     for name in ("fill", "extend"):
         for seed in range(setting.copies):
@@ -119,7 +119,7 @@ def lessons(setting: Setting) -> tuple[Tensor, dict[str, Tensor]]:
 
 def taught(setting: Setting, seed: int) -> FlowPolicy:
     """The base: flow matching on fills and extensions."""
-    policy, draw = opened(setting, seed), torch.Generator().manual_seed(seed)
+    policy, draw = flow(setting, seed).open(), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(policy.model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, setting.pretraining)
     data, condition = lessons(setting)
@@ -139,7 +139,7 @@ def taught(setting: Setting, seed: int) -> FlowPolicy:
 
 def started(setting: Setting, base: FlowPolicy, decay: float | None) -> FlowPolicy:
     """A copy of `base` with a reference of its own."""
-    policy = opened(setting, 0, decay)
+    policy = flow(setting, 0, decay).open()
     policy.network = policy.model = copy.deepcopy(base.network)
     policy.keep_reference()
     return policy
@@ -186,7 +186,7 @@ def drawn(
     data = tasks(setting, "test")[task]
     copies = -(-setting.paired // len(data))
     asked = held_out(data, len(data), copies, seed).take(torch.arange(setting.paired))
-    beside, policy.options = policy.options, opened(setting, 0, beside=False).options
+    beside, policy.options = policy.options, flow(setting, 0, beside=False)
     try:
         images = policy.sample(asked)[0].output
     finally:
