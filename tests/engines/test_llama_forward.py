@@ -6,6 +6,7 @@ from peft import LoraConfig, get_peft_model
 from test_slots import full_logprobs, ragged
 from tiny_models import ARCHITECTURES, tiny
 
+from oneloop.engines import llama_forward
 from oneloop.engines.law import Law
 from oneloop.engines.llama_forward import LlamaForward
 from oneloop.engines.slots import SlotEngine
@@ -13,9 +14,11 @@ from oneloop.engines.slots import SlotEngine
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
 
+@pytest.mark.parametrize("few", [0, llama_forward.FEW], ids=["many", "few"])
 @pytest.mark.parametrize("dtype", [None, torch.float32], ids=["shared", "owned"])
 @pytest.mark.parametrize("name", FAMILY)
-def test_log_probs_equal_a_full_forward_before_and_after_an_update(name, dtype):
+def test_log_probs_equal_a_full_forward_before_and_after_an_update(monkeypatch, name, dtype, few):
+    monkeypatch.setattr(llama_forward, "FEW", few)
     model, requests = tiny(name), ragged(4, copies=2)
     engine = SlotEngine(model, eos=(), dtype=dtype)
     assert isinstance(engine.forward, LlamaForward)
@@ -29,8 +32,10 @@ def test_log_probs_equal_a_full_forward_before_and_after_an_update(name, dtype):
         engine.refresh()
 
 
+@pytest.mark.parametrize("few", [0, llama_forward.FEW], ids=["many", "few"])
 @pytest.mark.parametrize("name", FAMILY)
-def test_biases_count(name):
+def test_biases_count(monkeypatch, name, few):
+    monkeypatch.setattr(llama_forward, "FEW", few)
     model = tiny(name, attention_bias=True, mlp_bias=True) if name == "llama" else tiny(name)
     with torch.no_grad():
         for label, parameter in model.named_parameters():

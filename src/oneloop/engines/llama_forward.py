@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from oneloop.engines.attention import attend
 from oneloop.engines.hardware import multiplies_bf16
+from oneloop.engines.llama_few_rows import FEW, LlamaFewRows, serves
 from oneloop.engines.slot_cache import Step
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -106,12 +107,17 @@ class LlamaForward:
         self.head = Product([model.lm_head], owned)
         self.layers = [self._layer(block) for block in model.model.layers]
         self.cosine = self.sine = torch.empty(0)
+        self.few = None
+        if serves(model):
+            self.few = LlamaFewRows(model, [layer.window for layer in self.layers])
 
     def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
         """Logits [kept, V] of one packed step over ids [N]; `keep`: positions wanted, None for all."""
         self._reach(step)
-        hidden = F.embedding(ids, self.embedding)
         cosine, sine = self.cosine[step.position], self.sine[step.position]
+        if self.few is not None and not step.spans and step.rows <= FEW:
+            return self.few(ids, step, cosine, sine)
+        hidden = F.embedding(ids, self.embedding)
         for number, layer in enumerate(self.layers):
             mixed = self._attention(
                 self._normed(hidden, layer.before_attention), number, layer, step, cosine, sine
@@ -162,6 +168,8 @@ class LlamaForward:
             for product in (layer.queries_keys_values, layer.output, layer.gate_up, layer.down):
                 product.refresh()
         self.head.refresh()
+        if self.few is not None:
+            self.few.refresh()
 
     def _layer(self, block: Any) -> Layer:
         attention, mlp = block.self_attn, block.mlp

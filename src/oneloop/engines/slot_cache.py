@@ -49,6 +49,11 @@ class SlotCache:
         values.write(value, places)
         return keys.content, values.content
 
+    def stored(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys [S, K, W, D] and values [S, K, W, Dv] of a layer once written to; `fit` makes new tensors."""
+        keys, values = self._layers[layer]
+        return keys.content, values.content
+
     def copy(self, sources: list[int], targets: list[int], length: int) -> None:
         """Copy the first `length` positions of slots `sources` (or of the only one) into slots `targets`."""
         for stored in self._tensors():
