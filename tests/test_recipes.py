@@ -10,6 +10,8 @@ stand-in for its model and data.
 """
 
 import json
+import re
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,18 @@ def test_a_recipe_resolves_and_comes_back_the_same(source, tmp_path):
 def test_a_recipe_says_how_to_run_it(source):
     head = [line for line in source.read_text().splitlines() if line.startswith("#")]
     assert any(line.startswith("#   oneloop ") and f"recipes/{source.name}" in line for line in head)
+
+
+@pytest.mark.parametrize("source", RECIPES, ids=lambda path: path.stem)
+def test_the_changes_its_head_proposes_are_accepted(source):
+    for line in source.read_text().splitlines():
+        _, found, proposed = line.partition(
+            f"recipes/{source.name} " if "oneloop train" in line else " append "
+        )
+        if line.startswith("#") and found:
+            changes = [word for word in shlex.split(proposed) if re.match(r"[\w.]+=", word)]
+            assert changes, line
+            load_recipe(source, changes)
 
 
 @pytest.mark.slow
