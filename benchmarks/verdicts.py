@@ -1,8 +1,8 @@
 """A language policy trained with few verdicts: chosen by the judge `one_sided`, or as many at random.
 
-recipes/one_sided.yaml at a price that pays for about half of the verdicts, and the same recipe with each verdict
-paid for by a coin whose odds are the share the judge paid for with that seed. Held-out sampled accuracy after
-both, their difference with a 95 % interval over seeds, and the verdicts spent.
+recipes/one_sided.yaml at a price that pays for about half of the verdicts, and the same recipe with each
+verdict paid for by a coin whose odds are the share the judge paid for with that seed. Held-out sampled
+accuracy after both, their difference with a 95 % interval over seeds, and the verdicts spent.
     python benchmarks/verdicts.py [--seeds 3] [--price 0.5] [--runs DIR]
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from engine import hardware
 
+from engine import hardware
 from oneloop.judge.one_sided import OneSided
 from oneloop.measure.claims import interval
 from oneloop.recipe import load_recipe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneloop.claims import onereward, onereward_judge, onereward_shapes
+from oneloop.claims import onereward, onereward_judge, onereward_judge_shapes, onereward_shapes
 from oneloop.claims.onereward import editing, rater
 from oneloop.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
 from oneloop.data.digits import load, rows_of
@@ -17,11 +17,10 @@ from oneloop.tools.questions import Question
 @pytest.fixture
 def small(monkeypatch):
     few = {"pretraining": 3, "copies": 1, "iterations": 2, "batch": 6, "paired": 12}
-    setting = replace(editing.DIGITS, **few)
+    setting = replace(editing.DIGITS, **few, sets=12, held_out=4, lessons=2)
     monkeypatch.setattr(editing, "DIGITS", setting)
     monkeypatch.setattr(onereward_judge, "DIGITS", setting)
-    for name, value in {"SETS": 12, "HELD_OUT": 4, "JUDGE_STEPS": 2, "JUDGE_BATCH": 8}.items():
-        monkeypatch.setattr(rater, name, value)
+    monkeypatch.setattr(rater, "JUDGE_BATCH", 8)
 
 
 def test_the_reader_knows_digits_it_has_not_seen():
@@ -108,10 +107,18 @@ def test_scores_of_scenes_by_hand():
 def test_one_seed_on_scenes(monkeypatch):
     small = {"pretraining": 1, "copies": 1, "taught": 4, "iterations": 1, "batch": 4, "paired": 4}
     few = replace(onereward_shapes.SCENES, data=lambda split: replace(onereward_shapes.scenes(split), size=8))
-    monkeypatch.setattr(onereward_shapes, "SCENES", replace(few, **small))
+    few = replace(few, **small, sets=6, held_out=1, lessons=1)
+    monkeypatch.setattr(onereward_shapes, "SCENES", few)
+    monkeypatch.setattr(onereward_judge_shapes, "SCENES", few)
     onereward_shapes.base.cache_clear()
     rows = onereward_shapes.run(0, lambda what: None)
+    learned = onereward_judge_shapes.run(0, lambda what: None)
     onereward_shapes.base.cache_clear()
-    assert (
-        list(rows) == ["base", "query", "no query"] and 0 <= rows["query"]["worst"] <= rows["query"]["mean"]
-    )
+    assert list(rows) == ["base", "query", "no query"]
+    assert 0 <= rows["query"]["worst"] <= rows["query"]["mean"]
+    assert 0 <= learned["policy: free"]["true"] <= 1 and 0 <= learned["judge: query"]["worst"] <= 1
+
+
+def test_a_judge_of_scenes_is_told_the_colour():
+    rows = [onereward_shapes.scenes("train")[key] for key in range(20)]
+    assert [onereward_shapes.COLOURS[row["label"]] for row in rows] == [row["colour"] for row in rows]

@@ -13,34 +13,39 @@ learned under noise, and a quarter of the learning rate. `known` is the true jud
 from typing import Any
 
 from oneloop.claims.onereward import editing, rater
-from oneloop.claims.onereward.editing import DIGITS
+from oneloop.claims.onereward.editing import DIGITS, Setting
 from oneloop.measure.claims import Advance, Claim, Rows
+from oneloop.policies.flow import FlowPolicy
 
 RATE = 2e-4
 
 
-def run(seed: int, advance: Advance) -> Rows:
-    """The table of one seed: accuracies, then what training on the judge leads to."""
-    base = editing.taught(DIGITS, seed)
-    pairs, rival = rater.annotated(base, seed), editing.rivals_of(DIGITS, base, seed)
+def compared(setting: Setting, base: FlowPolicy, seed: int, advance: Advance) -> Rows:
+    """Accuracies of judges that learn from the base's images, then what training on them leads to."""
+    pairs, rival = rater.annotated(setting, base, seed), editing.rivals_of(setting, base, seed)
     advance(f"seed {seed}: base and pairs")
     judges = {
-        "query": rater.learned(pairs, seed),
-        "no query": rater.learned(pairs, seed, query=False),
-        "query, noise": rater.learned(pairs, seed, noise=0.15),
+        "query": rater.learned(setting, pairs, seed),
+        "no query": rater.learned(setting, pairs, seed, query=False),
+        "query, noise": rater.learned(setting, pairs, seed, noise=0.15),
     }
-    rows = {f"judge: {name}": rater.accuracy(judge, pairs) for name, judge in judges.items()}
+    rows = {f"judge: {name}": rater.accuracy(setting, judge, pairs) for name, judge in judges.items()}
     advance(f"seed {seed}: judges")
     runs: dict[str, tuple[Any, bool, float]] = {
         "free": (rater.pleased(judges["query"]), False, RATE),
         "clamped": (rater.pleased(judges["query"]), True, RATE),
         "careful": (rater.pleased(judges["query, noise"]), True, RATE / 4),
-        "known": (editing.known(DIGITS, editing.Method()), True, RATE),
+        "known": (editing.known(setting, editing.Method()), True, RATE),
     }
     for name, (judge, clamp, rate) in runs.items():
-        rows[f"policy: {name}"] = rater.hacked(base, judge, seed, clamp, rate, rival)
+        rows[f"policy: {name}"] = rater.hacked(setting, base, judge, seed, clamp, rate, rival)
         advance(f"seed {seed}: {name}")
     return rows
+
+
+def run(seed: int, advance: Advance) -> Rows:
+    """The table of one seed."""
+    return compared(DIGITS, editing.taught(DIGITS, seed), seed, advance)
 
 
 def headline(rows: Rows) -> float:

@@ -11,7 +11,7 @@ they differ in prompts, masks and noise, so intervals say nothing about other ne
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any
 
 import torch
@@ -24,6 +24,7 @@ from oneloop.claims.onereward.scores import ScoreNetwork, conditions, consistenc
 from oneloop.data.shapes import Shapes
 from oneloop.measure.claims import Advance, Claim, Rows
 from oneloop.models.flow_transformer import FlowTransformer
+from oneloop.models.pair_mlp import PairMlp
 from oneloop.part import part
 from oneloop.policies.flow import FlowPolicy
 from oneloop.tools.scenes import BACKGROUND
@@ -78,9 +79,19 @@ class SceneScoreNetwork(ScoreNetwork):
         }
 
 
-def scenes(split: str) -> Shapes:
+@part()
+class Labelled(Shapes):
+    """Scenes whose colour's number is their label, as a judge without language is told it."""
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """The row of that number."""
+        row = super().__getitem__(key)
+        return {**row, "label": COLOURS.index(row["colour"])}
+
+
+def scenes(split: str) -> Labelled:
     """Scenes of one or two shapes; no scene of one split is in the other but by chance."""
-    return Shapes(size=2048, most=2, colours=COLOURS, seed=0 if split == "train" else 1000)
+    return Labelled(size=2048, most=2, colours=COLOURS, seed=0 if split == "train" else 1000)
 
 
 SCENES = editing.Setting(
@@ -95,6 +106,10 @@ SCENES = editing.Setting(
     iterations=40,
     batch=64,
     paired=200,
+    rater=partial(PairMlp, image_size=32, channels=3, classes=len(COLOURS)),
+    sets=1500,
+    held_out=200,
+    lessons=800,
 )
 
 

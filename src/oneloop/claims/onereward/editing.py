@@ -27,6 +27,7 @@ from oneloop.learner import Learner, Learning
 from oneloop.loop import Loop
 from oneloop.metrics import batch_metrics
 from oneloop.models.flow_mlp import FlowMlp
+from oneloop.models.pair_mlp import PairMlp
 from oneloop.objective.reward_backprop import RewardBackprop
 from oneloop.plan.plan import Plan
 from oneloop.plan.stop import Stop
@@ -68,6 +69,12 @@ class Setting:
     batch: int = 64
     paired: int = 1000
     """Pairs of a task a win-rate is counted on."""
+    rater: Callable[..., PairMlp] = PairMlp
+    """Of `seed`, `query` and `noise`: a judge that learns what people want in `lessons` steps, from `sets` sets
+    of candidates a task less `held_out` pairs a criterion."""
+    sets: int = 6000
+    held_out: int = 500
+    lessons: int = 2000
 
 
 DIGITS = Setting(

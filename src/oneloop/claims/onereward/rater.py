@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from oneloop.claims.onereward import editing
-from oneloop.claims.onereward.scores import TASKS, scores
+from oneloop.claims.onereward.editing import Setting
+from oneloop.claims.onereward.scores import TASKS
 from oneloop.judge.preference import Preference
-from oneloop.models.pair_mlp import PairMlp, PairNetwork
+from oneloop.models.pair_mlp import PairNetwork
 from oneloop.policies.flow import FlowPolicy
 from oneloop.tools.preferences import best_worst_pairs, judge_loss
 from oneloop.tools.questions import Question
 
-SETS, CANDIDATES, HELD_OUT = 6000, 4, 500
-JUDGE_STEPS, JUDGE_BATCH = 2000, 128
+CANDIDATES, JUDGE_BATCH = 4, 128
 
 
 @dataclass(frozen=True)
@@ -55,53 +55,52 @@ class Pairs:
 
 @torch.no_grad()
 def drawn(policy: FlowPolicy, condition: dict[str, Tensor], seed: int) -> Tensor:
-    """Whole images [b, 1, 8, 8] of encoded conditions, by the ODE."""
+    """Whole images [b, C, H, W] of encoded conditions, by the ODE."""
     count = len(condition["words"])
-    latent = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    latent = torch.randn(count, *policy.network.shape, generator=torch.Generator().manual_seed(seed))
     for sigma, after in zip(policy.sigmas, policy.sigmas[1:], strict=False):
         velocity = policy.velocity(latent, torch.full((count,), sigma), condition)
         latent = latent + (after - sigma) * velocity
     return policy.render(latent, condition)
 
 
-def annotated(base: FlowPolicy, seed: int) -> dict[tuple[str, str], Pairs]:
+def annotated(setting: Setting, base: FlowPolicy, seed: int) -> dict[tuple[str, str], Pairs]:
     """Pairs of every task and criterion."""
-    network, found = PairMlp().build(), dict[tuple[str, str], Pairs]()
+    network, truth = setting.rater().build(), setting.judge().build()
+    found = dict[tuple[str, str], Pairs]()
     for number, task in enumerate(TASKS):
-        data = editing.tasks(editing.DIGITS, "train")[task]
+        data = editing.tasks(setting, "train")[task]
         draw = torch.Generator().manual_seed(1000 * seed + number)
-        rows = [data[key] for key in torch.randint(len(data), (SETS,), generator=draw).tolist()]
+        rows = [data[key] for key in torch.randint(len(data), (setting.sets,), generator=draw).tolist()]
         one = base.network.encode(rows)
         many = {name: value.repeat_interleave(CANDIDATES, 0) for name, value in one.items()}
         images = drawn(base, many, 1000 * seed + number)
-        told = network.encode([Question(task, TASKS[task][0], "", row) for row in rows])
-        conditions, labels = (each.repeat_interleave(CANDIDATES, 0) for each in told[1:])
-        graded = scores(images, conditions, labels)
+        graded = truth.scores(images, [row for row in rows for _ in range(CANDIDATES)])
         for criterion in TASKS[task]:
-            asked = network.encode([Question(task, criterion, "", rows[0])])[0].expand(SETS)
-            winner, loser, clear = best_worst_pairs(graded[criterion].view(SETS, CANDIDATES), 1e-6)
-            sets = images.view(SETS, CANDIDATES, *images.shape[1:])
-            every = torch.arange(SETS)
-            pairs = Pairs(sets[every, winner], sets[every, loser], (asked, *told[1:]))
+            told = network.encode([Question(task, criterion, "", row) for row in rows])
+            winner, loser, clear = best_worst_pairs(graded[criterion].view(setting.sets, CANDIDATES), 1e-6)
+            sets = images.view(setting.sets, CANDIDATES, *images.shape[1:])
+            every = torch.arange(setting.sets)
+            pairs = Pairs(sets[every, winner], sets[every, loser], told)
             found[task, criterion] = pairs.take(clear.nonzero().squeeze(1))
     return found
 
 
-def learned(pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any) -> PairNetwork:
-    """A judge of Eq. 3 on all pairs but the last HELD_OUT of each criterion."""
-    judge = PairMlp(seed=seed, **options).build().train()
-    known = [each.take(torch.arange(len(each) - HELD_OUT)) for each in pairs.values()]
+def learned(setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any) -> PairNetwork:
+    """A judge of Eq. 3 on all pairs but those held out of each criterion."""
+    judge = setting.rater(seed=seed, **options).build().train()
+    known = [each.take(torch.arange(len(each) - setting.held_out)) for each in pairs.values()]
     joined = Pairs(
         torch.cat([each.winner for each in known]),
         torch.cat([each.loser for each in known]),
         cast(Any, tuple(torch.cat(column) for column in zip(*(each.told for each in known), strict=True))),
     )
     optimiser = torch.optim.AdamW(judge.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, JUDGE_STEPS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, setting.lessons)
     draw = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for _ in range(JUDGE_STEPS):
+        for _ in range(setting.lessons):
             some = joined.take(torch.randint(len(joined), (JUDGE_BATCH,), generator=draw))
             in_order = judge(some.winner, some.loser, *some.told)[:, 0]
             swapped = judge(some.loser, some.winner, *some.told)[:, 1]
@@ -113,11 +112,11 @@ def learned(pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any) -> P
 
 
 @torch.no_grad()
-def accuracy(judge: PairNetwork, pairs: dict[tuple[str, str], Pairs]) -> dict[str, float]:
+def accuracy(setting: Setting, judge: PairNetwork, pairs: dict[tuple[str, str], Pairs]) -> dict[str, float]:
     """Share of held-out pairs, in both orders, that it orders as the annotator did."""
     found = {}
     for (task, criterion), each in pairs.items():
-        some = each.take(torch.arange(len(each) - HELD_OUT, len(each)))
+        some = each.take(torch.arange(len(each) - setting.held_out, len(each)))
         in_order = judge(some.winner, some.loser, *some.told)
         swapped = judge(some.loser, some.winner, *some.told)
         right = (in_order[:, 0] > in_order[:, 1]).double() + (swapped[:, 1] > swapped[:, 0]).double()
@@ -126,7 +125,13 @@ def accuracy(judge: PairNetwork, pairs: dict[tuple[str, str], Pairs]) -> dict[st
 
 
 def hacked(
-    base: FlowPolicy, judge: Any, seed: int, clamp: bool, rate: float, rival: dict[str, Tensor]
+    setting: Setting,
+    base: FlowPolicy,
+    judge: Any,
+    seed: int,
+    clamp: bool,
+    rate: float,
+    rival: dict[str, Tensor],
 ) -> dict[str, float]:
     """What a policy trained on a learned judge earns by that judge and by the truth, at the end."""
     start = copy.copy(base)
@@ -134,9 +139,9 @@ def hacked(
     if not clamp:
         start.network.decode = unclamped
     method = editing.Method(learning_rate=rate)
-    policy, history = editing.train(editing.DIGITS, start, method, judge, seed)
+    policy, history = editing.train(setting, start, method, judge, seed)
     last = history[-10:]
-    true = editing.win_rates(editing.DIGITS, policy, rival, seed)
+    true = editing.win_rates(setting, policy, rival, seed)
     return {
         "said": editing.judged(last, "preference"),
         "true": editing.judged(last, "truth"),
