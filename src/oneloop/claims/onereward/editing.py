@@ -70,8 +70,8 @@ class Setting:
     paired: int = 1000
     """Pairs of a task a win-rate is counted on."""
     rater: Callable[..., PairMlp] = PairMlp
-    """Of `seed`, `query` and `noise`: a judge that learns what people want in `lessons` steps, from `sets` sets
-    of candidates a task less `held_out` pairs a criterion."""
+    """Of `seed`, `query` and `noise`: a judge that learns what people want in `lessons` steps, from `sets` of
+    candidates a task less `held_out` pairs a criterion."""
     sets: int = 6000
     held_out: int = 500
     lessons: int = 2000
