@@ -6,6 +6,8 @@ import torch
 
 from oneloop.claims import xrpo
 from oneloop.claims.xrpo import classroom, planner, seeding, sharpening
+from oneloop.engines.request import Request
+from oneloop.engines.slots import SlotEngine
 from oneloop.objective.policy_gradient import PolicyGradient
 from oneloop.plan.allocate import Allocate
 
@@ -69,6 +71,17 @@ def test_what_the_warm_start_shows():
     )
     assert not trained & held_out
     assert not {each["question"] for each in seeding.solved(words)} & (trained | held_out)
+
+
+def test_the_engine_samples_from_what_supervision_left(monkeypatch):
+    monkeypatch.setattr(seeding, "PRETRAINING", 3)
+    policy = seeding.warm(0, dict.fromkeys(seeding.TAGS, "pq"))
+    asked = [Request(1, 0, (1, 2, 3), 5)]
+    ours, fresh = (
+        policy.engine.generate(asked),
+        SlotEngine(policy.model, eos=policy.engine.eos).generate(asked),
+    )
+    assert ours[0].tokens == fresh[0].tokens and np.array_equal(ours[0].logprobs, fresh[0].logprobs)
 
 
 def test_entropy_of_right_answers():
