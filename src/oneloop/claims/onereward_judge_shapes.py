@@ -1,6 +1,6 @@
 """A learned judge of edited scenes of 32x32 pixels, and how a policy fools it: onereward_judge one size up.
 
-The scenes, their people and the one base of claims/onereward_shapes; 1500 sets of candidates a task. The
+The scenes, their people and the one base of claims/onereward_shapes; 500 sets of candidates a task. The
 judge, an MLP without language, is told the asked colour by its number.
 """
 
@@ -8,10 +8,12 @@ from oneloop.claims.onereward_judge import compared, headline
 from oneloop.claims.onereward_shapes import SCENES, base
 from oneloop.measure.claims import Advance, Claim, Rows
 
+POLICIES = ("free", "careful")
+
 
 def run(seed: int, advance: Advance) -> Rows:
     """The table of one seed."""
-    return compared(SCENES, base(), seed, advance)
+    return compared(SCENES, base(), seed, advance, POLICIES)
 
 
 CLAIM = Claim(
@@ -25,5 +27,5 @@ CLAIM = Claim(
     target=0.05,
     run=run,
     headline=headline,
-    units=6,
+    units=2 + len(POLICIES),
 )

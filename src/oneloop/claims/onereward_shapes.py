@@ -107,9 +107,9 @@ SCENES = editing.Setting(
     batch=64,
     paired=200,
     rater=partial(PairMlp, image_size=32, channels=3, classes=len(COLOURS)),
-    sets=1500,
-    held_out=200,
-    lessons=800,
+    sets=500,
+    held_out=100,
+    lessons=400,
 )
 
 

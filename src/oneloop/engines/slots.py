@@ -34,8 +34,8 @@ class SlotEngine:
     model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA of
     PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
     that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
-    shares the model's parameters; another floating type keeps a copy, brought up to date by `refresh`. meter:
-    counts the tokens forwarded.
+    shares the model's parameters, whoever changes them; another floating type keeps a copy, brought up to date
+    by `refresh`. meter: counts the tokens forwarded.
     Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
@@ -59,6 +59,9 @@ class SlotEngine:
         self.positions = context_window(model)
         self.model, self.forward = twin(unwrapped(model), dtype)
         self._copies: list[Tensor] = [] if dtype is None else list(self.model.parameters())
+        on_cpu = self._sources[0].device.type == "cpu"  # where layouts are made of shared weights
+        self._shared = self._sources if dtype is None and on_cpu else []
+        self._seen = self._first_numbers()
         self._cache: SlotCache | None = None
         self.meter = meter or Meter()
 
@@ -68,6 +71,11 @@ class SlotEngine:
             if self._copies:
                 torch._foreach_copy_(self._copies, self._sources)
             self.forward.refresh()
+        self._seen = self._first_numbers()
+
+    def _first_numbers(self) -> list[float]:
+        """Of each shared parameter: an update that moves none of them is unlikely."""
+        return [float(parameter.detach().reshape(-1)[0]) for parameter in self._shared if parameter.numel()]
 
     def generate(
         self, requests: Sequence[Request], enough: int | None = None, progress: Progress | None = None
@@ -79,6 +87,8 @@ class SlotEngine:
         Raises ValueError for requests that cannot be sampled (see `request.check`).
         """
         check(requests, self.positions, self.eos)
+        if self._first_numbers() != self._seen:
+            self.refresh()
         groups = Groups(requests, enough)
         if not requests:
             return []
