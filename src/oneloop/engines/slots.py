@@ -34,8 +34,8 @@ class SlotEngine:
     model: any causal language model that takes its attention from transformers' AttentionInterface, LoRA of
     PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
     that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
-    shares the model's parameters, whoever changes them; another floating type keeps a copy, brought up to date
-    by `refresh`. meter: counts the tokens forwarded.
+    shares the model's parameters, whoever changes them; another floating type keeps a copy, brought up to
+    date by `refresh`. meter: counts the tokens forwarded.
     Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
