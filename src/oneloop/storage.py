@@ -58,7 +58,7 @@ def replace_file(path: Path, content: str) -> None:
     """Writes `content` to `path` so that a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(content)
+    temporary.write_text(content, encoding="utf-8")
     flush(temporary)
     temporary.replace(path)
     flush(path.parent)

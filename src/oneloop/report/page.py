@@ -6,7 +6,6 @@ every request.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
 from oneloop.report.template import filled
+from oneloop.storage import replace_file
 
 SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
 
@@ -34,9 +34,7 @@ def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | 
     browser = read_rollouts(run.path / "rollouts", budget, run.phases)
     page = render(run, browser, limits)
     target = run.path / "report.html"
-    unfinished = target.with_suffix(".html.tmp")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, target)
+    replace_file(target, page)
     return target
 
 
