@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from oneloop.measure.claims import interval
+
 Results = dict[str, Any]
 HEADER = ("what", "figure", "command")
 
@@ -106,6 +108,16 @@ def accuracies(recipes: Sequence[Results]) -> str:
     return ", ".join(cells)
 
 
+def verdicts(found: Results) -> str:
+    """Chosen, random, what lies between them, and the share of verdicts paid for."""
+    spent = [run["chosen"]["verdicts"] / run["chosen"]["rollouts"] for run in found["runs"]]
+    after = [[run[how]["after one_sided sampled"] for run in found["runs"]] for how in ("chosen", "random")]
+    chosen, random = (f"{100 * statistics.fmean(values):.1f} %" for values in after)
+    mean, low, high = interval([100 * (one - other) for one, other in zip(*after, strict=True)])
+    between = f"{mean:+.1f} points ({low:.1f} to {high:.1f})"
+    return f"{chosen}, {random}; {between}, {len(spent)} seeds, {statistics.fmean(spent):.0%} paid for"
+
+
 ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
     (
         "a GRPO step, TRL 1.16 over oneloop, 64 completions of at most 64 tokens",
@@ -186,6 +198,12 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "together",
         combined,
         "python benchmarks/together.py --only ranking",
+    ),
+    (
+        "sampled accuracy where verdicts cost: chosen by judge `one_sided`, and as many at random",
+        "verdicts",
+        verdicts,
+        "python benchmarks/verdicts.py",
     ),
 )
 

@@ -1,10 +1,11 @@
 """BranchGRPO against flat GRPO on captioned scenes of 32x32 pixels: the claim of branchgrpo.py one size up.
 
-A transformer of 1.4 M parameters learns from 4096 scenes to draw captioned shapes (1200 steps of 64 images,
-some minutes), then is rewarded by judge `scene` on eight captions. 16 images a caption, 16 steps, forks at
-0, 3, 6, 9. The goal of training is a mean reward GAIN above that of the start. All seeds share one network:
-they differ in the order of prompts and in every noise, so intervals say nothing about other networks.
-Learning rates are equal, not tuned.
+A transformer of 1.4 M parameters learns from 4096 scenes to draw captioned shapes (300 steps of 64 images,
+some minutes; after 1200 it earns .95 on these captions and no gradient can be told from noise), then is
+rewarded by judge `scene` on eight captions. 16 images a caption, 16 steps, forks at 0, 3, 6, 9. The goal of
+training is a mean reward GAIN above that of the start. All seeds share one network: they differ in the order
+of prompts and in every noise, so intervals say nothing about other networks. Learning rates are equal, not
+tuned.
 """
 
 from functools import cache
@@ -25,7 +26,7 @@ from oneloop.plan.plan import Plan
 from oneloop.policies.flow import Flow, FlowPolicy
 from oneloop.select.prune import Prune
 
-PRETRAINING, STEPS, GAIN = 1200, 16, 0.03
+PRETRAINING, STEPS, GAIN = 300, 16, 0.03
 COLOURS = ("red", "green", "blue")
 METHODS = {
     "flat": Method(FLAT, GroupRelative(), trained=True),
@@ -48,14 +49,14 @@ SHAPES = Setting(
     goal=f"to +{GAIN:g}",
     prompts=4,
     iterations=20,
-    samples=32,
+    samples=64,
     averaged=4,
 )
 
 
 @cache
 def pretrained() -> FlowPolicy:
-    """A policy that draws captioned scenes, most of them nearly right."""
+    """A policy that has begun to draw captioned scenes."""
     network = FlowTransformer(patch=8, layers=4, words=4, vocabulary=1024)
     policy = Flow(model=network, steps=STEPS, level=0.6, device="cpu").open()
     learning = Learning(learning_rate=4e-3, warmup=50, schedule="cosine")
