@@ -70,3 +70,5 @@ def test_the_same_on_scenes(monkeypatch):
     assert rows["tree"]["evaluations"] == 4 * (calls + edges)
     assert rows["flat"]["evaluations"] == 4 * (1 + 15 * 16 + 15 * 16)
     assert 0 < rows["tree"]["reward"] < 1 and rows["tree"]["batches"] == 1
+    wanted = rows["flat"]["to +0.03"] / rows["tree"]["to +0.03"]
+    assert branchgrpo_shapes.headline(rows) == pytest.approx(wanted)
