@@ -18,15 +18,18 @@ ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "quickstart.json"
 
 
+def accuracies(directory: Path) -> dict:
+    """Held-out accuracy of a run, by "when phase mode"."""
+    evaluations = [line for line in read_lines(directory / "metrics.jsonl") if line["kind"] == "eval"]
+    return {f"{line['when']} {line['phase']} {line['mode']}": line["accuracy"] for line in evaluations}
+
+
 def seed_run(seed: int, parent: Path) -> dict:
     """One run: accuracy after each phase, sampled and greedy, and wall time."""
     recipe, _ = load_recipe(ROOT / "recipes" / "quickstart.yaml", [f"seed={seed}"])
     start = time.perf_counter()
     directory = Run(recipe, parent / f"quickstart-seed{seed}").train()
-    found: dict = {"seed": seed, "seconds": time.perf_counter() - start}
-    for line in read_lines(directory / "metrics.jsonl"):
-        if line["kind"] == "eval":
-            found[f"{line['when']} {line['phase']} {line['mode']}"] = line["accuracy"]
+    found = {"seed": seed, "seconds": time.perf_counter() - start, **accuracies(directory)}
     found["gain"] = found["after grpo sampled"] - found["after warm_start sampled"]
     return found
 

@@ -22,6 +22,7 @@ from oneloop.recipe import load_recipe
 from oneloop.record import read_lines
 from oneloop.rollouts import Rollouts
 from oneloop.run import Run
+from quickstart import accuracies
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "verdicts.json"
@@ -40,11 +41,10 @@ def trained(seed: int, judge: dict[str, Any], directory: Path) -> dict[str, floa
     """Accuracy and verdicts of the recipe with `judge` at `seed`."""
     changes = [f"seed={seed}", f"phases.one_sided.judge={json.dumps([judge])}"]
     recipe, _ = load_recipe(ROOT / "recipes" / "one_sided.yaml", changes)
-    found: dict[str, float] = {"verdicts": 0.0, "rollouts": 0.0}
-    for line in read_lines(Run(recipe, directory).train() / "metrics.jsonl"):
-        if line["kind"] == "eval":
-            found[f"{line['when']} {line['phase']} {line['mode']}"] = line["accuracy"]
-        elif line["kind"] == "step" and line["phase"] == "one_sided":
+    Run(recipe, directory).train()
+    found: dict[str, float] = {"verdicts": 0.0, "rollouts": 0.0, **accuracies(directory)}
+    for line in read_lines(directory / "metrics.jsonl"):
+        if line["kind"] == "step" and line["phase"] == "one_sided":
             found["rollouts"] += line["rollouts/judged"]
             found["verdicts"] += line["rollouts/judged"] - line["judge/one_sided/none"]
     return found

@@ -47,7 +47,7 @@ class SlotCache:
         keys, values = self._layers[layer]
         keys.write(key, places)
         values.write(value, places)
-        return keys.content, values.content
+        return self.stored(layer)
 
     def stored(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys [S, K, W, D] and values [S, K, W, Dv] of a layer once written to; `fit` makes new tensors."""

@@ -76,12 +76,13 @@ def annotated(setting: Setting, base: FlowPolicy, seed: int) -> dict[tuple[str, 
         many = {name: value.repeat_interleave(CANDIDATES, 0) for name, value in one.items()}
         images = drawn(base, many, 1000 * seed + number)
         graded = truth.scores(images, [row for row in rows for _ in range(CANDIDATES)])
+        _, condition, label = network.encode([Question(task, TASKS[task][0], "", row) for row in rows])
         for criterion in TASKS[task]:
-            told = network.encode([Question(task, criterion, "", row) for row in rows])
+            asked = network.encode([Question(task, criterion, "", rows[0])])[0].expand(setting.sets)
             winner, loser, clear = best_worst_pairs(graded[criterion].view(setting.sets, CANDIDATES), 1e-6)
             sets = images.view(setting.sets, CANDIDATES, *images.shape[1:])
             every = torch.arange(setting.sets)
-            pairs = Pairs(sets[every, winner], sets[every, loser], told)
+            pairs = Pairs(sets[every, winner], sets[every, loser], (asked, condition, label))
             found[task, criterion] = pairs.take(clear.nonzero().squeeze(1))
     return found
 

@@ -121,7 +121,6 @@ def supervise(policy: LanguagePolicy, rows: list[dict[str, Any]], size: int, ste
         loss.backward()
         optimiser.step()
         schedule.step()
-    policy.engine.refresh()
 
 
 def reinforce(
