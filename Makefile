@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo install test check lint docs clean
 
 demo: install
-	$(BIN)/oneloop train recipes/quickstart.yaml
+	$(BIN)/oneloop train quickstart
 
 install: $(INSTALLED)
 

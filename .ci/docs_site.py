@@ -1,6 +1,6 @@
 """Pages of the site that are not files of docs/: mkdocs calls the `on_` functions of this hook.
 
-    index.md           README.md                      recipe_files/NAME.md   recipes/NAME.yaml
+    index.md           README.md                      recipe_files/NAME.md   a shipped recipe
     claims.md          the index of claims            api/ROOM.md            docstrings of src/oneloop/ROOM
 
 Links of pages to files of the repository (../recipes/x.yaml, ../src/oneloop/a/b.py) become links to these
@@ -17,13 +17,12 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "oneloop"
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)")
-UNSEEN = ("claims", "doctor", "report", "tools")
+UNSEEN = ("cli", "report")
 """Packages that nobody programs against."""
 ROOMS = tuple(sorted(p.parent.name for p in SOURCE.glob("*/__init__.py") if p.parent.name not in UNSEEN))
 CORE = "loop"
 """The page of what lies beside the rooms."""
 TITLES = {"measure": "Measures and ranking", CORE: "The loop and what is around it"}
-HIDDEN = ("cli", "commands", "width_figure", "ranking_command", "evaluate_command", "show")
 
 
 def modules(room: str) -> list[str]:
@@ -31,9 +30,8 @@ def modules(room: str) -> list[str]:
     folder = SOURCE if room == CORE else SOURCE / room
     paths = sorted(folder.glob("*.py") if room == CORE else folder.rglob("*.py"))
     named = [".".join(("oneloop", *path.relative_to(SOURCE).with_suffix("").parts)) for path in paths]
-    shown = [name for name in named if not name.endswith(("__init__", *HIDDEN))]
-    first = ["oneloop.loop", "oneloop.rollouts", "oneloop.protocols", "oneloop.part", "oneloop.learner"]
-    return sorted(shown, key=lambda name: (first.index(name) if name in first else len(first), name))
+    shown = [name for name in named if not name.endswith("__init__")]
+    return sorted(shown)
 
 
 def api_page(room: str) -> str:
@@ -44,7 +42,7 @@ def api_page(room: str) -> str:
 
 def recipe_page(path: Path) -> str:
     """A recipe as it is in the repository."""
-    return f"# recipes/{path.name}\n\n```yaml\n{path.read_text()}```\n"
+    return f"# {path.stem}\n\n```yaml\n{path.read_text()}```\n"
 
 
 def claims_page() -> str:
@@ -59,8 +57,8 @@ hide: [toc]
 # Methods and what their claims measured
 
 Every method has a claim: one sentence of its paper, run here at the scale of a CPU over several seeds.
-`oneloop claim NAME` measures one again, `oneloop list` prints this table. A claim holds when its whole 95 %
-interval reaches the target; those that do not hold stay.
+`python -m benchmarks.claims NAME` measures one again, `oneloop list` prints this table. A claim holds when its
+whole 95 % interval reaches the target; those that do not hold stay.
 
 """
     return head + index(ROOT) + "\n"
@@ -94,7 +92,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def recipe_paths() -> list[Path]:
     """All recipes."""
-    return sorted((ROOT / "recipes").glob("*.yaml"))
+    return sorted((SOURCE / "recipe" / "shipped").glob("*.yaml"))
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -120,7 +118,7 @@ def link(found: re.Match[str], inside: str) -> str:
         return f"[{text}]({path.removeprefix('docs/')}{anchor})"
     if path == "README.md":
         return f"[{text}](index.md{anchor})"
-    if path.startswith("recipes/") and path.endswith(".yaml"):
+    if path.startswith("src/oneloop/recipe/shipped/"):
         return f"[{text}](recipe_files/{Path(path).stem}.md)"
     if path.startswith("src/oneloop/") and path.endswith(".py"):
         name = ".".join(Path(path).relative_to("src").with_suffix("").parts)

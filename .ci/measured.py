@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.measure.claims import interval
+from benchmarks.claims.registry import interval
 
 Results = dict[str, Any]
 HEADER = ("what", "figure", "command")
@@ -136,7 +136,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "XRPO, zero-shot accuracy on rules that GRPO never samples: seeded and distilled; GRPO",
         "xrpo",
         both(("seeding: seeded, trained on the question", "seeding: GRPO"), "zero-shot"),
-        "oneloop claim xrpo",
+        "python -m benchmarks.claims xrpo",
     ),
     (
         "a One-Token Rollout step over a supervised step",
@@ -149,7 +149,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "sampled accuracy after imitating demonstrations of which 30 % are wrong",
         "imitation",
         compared,
-        "oneloop compare recipes/sft.yaml recipes/dft.yaml recipes/otr.yaml --seeds 5 evaluate.every=20",
+        "oneloop compare sft dft otr --seeds 5 evaluate.every=20",
     ),
     (
         "sampling, transformers' `generate` over ours, long-tail lengths, fp32 on a CPU without bf16",
@@ -179,7 +179,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "trained tokens a second of sampling, partial rollouts (APRIL) over synchronous at equal slots",
         "april",
         headline,
-        "oneloop claim april --seeds 5",
+        "python -m benchmarks.claims april --seeds 5",
     ),
     (
         "the update of a GRPO step over that of D3S, mean over its schedule; below 1 D3S is slower",

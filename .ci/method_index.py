@@ -1,6 +1,6 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
-    <!-- methods -->      in README.md: one row for each claim of `oneloop.measure.claims.methods()`
+    <!-- methods -->      in README.md: one row for each claim of `benchmarks.claims.registry.methods()`
     <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
@@ -8,7 +8,7 @@
     python .ci/method_index.py            writes them
     python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
 
-`oneloop claim NAME` measures; after it, run this.
+`python -m benchmarks.claims NAME` measures; after it, run this.
 """
 
 import json
@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import measured
-
-from oneloop.measure.claims import RESULTS, methods, names
-
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+import measured  # noqa: E402
+from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
+
+INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
 COLUMNS = (
     "method",
     "paper",
@@ -58,7 +59,7 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
         name if found is None else f"[{name}](docs/{found.name})",
         method["paper"],
         ", ".join(f"`{part}`" for part in method["parts"]),
-        f"[{method['recipe']}]({method['recipe']})",
+        recipe_link(method["recipe"]),
         method["claim"],
         f"{method['target']:g}",
         measured,
@@ -66,6 +67,12 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
         method["date"] or "",
         method["hardware"] or "",
     )
+
+
+def recipe_link(recipe: str) -> str:
+    """A shipped recipe by name, or a page of docs."""
+    file = recipe if recipe.startswith("docs/") else f"src/oneloop/recipe/shipped/{recipe}.yaml"
+    return f"[{recipe}]({file})"
 
 
 def claim_table(stored: Mapping[str, Any]) -> str:
@@ -141,9 +148,15 @@ def page_of(name: str, root: Path = ROOT) -> Path | None:
     return next((page for page in pages if f"<!-- claim {name} -->" in page.read_text()), None)
 
 
+def shipped_index() -> str:
+    """What `oneloop list` prints where there is no clone."""
+    return json.dumps(methods(ROOT / RESULTS), indent=1) + "\n"
+
+
 def main(check: bool) -> int:
     """Writes the documents, or with `check` only compares; 1 when one was not up to date."""
-    stale = {path: text for path, text in documents().items() if path.read_text() != text}
+    wanted = {**documents(), INDEX: shipped_index()}
+    stale = {path: text for path, text in wanted.items() if not path.is_file() or path.read_text() != text}
     if check:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is not up to date; run: python .ci/method_index.py")

@@ -1,7 +1,7 @@
 """Time and memory of an iteration of BranchGRPO, against a flat group and against one call a sample.
 
 One iteration samples 16 images of 32x32 for a prompt in 20 steps, judges them, assigns credit and
-takes one optimiser step, with the transformer of recipes/branchgrpo.yaml. Contenders take turns:
+takes one optimiser step, with the transformer of the recipe branchgrpo. Contenders take turns:
 
     per sample      what published trainers do at batch size 1: each image walks alone, its latents before and
                     after every step are kept, each action is forwarded and differentiated alone
@@ -30,22 +30,22 @@ from typing import Any
 
 import torch
 
+from oneloop.core.protocols import Part
+from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree
-from oneloop.data.shapes import Shapes
 from oneloop.judge.scene import Scene
-from oneloop.learner import Learner, Learning
 from oneloop.loop import leave_out
-from oneloop.models.flow_transformer import FlowTransformer
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.plan.fork import Fork
-from oneloop.plan.plan import Plan
-from oneloop.plan.uniform import Uniform
-from oneloop.plan.window import Window
-from oneloop.policies.flow import Flow, FlowPolicy
-from oneloop.protocols import Part
-from oneloop.rollouts import Rollouts
+from oneloop.models.flow.flow_transformer import FlowTransformer
+from oneloop.sample.data.shapes import Shapes
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.dress.fork import Fork
+from oneloop.sample.plan.dress.window import Window
+from oneloop.sample.plan.plan import Plan
+from oneloop.sample.policies.flow import Flow, FlowPolicy
 from oneloop.select.prune import Prune
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.policy_gradient import PolicyGradient
 
 RESULT = Path(__file__).parent / "results" / "branchgrpo_time.json"
 PROMPTS, LEAVES, STEPS = 1, 16, 20

@@ -17,23 +17,23 @@ from pathlib import Path
 
 import torch
 
-from oneloop import counter
+from oneloop.core import draws
+from oneloop.core.part import declared
+from oneloop.core.protocols import Part
+from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.data.reasoning import Reasoning
-from oneloop.data.rows import Rows
-from oneloop.learner import Learner, Learning
 from oneloop.loop import leave_out
-from oneloop.models.small_llama import SmallLlama
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.part import declared
-from oneloop.plan.plan import Plan
-from oneloop.plan.uniform import Uniform
-from oneloop.policies.language import Language, LanguagePolicy
-from oneloop.protocols import Part
-from oneloop.rollouts import Rollouts
-from oneloop.select.schedule import Share
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.sample.data.reasoning import Reasoning
+from oneloop.sample.data.rows import Rows
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.plan import Plan
+from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.select.kept_share import Share
 from oneloop.select.subset import Subset
 from oneloop.select.top_tokens import TopTokens
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.policy_gradient import PolicyGradient
 
 RESULT = Path(__file__).parent / "results" / "d3s_update.json"
 GROUPS, PER_GROUP, LONGEST = 16, 16, 64
@@ -55,7 +55,7 @@ def sampled(made: LanguagePolicy) -> Rollouts:
     )
     plan.begin(seed=0, steps=1)
     finished, _ = made.sample(plan.ask())
-    luck = torch.from_numpy(counter.uniforms(counter.mix("reward", finished.id.numpy()), 0))
+    luck = torch.from_numpy(draws.uniforms(draws.mix("reward", finished.id.numpy()), 0))
     rate = finished.group.double() / (GROUPS - 1)
     return finished.put(reward=(luck < rate).double())
 

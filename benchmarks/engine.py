@@ -28,7 +28,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from oneloop.counter import mix
+from oneloop.core.draws import mix
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine

@@ -22,18 +22,18 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.data.reasoning import Reasoning
-from oneloop.data.rows import Rows
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.judge.function import Function
-from oneloop.judging import Judging
-from oneloop.learner import Learner, Learning
+from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
-from oneloop.models.small_llama import SmallLlama
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.plan.plan import Plan
-from oneloop.plan.uniform import Uniform
-from oneloop.policies.language import Language
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.sample.data.reasoning import Reasoning
+from oneloop.sample.data.rows import Rows
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.plan import Plan
+from oneloop.sample.policies.language import Language
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.policy_gradient import PolicyGradient
 
 RESULT = Path(__file__).parent / "results" / "grpo_vs_trl.json"
 GROUPS, PER_GROUP = 8, 8

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from oneloop.data.reasoning import Reasoning
+from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.judge.scorers import reasoning_gym
 from oneloop.judge.verifier import Verifier
-from oneloop.rollouts import Actions, Rollouts
-from oneloop.tools.scorers import reasoning_gym
+from oneloop.sample.data.reasoning import Reasoning
 
 N = 64
 

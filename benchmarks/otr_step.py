@@ -17,17 +17,17 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from oneloop.data.reasoning import Reasoning
-from oneloop.data.rows import Rows
 from oneloop.engines.hardware import multiplies_bf16
-from oneloop.learner import Learner, Learning
 from oneloop.loop import Loop
-from oneloop.models.small_llama import SmallLlama
-from oneloop.objective.one_token import OneToken
-from oneloop.objective.supervised import Supervised
-from oneloop.plan.plan import Plan
-from oneloop.plan.uniform import Uniform
-from oneloop.policies.language import Language
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.sample.data.reasoning import Reasoning
+from oneloop.sample.data.rows import Rows
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.plan import Plan
+from oneloop.sample.policies.language import Language
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.one_token import OneToken
+from oneloop.update.objective.supervised import Supervised
 
 RESULT = Path(__file__).parent / "results" / "otr_step.json"
 BATCH, RATE = 64, 1e-6

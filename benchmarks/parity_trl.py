@@ -22,11 +22,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.objective.kl import Kl
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.rollouts import Actions, Rollouts
-from oneloop.weights import weights
+from oneloop.update.averaging import weights
+from oneloop.update.objective.kl import Kl
+from oneloop.update.objective.policy_gradient import PolicyGradient
 
 RESULT = Path(__file__).parent / "results" / "parity_trl.json"
 BOUND = 1e-5

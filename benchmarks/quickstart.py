@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from oneloop.recipe import load_recipe
-from oneloop.record import read_lines
-from oneloop.run import Run
+from oneloop.recipe.recipe import load_recipe
+from oneloop.run.record import read_lines
+from oneloop.run.run import Run
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "quickstart.json"

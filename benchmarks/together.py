@@ -1,7 +1,7 @@
 """Five papers together: GRPO, each part alone and all of them at equal sampled tokens; and what parts cost.
 
 All start from one warm-started model, on sums of eight steps, and sample as many tokens; they differ in the
-parts that recipes/everything.yaml names. The ranking is `oneloop compare`'s: runs interleaved over seeds,
+parts that the recipe everything names. The ranking is `oneloop compare`'s: runs interleaved over seeds,
 paired intervals.
     overhead: a GRPO step with every part there and set to do nothing, over a plain GRPO step, interleaved
     python benchmarks/together.py [--seeds 3] [--tokens 250000] [--only overhead]"""
@@ -20,14 +20,14 @@ from typing import Any
 import torch
 import yaml
 
-from oneloop.compare import Asked, compare
-from oneloop.judging import Judging
-from oneloop.learner import Learner
+from oneloop.core.rollouts import Rollouts
+from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
-from oneloop.recipe import Recipe, load_recipe
-from oneloop.rollouts import Rollouts
-from oneloop.run import Run
-from oneloop.show import Show
+from oneloop.recipe.recipe import Recipe, load_recipe
+from oneloop.run.compare import Asked, compare
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+from oneloop.update.learner import Learner
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "everything.yaml"
 PLAIN: dict[str, Any] = {

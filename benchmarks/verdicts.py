@@ -1,6 +1,6 @@
 """A language policy trained with few verdicts: chosen by the judge `one_sided`, or as many at random.
 
-recipes/one_sided.yaml at a price that pays for about half of the verdicts, and the same recipe with each
+the recipe one_sided at a price that pays for about half of the verdicts, and the same recipe with each
 verdict paid for by a coin whose odds are the share the judge paid for with that seed. Held-out sampled
 accuracy after both, their difference with a 95 % interval over seeds, and the verdicts spent.
     python benchmarks/verdicts.py [--seeds 3] [--price 0.5] [--runs DIR]
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.claims.registry import interval
 from engine import hardware
+from oneloop.core.rollouts import Rollouts
 from oneloop.judge.one_sided import OneSided
-from oneloop.measure.claims import interval
-from oneloop.recipe import load_recipe
-from oneloop.record import read_lines
-from oneloop.rollouts import Rollouts
-from oneloop.run import Run
+from oneloop.recipe.recipe import load_recipe
+from oneloop.run.record import read_lines
+from oneloop.run.run import Run
 from quickstart import accuracies
 
 ROOT = Path(__file__).parent.parent

@@ -1,6 +1,6 @@
 """What README.md and docs/*.md say is so: their blocks run or load, their links and code names exist.
 
-    ```python    runs, all blocks of a page in one namespace, in an empty folder with `recipes/` in it
+    ```python    runs, all blocks of a page in one namespace, in an empty folder
     ```yaml      loads as a recipe; one without `policy` is laid over `REST`
     ```console   every `oneloop train` and `oneloop compare` in it names recipes and overrides that load
 A block whose first line is `# file: NAME` is also written to NAME. `<!-- not run -->` on the line before a
@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from oneloop import recipe_file
-from oneloop.commands import recipes_and_overrides
-from oneloop.compare import Asked, load_all
-from oneloop.fields import hints, init_fields
-from oneloop.recipe import load_recipe
+from oneloop.cli.commands import recipes_and_overrides
+from oneloop.recipe import text as recipe_text
+from oneloop.recipe.fields import hints, init_fields
+from oneloop.recipe.recipe import load_recipe
+from oneloop.run.compare import Asked, load_all
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.is_file()]
@@ -64,7 +64,6 @@ def prose(page: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -112,7 +111,7 @@ def test_yaml_blocks_load(page, folder):
     write_files(page, folder)
     for block in blocks(page):
         if block.kind == "yaml" and block.run:
-            raw = recipe_file.parse(block.text)
+            raw = recipe_text.parse(block.text)
             assert isinstance(raw, dict), block.text
             whole = "policy" in raw
             rest = ON_DEMONSTRATIONS if raw.get("sample") == "demonstrations" else REST
@@ -188,9 +187,9 @@ def test_the_reference_has_every_option_with_its_default(name, section):
     assert list(said) == init_fields(cls)
     needed = {field: given for field, given in NEEDED.items() if said.get(field, ("", ""))[1]}
     assert {field for field, (_, required) in said.items() if required} == set(needed)
-    made = recipe_file.options(cls(**needed))
-    given = {field: recipe_file.parse(default) for field, (default, required) in said.items() if not required}
-    again = recipe_file.options(cls(**needed, **given))
+    made = recipe_text.options(cls(**needed))
+    given = {field: recipe_text.parse(default) for field, (default, required) in said.items() if not required}
+    again = recipe_text.options(cls(**needed, **given))
     assert again == made
 
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
+from oneloop.core.part import part
 from oneloop.loop import Loop, Stage, leave_out, plain
-from oneloop.part import part
-from oneloop.plan.keep_mixed import KeepMixed
-from oneloop.plan.leftovers import Leftovers
-from tests.plan.sampler import FakeSampler, judged
-from tests.plan.test_plan import held
-from tests.plan.test_plan import plan as made_plan
-from tests.toy import chains
+from oneloop.sample.plan.keep.keep_mixed import KeepMixed
+from oneloop.sample.plan.leftovers import Leftovers
+from tests.sample.plan.sampler import FakeSampler, judged
+from tests.sample.plan.test_plan import held
+from tests.sample.plan.test_plan import plan as made_plan
+from tests.support.toy import chains
 
 LOG: list[str] = []
 

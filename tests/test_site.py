@@ -54,8 +54,10 @@ def test_pages_that_nobody_lists_are_methods(site):
 
 
 def test_the_api_shows_every_room(site):
-    assert {"credit", "objective", "plan", "measure"} <= set(site.ROOMS) and "tools" not in site.ROOMS
-    assert site.modules(site.CORE)[0] == "oneloop.loop" and "oneloop.cli" not in site.modules(site.CORE)
+    assert {"core", "sample", "judge", "credit", "select", "update", "measure"} <= set(
+        site.ROOMS
+    ) and "report" not in site.ROOMS
+    assert site.modules(site.CORE)[0] == "oneloop.loop" and "oneloop.cli.main" not in site.modules(site.CORE)
     assert "::: oneloop.credit.group_relative\n" in site.api_page("credit")
     assert "oneloop.measure.ranking.pool" in site.modules("measure")
 
@@ -64,10 +66,10 @@ def test_the_api_shows_every_room(site):
     ("link", "inside", "wanted"),
     [
         ("[otr](docs/otr.md)", "README", "[otr](otr.md)"),
-        ("[a](../recipes/otr.yaml)", "docs", "[a](recipe_files/otr.md)"),
-        ("[a](recipes/otr.yaml)", "README", "[a](recipe_files/otr.md)"),
+        ("[a](../src/oneloop/recipe/shipped/otr.yaml)", "docs", "[a](recipe_files/otr.md)"),
+        ("[a](src/oneloop/recipe/shipped/otr.yaml)", "README", "[a](recipe_files/otr.md)"),
         ("[loop](../src/oneloop/loop.py)", "docs", "[loop](api/loop.md#oneloop.loop)"),
-        ("[p](../src/oneloop/plan/plan.py)", "docs", "[p](api/plan.md#oneloop.plan.plan)"),
+        ("[p](../src/oneloop/sample/plan/plan.py)", "docs", "[p](api/sample.md#oneloop.sample.plan.plan)"),
         ("[r](../README.md#measured)", "docs", "[r](index.md#measured)"),
         ("[d](design.md#engines)", "docs", "[d](design.md#engines)"),
         ("[x](../benchmarks/results/otr.json)", "docs", "x (`benchmarks/results/otr.json`)"),

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from oneloop.learner import Learner
-from oneloop.part import declared
-from oneloop.plan.plan import Plan
-from oneloop.protocols import Part
-from oneloop.rollouts import Rollouts
+from oneloop.core.part import declared
+from oneloop.core.protocols import Part
+from oneloop.core.rollouts import Rollouts
+from oneloop.sample.plan.plan import Plan
+from oneloop.update.learner import Learner
 
 Sampled = tuple[Rollouts, Rollouts]
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from benchmarks.claims import april
 
-from oneloop.claims import april
-from oneloop.data.counting import Counting
+from oneloop.sample.data.counting import Counting
 
 
 @pytest.fixture(scope="module")

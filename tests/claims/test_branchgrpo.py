@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-
-from oneloop.claims import branchgrpo, branchgrpo_shapes
+from benchmarks.claims import branchgrpo, branchgrpo_shapes
 
 
 @pytest.fixture

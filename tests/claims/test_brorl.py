@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-
-from oneloop.claims import brorl
-from oneloop.claims.otr import all_questions
+from benchmarks.claims import brorl
+from benchmarks.claims.otr import all_questions
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from benchmarks.claims import capo
 
-from oneloop.claims import capo
-from oneloop.data.sum_chain import BREAK, wrong_steps
+from oneloop.sample.data.sum_chain import BREAK, wrong_steps
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import torch
+from benchmarks.claims import capo_text
 
-from oneloop.claims import capo_text
-from oneloop.rollouts import Actions, Rollouts
+from oneloop.core.rollouts import Actions, Rollouts
 
 
 def test_one_seed_is_reproducible_and_counts_updates(monkeypatch):

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from oneloop.claims import d3s
+from benchmarks.claims import d3s
 
 
 def read(written):

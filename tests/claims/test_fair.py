@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from oneloop.claims import fair
-from oneloop.claims.fair import streams, verdicts
+from benchmarks.claims import fair
+from benchmarks.claims.fair import streams, verdicts
 
 
 @pytest.fixture

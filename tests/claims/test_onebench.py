@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from benchmarks.claims import onebench
 
-from oneloop.claims import onebench
 from oneloop.measure.ranking import rank
 from oneloop.measure.ranking.select import only_models
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims import onereward, onereward_judge, onereward_judge_shapes, onereward_shapes
+from benchmarks.claims.onereward import editing, rater
+from benchmarks.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
 
-from oneloop.claims import onereward, onereward_judge, onereward_judge_shapes, onereward_shapes
-from oneloop.claims.onereward import editing, rater
-from oneloop.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
-from oneloop.data.digits import load, rows_of
-from oneloop.data.edits import Edits
-from oneloop.tools.questions import Question
+from oneloop.judge.pairwise.questions import Question
+from oneloop.sample.data.digits import load, rows_of
+from oneloop.sample.data.edits import Edits
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from oneloop.claims import otr
+from benchmarks.claims import otr
 
 
 def test_questions_and_answers():

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims import xrpo
+from benchmarks.claims.xrpo import classroom, planner, seeding, sharpening
 
-from oneloop.claims import xrpo
-from oneloop.claims.xrpo import classroom, planner, seeding, sharpening
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.plan.allocate import Allocate
+from oneloop.sample.plan.count.allocate import Allocate
+from oneloop.update.objective.policy_gradient import PolicyGradient
 
 
 def test_the_classroom_draws_from_its_law():

@@ -5,10 +5,10 @@ import warnings
 import pytest
 import torch
 
+from oneloop.core.part import declared
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.part import declared
-from tests.contract import assert_same, every_part, filled, permuted, snapshot
-from tests.toy import chains
+from tests.support.contract import assert_same, every_part, filled, permuted, snapshot
+from tests.support.toy import chains
 
 PARTS = every_part("credit")
 pytestmark = pytest.mark.parametrize("part", PARTS, ids=[type(part).__name__ for part in PARTS])

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative, group_relative, whiten_actions
-from oneloop.rollouts import Actions, Rollouts
-from tests.test_segments import EQUAL_REWARDS
-from tests.toy import chains
+from tests.core.test_segments import EQUAL_REWARDS
+from tests.support.toy import chains
 
 CENTRES = ["mean", "leave_one_out", "none"]
 SCALES = ["group", "batch", "whiten", "none"]

@@ -7,7 +7,7 @@ import torch
 
 from oneloop.credit.group_relative import group_relative
 from oneloop.credit.inverse_propensity import InversePropensity, inverse_propensity
-from tests.toy import chains
+from tests.support.toy import chains
 
 NAN = float("nan")
 

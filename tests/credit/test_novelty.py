@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.part import declared
+from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.novelty import Novelty, boost, novelty
-from oneloop.part import declared
-from oneloop.rollouts import Rollouts
-from tests.toy import chains, forest
+from tests.support.toy import chains, forest
 
 NAN = math.nan
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oneloop import segments
+from oneloop.core import segments
 from oneloop.credit.group_relative import GroupRelative, group_relative
 from oneloop.credit.token_level import TokenLevel, token_advantages, token_rewards
-from oneloop.objective.policy_gradient import PolicyGradient, clipped_surrogate
-from oneloop.weights import weights
-from tests.toy import ToyPolicy, chains, forest
+from oneloop.update.averaging import weights
+from oneloop.update.objective.policy_gradient import PolicyGradient, clipped_surrogate
+from tests.support.toy import ToyPolicy, chains, forest
 
 
 def group_of(outcomes, flags, group_size=None):

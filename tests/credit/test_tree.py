@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree, weighted_by_children, weighted_by_leaves
-from oneloop.rollouts import Actions, Rollouts
-from tests.trees import tree
+from tests.support.trees import tree
 
 HALF = math.sqrt(0.5)
 SHAPES = st.sampled_from([((0,), 4), ((0, 2), 2), ((1, 3), 3), ((0, 1, 2), 2), ((2,), 5)])
@@ -142,7 +142,7 @@ def test_an_infinite_reward_is_refused():
 
 
 def test_log_probs_are_read_only_where_they_weigh():
-    from oneloop.part import declared
+    from oneloop.core.part import declared
 
     assert declared(Tree(), "reads") == ("reward",)
     assert declared(Tree(beta=0.5), "reads") == ("reward", "actions.logprob")

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import torch
 from tiny_models import tiny
 
-from oneloop.counter import uniforms
+from oneloop.core.draws import uniforms
 from oneloop.engines.law import Law, draw
 
 FAULTS = {

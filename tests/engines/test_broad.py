@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, tiny
 
-from oneloop.counter import mix
+from oneloop.core.draws import mix
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 

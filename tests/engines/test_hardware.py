@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from oneloop.engines import hardware
-from oneloop.policies import language
-from oneloop.policies.language import Language
+from oneloop.sample.policies import language
+from oneloop.sample.policies.language import Language
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.counter import uniforms
+from oneloop.core.draws import uniforms
 from oneloop.engines.request import Request
 from oneloop.engines.schedule import PREFILL_TOKENS, Queue, Rows
 

@@ -9,7 +9,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from tiny_models import ARCHITECTURES, VOCABULARY, tiny
 from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
-from oneloop.counter import mix
+from oneloop.core.draws import mix
 from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine

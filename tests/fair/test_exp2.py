@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oneloop import storage
+from oneloop.core import storage
 from oneloop.fair import play
 from oneloop.fair.exp2 import Exp2, drawn, probabilities, theory_rate
 from oneloop.fair.panel import Violation

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from oneloop import counter, storage
+from oneloop.core import draws, storage
 from oneloop.fair import play
 from oneloop.fair.oracles import EnumeratedOracle, EstimatorOracle
 from oneloop.fair.panel import Violation
@@ -33,7 +33,7 @@ def test_two_constants_and_one_point(c, wanted):
 
 
 def test_noise_is_laplace():
-    uniforms = counter.uniforms(counter.mix(3), np.arange(200_000)).reshape(-1, 2)
+    uniforms = draws.uniforms(draws.mix(3), np.arange(200_000)).reshape(-1, 2)
     z = laplace_differences(uniforms, 0.5)
     assert np.isfinite(z).all() and z.mean() == pytest.approx(0, abs=0.05)
     assert z.var() == pytest.approx(4 / 0.5**2, rel=0.03)  # two Laplace variances of 2 / rate^2

@@ -2,7 +2,7 @@
 
 import torch
 
-from oneloop.rollouts import Actions, Rollouts
+from oneloop.core.rollouts import Actions, Rollouts
 
 
 def rollouts(texts, examples=None, *, status=None, group=None, step=7):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from oneloop.data.reasoning import Reasoning
-from oneloop.part import build, declared, names
-from oneloop.recipe_file import to_recipe
+from oneloop.core.part import build, declared, names
+from oneloop.recipe.text import to_recipe
+from oneloop.sample.data.reasoning import Reasoning
 from tests.judge.judge_rollouts import rollouts
 
 REWARDS = f"{Path(__file__).parent / 'rewards_file.py'}"

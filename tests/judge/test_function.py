@@ -6,10 +6,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from oneloop.core.part import build
+from oneloop.core.verdicts import Limits
 from oneloop.judge.function import Function
-from oneloop.part import build
-from oneloop.tools.sandbox import CannotStart
-from oneloop.tools.verdicts import Limits
+from oneloop.judge.isolation.sandbox import CannotStart
 from tests.judge.judge_rollouts import rollouts
 
 FILE = Path(__file__).parent / "rewards_file.py"

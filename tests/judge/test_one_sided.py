@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from oneloop.core.part import part
+from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.verdicts import JudgeError
 from oneloop.fair.rules import threshold_rules
 from oneloop.judge.one_sided import Memory, OneSided, sureness
-from oneloop.judging import Judging
-from oneloop.part import part
-from oneloop.recipe import load_recipe
-from oneloop.rollouts import Actions, Rollouts
-from oneloop.run import Run
-from oneloop.show import Show
-from oneloop.tools.verdicts import JudgeError
-from tests.training import assert_equal, cut_and_resumed, outcome, raw_recipe, recorded
+from oneloop.judge.stage import Judging
+from oneloop.recipe.recipe import load_recipe
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+from tests.support.training import assert_equal, cut_and_resumed, outcome, raw_recipe, recorded
 
 ASKED: list[int] = []
 

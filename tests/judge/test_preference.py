@@ -4,13 +4,13 @@ judge."""
 import pytest
 import torch
 
+from oneloop.core.part import build
+from oneloop.core.verdicts import JudgeError
 from oneloop.judge.preference import Preference
+from oneloop.judge.stage import Judging
 from oneloop.judge.win_rate import WinRate
-from oneloop.judging import Judging
-from oneloop.part import build
-from oneloop.tools.verdicts import JudgeError
-from tests.editing import Answers, preference
 from tests.judge.judge_rollouts import rollouts
+from tests.support.editing import Answers, preference
 
 TASKS = {"fill": ("text_alignment", "consistency", "structure"), "remove": ("removal_quality",)}
 
@@ -92,12 +92,12 @@ def test_a_model_that_answers_something_else_is_warned_of():
 def test_options_that_name_nothing_are_refused():
     with pytest.raises(ValueError, match="did you mean 'consistency'"):
         preference(tasks={"fill": ("consistencies",)})
-    with pytest.raises(JudgeError, match="FlowMlp compares no images"):
+    with pytest.raises(ValueError, match="'flow_mlp'; it is a flow model part"):
         preference(model={"flow_mlp": {}})(pairs(tasks=("fill",)))
 
 
 def test_wins_by_the_score_of_a_judge_of_single_images():
-    bright = build("judge", {"tests/toy_parts.py:Brightness": {}})
+    bright = build("judge", {"tests/support/toy_parts.py:Brightness": {}})
     judged = WinRate(judge=bright)(pairs())
     wanted = judged.output.flatten(1).mean(1) > judged["reference_output"].flatten(1).mean(1)
     assert judged["reward.win_rate"].tolist() == wanted.double().tolist()

@@ -6,14 +6,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.verdicts import Limits
 from oneloop.credit.token_level import TokenLevel
-from oneloop.evaluation import scorers
+from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.judge.stage import Judging
 from oneloop.judge.step_critic import StepCritic
 from oneloop.judge.verifier import Verifier
-from oneloop.judging import Judging
-from oneloop.rollouts import Actions, Rollouts
-from oneloop.tools.sandbox import CannotStart
-from oneloop.tools.verdicts import Limits
+from oneloop.run.evaluation import scorers
 from tests.judge.judge_rollouts import rollouts
 
 FILE = Path(__file__).parent / "rewards_file.py"

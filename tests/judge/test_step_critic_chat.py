@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 
+from oneloop.core.part import build
+from oneloop.core.verdicts import JudgeError
 from oneloop.judge.step_critic import CriticOutage, StepCritic
-from oneloop.models.small_llama import SmallLlama
-from oneloop.part import build
-from oneloop.recipe_file import to_recipe
-from oneloop.tools.verdicts import JudgeError
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.recipe.text import to_recipe
+from tests.judge.critique.chat_servers import Server
 from tests.judge.judge_rollouts import rollouts
 from tests.judge.test_step_critic import by_character, marks
-from tests.tools.chat_servers import Server
 
 GOOD = "Step 0: correct\nStep 1: wrong, because 7 is not 1\nWrong steps: [1]"
 TEXTS = [f"{i}\n\n7" for i in range(6)]

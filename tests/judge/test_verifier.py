@@ -4,9 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from oneloop.data.reasoning import Reasoning
+from oneloop.core.verdicts import JudgeError, Limits
 from oneloop.judge.verifier import Verifier
-from oneloop.tools.verdicts import JudgeError, Limits
+from oneloop.sample.data.reasoning import Reasoning
 from tests.judge.judge_rollouts import rollouts
 
 

@@ -198,7 +198,7 @@ def write_run(folder: Path, rollout_steps: range = range(41, 101, 3)) -> Path:
         "cpu": "2 cores",
         "device": "cpu",
         "git commit": "e0626ad",
-        "command": "oneloop train recipes/quickstart.yaml",
+        "command": "oneloop train quickstart",
         "started": "2026-01-05 10:12:03",
     }
     (folder / "environment.json").write_text(json.dumps(environment))

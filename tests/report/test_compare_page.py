@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from oneloop.measure.comparison import compared, sentence
+from oneloop.measure.statistics.comparison import compared, sentence
 from oneloop.report.compare_page import amount, percent, points, ranked, render
-from tests.measure.test_comparison import TRAINED
+from tests.measure.statistics.test_comparison import TRAINED
 
 RANKING = [
     {

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from oneloop.recipe import load_recipe
+from oneloop.recipe.recipe import load_recipe
 from oneloop.report import write_report
 from oneloop.report.edits import edits, win_rates
 from oneloop.report.run_directory import read_run
-from oneloop.run import Run
-from oneloop.show import Show
-from tests.editing import recipe
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+from tests.support.editing import recipe
 
 
 @pytest.fixture(scope="module")

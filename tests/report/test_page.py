@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from oneloop.doctor import Limits
 from oneloop.report import write_report
+from oneloop.report.doctor import Limits
 from oneloop.report.page import as_json
 from tests.report.conftest import CHROMIUM
 from tests.report.made_up_run import (

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from oneloop.gallery import PICTURES, TIMES, due
 from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.pictures import MOST_PIXELS, PNG, read_gallery, small
 from oneloop.report.rollout_tables import by_phase, read_rollouts
+from oneloop.run.gallery import PICTURES, TIMES, due
 from tests.report.test_page import needs_chromium, result
-from tests.test_flow_run import raw, train
+from tests.run.test_flow_run import raw, train
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from oneloop.part import declared
-from tests.contract import assert_same, every_part, filled, permuted, snapshot
-from tests.toy import chains
+from oneloop.core.part import declared
+from tests.support.contract import assert_same, every_part, filled, permuted, snapshot
+from tests.support.toy import chains
 
 PARTS = every_part("select")
 pytestmark = pytest.mark.parametrize("part", PARTS, ids=[type(part).__name__ for part in PARTS])

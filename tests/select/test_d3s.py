@@ -5,18 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.segments import max_variance_subset
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.run import Run
-from oneloop.segments import max_variance_subset
-from oneloop.select.schedule import Share
+from oneloop.run.run import Run
+from oneloop.select.kept_share import Share
 from oneloop.select.subset import Subset
 from oneloop.select.top_tokens import TopTokens
-from oneloop.weights import weights
-from tests.test_learner import SmallPolicy, batch, bits, clone, equal, made
-from tests.test_survive import Stop, StopAt
-from tests.toy import ToyPolicy, chains
-from tests.training import assert_equal, lines, outcome, raw_recipe, recipe, train
+from oneloop.update.averaging import weights
+from oneloop.update.objective.policy_gradient import PolicyGradient
+from tests.run.test_survive import Stop, StopAt
+from tests.support.toy import ToyPolicy, chains
+from tests.support.training import assert_equal, lines, outcome, raw_recipe, recipe, train
+from tests.update.test_learner import SmallPolicy, batch, bits, clone, equal, made
 
 VALUES = st.lists(st.integers(-5, 5), min_size=2, max_size=12)
 HALF = Share(start=0.5)

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import group_relative
-from oneloop.rollouts import Actions, Rollouts
 from oneloop.select.mixed_groups import MixedGroups, mixed
-from oneloop.weights import weights
-from tests.test_segments import EQUAL_REWARDS
-from tests.toy import chains
+from oneloop.update.averaging import weights
+from tests.core.test_segments import EQUAL_REWARDS
+from tests.support.toy import chains
 
 rewards = st.one_of(st.just(math.nan), st.sampled_from(EQUAL_REWARDS))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from oneloop.select.prune import Prune, extreme, parent_top1
-from tests.trees import tree
+from tests.support.trees import tree
 
 DENSE = (0, 3, 6, 9)
 

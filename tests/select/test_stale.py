@@ -5,8 +5,8 @@ import torch
 
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.select.stale import Stale, age
-from oneloop.weights import weights
-from tests.toy import chains
+from oneloop.update.averaging import weights
+from tests.support.toy import chains
 
 
 def mixed(**facts):

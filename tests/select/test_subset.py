@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.part import build
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import group_relative
-from oneloop.objective.policy_gradient import PolicyGradient
-from oneloop.part import build
-from oneloop.rollouts import Actions, Rollouts
-from oneloop.select.schedule import Share
+from oneloop.select.kept_share import Share
 from oneloop.select.subset import Subset, quota, renormalised, rollout_value, select_rollouts
-from oneloop.weights import weights
-from tests.toy import ToyPolicy, chains
+from oneloop.update.averaging import weights
+from oneloop.update.objective.policy_gradient import PolicyGradient
+from tests.support.toy import ToyPolicy, chains
 
 REWARDS = torch.tensor([1.0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0])
 GROUPS = torch.arange(12) // 4

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.part import declared
-from oneloop.select.schedule import Share
+from oneloop.core.part import declared
+from oneloop.select.kept_share import Share
 from oneloop.select.top_tokens import TopTokens, rank, select_tokens
-from tests.toy import chains
+from tests.support.toy import chains
 
 ENTROPY = torch.tensor([0.1, 0.9, 0.3, 1.2, 0.05, 0.6])
 

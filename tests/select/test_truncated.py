@@ -2,9 +2,9 @@
 
 import torch
 
-from oneloop.rollouts import Actions, Rollouts
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.select.truncated import Truncated
-from tests.toy import chains
+from tests.support.toy import chains
 
 
 def test_only_status_length_is_left_out():

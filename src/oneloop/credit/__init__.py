@@ -1,1 +1,4 @@
-"""Which action earned the reward: parts that write `actions.advantage`."""
+"""Which action earned it: parts that write `actions.advantage`. Protocol: `oneloop.core.protocols.Part`.
+
+To add one: a file `name.py` with a function of tensors and a class `Name` under `@part` that applies it.
+"""

@@ -27,9 +27,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 Centre = Literal["mean", "leave_one_out", "none"]
 Scale = Literal["group", "batch", "whiten", "none"]

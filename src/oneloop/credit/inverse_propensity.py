@@ -15,9 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 
 def inverse_propensity(reward: Tensor, propensity: Tensor, group: Tensor, cap: float) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 
 def leaf_mean(rollouts: Rollouts, reward: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Engines: token ids in, token ids and their exact log-probabilities out. They know nothing of rollouts."""
+"""Sampling engines: continuous batching in this process, or a server that speaks the OpenAI protocol."""

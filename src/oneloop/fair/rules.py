@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.fair.costs import Flags
 from oneloop.fair.panel import Floats
 
@@ -64,7 +64,7 @@ def random_linear_rules(pool: Floats, count: int, seed: int = 0) -> LinearRules:
     """
     if count < 2:
         raise ValueError(f"count must be at least 2 (both constants are among the rules), got {count}")
-    draw = np.random.Generator(np.random.Philox(int(counter.mix(seed, "rules"))))
+    draw = np.random.Generator(np.random.Philox(int(draws.mix(seed, "rules"))))
     weights = draw.normal(size=(count, pool.shape[1]))
     thresholds = np.array(
         [np.quantile(pool @ row, q) for row, q in zip(weights, draw.random(count), strict=True)]

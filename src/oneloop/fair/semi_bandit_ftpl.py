@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.fair.costs import Estimator, Flags, estimated
 from oneloop.fair.oracles import Oracle
 from oneloop.fair.panel import Floats, Violation
@@ -77,7 +77,7 @@ class SemiBanditFtpl:
     def act(self) -> Flags:
         """bool [k], who is accepted by one of the draws."""
         self.turns.acting()
-        uniform = float(counter.uniforms(counter.mix(self.seed, "act"), self.turns.round))
+        uniform = float(draws.uniforms(draws.mix(self.seed, "act"), self.turns.round))
         self.turns.chosen = self._decisions[int(uniform * self.policy_samples)]
         return self.turns.chosen.copy()
 
@@ -102,8 +102,8 @@ class SemiBanditFtpl:
     def _draws(self, what: str, count: int, x: Floats) -> Flags:
         """bool [count, k], fresh perturbations named by what they are for and by the round."""
         points = len(self.oracle.separator)
-        key = counter.mix(self.seed, "ftpl", what, self.turns.round)
-        uniforms = counter.uniforms(key, np.arange(count * points * 2)).reshape(count, points, 2)
+        key = draws.mix(self.seed, "ftpl", what, self.turns.round)
+        uniforms = draws.uniforms(key, np.arange(count * points * 2)).reshape(count, points, 2)
         self.calls += count
         return self.oracle.decide(laplace_differences(uniforms, self.noise), x)
 

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import torch
 
-from oneloop.part import Options, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools import locate, worker
-from oneloop.tools.live import Live
-from oneloop.tools.rewards import adapted
-from oneloop.tools.sandbox import Outcome, Sandbox, shared
-from oneloop.tools.verdicts import Limits, Verdict, columns, verdict
+from oneloop.core.part import Options, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import Limits, Verdict, columns, verdict
+from oneloop.judge.functions import locate
+from oneloop.judge.functions.call import adapted
+from oneloop.judge.isolation import worker
+from oneloop.judge.isolation.in_process import Live
+from oneloop.judge.isolation.sandbox import Outcome, Sandbox, shared
 
 
 @part(
@@ -77,7 +78,7 @@ class Function:
     def _runner(self) -> Sandbox | Live:
         if not isinstance(self.path, str):
             return Live(adapted(self.path))
-        adapter = "oneloop.tools.rewards.adapted"
+        adapter = "oneloop.judge.functions.call.adapted"
         return shared(self.path, None, adapter, self.limits.workers, self.limits.memory_mb)
 
     def _outcomes(self, rows: list[dict[str, Any]], facts: dict[str, Any]) -> list[tuple[int, Outcome]]:

@@ -23,14 +23,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from oneloop import counter
+from oneloop.core import draws
+from oneloop.core.part import Of, Options, declared, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
 from oneloop.fair import costs, exp2
 from oneloop.fair.panel import Floats, Panel, Violation
 from oneloop.fair.rules import threshold_rules
-from oneloop.part import Of, Options, declared, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools import locate, pairs
-from oneloop.tools.verdicts import JudgeError, Limits, Verdict, columns
+from oneloop.judge.functions import locate
+from oneloop.judge.pairwise import distances
 
 FEATURES = ("likelihood", "weakest", "probability")
 """Geometric mean, least, and product of a rollout's probabilities, each in [0, 1]."""
@@ -116,7 +117,7 @@ class OneSided:
 
     def __post_init__(self) -> None:
         for auditor in self.auditors:
-            if isinstance(auditor, str) and auditor not in pairs.BUILT_IN:
+            if isinstance(auditor, str) and auditor not in distances.BUILT_IN:
                 locate.check(auditor)
 
     # the judge
@@ -157,12 +158,12 @@ class OneSided:
         """bool [n]: what the rule drawn for its group says, or the rollout's own draw to explore."""
         law, paid = exp2.probabilities(self.memory.log_weights), np.zeros(len(rollouts), dtype=bool)
         groups = rollouts.group.numpy()
-        key = counter.mix(rollouts.facts["seed"], "one_sided", self.name)
+        key = draws.mix(rollouts.facts["seed"], "one_sided", self.name)
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
-            rule = exp2.drawn(law, float(counter.uniforms(counter.mix(key, "rule"), int(group))))
+            rule = exp2.drawn(law, float(draws.uniforms(draws.mix(key, "rule"), int(group))))
             paid[rows] = decisions[rule][rows]
-        explored = counter.uniforms(counter.mix(key, "explore"), rollouts.id.numpy()) < self.explore
+        explored = draws.uniforms(draws.mix(key, "explore"), rollouts.id.numpy()) < self.explore
         return torch.from_numpy(paid | explored)
 
     # learning
@@ -207,7 +208,7 @@ class OneSided:
             for row, value in zip(rows.tolist(), likelihood, strict=True)
         ]
         try:
-            panel = [Distances(pairs.distances(auditor, shown, self.limits)) for auditor in self.auditors]
+            panel = [Distances(distances.distances(auditor, shown, self.limits)) for auditor in self.auditors]
             x = np.zeros((len(rows), 1))
             return Panel(panel, alpha=self.alpha, gamma=self.gamma).audit(np.clip(probs, 0, 1), x)
         except ValueError as error:

@@ -23,11 +23,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop.part import Of, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools.preferences import antisymmetric, position_bias
-from oneloop.tools.questions import TASKS, Criterion, Question, criteria_of, render_query, task_of
-from oneloop.tools.verdicts import JudgeError, Verdict, columns
+from oneloop.core.part import Of, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError, Verdict, columns
+from oneloop.judge.pairwise.preferences import antisymmetric, position_bias
+from oneloop.judge.pairwise.questions import TASKS, Criterion, Question, criteria_of, render_query, task_of
 
 DIGITS = 6
 """Decimals of a probability that are kept as a verdict."""
@@ -48,7 +48,7 @@ def _writes(judge: Any) -> tuple[str, ...]:
 class Preference:
     """Mean yes-probability of the task's criteria; `yes.<name>.<criterion>` of each, NaN where not asked."""
 
-    model: Annotated[Any, Of("models")]
+    model: Annotated[Any, Of("judge_model")]
     """Who compares: {yes_no_vlm: {name: ...}}, or a part of your own with `build().answers`."""
     tasks: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(TASKS))
     """Criteria of each task; the task of a row is its column `task`."""

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
-from oneloop.tools import scenes
-from oneloop.tools.verdicts import JudgeError, Verdict, columns
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError, Verdict, columns
+from oneloop.measure import scenes
 
 Criterion = Literal["count", "colour", "shape", "position", "word"]
 

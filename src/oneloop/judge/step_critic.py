@@ -22,21 +22,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import counter
-from oneloop.part import Options, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools import locate
-from oneloop.tools.chat import ChatServer, MissingKey, Reply
-from oneloop.tools.chat import shared as client
-from oneloop.tools.critics import Critic
-from oneloop.tools.critiques import Vote, critique_messages, parse_wrong_steps, remarks, vote
-from oneloop.tools.live import Live
-from oneloop.tools.sandbox import Sandbox, shared
-from oneloop.tools.signatures import text_of
-from oneloop.tools.solutions import Solution, critique, marked, verdict, warn_of_single_steps
-from oneloop.tools.steps import pieces_to_steps, render_tagged, split_steps
-from oneloop.tools.verdicts import JudgeError, Limits, columns
-from oneloop.tools.worker import sendable
+from oneloop.core import draws
+from oneloop.core.part import Options, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError, Limits, columns
+from oneloop.judge.critique.chat import ChatServer, MissingKey, Reply
+from oneloop.judge.critique.chat import shared as client
+from oneloop.judge.critique.critics import Critic
+from oneloop.judge.critique.critiques import Vote, critique_messages, parse_wrong_steps, remarks, vote
+from oneloop.judge.critique.solutions import Solution, critique, marked, verdict, warn_of_single_steps
+from oneloop.judge.critique.steps import pieces_to_steps, render_tagged, split_steps
+from oneloop.judge.functions import locate
+from oneloop.judge.functions.conventions import text_of
+from oneloop.judge.isolation.in_process import Live
+from oneloop.judge.isolation.sandbox import Sandbox, shared
+from oneloop.judge.isolation.worker import sendable
 
 PUBLISHED = 4
 """Critiques of each solution in the paper."""
@@ -155,7 +155,7 @@ class StepCritic:
         if not isinstance(self.path, str):
             assert self.path is not None
             return Live(Critic(self.path))
-        adapter = "oneloop.tools.critics.Critic"
+        adapter = "oneloop.judge.critique.critics.Critic"
         return shared(self.path, None, adapter, self.limits.workers, self.limits.memory_mb)
 
     def _call(self, solution: Solution, rollouts: Rollouts, draw: int, info: dict[str, Any]) -> Any:
@@ -166,7 +166,7 @@ class StepCritic:
             "prompt": example["prompt"],
             "text": solution.text,
             "truncated": rollouts.status[solution.row] == "length",
-            "seed": int(counter.mix(rollouts.facts.get("seed", 0), self.name, number, draw) >> 1),
+            "seed": int(draws.mix(rollouts.facts.get("seed", 0), self.name, number, draw) >> 1),
         }
         return {
             "solution": told,

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
-from oneloop.tools.verdicts import Verdict, columns
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import Verdict, columns
 
 
 @part(reads=("status",), writes=lambda self: (f"reward.{self.name}", f"error.{self.name}"))

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from oneloop.part import Options, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools.sandbox import Sandbox, shared
-from oneloop.tools.verdicts import JudgeError, Limits, Verdict, columns, verdict
+from oneloop.core.part import Options, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns, verdict
+from oneloop.judge.isolation.sandbox import Sandbox, shared
 
 NEEDED = {"exact": ("answer",), "math": ("answer",), "reasoning_gym": ("question", "answer", "metadata")}
 OPTIONAL = {"reasoning_gym": ("options",)}
@@ -57,7 +57,7 @@ class Verifier:
     @property
     def _sandbox(self) -> Sandbox:
         setup = (self.by, self.extract)
-        return shared("oneloop.tools.scorers.scorer", setup, None, self.limits.workers, self.limits.memory_mb)
+        return shared("oneloop.judge.scorers.scorer", setup, None, self.limits.workers, self.limits.memory_mb)
 
     def _row(self, example: dict[str, Any]) -> dict[str, Any]:
         needed = NEEDED[self.by]

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from oneloop.part import Of, declared, part
-from oneloop.rollouts import Rollouts
-from oneloop.tools.preferences import wins
-from oneloop.tools.verdicts import JudgeError
+from oneloop.core.part import Of, declared, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.verdicts import JudgeError
+from oneloop.judge.pairwise.preferences import wins
 
 
 def _reads(judge: Any) -> tuple[str, ...]:

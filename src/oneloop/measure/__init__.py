@@ -1,1 +1,1 @@
-"""What was gained: statistics and the registry of claims; knows nothing of stages."""
+"""Numbers about results: statistics, widths, ranking; and the likeness of texts and scenes."""

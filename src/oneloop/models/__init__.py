@@ -1,1 +1,1 @@
-"""Models that recipes build locally."""
+"""Models built here, a room for each kind: `language`, `flow` networks, `judges`."""

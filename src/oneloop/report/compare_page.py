@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.measure.comparison import MODES, Trained, curve
+from oneloop.core.storage import replace_file
+from oneloop.measure.statistics.comparison import MODES, Trained, curve
 from oneloop.report import plot
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import COLOURS, colour
 from oneloop.report.template import filled
-from oneloop.storage import replace_file
 
 UNITS = {
     "sampled_tokens": "tokens sampled",
@@ -27,7 +27,7 @@ UNITS = {
 def write_compare_page(
     path: Path, found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]
 ) -> Path:
-    """Writes the page of what `oneloop.compare` found; gives the path."""
+    """Writes the page of what `oneloop.run.compare` found; gives the path."""
     replace_file(path, render(found, trained))
     return path
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from oneloop.doctor import Limits, forecast
+from oneloop.report.doctor import Limits, forecast
 from oneloop.report.run_directory import Record, Run, finite
 
 Point = tuple[float, float]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from oneloop.core.storage import replace_file
 from oneloop.fair.bounds import regret_bound, violation_bound
 from oneloop.fair.play import Round
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import colour, figure
 from oneloop.report.template import filled
-from oneloop.storage import replace_file
 
 POINTS = 25
 """Of each curve, few enough to be drawn as they are."""

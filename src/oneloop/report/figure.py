@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from oneloop.core.storage import replace_file
 from oneloop.report import plot
 from oneloop.report.curves import Panel
 from oneloop.report.template import filled
-from oneloop.storage import replace_file
 
 COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "#1d1f21")
 """Of lines called c0, c1, ...; from the ninth on they repeat."""

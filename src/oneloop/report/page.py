@@ -11,14 +11,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from oneloop.doctor import Finding, Limits, diagnose
+from oneloop.core.storage import replace_file
 from oneloop.report import edits, headline, plot
 from oneloop.report.curves import eval_step, panels
+from oneloop.report.doctor import Finding, Limits, diagnose
 from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
 from oneloop.report.template import filled
-from oneloop.storage import replace_file
 
 SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
 

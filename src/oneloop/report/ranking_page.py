@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from oneloop.core.storage import replace_file
 from oneloop.measure.ranking.pool import SamplePool
 from oneloop.measure.ranking.ranking import Ranking
 from oneloop.measure.ranking.select import spread
 from oneloop.report.page import as_json
 from oneloop.report.template import filled
-from oneloop.storage import replace_file
 
 MOST_SAMPLES = 300
 """So many samples the page holds: what a query found, else those that tell models apart best."""

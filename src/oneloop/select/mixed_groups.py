@@ -8,9 +8,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from oneloop import segments
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 
 def mixed(reward: Tensor, group: Tensor) -> Tensor:

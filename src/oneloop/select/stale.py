@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 
 def age(rollouts: Rollouts) -> Tensor:

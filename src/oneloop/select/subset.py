@@ -23,10 +23,10 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from oneloop import counter, segments
-from oneloop.part import Options, part
-from oneloop.rollouts import Rollouts
-from oneloop.select.schedule import Share
+from oneloop.core import draws, segments
+from oneloop.core.part import Options, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.select.kept_share import Share
 
 
 def quota(share: float, size: int) -> int:
@@ -141,8 +141,8 @@ def rollout_value(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
 def _draw(rollouts: Rollouts) -> Tensor:
     """float64 [n] in [0, 1), a function of (seed, step, rollout id)."""
     facts = rollouts.facts
-    keys = counter.mix(facts["seed"], facts["step"], "subset", rollouts.id.numpy())
-    return torch.from_numpy(counter.uniforms(keys, 0))
+    keys = draws.mix(facts["seed"], facts["step"], "subset", rollouts.id.numpy())
+    return torch.from_numpy(draws.uniforms(keys, 0))
 
 
 def _measured(

@@ -15,10 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop import segments
-from oneloop.part import Options, part
-from oneloop.rollouts import Rollouts
-from oneloop.select.schedule import Share
+from oneloop.core import segments
+from oneloop.core.part import Options, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.select.kept_share import Share
 
 ROUNDING = 1e-9
 """0.07 * 100 is 7.000000000000001 in floating point, and means 7."""

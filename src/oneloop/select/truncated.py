@@ -7,8 +7,8 @@ sampler's finish reason, never guessed from the last token.
 
 import torch
 
-from oneloop.part import part
-from oneloop.rollouts import Rollouts
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
 
 
 @part(reads=("status", "actions.share"), writes=("actions.share",), paper="arXiv 2503.14476")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.measure.ranking.pool import Floats, Integers, RankingError, SamplePool, blocks
 
 MOST_GAMES = 20_000_000
@@ -55,5 +55,5 @@ def shuffled_games(
     given = pool.preferences
     pieces.append((given.left, given.right, given.verdict))
     left, right, outcome = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    order = np.argsort(counter.uniforms(counter.mix(seed, "elo"), np.arange(many)), kind="stable")
+    order = np.argsort(draws.uniforms(draws.mix(seed, "elo"), np.arange(many)), kind="stable")
     return zip(left[order].tolist(), right[order].tolist(), outcome[order].tolist(), strict=True)

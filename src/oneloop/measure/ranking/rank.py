@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.stats import norm
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.measure.ranking import bradley_terry, means, plackett_luce
 from oneloop.measure.ranking.connected import Connectivity, connectivity
 from oneloop.measure.ranking.elo import elo, shuffled_games
@@ -178,9 +178,7 @@ def _bootstrap(
     """(covariance [m, m], standard errors, low and high [m]) over resamples of whole samples."""
     n, drawn = len(pool.samples), []
     for number in range(resamples):
-        rows = (counter.uniforms(counter.mix(options[4], "bootstrap", number), np.arange(n)) * n).astype(
-            np.int64
-        )
+        rows = (draws.uniforms(draws.mix(options[4], "bootstrap", number), np.arange(n)) * n).astype(np.int64)
         again = pool.take(rows)
         drawn.append(_lenient(again, component, options))
     table = np.array(drawn)

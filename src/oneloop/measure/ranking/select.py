@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from oneloop import counter
+from oneloop.core import draws
 from oneloop.measure.ranking.pool import Floats, Preferences, RankingError, SamplePool, blocks
 
 
@@ -46,10 +46,10 @@ def sparsify(
     if not 0 <= fraction < 1:
         raise RankingError(f"fraction: must be at least 0 and below 1, got {fraction}")
     if mode == "samples":
-        drawn = counter.uniforms(counter.mix(seed, "samples"), np.arange(len(pool.samples)))
+        drawn = draws.uniforms(draws.mix(seed, "samples"), np.arange(len(pool.samples)))
         # what 1 - fraction lacks through rounding must not cost a sample
         return pool.take(np.sort(np.argsort(drawn)[: int((1 - fraction) * len(drawn) + 1e-9)]))
-    drawn = counter.uniforms(counter.mix(seed, "entries", pool.model.astype(np.int64)), pool.sample)
+    drawn = draws.uniforms(draws.mix(seed, "entries", pool.model.astype(np.int64)), pool.sample)
     count = np.bincount(pool.model, minlength=len(pool.models))
     order = np.lexsort((drawn, pool.model))
     position = np.empty(len(order), dtype=np.int64)
@@ -82,7 +82,7 @@ def informative(pool: SamplePool, size: int, seed: int = 0) -> SamplePool:
     if not 1 <= size <= n:
         raise RankingError(f"size: must be 1 to {n}, the samples there are, got {size}")
     best = np.argsort(-spread(pool), kind="stable")[: 10 * size]
-    drawn = counter.uniforms(counter.mix(seed, "informative"), best)
+    drawn = draws.uniforms(draws.mix(seed, "informative"), best)
     return pool.take(np.sort(best[np.argsort(drawn)[:size]]))
 
 
@@ -90,5 +90,5 @@ def random_samples(pool: SamplePool, size: int, seed: int = 0) -> SamplePool:
     """`size` samples at random, to compare `informative` with. Raises RankingError as that does."""
     if not 1 <= size <= len(pool.samples):
         raise RankingError(f"size: must be 1 to {len(pool.samples)}, the samples there are, got {size}")
-    drawn = counter.uniforms(counter.mix(seed, "random samples"), np.arange(len(pool.samples)))
+    drawn = draws.uniforms(draws.mix(seed, "random samples"), np.arange(len(pool.samples)))
     return pool.take(np.sort(np.argsort(drawn)[:size]))

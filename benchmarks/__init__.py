@@ -1,0 +1,1 @@
+"""Timings and claims: what is measured, against whom, and what came out (results/)."""

@@ -1,0 +1,1 @@
+"""The headline of a paper at CPU scale, one file a claim (`python -m benchmarks.claims NAME`)."""

@@ -1,0 +1,309 @@
+"""BroRL: what hundreds of rollouts a prompt do, at full size where that is possible (arXiv 2510.01180).
+
+E1  the paper's simulation, whole: 128,000 tokens, 1,000 steps, N = 4 to 51,200, and beside it what its figure
+    leaves open (weight decay, eps, the surrogate that is differentiated)
+E2  groups that carry signal, counted by a plan that keeps mixed groups, against 1 - q^N - (1 - q)^N
+E3  a small network on arithmetic modulo 13 whose RL (N = 16) has reached a plateau goes on with N = 16 x 32
+    prompts or N = 256 x 8: as many sampled rollouts, refused ones included, as many mini-batches a step
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.claims.otr import MODULUS, TASKS, all_questions
+from benchmarks.claims.registry import Advance, Claim, Rows
+from oneloop.core import draws
+from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.credit.group_relative import GroupRelative
+from oneloop.loop import Loop
+from oneloop.measure.statistics.passk import pass_at_k
+from oneloop.measure.width.closed_forms import mixed_group_probability
+from oneloop.measure.width.token_simulator import TokenSimulator
+from oneloop.sample.data.rows import Rows as DataRows
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.keep.keep_mixed import KeepMixed
+from oneloop.sample.plan.plan import Plan
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.policy_gradient import PolicyGradient
+
+STEPS = 1000
+SIMULATIONS: dict[str, Mapping[str, Any]] = {
+    **{f"E1 N={n}": {"rollouts": n} for n in (4, 8, 16, 512, 51_200)},
+    **{f"E1 N={n}, no weight decay": {"rollouts": n, "weight_decay": 0.0} for n in (4, 512, 51_200)},
+    **{f"E1 N={n}, eps 1e-15": {"rollouts": n, "eps": 1e-15} for n in (4, 512)},
+    **{
+        f"E1 N={n}, log-prob, no weight decay": {
+            "rollouts": n,
+            "weight_decay": 0.0,
+            "surrogate": "logprob",
+        }
+        for n in (4, 512)
+    },
+}
+SIZE: dict[str, int] = {}
+"""Options of the simulator other than the paper's; tests make it small."""
+WIDTH, PRETRAINING, WRONG = 32, 600, 0.3
+HELD_BACK = 276  # of 676 questions
+PLATEAU, BUDGET = 60_000, 60_000  # rollouts sampled before and after the two part
+RATE, MINIBATCHES = 3e-4, 4
+CLOSED = "closed form %"
+NARROW, WIDE = "narrow (N=16 x 32)", "wide (N=256 x 8)"
+WIDTHS: dict[str, tuple[int, int, int | None, int]] = {
+    # rollouts a prompt, prompts a batch, rollouts an optimiser step for which RATE was chosen, times BUDGET
+    NARROW: (16, 32, None, 1),
+    WIDE: (256, 8, 16 * 32 // MINIBATCHES, 1),
+    "wide, rate not scaled": (256, 8, None, 1),
+    "wide, 4 times the rollouts": (256, 8, 16 * 32 // MINIBATCHES, 4),
+}
+
+
+class Network(nn.Module):
+    """Three embeddings side by side, two layers: logits [a, 13] of questions int64 [a, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(TASKS + 2 * MODULUS, WIDTH)
+        self.layers = nn.Sequential(nn.Linear(3 * WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, MODULUS))
+
+    def forward(self, questions: Tensor) -> Tensor:
+        """Logits."""
+        places = torch.tensor([0, TASKS, TASKS + MODULUS])
+        return cast(Tensor, self.layers(self.words(questions + places).flatten(1)))
+
+
+def pretrained(seed: int) -> Network:
+    """A network that was told answers of which WRONG are wrong, so that it is sure of none."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    questions, answers = all_questions()
+    for _ in range(PRETRAINING):
+        rows = torch.randint(len(questions), (256,), generator=draw)
+        noise = torch.randint(MODULUS, (256,), generator=draw) * (torch.rand(256, generator=draw) < WRONG)
+        loss = nn.functional.cross_entropy(model(questions[rows]), (answers[rows] + noise) % MODULUS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+class Answers:
+    """One answer token a question: the policy of a plan whose rows are questions."""
+
+    version = 0
+    units = {"logprob": "nats", "entropy": "discrete"}
+    gives = ()
+
+    def __init__(self, model: Network, questions: Tensor, answers: Tensor):
+        self.model, self.questions, self.answers = model, questions, answers
+        self.sampled = 0
+        self.kept = np.zeros(3)
+        """Mixed groups so far, how many were expected, and the variance of that number."""
+
+    @torch.no_grad()
+    def right(self, questions: Tensor, answers: Tensor) -> Tensor:
+        """Probability of each right answer."""
+        law: Tensor = self.model(questions).softmax(-1).double()
+        return law.gather(-1, answers[:, None]).squeeze(1)
+
+    @torch.no_grad()
+    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """Answers drawn by inverting the law at a number that is a function of seed and id."""
+        here = AnswersHere(self, asked.key)
+        key = draws.mix(asked.facts["seed"], "answer", asked.id.numpy())
+        uniform = torch.from_numpy(draws.uniforms(key, 0))
+        token = (uniform[:, None] >= here.laws.exp().double().cumsum(-1)[here.place]).sum(-1)
+        token = token.clamp(max=here.laws.shape[1] - 1)
+        count = len(asked)
+        actions = Actions(
+            {
+                "parent": torch.full((count,), -1),
+                "token": token,
+                "version": torch.full((count,), self.version),
+                "logprob": here.laws[here.place, token],
+                "share": torch.ones(count),
+            }
+        )
+        reward = (token == self.answers[asked.key]).double()
+        finished = Rollouts(
+            {**asked.columns, "last": torch.arange(count), "status": ["stop"] * count, "reward": reward},
+            actions,
+            asked.facts,
+        )
+        self._count(finished)
+        return finished, finished.take(torch.zeros(0, dtype=torch.long))
+
+    def _count(self, finished: Rollouts) -> None:
+        self.sampled += len(finished)
+        group, place, size = finished.group.unique(return_inverse=True, return_counts=True)
+        right = torch.zeros(len(group), dtype=torch.float64).index_add_(0, place, finished.reward)
+        keys = torch.zeros_like(group).scatter(0, place, finished.key)
+        rate = self.right(self.questions[keys], self.answers[keys]).numpy()
+        expected = mixed_group_probability(rate, int(size[0]))
+        mixed = float(((right > 0) & (right < size)).sum())
+        self.kept += [mixed, expected.sum(), (expected * (1 - expected)).sum()]
+
+    def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
+        """All at once: a question is forwarded once however many rollouts it has."""
+        yield wanted.nonzero().squeeze(1)
+
+    def at(self, rollouts: Rollouts, actions: Tensor) -> "AnswersHere":
+        """Those actions under the present weights."""
+        return AnswersHere(self, rollouts.key[rollouts.owner[actions]], rollouts.actions.token[actions])
+
+    def updated(self) -> None:
+        """Next version."""
+        self.version += 1
+
+
+class AnswersHere:
+    """Some answers under the present weights, forwarded question by question."""
+
+    def __init__(self, policy: Answers, keys: Tensor, tokens: Tensor | None = None):
+        questions, self.place = keys.unique(return_inverse=True)
+        self.laws: Tensor = policy.model(policy.questions[questions]).log_softmax(-1)
+        self.tokens = tokens
+
+    @cached_property
+    def logprob(self) -> Tensor:
+        """[a]."""
+        return self.laws[self.place, self.tokens]
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """[a]."""
+        return -(self.laws.exp() * self.laws).sum(-1)[self.place]
+
+
+def plan(questions: Tensor, n: int, groups: int, epochs: int | None = None) -> Plan:
+    """Keeps mixed groups and asks for others until there are `groups`."""
+    rows = [{"prompt": str(question)} for question in questions.tolist()]
+    return Plan(
+        data=DataRows(rows=rows),
+        groups=groups,
+        count=Uniform(n=n),
+        keep=KeepMixed(),
+        max_refills=10_000,
+        epochs=epochs,
+    )
+
+
+def reinforce(policy: Answers, n: int, groups: int, base: int | None, budget: int, seed: int) -> None:
+    """Trains until `budget` more rollouts were sampled: REINFORCE++ advantages, clipping, no KL."""
+    asking = plan(policy.questions, n, groups)
+    asking.begin(seed, 1)
+    options = Learning(learning_rate=RATE, base_batch=base, minibatches=MINIBATCHES)
+    learner = Learner(policy, [PolicyGradient(clip_high=0.27)], options, 1)  # type: ignore
+    credit = GroupRelative(scale="whiten_actions", ddof=0)
+    end = policy.sampled + budget
+    for _ in Loop(asking, policy.sample, None, [credit], learner).run(budget):
+        if policy.sampled >= end:
+            return
+
+
+def kept_groups(policy: Answers, n: int, seed: int) -> dict[str, float]:
+    """E2: every training question once, through a plan."""
+    policy.kept[:] = 0
+    asking = plan(policy.questions, n, 8, epochs=1)
+    asking.begin(seed, 1)
+    groups = 0
+    while (asked := asking.ask()) is not None:
+        if len(asked):
+            groups += len(asked.group.unique())
+            asking.tell(*policy.sample(asked))
+        asking.batch()
+    return shares(policy, groups)
+
+
+def shares(policy: Answers, groups: int) -> dict[str, float]:
+    """What was kept and what should have been, in percent, and the difference in standard errors."""
+    mixed, expected, variance = policy.kept
+    z = (mixed - expected) / max(variance, 1e-12) ** 0.5
+    return {"kept %": float(100 * mixed / groups), CLOSED: float(100 * expected / groups), "z": float(z)}
+
+
+def outcome(policy: Answers, seen: Tensor, unseen: Tensor, before: Tensor | None) -> dict[str, float]:
+    """pass@1 on the questions trained on (`seen`) and held back, pass@8, what fell since `before` [676]."""
+    questions, answers = all_questions()
+    right = policy.right(questions, answers)
+    found = {
+        "held back, pass@1 %": 100 * float(right[unseen].mean()),
+        "trained on, pass@1 %": 100 * float(right[seen].mean()),
+        "held back, pass@8 %": 100 * float(pass_at_k(right[unseen].clamp(max=1).numpy(), 8).mean()),
+    }
+    if before is not None:
+        found["questions that fell %"] = 100 * float((right < before)[seen].double().mean())
+    return found
+
+
+def simulate(seed: int, advance: Advance) -> dict[str, dict[str, float]]:
+    """E1."""
+    rows = {}
+    for name, options in SIMULATIONS.items():
+        *_, last = TokenSimulator(**{**options, **SIZE}, seed=seed).run(STEPS, every=STEPS)
+        rows[name] = {
+            "Q %": 100 * last["q_pos"],
+            "improved %": 100 * last["improved"],
+            "worst change x 1e6": 1e6 * last["worst"],
+        }
+        advance(f"seed {seed}: {name}")
+    return rows
+
+
+def train(seed: int, advance: Advance) -> dict[str, dict[str, float]]:
+    """E3, and E2 on its policy at the plateau."""
+    questions, answers = all_questions()
+    order = torch.randperm(len(questions), generator=torch.Generator().manual_seed(seed))
+    unseen, seen = order[:HELD_BACK], order[HELD_BACK:]
+
+    def policy_of(model: Network) -> Answers:
+        return Answers(model, questions[seen], answers[seen])
+
+    start = policy_of(pretrained(seed))
+    rows = {"E3 before": outcome(start, seen, unseen, None)}
+    n, groups, base, _ = WIDTHS[NARROW]
+    reinforce(start, n, groups, base, PLATEAU, seed)
+    plateau = start.right(questions, answers)
+    rows["E3 plateau"] = outcome(start, seen, unseen, None)
+    advance(f"seed {seed}: plateau")
+    kept = {f"E2 N={n}": kept_groups(start, n, seed) for n in (16, 512)}
+    advance(f"seed {seed}: kept groups")
+    for name, (n, groups, base, times) in WIDTHS.items():
+        policy = policy_of(copy.deepcopy(start.model))
+        reinforce(policy, n, groups, base, times * BUDGET, seed + 1)
+        asked = policy.sampled // n
+        rows[f"E3 {name}"] = outcome(policy, seen, unseen, plateau) | shares(policy, asked)
+        advance(f"seed {seed}: {name}")
+    wide, narrow = rows[f"E3 {WIDE}"], rows[f"E3 {NARROW}"]
+    rows["E3 wide - narrow"] = {name: wide[name] - narrow[name] for name in wide if name not in ("z", CLOSED)}
+    return kept | rows
+
+
+def run(seed: int, advance: Advance) -> Rows:
+    """One seed of all three."""
+    return simulate(seed, advance) | train(seed, advance)
+
+
+def headline(rows: Rows) -> float:
+    """Percentage of the correct tokens that N = 51,200 made likelier."""
+    return rows["E1 N=51200"]["improved %"]
+
+
+CLAIM = Claim(
+    paper="arXiv 2510.01180",
+    parts=("keep_mixed", "group_relative"),
+    recipe="brorl",
+    claim="of 10,000 correct tokens N = 51,200 rollouts a step make this many % likelier (N = 4: some 11 %)",
+    target=100.0,
+    run=run,
+    headline=headline,
+    units=len(SIMULATIONS) + 2 + len(WIDTHS),
+)

@@ -1,0 +1,218 @@
+"""What `oneloop fair` does: a table of people as a stream, through a learner under auditors, with accounts.
+
+    options.json   metrics.jsonl (a line a round)   state-N/ (what a resumed run needs)   fair.html
+
+A run that was killed goes on with --resume to the same bits: what came after the last saved state is played
+again.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from oneloop.core import storage
+from oneloop.core.part import nearest
+from oneloop.fair import bounds, play
+from oneloop.fair.costs import Flags
+from oneloop.fair.exp2 import Exp2, theory_rate
+from oneloop.fair.hindsight import best_fair_in_hindsight, rule_errors
+from oneloop.fair.oracles import EnumeratedOracle
+from oneloop.fair.panel import Floats, Panel, WeightedDistance
+from oneloop.fair.people import People, random_auditors, read_people
+from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rules
+from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
+from oneloop.report.fair_page import Accounts, write_fair_page
+
+SEPARATED_ON = 1000
+"""People on whom the separator of FTPL is sought."""
+
+
+class FairError(ValueError):
+    """What was asked cannot be played."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Options of one stream; a run is continued only with the same."""
+
+    table: str
+    label: str
+    features: tuple[str, ...] = ()
+    people: int = 4
+    rounds: int = 0
+    learner: str = "exp2"
+    rules: int = 300
+    penalty: float = -1.0
+    learning_rate: float = 0.05
+    noise: float = 0.1
+    estimator: str = "known"
+    auditor: tuple[str, ...] = ()
+    auditors: int = 5
+    alpha: float = 0.1
+    gamma: float = 0.5
+    seed: int = 0
+
+
+class Stream:
+    """Everything `Asked` names, made. Raises FairError, PeopleError or ValueError naming what is wrong."""
+
+    def __init__(self, asked: Asked):
+        if asked.learner not in ("exp2", "ftpl"):
+            raise FairError(f"--learner must be exp2 or ftpl, got '{asked.learner}'")
+        crowd = read_people(Path(asked.table), asked.label, asked.features)
+        self.asked, k = asked, asked.people
+        self.x, self.y = crowd.rounds(asked.rounds, k, asked.seed) if asked.rounds else crowd.in_order(k)
+        self.rules: LinearRules = random_linear_rules(crowd.x, asked.rules, asked.seed)
+        self.panel = Panel(auditors_of(asked, crowd), alpha=asked.alpha, gamma=asked.gamma)
+        rounds = len(self.x)
+        self.penalty = asked.penalty if asked.penalty >= 0 else bounds.default_penalty(asked.learner, rounds)
+        self.rate = asked.learning_rate or theory_rate(asked.rules, rounds, k, self.penalty)
+        self.learner: play.OneSidedLearner
+        options: dict[str, Any] = {"penalty": self.penalty, "estimator": asked.estimator, "seed": asked.seed}
+        if asked.learner == "exp2":
+            self.learner = Exp2(self.rules, learning_rate=self.rate, **options)
+        else:
+            pool = crowd.x[:SEPARATED_ON]
+            oracle = EnumeratedOracle(self.rules, pool[greedy_separator(self.rules, pool)], pool)
+            self.learner = SemiBanditFtpl(oracle, noise=asked.noise, **options)
+
+    def decisions(self) -> Flags:
+        """bool [N, T, k]."""
+        flat = self.rules.predict(self.x.reshape(-1, self.x.shape[2]))
+        return flat.reshape(len(self.rules), *self.y.shape)
+
+    def cost_bound(self, rounds: float) -> float:
+        """On regret in costs after `rounds`; infinite for FTPL, whose constants the paper does not give."""
+        if self.asked.learner == "ftpl":
+            return float("inf")
+        return bounds.exp2_cost_bound(len(self.rules), rounds, self.asked.people, self.penalty, self.rate)
+
+
+def auditors_of(asked: Asked, crowd: People) -> list[WeightedDistance]:
+    """Those given, or random ones."""
+    if not asked.auditor:
+        return random_auditors(len(crowd.names), asked.auditors, asked.seed)
+    return [WeightedDistance(weights_of(words, crowd.names)) for words in asked.auditor]
+
+
+def weights_of(words: str, names: tuple[str, ...]) -> Floats:
+    """[d] of `name=weight,...`; features that are not named weigh 0. Raises FairError for other words."""
+    weights = np.zeros(len(names))
+    for word in words.split(","):
+        name, _, number = word.rpartition("=")  # a feature's own name may hold a =
+        if name not in names:
+            raise FairError(f"--auditor: no feature is called '{name or word}'; {nearest(name, list(names))}")
+        try:
+            weights[names.index(name)] = float(number)
+        except ValueError:
+            raise FairError(f"--auditor: the weight of '{name}' must be a number, got '{number}'") from None
+    return weights
+
+
+def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, console: Console) -> Accounts:
+    """Plays (or goes on with) the stream in `directory`, prints its accounts and writes the page.
+
+    Raises FileExistsError when the directory holds a run and `resume` is off, or another run.
+    """
+    stream = Stream(asked)
+    claim_directory(directory, asked, resume)
+    metrics = directory / "metrics.jsonl"
+    rounds = restored(directory, stream.learner)
+    storage.replace_file(metrics, "".join(line(each) for each in rounds))
+    with Progress(console=console, transient=True) as progress, metrics.open("a") as file:
+        task = progress.add_task("rounds", total=len(stream.x), completed=len(rounds))
+        for each in play.play(stream.learner, stream.panel, stream.x, stream.y, start=len(rounds)):
+            rounds.append(each)
+            file.write(line(each))
+            progress.advance(task)
+            if len(rounds) % save_every == 0 or len(rounds) == len(stream.x):
+                file.flush()
+                save(directory, len(rounds), stream.learner)
+    accounts = account(stream, rounds)
+    console.print(f"{accounts.title}: {accounts.about}", markup=False, highlight=False)
+    console.print(table(accounts))
+    page = write_fair_page(directory / "fair.html", accounts, rounds)
+    console.print(f"{len(rounds)} rounds: {metrics}\npage: {page}", markup=False, highlight=False)
+    return accounts
+
+
+def line(each: play.Round) -> str:
+    """A line of metrics.jsonl."""
+    return json.dumps(each.as_dict()) + "\n"
+
+
+def claim_directory(directory: Path, asked: Asked, resume: bool) -> None:
+    """Makes `directory` this stream's. Raises FileExistsError rather than mix two."""
+    written, options = directory / "options.json", json.dumps(asdict(asked), indent=1) + "\n"
+    if not written.exists():
+        storage.replace_file(written, options)
+    elif not resume:
+        raise FileExistsError(
+            f"{directory} holds a run already; continue it with --resume, or give another --run"
+        )
+    elif written.read_text() != options:
+        raise FileExistsError(f"{written} names other options; resume with those, or give another --run")
+
+
+def saved(directory: Path) -> list[Path]:
+    """Saved states, oldest first."""
+    return sorted(directory.glob("state-*"), key=lambda path: int(path.name.removeprefix("state-")))
+
+
+def save(directory: Path, rounds: int, learner: play.OneSidedLearner) -> None:
+    """Writes `state-<rounds>` and deletes the others; the metrics up to here are on the disk first."""
+    storage.flush(directory / "metrics.jsonl")
+    earlier, folder = saved(directory), directory / f"state-{rounds:08d}"
+    if folder not in earlier:
+        storage.write_folder(folder, lambda path: storage.write_state(path, learner.state_dict()))
+    for old in earlier:
+        if old != folder:
+            storage.delete_folder(old)
+
+
+def restored(directory: Path, learner: play.OneSidedLearner) -> list[play.Round]:
+    """The rounds up to the newest saved state, which `learner` takes over; [] without any."""
+    states = saved(directory)
+    if not states:
+        return []
+    learner.load_state_dict(storage.read_state(states[-1]))
+    count = int(states[-1].name.removeprefix("state-"))
+    lines = (directory / "metrics.jsonl").read_text().splitlines()[:count]
+    return [play.Round(**json.loads(each)) for each in lines]
+
+
+def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
+    """What was measured beside what could have been, and what the theory promises."""
+    asked, decisions = stream.asked, stream.decisions()
+    distance = np.stack([stream.panel.effective_distance(people) for people in stream.x])
+    optimum = {
+        alpha: best_fair_in_hindsight(decisions, stream.y, distance, alpha).error
+        for alpha in (asked.alpha, asked.alpha / 2)
+    }
+    return Accounts(
+        title=Path(asked.table).name,
+        about=f"{asked.learner}, C = {stream.penalty:.3g}, {len(stream.rules)} rules, "
+        f"{len(stream.panel.auditors)} auditors, alpha {asked.alpha:g}, gamma {asked.gamma:g}",
+        people=asked.people,
+        alpha=asked.alpha,
+        measured=play.summary(rounds) | {"rounds": float(len(rounds))},
+        best_rule=float(rule_errors(decisions, stream.y).min()),
+        best_fair=optimum[asked.alpha],
+        stricter=optimum[asked.alpha / 2],
+        penalty=stream.penalty,
+        cost_bound=stream.cost_bound,
+    )
+
+
+def table(accounts: Accounts) -> Table:
+    """For a terminal."""
+    made = Table("", "measured", "bound", box=None, header_style="bold", pad_edge=False)
+    for row in accounts.rows():
+        made.add_row(*row)
+    return made

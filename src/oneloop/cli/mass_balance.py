@@ -1,0 +1,85 @@
+"""BroRL's figure (arXiv 2510.01180): where probability mass goes with N rollouts a step, as table and SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from oneloop.measure.width.closed_forms import unsampled_second_moment_bound
+from oneloop.measure.width.token_simulator import Record, TokenSimulator
+from oneloop.recipe.faults import faults
+from oneloop.recipe.recipe import RecipeError
+from oneloop.report.curves import Line, Panel
+from oneloop.report.figure import colour, write_figure
+
+POINTS = 25
+"""At most, of each curve after its start; few enough to be drawn as they are."""
+
+
+def show_mass_balance(
+    widths: Sequence[int], steps: int, options: dict[str, Any], out: Path, console: Console
+) -> None:
+    """Simulates each N of `widths` for `steps` steps, prints a table and writes the figure `out` (SVG).
+
+    `options` are those of the simulator. Raises RecipeError for options it refuses.
+    """
+    try:
+        simulators = [TokenSimulator(**options, rollouts=n) for n in widths]
+    except ValidationError as error:
+        raise RecipeError(faults(error, "mass-balance", TokenSimulator)) from None
+    histories: list[list[Record]] = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(simulators) * steps)
+        for simulator in simulators:
+            progress.update(task, description=f"N = {simulator.rollouts:,}")
+            every = -(-steps // POINTS)
+            histories.append(simulator.run(steps, every, lambda step: progress.advance(task)))
+    console.print(table(widths, histories))
+    first = simulators[0]
+    about = (
+        f"{first.vocabulary:,} tokens, {first.correct:,} correct; AdamW, rate {first.learning_rate:g}, "
+        f"weight decay {first.weight_decay:g}, eps {first.eps:g}; surrogate "
+        f"{first.surrogate}; seed {first.seed}"
+    )
+    title = "Probability mass of the correct tokens by rollouts a step"
+    path = write_figure(out, title, about, panels(widths, histories), steps)
+    console.print(f"figure: {path}", markup=False, highlight=False)
+
+
+def table(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> Table:
+    """One row each N: Q at both ends, correct tokens that rose, the worst fall, and what stays unsampled."""
+    made = Table(title="probability mass of the correct tokens", title_justify="left")
+    for column in ("N", "Q start", "Q end", "improved", "worst change", "unsampled p² at most"):
+        made.add_column(column, justify="right")
+    for n, history in zip(widths, histories, strict=True):
+        first, last = history[0], history[-1]
+        made.add_row(
+            f"{n:,}",
+            f"{first['q_pos']:.4f}",
+            f"{last['q_pos']:.4f}",
+            f"{100 * last['improved']:.1f} %",
+            f"{last['worst']:+.1e}",
+            f"{unsampled_second_moment_bound(n):.1e}",
+        )
+    return made
+
+
+def panels(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> list[Panel]:
+    """Q, and the share of correct tokens likelier than at the start, over steps."""
+
+    def lines(column: str) -> list[Line]:
+        return [
+            Line(f"N = {n:,}", colour(place), [(record["step"], record[column]) for record in history])
+            for place, (n, history) in enumerate(zip(widths, histories, strict=True))
+        ]
+
+    return [
+        Panel("q", "Q", "Probability of all correct tokens, by step.", lines("q_pos")),
+        Panel(
+            "improved", "Improved", "Correct tokens likelier than before.", lines("improved"), percent=True
+        ),
+    ]

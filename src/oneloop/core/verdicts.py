@@ -1,0 +1,65 @@
+"""What a judge says of one rollout: a score, nothing, or that it failed. The three are never confused.
+
+score   a finite number           reward.<name> = the number    error.<name> = None
+none    the judge has no opinion  reward.<name> = NaN           error.<name> = None
+error   it raised, hung, ...      reward.<name> = NaN           error.<name> = what happened
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+import torch
+from pydantic import Field
+
+from oneloop.core.part import CONFIGURATION
+from oneloop.core.rollouts import Column
+
+
+class JudgeError(ValueError):
+    """A judge cannot do its work at all, or failed where `on_error` is "stop"."""
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIGURATION)
+class Limits:
+    """What a judge may take, and what happens to the rollouts on which it fails."""
+
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds of wall time a call may take: one rollout, or the batch where the function takes a batch."""
+    memory_mb: Annotated[int, Field(ge=16)] = 1024
+    """Memory a worker may take beyond what it has after its imports (Linux)."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes; more than one help a judge that scores one rollout at a time."""
+    retries: Annotated[int, Field(ge=0)] = 0
+    """How often a rollout in error is judged again before the error counts."""
+    on_error: Literal["drop_rollout", "drop_group", "stop"] = "drop_rollout"
+    """Leave the rollout without a reward, refuse its whole group, or stop the run."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`score` (NaN: none) and `error` in words (None: no error)."""
+
+    score: float = math.nan
+    error: str | None = None
+
+
+def verdict(value: Any) -> Verdict:
+    """The verdict meant by `value`: None is "none"; NaN, infinity and what is no number are errors."""
+    if value is None:
+        return Verdict()
+    if not isinstance(value, bool | int | float):
+        return Verdict(error=f"returned {value!r:.80}, which is no number")
+    if not math.isfinite(value):
+        return Verdict(error=f"returned {value} (None is how to say that there is no verdict)")
+    return Verdict(float(value))
+
+
+def columns(name: str, verdicts: Sequence[Verdict]) -> dict[str, Column]:
+    """The two columns of the judge `name`: reward.<name> float64 [n], error.<name> [n]."""
+    return {
+        f"reward.{name}": torch.tensor([v.score for v in verdicts], dtype=torch.float64),
+        f"error.{name}": [v.error for v in verdicts],
+    }

@@ -1,1 +1,0 @@
-"""Where prompts come from: rows by number, each a dict with `prompt` and free columns."""

@@ -1,0 +1,1 @@
+"""Step critics: texts cut into steps, critics asked over chat or as functions, replies read."""

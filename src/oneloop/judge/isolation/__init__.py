@@ -1,0 +1,1 @@
+"""Code that is not trusted runs here: worker processes with limits."""

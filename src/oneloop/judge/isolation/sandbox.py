@@ -1,0 +1,237 @@
+"""Runs a function in worker processes that are killed when they take too long or too much memory.
+
+Bounded: wall time of every call, memory a worker takes beyond what importing the function took, crashes (a
+segmentation fault or exit() costs the call, not the run), and the life of the workers (they end with their
+parent, even when it is killed). On macOS neither memory nor that life is bounded; Windows is not supported.
+NOT bounded: files, the network, other processes the function starts in a session of their own, the CPU of
+other cores. This keeps accidents apart from the run; it does not stop an attacker. Judge code that a model
+wrote inside a container.
+
+Workers are fresh `python` processes, never forks of a process that holds torch's threads; they start at the
+first call and are used again. Everything works from any thread: no signal is used on this side.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from oneloop.judge.isolation import worker
+
+GIVE_UP = 3
+"""After so many timeouts in a row the remaining calls are not tried: a dead service hangs every call."""
+START_SECONDS = 300.0
+# one arena: every further one reserves 64 MB of address space, which is what the memory limit counts
+SMALL = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+class CannotStart(ValueError):
+    """The function of a sandbox cannot be loaded: a fault of the recipe, not of a rollout."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one call: `value`, or `error` in words (then `value` is None)."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class Sandbox:
+    """`function` (`package.module.function` or `file.py:function`) in `workers` processes.
+
+    With `setup`, the function is called once with it in each worker, and what it returns serves the calls;
+    `adapter` is the path of a function that is given what was loaded and returns what serves the calls.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        setup: Sequence[Any] | None = None,
+        *,
+        adapter: str | None = None,
+        workers: int = 1,
+        memory_mb: int = 1024,
+    ):
+        self._hello = {"function": function, "setup": setup, "adapter": adapter, "memory_mb": memory_mb}
+        self._workers: list[_Worker | None] = [None] * workers
+        self._lock = threading.Lock()
+        self._stop = weakref.finalize(self, _stop, self._workers, os.getpid())
+
+    @property
+    def info(self) -> Any:
+        """The attribute `info` of the function, asked of a worker. Raises CannotStart."""
+        with self._lock:
+            return self._worker(0).info
+
+    def run(self, arguments: Sequence[Any], seconds: float) -> list[Outcome]:
+        """One outcome for each argument; every call is limited to `seconds` and independent of the others.
+
+        A call that fails costs itself alone: a worker that is killed is replaced and goes on with the next.
+        Raises CannotStart when the function cannot be loaded, TypeError for an argument JSON cannot hold.
+        """
+        packed = [worker.pack(argument) for argument in arguments]
+        outcomes: list[Outcome] = [Outcome()] * len(packed)
+        count = len(self._workers)
+        size = max(1, math.ceil(len(packed) / (1 if count == 1 else 4 * count)))
+        pieces = deque(range(start, min(start + size, len(packed))) for start in range(0, len(packed), size))
+        with self._lock:
+            if count == 1:
+                self._serve(0, pieces, packed, outcomes, seconds)
+            else:
+                with ThreadPoolExecutor(count) as pool:
+                    work = [
+                        pool.submit(self._serve, i, pieces, packed, outcomes, seconds) for i in range(count)
+                    ]
+                    for done in work:
+                        done.result()
+        return outcomes
+
+    def close(self) -> None:
+        """Ends the workers; the next call starts new ones."""
+        with self._lock:
+            _stop(self._workers, os.getpid())
+
+    def _worker(self, slot: int) -> "_Worker":
+        if (current := self._workers[slot]) is not None and current.alive:
+            return current
+        self._workers[slot] = started = _Worker(self._hello)
+        return started
+
+    def _serve(
+        self, slot: int, pieces: deque[range], packed: list[Any], outcomes: list[Outcome], seconds: float
+    ) -> None:
+        hung = 0
+        while pieces:
+            try:
+                rows = list(pieces.popleft())
+            except IndexError:  # another thread took the last one
+                return
+            while rows:
+                if hung >= GIVE_UP:
+                    results = [Outcome(error=f"not tried: the last {GIVE_UP} calls timed out")] * len(rows)
+                else:
+                    results = self._worker(slot).run([packed[i] for i in rows], seconds)
+                for i, outcome in zip(rows, results, strict=False):
+                    outcomes[i] = outcome
+                    hung = hung + 1 if (outcome.error or "").startswith("timed out") else 0
+                rows = rows[len(results) :]
+
+
+class _Worker:
+    """One process. Not thread-safe: its sandbox lets one thread at a time use it."""
+
+    def __init__(self, hello: dict[str, Any]):
+        self._channel, other = socket.socketpair()
+        guard, self._guard = os.pipe()
+        numbers = (other.fileno(), guard)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", worker.__file__, *map(str, numbers)],
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # so that what it started is killed with it, and Ctrl-C reaches us alone
+            env={**SMALL, **os.environ},
+        )
+        other.close()
+        os.close(guard)
+        self.alive = True
+        self.info = self._greet({**hello, "path": sys.path})
+
+    def _greet(self, hello: dict[str, Any]) -> Any:
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            worker.send(self._channel, worker.pack(hello), deadline)
+            answer = worker.receive(self._channel, deadline)
+        except TimeoutError:
+            answer = {"error": f"importing it took more than {START_SECONDS:g} s"}
+        except OSError:
+            answer = None
+        if answer is None:
+            answer = {"error": f"importing it ended the process ({self._ended()})"}
+        if "error" in answer:
+            self.kill()
+            raise CannotStart(f"cannot load '{hello['function']}': {answer['error']}")
+        return answer["info"]
+
+    def run(self, arguments: list[Any], seconds: float) -> list[Outcome]:
+        """Outcomes in order; fewer than arguments when the last of them ended the process."""
+        outcomes: list[Outcome] = []
+        try:
+            worker.send(self._channel, arguments, time.monotonic() + seconds)
+            for _ in arguments:
+                answer = worker.receive(self._channel, time.monotonic() + seconds)
+                if answer is None:
+                    raise ConnectionError
+                outcomes.append(Outcome(answer.get("value"), answer.get("error")))
+                if answer.get("last"):
+                    self.kill()
+                    break
+        except TimeoutError:
+            outcomes.append(Outcome(error=f"timed out after {seconds:g} s"))
+            self.kill()
+        except OSError:
+            outcomes.append(Outcome(error=f"the process ended ({self._ended()})"))
+            self.kill()
+        except (
+            BaseException
+        ):  # Ctrl-C here: what the worker still answers must not be taken for the next call's
+            self.kill()
+            raise
+        return outcomes
+
+    def kill(self) -> None:
+        """Ends the process and what it started in its session."""
+        self.alive = False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._channel.close()
+        with contextlib.suppress(OSError):
+            os.close(self._guard)
+
+    def _ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "it closed its channel"
+        if code < 0:
+            return f"signal {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+
+def _stop(workers: "list[_Worker | None]", owner: int) -> None:
+    if os.getpid() != owner:  # a fork of ours must not end what is not its own
+        return
+    for slot, current in enumerate(workers):
+        if current is not None and current.alive:
+            current.kill()
+        workers[slot] = None
+
+
+@cache
+def shared(
+    function: str,
+    setup: tuple[Any, ...] | None = None,
+    adapter: str | None = None,
+    workers: int = 1,
+    memory_mb: int = 1024,
+) -> Sandbox:
+    """The sandbox of this function, one for the whole process: judges that ask the same share its workers."""
+    return Sandbox(function, setup, adapter=adapter, workers=workers, memory_mb=memory_mb)

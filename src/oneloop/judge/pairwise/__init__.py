@@ -1,0 +1,1 @@
+"""Judges that compare two things: questions, preferences, distances."""

@@ -1,0 +1,1 @@
+"""Intervals, paired comparisons, pass@k and majorities."""

@@ -1,0 +1,1 @@
+"""How many rollouts a prompt needs, in closed form and simulated (BroRL)."""

@@ -1,0 +1,70 @@
+"""A flow-matching network without structure, for images of a few pixels: claims and tests that take seconds.
+
+Three layers over the pixels, sines of the noise level and the mean of the prompt's word embeddings. It meets
+the same interface as `flow_transformer`: velocity v ~ noise - data of latents [b, C, H, W].
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from oneloop.core.part import part
+from oneloop.models.flow.flow_transformer import Condition, PixelNetwork, frequencies
+
+TIMES = 16
+
+
+@part()
+class FlowMlp:
+    """`layers` of width `hidden_size` over all pixels at once, deterministic by `seed`."""
+
+    image_size: Annotated[int, Field(ge=1)] = 8
+    """Height and width of an image."""
+    channels: Annotated[int, Field(ge=1)] = 1
+    """Colours of an image."""
+    hidden_size: Annotated[int, Field(ge=1)] = 256
+    """Width of the layers."""
+    layers: Annotated[int, Field(ge=1)] = 3
+    """Hidden layers."""
+    words: Annotated[int, Field(ge=1)] = 1
+    """Words of a prompt that are read."""
+    vocabulary: Annotated[int, Field(ge=2)] = 1024
+    """Rows of the embedding that words are hashed to."""
+    condition_channels: Annotated[int, Field(ge=0)] = 0
+    """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the initial weights."""
+
+    def build(self) -> "PlainNetwork":
+        """The network in fp32 on the CPU. Leaves torch's global random state as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return PlainNetwork(self)
+
+
+class PlainNetwork(PixelNetwork):
+    """The velocity of latents [b, C, H, W] at noise levels [b]."""
+
+    tokens = 1
+
+    def __init__(self, options: FlowMlp):
+        super().__init__(options)
+        pixels, width = options.image_size**2, options.hidden_size
+        inputs = (options.channels + options.condition_channels) * pixels + TIMES + width // 4
+        self.words = nn.Embedding(options.vocabulary, width // 4)
+        sizes = [inputs, *[width] * options.layers]
+        hidden = [
+            layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.SiLU())
+        ]
+        self.network = nn.Sequential(*hidden, nn.Linear(width, options.channels * pixels))
+
+    def forward(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocities [b, C, H, W]."""
+        known = (condition["words"] > 0).to(latent.dtype)[..., None]
+        words = (self.words(condition["words"]) * known).sum(1) / known.sum(1).clamp(min=1)
+        seen = [latent.flatten(1), frequencies(sigma, TIMES), words]
+        seen += [condition["picture"].flatten(1)] if "picture" in condition else []
+        velocity: Tensor = self.network(torch.cat(seen, 1)).view_as(latent)
+        return velocity

@@ -1,0 +1,225 @@
+"""A small flow-matching transformer over image patches and the words of a prompt, built here (DiT,
+2212.09748).
+
+    b latents   C channels   L words
+
+The network predicts the velocity v ~ noise - data of x = (1 - sigma) data + sigma noise. Patches and words
+are one sequence, so every layer sees both (as in Stable Diffusion 3); sigma and the mean of the words
+modulate each block, whose branches start at zero. A prompt is words: anything in double quotes is spelled by
+its letters, and every word has the row of the embedding that its hash names, so there is no tokenizer to
+train or to store. A prompt of one word is a class label. Left out: guidance, latents of a VAE (see the
+diffusers pipelines).
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, scaled_dot_product_attention, silu
+
+from oneloop.core import draws
+from oneloop.core.part import part
+
+FREQUENCIES = 64
+WEIGHTS = "model.safetensors"
+LEAST = 0.05
+"""Below this noise level a velocity is too sensitive to the data predicted."""
+Condition = dict[str, Tensor]
+
+
+@part(paper="arXiv 2212.09748")
+class FlowTransformer:
+    """`layers` blocks of width `hidden_size` over patches and words, deterministic by `seed`."""
+
+    image_size: Annotated[int, Field(ge=2)] = 32
+    """Height and width of an image, a multiple of `patch`."""
+    channels: Annotated[int, Field(ge=1)] = 3
+    """Colours of an image."""
+    patch: Annotated[int, Field(ge=1)] = 4
+    """Height and width of the squares that are one token each."""
+    hidden_size: Annotated[int, Field(ge=8)] = 128
+    """Width of the residual stream, a multiple of `heads`."""
+    layers: Annotated[int, Field(ge=1)] = 6
+    """Number of blocks."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads of each block."""
+    words: Annotated[int, Field(ge=1)] = 16
+    """Words (and letters of quoted words) of a prompt that are read."""
+    vocabulary: Annotated[int, Field(ge=2)] = 4096
+    """Rows of the embedding that words are hashed to."""
+    condition_channels: Annotated[int, Field(ge=0)] = 0
+    """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        for name, divisor in (("image_size", "patch"), ("hidden_size", "heads")):
+            value, by = getattr(self, name), getattr(self, divisor)
+            if value % by:
+                nearest = value // by * by or by
+                raise ValueError(
+                    f"{name} must be a multiple of {divisor} = {by}, got {value}; nearest: {nearest}"
+                )
+
+    def build(self) -> "PatchNetwork":
+        """The network in fp32 on the CPU. Leaves torch's global random state as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return PatchNetwork(self)
+
+
+class PixelNetwork(nn.Module):
+    """What networks on pixels share: how prompts are read, and pixels as the latent itself."""
+
+    def __init__(self, options: Any):
+        super().__init__()
+        self.options = options
+        self.shape = self.picture = (options.channels, options.image_size, options.image_size)
+        self.units = options.layers * options.hidden_size
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> Condition:
+        """What the network needs of data rows: `words` int64 [b, L] and, where it takes any, `picture`."""
+        ids = [hashed_words(row["prompt"], self.options.words, self.options.vocabulary) for row in rows]
+        condition = {"words": torch.tensor(ids, dtype=torch.long)}
+        if self.options.condition_channels:
+            pictures = [self._picture(row) for row in rows]
+            condition["picture"] = torch.stack(pictures) * 2 - 1
+        return condition
+
+    def _picture(self, row: Mapping[str, Any]) -> Tensor:
+        wanted = (self.options.condition_channels, *self.shape[1:])
+        given = torch.as_tensor(np.asarray(row.get("condition", ())), dtype=torch.float32)
+        if given.shape != wanted:
+            raise ValueError(f"a data row needs a `condition` of shape {wanted}, got {tuple(given.shape)}")
+        return given
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Images [b, C, H, W] in [0, 1]; no gradient where a latent lies outside [-1, 1]."""
+        return (latent / 2 + 0.5).clamp(0, 1)
+
+    def latent(self, images: Tensor) -> Tensor:
+        """The latents of images [b, C, H, W] in [0, 1]."""
+        return images * 2 - 1
+
+    def save(self, folder: Path) -> None:
+        """Writes `model.safetensors`."""
+        save_file({name: weight.contiguous() for name, weight in self.state_dict().items()}, folder / WEIGHTS)
+
+    def load(self, folder: Path) -> None:
+        """What `save` wrote, in place."""
+        self.load_state_dict(load_file(folder / WEIGHTS))
+
+
+def hashed_words(prompt: Any, length: int, vocabulary: int) -> list[int]:
+    """`length` rows of the embedding; 0 where the prompt has no word. Raises ValueError for other prompts."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"this network reads prompts of words, got {prompt!r:.80}")
+    pieces: list[str] = []
+    for quoted, word in re.findall(r'"([^"]*)"|(\w+)', prompt):
+        pieces += [f'"{letter}' for letter in quoted] if quoted else [word.lower()] if word else []
+    ids = [hashed_word(piece, vocabulary) for piece in pieces[:length]]
+    return ids + [0] * (length - len(ids))
+
+
+@cache
+def hashed_word(piece: str, vocabulary: int) -> int:
+    """The row of a word or letter, 1 .. `vocabulary` - 1."""
+    return 1 + int(draws.mix(piece) % np.uint64(vocabulary - 1))
+
+
+def frequencies(sigma: Tensor, count: int = FREQUENCIES) -> Tensor:
+    """[b, count], sines and cosines of noise levels [b] in [0, 1]."""
+    rates = torch.exp(torch.linspace(0, math.log(1000), count // 2, device=sigma.device))
+    angles = sigma[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+class PatchNetwork(PixelNetwork):
+    """The velocity of latents [b, C, H, W] at noise levels [b], by way of the data it predicts.
+
+    Noise has all dimensions of a patch, data few of them: a narrow network can say the one and not the other.
+    """
+
+    def __init__(self, options: FlowTransformer):
+        super().__init__(options)
+        side, width = options.image_size // options.patch, options.hidden_size
+        inputs = (options.channels + options.condition_channels) * options.patch**2
+        self.tokens = side * side + options.words
+        self.patches = nn.Linear(inputs, width)
+        self.words = nn.Embedding(options.vocabulary, width)
+        self.places = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList([Block(width, options.heads) for _ in range(options.layers)])
+        self.last = nn.Linear(width, 2 * width)
+        self.head = nn.Linear(width, options.channels * options.patch**2)
+        nn.init.normal_(self.words.weight, std=0.5)
+        for layer in (self.last, self.head):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocities [b, C, H, W]."""
+        words = self.words(condition["words"])
+        inputs = torch.cat([latent, condition["picture"]], 1) if "picture" in condition else latent
+        x = torch.cat([self.patches(self._cut(inputs)), words], 1) + self.places
+        known = (condition["words"] > 0).to(words.dtype)[..., None]
+        mean = (words * known).sum(1) / known.sum(1).clamp(min=1)
+        mood = silu(self.time(frequencies(sigma)) + mean)
+        for block in self.blocks:
+            x = block(x, mood)
+        x = x[:, : x.shape[1] - words.shape[1]]
+        scale, shift = self.last(mood)[:, None].chunk(2, -1)
+        data = self._paste(self.head(normal(x) * (1 + scale) + shift))
+        velocity: Tensor = (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
+        return velocity
+
+    def _cut(self, images: Tensor) -> Tensor:
+        """[b, patches, numbers of a patch]."""
+        p = self.options.patch
+        cut = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # b, C, rows, p, columns, p
+        patches: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        return patches
+
+    def _paste(self, patches: Tensor) -> Tensor:
+        p, (channels, height, width) = self.options.patch, self.shape
+        cut = patches.view(-1, height // p, width // p, channels, p, p)
+        pasted: Tensor = cut.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.shape)
+        return pasted
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each scaled, shifted and gated by what the mood [b, width] says."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.network = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        )
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, mood: Tensor) -> Tensor:
+        """[b, tokens, width]."""
+        scale, shift, gate, scale2, shift2, gate2 = self.modulation(mood)[:, None].chunk(6, -1)
+        qkv = self.qkv(normal(x) * (1 + scale) + shift).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        seen = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + gate * self.out(seen)
+        added: Tensor = x + gate2 * self.network(normal(x) * (1 + scale2) + shift2)
+        return added
+
+
+def normal(x: Tensor) -> Tensor:
+    """`x` with mean 0 and variance 1 along its last dimension."""
+    return layer_norm(x, x.shape[-1:])

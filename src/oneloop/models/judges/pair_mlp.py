@@ -1,0 +1,95 @@
+"""A judge of two images of a few pixels, without language: for claims and tests that take seconds.
+
+An MLP over (first, second, what is kept of the source, mask, embedding of task and criterion) that answers
+yes or no, as a vision-language model does in models/yes_no_vlm.py. Without `query` it is not told what is
+asked.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from oneloop.core import draws
+from oneloop.core.part import part
+from oneloop.models.flow.flow_transformer import WEIGHTS
+
+ROWS = 64
+"""Of the embedding that tasks with criteria are hashed to."""
+
+
+@part(paper="arXiv 2508.21066")
+class PairMlp:
+    """Two hidden layers of width `hidden_size`, deterministic by `seed`, or the weights in `folder`."""
+
+    image_size: Annotated[int, Field(ge=1)] = 8
+    """Height and width of an image."""
+    channels: Annotated[int, Field(ge=1)] = 1
+    """Colours of an image."""
+    hidden_size: Annotated[int, Field(ge=1)] = 256
+    """Width of the layers."""
+    classes: Annotated[int, Field(ge=0)] = 10
+    """Values of the data's column `label` that are shown; 0: none."""
+    query: bool = True
+    """Whether the task and the criterion are told."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of noise on both images while it is being trained."""
+    folder: str | None = None
+    """Where `model.safetensors` of a trained one lies."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the initial weights."""
+
+    def build(self) -> "PairNetwork":
+        """The network in fp32. Raises FileNotFoundError for a folder without weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = PairNetwork(self)
+        if self.folder is not None:
+            network.load_state_dict(load_file(Path(self.folder) / WEIGHTS))
+        return network
+
+
+class PairNetwork(nn.Module):
+    """Log-probabilities of yes and no, [b, 2]."""
+
+    def __init__(self, options: PairMlp):
+        super().__init__()
+        self.options, width = options, options.hidden_size
+        pixels = options.image_size**2
+        inputs = (3 * options.channels + 1) * pixels + width // 4 + options.classes
+        self.asked = nn.Embedding(ROWS, width // 4)
+        self.network = nn.Sequential(
+            nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2)
+        )
+
+    def encode(self, questions: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """(row of the embedding [b], conditions [b, C + 1, H, W], labels [b]) of questions."""
+        rows = [int(draws.mix(each.task, each.criterion) % np.uint64(ROWS)) for each in questions]
+        conditions = np.stack([np.asarray(each.row["condition"], dtype=np.float32) for each in questions])
+        labels = [int(each.row.get("label", 0)) for each in questions]
+        return torch.tensor(rows), torch.from_numpy(conditions), torch.tensor(labels)
+
+    def forward(
+        self, first: Tensor, second: Tensor, asked: Tensor, condition: Tensor, label: Tensor
+    ) -> Tensor:
+        """[b, 2], log-probabilities, of images [b, C, H, W]."""
+        if self.training and self.options.noise:
+            first = first + self.options.noise * torch.randn_like(first)
+            second = second + self.options.noise * torch.randn_like(second)
+        told = self.asked(asked if self.options.query else torch.zeros_like(asked))
+        seen = [first.flatten(1), second.flatten(1), condition.flatten(1), told]
+        if self.options.classes:
+            seen.append(nn.functional.one_hot(label, self.options.classes).to(first))
+        law: Tensor = self.network(torch.cat(seen, 1)).log_softmax(1)
+        return law
+
+    def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
+        """[b, 2], log-probabilities of yes and no; differentiable in both images."""
+        asked, condition, label = (value.to(first.device) for value in self.encode(questions))
+        law: Tensor = self(first, second, asked, condition, label)
+        return law

@@ -1,0 +1,138 @@
+"""A vision-language model of Hugging Face that answers Yes or No about two images, differentiable in both.
+
+    b pairs   L tokens   V vocabulary        log P(yes), log P(no): log-softmax of the next token, in fp32
+
+Any AutoModelForImageTextToText with a chat template (Qwen2-VL, Qwen2.5-VL, SmolVLM, Idefics3 ...). Text goes
+through the processor, pixels through models/pixel_map.py, which does to tensors what the processor does to
+pictures and is checked against it when loaded. Frozen; its weights are trained elsewhere (any trainer of chat
+models: two rows a pair, the answer's token alone). Left out: models whose processor tiles images at will.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from oneloop.core.part import part
+from oneloop.models.judges.pixel_map import PixelMap, resized
+
+
+@part(paper="arXiv 2508.21066")
+class YesNoVlm:
+    """A vision-language model by hub name or folder, its two answer words, and the size it is shown images
+    in."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Hub name or folder, such as Qwen/Qwen2.5-VL-3B-Instruct."""
+    yes: Annotated[str, Field(min_length=1)] = "Yes"
+    """The answer for the first image, one token."""
+    no: Annotated[str, Field(min_length=1)] = "No"
+    """The answer for the second."""
+    image_size: Annotated[int, Field(ge=8)] = 448
+    """Images are made this many pixels a side; the processor must leave that size alone (Qwen: 28 n)."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Of the frozen weights; log-probabilities are fp32."""
+    checkpointing: bool = False
+    """Activations are computed again in the backward pass: less memory, more time."""
+
+    def build(self) -> "YesNoNetwork":
+        """Loads it. Raises ValueError when it cannot be, or when an answer is not one token."""
+        transformers: Any = importlib.import_module("transformers")
+        try:
+            processor = transformers.AutoProcessor.from_pretrained(self.name)
+            model = transformers.AutoModelForImageTextToText.from_pretrained(
+                self.name, dtype=getattr(torch, self.dtype)
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"models.yes_no_vlm.name: cannot load '{self.name}' "
+                f"(is it downloaded, or the network reachable?): {error}"
+            ) from error
+        return YesNoNetwork(self, model, processor)
+
+
+class YesNoNetwork(nn.Module):
+    """The model, its processor, and what the processor does to pixels."""
+
+    def __init__(self, options: YesNoVlm, model: Any, processor: Any):
+        super().__init__()
+        self.options, self.model, self.processor = options, model, processor
+        self.words = [answer_token(processor.tokenizer, word) for word in (options.yes, options.no)]
+        if self.words[0] == self.words[1]:
+            raise ValueError(f"yes and no are one token, {self.words[0]}: '{options.yes}', '{options.no}'")
+        if options.checkpointing:
+            model.gradient_checkpointing_enable()
+        self._known: dict[str, dict[str, Tensor]] = {}
+        blank = self._inputs("-", self._blanks)
+        self.pixels = PixelMap(
+            lambda pair, **options: self._inputs("-", list(pair), **options)["pixel_values"],
+            processor.image_processor,
+            options.image_size,
+        )
+        self.text_inputs = [
+            name for name, value in blank.items() if value.shape[:2] == blank["input_ids"].shape
+        ]
+
+    @property
+    def _blanks(self) -> list[np.ndarray]:
+        return [np.zeros((self.options.image_size, self.options.image_size, 3), dtype=np.uint8)] * 2
+
+    def _inputs(self, text: str, pair: list[np.ndarray], **options: Any) -> dict[str, Tensor]:
+        said = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": text}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": said}], add_generation_prompt=True, tokenize=False
+        )
+        if "do_image_splitting" in getattr(self.processor.image_processor, "__dict__", {}):
+            options["do_image_splitting"] = False
+        made = self.processor(text=[prompt], images=[pair], images_kwargs=options, return_tensors="pt")
+        return dict(made)
+
+    def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
+        """[b, 2], log-probabilities of yes and no, of images [b, C, H, W] in [0, 1]; differentiable in
+        both."""
+        size = self.options.image_size
+        pairs = torch.stack([resized(first, size), resized(second, size)], 1)
+        device, dtype = first.device, getattr(torch, self.options.dtype)
+        inputs = {
+            name: value.to(device) for name, value in self._text([each.text for each in questions]).items()
+        }
+        pixels = self.pixels.to(device)(pairs).to(dtype)
+        logits = self.model(**inputs, pixel_values=pixels, logits_to_keep=1).logits[:, -1]
+        law: Tensor = logits.float().log_softmax(-1)
+        return law[:, self.words]
+
+    def _text(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Everything the model takes but pixels, padded on the left; equal questions are read once."""
+        for text in texts:
+            if text not in self._known:
+                inputs = self._inputs(text, self._blanks)
+                self._known[text] = {name: value for name, value in inputs.items() if name != "pixel_values"}
+        rows = [self._known[text] for text in texts]
+        longest = max(row["input_ids"].shape[1] for row in rows)
+        fill = {"input_ids": self.processor.tokenizer.pad_token_id or 0}
+        return {
+            name: torch.cat([padded(row[name], longest, fill.get(name, 0)) for row in rows])
+            if name in self.text_inputs
+            else torch.cat([row[name] for row in rows])
+            for name in rows[0]
+        }
+
+
+def padded(row: Tensor, length: int, fill: int) -> Tensor:
+    """`row` [1, L] with `fill` before it, [1, length]."""
+    return torch.cat([row.new_full((1, length - row.shape[1]), fill), row], 1)
+
+
+def answer_token(tokenizer: Any, word: str) -> int:
+    """The id of a one-token answer. Raises ValueError for a word of several, or none of its own."""
+    ids = tokenizer.encode(word, add_special_tokens=False)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ValueError(
+            f"models.yes_no_vlm: the answer '{word}' must be one token of the model, got {len(ids)}: {ids}; "
+            f"write a word that is one, such as Yes and No"
+        )
+    return int(ids[0])

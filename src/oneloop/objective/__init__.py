@@ -1,1 +1,0 @@
-"""How to learn from it: one loss per action."""

@@ -1,1 +1,0 @@
-"""What to try, how often, from which context, until when."""

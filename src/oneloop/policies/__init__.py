@@ -1,1 +1,0 @@
-"""The things being trained."""

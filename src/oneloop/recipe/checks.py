@@ -1,0 +1,229 @@
+"""What a recipe must satisfy beyond the bounds of each option: who writes what is read, units, divisibility.
+
+Every fault is one sentence with its path, so that a recipe shows all of them at once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from oneloop.core.part import declared, find, name_of, names
+
+LOOP = ("actions.share", "drop_group")
+"""Columns that the loop itself writes."""
+GIVES = ("entropy", "proximal", "reference")
+"""Action columns a policy can annotate, unless it says otherwise."""
+UNITS = {"logprob": "nats", "entropy": "discrete"}
+KINDS = {"logprob": ("nats", "nats_per_dim"), "entropy": ("discrete", "differential")}
+STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("dress",), ()),
+    (("judge",), ("reward",)),
+    (("keep", "credit", "select", "objective"), ()),
+)
+"""What is called in which order, and what the stage itself writes."""
+FLAW = "actions.flaw"
+BY_OUTCOME = ("keep_mixed", "mixed_groups")
+"""Filters that look at outcomes unless told to look at tokens."""
+Place = tuple[str, Any]
+
+
+def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
+    """Faults of one phase of `recipe`, [] when it can run."""
+    return [
+        *_columns(where, phase, recipe.policy),
+        *_overwritten(where, phase),
+        *_twice(where, phase.judge),
+        *_weights(where, phase.judge),
+        *_rivals(where, phase.judge),
+        *_blind_filters(where, phase),
+        *_units(where, phase, recipe.policy),
+        *_demonstrations(where, phase),
+        *_minibatches(where, phase),
+        *_greedy(where, phase, recipe.policy),
+        *_stops(where, phase, recipe.policy),
+    ]
+
+
+def check_evaluation(where: str, recipe: Any) -> list[str]:
+    """Faults of the `evaluate` section."""
+    spec = recipe.evaluate
+    if spec is None:
+        return []
+    if not spec.judge and not any(phase.judge for phase in recipe.phases.values()):
+        return [f"{where}.judge: nobody scores the evaluation; add a judge ({', '.join(names('judge'))})"]
+    return [*_twice(where, spec.judge), *_weights(where, spec.judge)]
+
+
+def _placed(where: str, phase: Any, *rooms: str) -> Iterator[Place]:
+    """(path, part) of each of `rooms` in order."""
+    for room in rooms:
+        if room == "keep":
+            if phase.plan.keep is not None:
+                yield f"{where}.plan.keep.{_name(phase.plan.keep)}", phase.plan.keep
+        elif room == "dress":
+            for index, instance in enumerate(phase.plan.dress):
+                yield f"{where}.plan.dress[{index}].{_name(instance)}", instance
+        else:
+            for index, instance in enumerate(getattr(phase, room)):
+                yield f"{where}.{room}[{index}].{_name(instance)}", instance
+
+
+def _name(instance: Any) -> str:
+    return getattr(instance, "__name__", None) or name_of(type(instance))
+
+
+def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Columns that are read and that nobody wrote before."""
+    gives = {f"actions.{name}" for name in getattr(policy, "gives", GIVES)}
+    written = {*declared(phase.plan, "writes"), *declared(policy, "writes"), *LOOP, *gives}
+    if phase.sample == "demonstrations":
+        written -= {"actions.logprob", "actions.proximal"}
+    for rooms, writes in STAGES:
+        if "keep" in rooms:
+            yield from _learnt(where, phase, written)
+        for place, instance in _placed(where, phase, *rooms):
+            for column in declared(instance, "reads"):
+                if column not in written:
+                    remedy = _remedy(column, phase)
+                    yield f"{place}: reads '{column}', which nothing before it writes; {remedy}"
+            written |= {*declared(instance, "writes"), *writes}
+
+
+def _learnt(where: str, phase: Any, written: set[str]) -> Iterator[str]:
+    """Columns of judged rows from which a dress part learns, and that nobody writes."""
+    for place, instance in _placed(where, phase, "dress"):
+        for column in getattr(instance, "learns", ()):
+            if column not in written:
+                remedy = _remedy(column, phase)
+                yield f"{place}: learns from '{column}', which nothing writes; {remedy}"
+
+
+def _remedy(column: str, phase: Any) -> str:
+    if phase.sample == "demonstrations" and column in ("actions.logprob", "actions.proximal"):
+        return (
+            "the policy did not sample the demonstrations; take an objective such as supervised or one_token"
+        )
+    if column == "reward":
+        mine = (
+            "demonstrations carry no reward; leave this out or " if phase.sample == "demonstrations" else ""
+        )
+        return f"{mine}add a judge ({', '.join(names('judge'))})"
+    if column == "reference_output":
+        return "set policy.flow.beside_reference: true"
+    writers = [
+        f"{room} part '{name}'"
+        for room in ("judge", "credit", "select")
+        for name in names(room)
+        if column in _written_by(find(room, name))
+    ]
+    return f"add {' or '.join(writers)}" if writers else "no known part writes it"
+
+
+def _written_by(part: Any) -> tuple[str, ...]:
+    """What `part` writes with its default options."""
+    writes = part.part_writes
+    return tuple(writes(part)) if callable(writes) else writes
+
+
+def _overwritten(where: str, phase: Any) -> Iterator[str]:
+    """A credit part that throws away what the one before it wrote."""
+    writer: dict[str, str] = {}
+    for place, instance in _placed(where, phase, "credit"):
+        for column in declared(instance, "writes"):
+            if column in writer and column not in declared(instance, "reads"):
+                yield f"{place}: overwrites '{column}' of {writer[column]} without reading it; leave one out"
+            writer[column] = place.removeprefix(f"{where}.")
+
+
+def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    """Judges that write the same columns."""
+    first: dict[str, int] = {}
+    for index, judge in enumerate(judges):
+        name = getattr(judge, "name", None) or _name(judge)
+        if name in first:
+            place = f"{where}.judge[{index}].{_name(judge)}"
+            yield f"{place}: judge[{first[name]}] is called '{name}' too; give it another name"
+        first.setdefault(name, index)
+
+
+def _rivals(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    """Two judges that mark the same actions: the second would wipe out the first."""
+    writer: dict[str, int] = {}
+    for index, judge in enumerate(judges):
+        marks = [column for column in declared(judge, "writes") if column.startswith("actions.")]
+        if rivals := [column for column in marks if column in writer]:
+            place = f"{where}.judge[{index}].{_name(judge)}"
+            yield f"{place}: overwrites '{rivals[0]}' of judge[{writer[rivals[0]]}]; leave one of them out"
+        writer |= {column: index for column in marks if column not in writer}
+
+
+def _blind_filters(where: str, phase: Any) -> Iterator[str]:
+    """Filters by outcome before or after credit by token: they drop groups that would teach."""
+    by_token = [place for place, one in _placed(where, phase, "credit") if FLAW in declared(one, "reads")]
+    for place, instance in _placed(where, phase, "keep", "select"):
+        if by_token and _name(instance) in BY_OUTCOME and instance.by == "reward":
+            yield (
+                f"{place}: leaves out groups whose outcomes are equal, but to "
+                f"{by_token[0].removeprefix(f'{where}.')} those with a wrong step teach; write by: token"
+            )
+
+
+def _weights(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
+    if judges and not any(getattr(judge, "weight", 1.0) for judge in judges):
+        yield f"{where}.judge: no judge has a weight, so there is no reward"
+
+
+def _units(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    units = getattr(policy, "units", UNITS)
+    for place, instance in _placed(where, phase, "keep", "credit", "select", "objective"):
+        for kind, has in units.items():
+            accepted = [unit for unit in declared(instance, "units") if unit in KINDS[kind]]
+            if accepted and has not in accepted:
+                yield f"{place}: works on a {kind} in {' or '.join(accepted)}, but the policy's is in {has}"
+
+
+def _demonstrations(where: str, phase: Any) -> Iterator[str]:
+    copies = getattr(phase.plan.count, "n", 1)
+    if phase.sample == "demonstrations" and copies > 1:
+        place = f"{where}.plan.count.{_name(phase.plan.count)}.n"
+        yield f"{place}: a data row has one demonstration, so {copies} would be copies of it; write 1"
+
+
+def _minibatches(where: str, phase: Any) -> Iterator[str]:
+    groups, pieces = phase.plan.groups, phase.learner.minibatches
+    if groups % pieces:
+        fitting = ", ".join(map(str, nearest_divisors(groups, pieces)))
+        multiples = ", ".join(map(str, nearest_multiples(groups, pieces)))
+        yield (
+            f"{where}.learner.minibatches: {pieces} does not divide plan.groups = {groups}; "
+            f"nearest minibatches that do: {fitting}; nearest groups it divides: {multiples}"
+        )
+
+
+def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Sampling that is no sampling: every rollout of a group would be the same."""
+    if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
+        yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
+
+
+def _stops(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Rollouts that would have to stop after their end."""
+    for place, instance in _placed(where, phase, "dress"):
+        needed, steps = getattr(instance, "steps_needed", 0), getattr(policy, "steps", None)
+        if steps is not None and needed > steps:
+            yield (
+                f"{place}.last: {needed - 1} is not within 1..{steps - 1}: policy.flow.steps is {steps}, and "
+                f"after the last call no noise is left, so nothing would have a gradient"
+            )
+
+
+def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:
+    """The `count` divisors of `whole` nearest to `wanted`, in order of size."""
+    small = [d for d in range(1, min(whole, 10**6) + 1) if d * d <= whole and whole % d == 0]
+    divisors = {*small, *(whole // d for d in small)}
+    return sorted(sorted(divisors, key=lambda d: (abs(d - wanted), d))[:count])
+
+
+def nearest_multiples(value: int, step: int, count: int = 3) -> list[int]:
+    """The `count` positive multiples of `step` nearest to `value`, in order of size."""
+    around = range(max(1, value // step - count), value // step + count + 1)
+    return sorted(sorted((step * k for k in around), key=lambda m: (abs(m - value), m))[:count])

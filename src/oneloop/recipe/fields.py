@@ -1,0 +1,89 @@
+"""What each field of a part holds, read from its annotation: another part, options of a class, or a value.
+
+Three readers need it: the path of a fault (faults.py), `path=value` (overrides.py), and the recipe as text
+(recipe_file.py).
+"""
+
+import dataclasses
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from oneloop.core.part import Of, Options
+
+Shape = Literal["one", "list", "names"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A part of `room`, options of `cls`, or (neither) a plain value; one, a list, or a mapping by name."""
+
+    room: str = ""
+    cls: type[Any] | None = None
+    shape: Shape = "one"
+
+
+def held(cls: type[Any] | None, name: str) -> Held:
+    """What field `name` of `cls` holds; a plain value when there is no such field."""
+    return _held(hints(cls).get(name)) if cls is not None else Held()
+
+
+def hints(cls: type[Any]) -> dict[str, Any]:
+    """Annotations of the fields of `cls` that its constructor takes, with their marks."""
+    try:
+        found = get_type_hints(cls, include_extras=True)
+    except NameError:  # a class made inside a function
+        return {}
+    return {name: found[name] for name in init_fields(cls)}
+
+
+def init_fields(cls: type[Any]) -> list[str]:
+    """Names of the options of `cls`."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _held(hint: Any, shape: Shape = "one") -> Held:
+    hint = without_none(hint)
+    for mark in getattr(hint, "__metadata__", ()):
+        if isinstance(mark, Of):
+            return Held(room=mark.room, shape=shape)
+        if isinstance(mark, Options):
+            return Held(cls=mark.cls, shape=shape)
+    if get_origin(hint) is Annotated:
+        return _held(get_args(hint)[0], shape)
+    if get_origin(hint) in (tuple, list):
+        return _held(get_args(hint)[0], "list")
+    if get_origin(hint) is dict:
+        return _held(get_args(hint)[1], "names")
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return Held(cls=hint, shape=shape)
+    return Held(shape=shape)
+
+
+def without_none(hint: Any) -> Any:
+    """`X` for `X | None`; every other hint as it is."""
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [choice for choice in get_args(hint) if choice is not type(None)]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+def plain(hint: Any) -> Any:
+    """`hint` without None and without marks and bounds."""
+    hint = without_none(hint)
+    return plain(get_args(hint)[0]) if get_origin(hint) is Annotated else hint
+
+
+def inner(hint: Any, step: str | int) -> Any:
+    """The annotation one step of a path further in; None where that is not known."""
+    hint = plain(hint)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hints(hint).get(str(step))
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (tuple, list) and arguments:
+        return arguments[0]
+    return arguments[1] if origin is dict else None
+
+
+def is_choice(hint: Any) -> bool:
+    """Whether `hint` is a union of several types (None not counted)."""
+    return get_origin(plain(hint)) in (Union, types.UnionType)

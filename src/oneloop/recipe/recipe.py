@@ -1,0 +1,242 @@
+"""Recipes: a YAML file (or a dict) that names the parts of each stage, checked whole before anything runs.
+
+    policy:    {language: {model: Qwen/Qwen3-0.6B, max_new_tokens: 512}}
+    plan:      {data: {reasoning: {task: chain_sum}}, groups: 8, count: {uniform: {n: 8}}}
+    judge:     [verifier]
+    credit:    [group_relative]
+    objective: [policy_gradient]
+
+is a whole recipe. One with several phases (a warm start, then reinforcement) has the lines from `plan` on
+under `phases: {name: ...}`. All faults are reported at once, each with its path and the nearest valid name.
+A top with the stages of one phase is that phase, called `train`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from oneloop.core.costs import Unit
+from oneloop.core.part import Of, Options, nearest, part
+from oneloop.recipe import text as recipe_text
+from oneloop.recipe.aliases import ALIASES, ELSEWHERE, accept
+from oneloop.recipe.checks import check_evaluation, check_phase
+from oneloop.recipe.faults import faults
+from oneloop.recipe.fields import init_fields
+from oneloop.recipe.overrides import Misplaced, in_phase, pair_up, place, split
+from oneloop.sample.plan.plan import Plan
+from oneloop.update.learner import Learning
+
+Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=100)]
+Raw = dict[str, Any]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+
+
+class RecipeError(ValueError):
+    """All faults of a recipe, one sentence each in `faults`."""
+
+    def __init__(self, faults: Sequence[str]):
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@part()
+class Phase:
+    """One loop: its stages and how many steps it takes."""
+
+    plan: Annotated[Plan, Options(Plan)]
+    """What to try."""
+    objective: Annotated[tuple[Annotated[Any, Of("objective")], ...], Field(min_length=1)]
+    """What to minimise; several are added."""
+    judge: tuple[Annotated[Any, Of("judge")], ...] = ()
+    """How good it was; several are added by weight."""
+    credit: tuple[Annotated[Any, Of("credit")], ...] = ()
+    """Which action earned it."""
+    select: tuple[Annotated[Any, Of("select")], ...] = ()
+    """What to learn from."""
+    learner: Annotated[Learning, Options(Learning)] = dataclasses.field(default_factory=Learning)
+    """Optimiser, schedule, micro-batches."""
+    sample: Literal["policy", "demonstrations"] = "policy"
+    """Where candidates come from: the policy, or the data's `completion` column."""
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Batches to learn from."""
+    budget: dict[Unit, Annotated[float, Field(gt=0)]] = dataclasses.field(default_factory=dict)
+    """Stop earlier, after the step in which the phase has spent so much: {sampled_tokens: 250000}."""
+
+
+@part()
+class Evaluation:
+    """Held-out accuracy, before and after each phase and every so many steps."""
+
+    data: Annotated[Any, Of("data")]
+    """Held-out rows."""
+    judge: tuple[Annotated[Any, Of("judge")], ...] = ()
+    """Who scores; none: the judges of the phase, or of the first phase that has any."""
+    size: Annotated[int, Field(ge=1)] = 256
+    """Rows used, from the first."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Rollouts per row when sampling."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Also every so many steps; 0: only before and after."""
+
+
+@part()
+class Recipe:
+    """A whole run: the policy, its phases, and what is written down."""
+
+    policy: Annotated[Any, Of("policy")]
+    """The thing being trained."""
+    phases: Annotated[dict[Name, Annotated[Phase, Options(Phase)]], Field(min_length=1)]
+    """Loops that run one after the other on the same policy."""
+    name: Name = "run"
+    """Names the run directory."""
+    paper: str = ""
+    """What the recipe reproduces."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Everything random follows from it."""
+    evaluate: Annotated[Evaluation, Options(Evaluation)] | None = None
+    """Held-out evaluation."""
+    save_every: Annotated[int, Field(ge=1)] = 50
+    """Steps between checkpoints."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Older checkpoints are deleted."""
+    trackers: tuple[Tracker, ...] = ()
+    """Dashboards that get the metrics too: tensorboard, wandb, trackio (each an extra)."""
+    stop_on_alarm: bool = True
+    """Stop when the signal doctor raises an alarm (log-prob gap, weight sync absent)."""
+
+
+PHASE_KEYS = init_fields(Phase)
+FOLDED = "train"
+"""Name of the one phase of a recipe whose stages stand at the top."""
+
+
+def load_recipe(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> tuple[Recipe, list[str]]:
+    """(checked recipe, sentences about what was taken for what) from a YAML file or a mapping.
+
+    `overrides` are `path=value`, `--path value` or `--path=value` with dots, later ones win; names of other
+    trainers are in aliases.py. Raises RecipeError with every fault found.
+    """
+    raw, problems = read_raw(source)
+    folded = "phases" not in raw
+    if folded:
+        raw = fold_phase(raw)
+    notes = _apply(raw, pair_up(list(overrides)), problems, folded)
+    _count_demonstrations(raw)
+    try:
+        return build_recipe(raw, problems, folded), notes
+    except RecipeError as error:  # paths as the user wrote them
+        unfolded = [re.sub(rf"^recipe\.phases\.{FOLDED}\b", "recipe", fault) for fault in error.faults]
+        raise RecipeError(unfolded if folded else error.faults) from None
+
+
+def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
+    """(what `source` says, unchecked, and its name; faults). Raises RecipeError when it says no mapping."""
+    loaded, default = source, "run"
+    if isinstance(source, Path | str):
+        default = re.sub(r"[^\w.-]+", "-", Path(source).stem).lstrip(".-") or "run"
+        try:
+            loaded = recipe_text.read(recipe_text.located(Path(source)))
+        except OSError as error:
+            raise RecipeError([f"cannot read the recipe {source}: {error.strerror}"]) from None
+        except recipe_text.NoSuchRecipe as error:
+            raise RecipeError([str(error)]) from None
+        except recipe_text.NotYaml as error:
+            raise RecipeError([f"{source} is not a recipe: {error}"]) from None
+    if not isinstance(loaded, Mapping):
+        raise RecipeError(
+            [f"{source!s:.80} must hold a mapping (policy, plan, ...), got {type(loaded).__name__}"]
+        )
+    problems: list[str] = []
+    try:
+        copied = recipe_text.plain(dict(loaded), "recipe", problems)
+    except RecursionError:
+        raise RecipeError(["the recipe contains itself, or is nested too deeply"]) from None
+    raw = {str(key): value for key, value in copied.items()}
+    raw.setdefault("name", default)
+    return raw, problems
+
+
+def fold_phase(raw: Raw) -> Raw:
+    """A recipe whose stages stand at the top has one phase."""
+    rest = {key: value for key, value in raw.items() if key not in PHASE_KEYS}
+    return {**rest, "phases": {FOLDED: {key: raw[key] for key in PHASE_KEYS if key in raw}}}
+
+
+def _apply(raw: Raw, overrides: list[str], problems: list[str], folded: bool) -> list[str]:
+    """Puts other trainers' names in `raw`, and `overrides`, in their place; says what became of them."""
+    notes: list[str] = []
+    given: list[tuple[str, Any]] = [(key, raw.pop(key)) for key in list(raw) if key in ALIASES]
+    for override in overrides:
+        try:
+            given.append(split(override))
+        except Misplaced as error:
+            problems.append(str(error))
+    # one that sets both clips comes before one that sets the upper alone
+    given.sort(key=lambda pair: -len(ALIASES[pair[0]].paths) if pair[0] in ALIASES else 0)
+    for path, value in given:
+        if path in ALIASES:
+            said, wrong = accept(raw, Recipe, PHASE_KEYS, path, value)
+            notes += [note.replace(f"phases.{FOLDED}.", "", 1) for note in said] if folded else said
+            problems += wrong
+            continue
+        full = in_phase(raw, path, PHASE_KEYS)
+        try:
+            place(raw, Recipe, full, value)
+        except Misplaced as error:
+            problems.append(f"'{path}': {error}")
+        if full != path and not folded:
+            notes.append(f"{path} -> {full}")
+    return notes
+
+
+def _count_demonstrations(raw: Raw) -> None:
+    """A data row has one demonstration, so a group is one rollout unless the recipe says otherwise."""
+    phases = raw["phases"].values() if isinstance(raw["phases"], dict) else ()
+    for phase in phases:
+        if (
+            isinstance(phase, dict)
+            and phase.get("sample") == "demonstrations"
+            and isinstance(phase.get("plan"), dict)
+        ):
+            phase["plan"].setdefault("count", {"uniform": {"n": 1}})
+
+
+def build_recipe(raw: Raw, problems: Sequence[str] = (), folded: bool = False) -> Recipe:
+    """The recipe `raw` describes; raises RecipeError with `problems` and all further faults."""
+    try:
+        recipe = Recipe(**raw)
+    except ValidationError as error:
+        found = faults(error, "recipe", Recipe, lambda name: _hint(name, folded))
+        raise RecipeError([*problems, *found]) from None
+    checked = [
+        fault
+        for name in recipe.phases
+        for fault in check_phase(f"recipe.phases.{name}", recipe.phases[name], recipe)
+    ]
+    if problems or checked or (checked := check_evaluation("recipe.evaluate", recipe)):
+        raise RecipeError([*problems, *checked])
+    return recipe
+
+
+def _hint(name: str, folded: bool) -> str:
+    """What someone who wrote `name` at the top may have meant."""
+    if name in PHASE_KEYS:
+        return f"it belongs to a phase: phases.<name>.{name}"
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    sections = {"plan": Plan, "learner": Learning, "evaluate": Evaluation}
+    deeper = [f"'{section}.{name}'" for section, cls in sections.items() if name in init_fields(cls)]
+    if deeper:
+        return f"did you mean {' or '.join(deeper)}?"
+    return nearest(name, [*init_fields(Recipe), *(PHASE_KEYS if folded else [])], list(ALIASES))
+
+
+def resolved(recipe: Recipe) -> str:
+    """YAML that gives the same recipe again, every option written out."""
+    return recipe_text.written(recipe)

@@ -1,0 +1,160 @@
+"""Recipes as text: YAML in, with every key at most once, and YAML out that gives the same recipe again.
+
+Numbers such as 1e-4 are numbers (YAML 1.1, which the library speaks, wants 1.0e-4).
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from oneloop.core.part import name_of, nearest
+from oneloop.recipe.fields import held, init_fields
+
+EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+FLOAT = "tag:yaml.org,2002:float"
+LARGEST = 2**63
+SHIPPED = Path(__file__).parent / "shipped"
+Mapped = dict[str, Any]
+
+
+class NotYaml(ValueError):
+    """The text is not YAML, or holds a key twice; the message says where."""
+
+
+class NoSuchRecipe(ValueError):
+    """A word that names neither a file nor a shipped recipe; the message has the nearest names."""
+
+
+class Loader(yaml.SafeLoader):
+    """Refuses keys that are given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping; raises NotYaml."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and (key.tag, key.value) in seen:
+                raise NotYaml(f"line {key.start_mark.line + 1}: '{key.value}' is given twice")
+            if isinstance(key, yaml.ScalarNode):
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes texts that `Loader` would take for numbers."""
+
+
+for _speaker in (Loader, Dumper):
+    _speaker.add_implicit_resolver(FLOAT, EXPONENT, list("-+0123456789"))
+
+
+def parse(text: str) -> Any:
+    """What YAML `text` says. Raises NotYaml."""
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except NotYaml:
+        raise
+    except RecursionError:
+        raise NotYaml("it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a ValueError for "2020-13-45"
+        raise NotYaml(" ".join(str(error).split())) from None
+
+
+def shipped() -> dict[str, Path]:
+    """{name: file} of the recipes that come with the package."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def located(source: Path) -> Path:
+    """The file `source`, or the shipped recipe of that name. Raises NoSuchRecipe with the nearest names."""
+    known = shipped()
+    if source.exists() or source.suffix or len(source.parts) > 1:
+        return source
+    if source.name in known:
+        return known[source.name]
+    raise NoSuchRecipe(f"no recipe is called '{source}'; {nearest(str(source), list(known))}")
+
+
+def read(path: Path) -> Any:
+    """What the YAML file says. Raises NotYaml, or OSError."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise NotYaml(f"byte {error.start} is not UTF-8") from None
+
+
+def plain(node: Any, path: str, problems: list[str]) -> Any:
+    """A copy of mappings and lists in which nothing occurs twice, so that an override changes one place.
+
+    (YAML anchors share.) What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text
+    that is not Unicode. Raises RecursionError for what contains itself.
+    """
+    if type(node) is dict:
+        return {
+            _scalar(key, path, problems): plain(value, f"{path}.{key}", problems)
+            for key, value in node.items()
+        }
+    if type(node) is list:
+        return [plain(value, f"{path}[{index}]", problems) for index, value in enumerate(node)]
+    return _scalar(node, path, problems)
+
+
+def _scalar(node: Any, path: str, problems: list[str]) -> Any:
+    if type(node) is int and not -LARGEST <= node < LARGEST:
+        problems.append(f"{path}: a whole number must fit 64 bits")
+        return 0
+    if type(node) is float and not math.isfinite(node):
+        problems.append(f"{path}: a number must be finite, got {node}")
+        return 0.0
+    if type(node) is str and not node.isascii() and node != (clean := _unicode(node)):
+        problems.append(f"{_unicode(path)}: text must be Unicode, got {clean!r:.60}")
+        return clean
+    return node
+
+
+def _unicode(text: str) -> str:
+    """`text` with half surrogates, which are no characters, as question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def to_recipe(value: Any) -> Any:
+    """What a recipe would say to get `value`: parts become {name: {options}}, inner ones too."""
+    if _is_made(value):
+        return {name_of(type(value)): options(value)}
+    if isinstance(value, Mapping):
+        return {key: to_recipe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_recipe(item) for item in value]
+    if callable(value):  # made in Python; named, but no recipe can give it again
+        return (
+            f"<{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}>"
+        )
+    return value
+
+
+def options(part: Any) -> Mapped:
+    """Every option of `part` as a recipe writes it."""
+    written: Mapped = {}
+    for name in init_fields(type(part)):
+        what, value = held(type(part), name), getattr(part, name)
+        if what.cls is None or value is None:
+            written[name] = to_recipe(value)
+        elif what.shape == "names":
+            written[name] = {key: options(item) for key, item in value.items()}
+        else:
+            written[name] = [options(item) for item in value] if what.shape == "list" else options(value)
+    return written
+
+
+def written(recipe: Any) -> str:
+    """YAML that gives `recipe` again, every option written out."""
+    text: str = yaml.dump(options(recipe), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _is_made(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)

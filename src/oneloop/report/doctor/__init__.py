@@ -1,0 +1,69 @@
+"""The signal doctor: turns step metrics into sentences: what is wrong, how badly, which field mends it.
+
+diagnose(steps)   everything worth saying about a finished (or running) list of steps
+live(steps, said) the part of it worth interrupting a run for: what is new or has become worse
+fallen(before, after)   a phase that made held-out accuracy worse
+An `alarm` means the run should stop: going on would train on wrong numbers or pay for nothing.
+Pure functions of the metrics. Not here: stopping (the run loop), evaluating.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from oneloop.report.doctor import credit, judging, sampling, win_rates
+from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast
+from oneloop.report.doctor.held_out import fallen
+
+__all__ = ["Finding", "Limits", "diagnose", "fallen", "forecast", "live"]
+
+Check = Callable[[Steps, Limits], Iterable[Finding]]
+
+CHECKS: tuple[Check, ...] = (*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS, *win_rates.CHECKS)
+
+ORDER = {"alarm": 0, "warn": 1, "note": 2}
+
+
+def diagnose(steps: Sequence[Mapping[str, Any]], limits: Limits | None = None) -> list[Finding]:
+    """Everything worth saying about `steps` (oldest first), worst first; phases are judged apart.
+
+    Reads TRL's metric names plus ours; a metric that is missing or null silences only its checks.
+    `phase`, where present, splits the list: entropy of a supervised phase says nothing about the next one.
+    """
+    limits = limits or Limits()
+    findings: list[Finding] = []
+    for phase, rows in groupby(steps, key=lambda row: str(row.get("phase", ""))):
+        readings = Steps(tuple(rows), phase)
+        findings += [finding for check in CHECKS for finding in check(readings, limits)]
+    return sorted(findings, key=lambda finding: ORDER[finding.level])
+
+
+def live(
+    steps: Sequence[Mapping[str, Any]], said: Iterable[Finding] = (), limits: Limits | None = None
+) -> list[Finding]:
+    """Warnings and alarms of the current phase that are new, or worse than what was already `said`.
+
+    Worse is a higher level, or `size` grown by `limits.worse`. The caller keeps what it has shown:
+    `said += live(steps, said)`.
+    """
+    limits = limits or Limits()
+    if not steps:
+        return []
+    phase = steps[-1].get("phase")
+    current = [row for row in steps if row.get("phase") == phase]
+    worst: dict[tuple[str, str], Finding] = {}
+    for finding in said:
+        before = worst.get(finding.key)
+        if before is None or (-ORDER[finding.level], finding.size) > (-ORDER[before.level], before.size):
+            worst[finding.key] = finding
+    return [
+        finding
+        for finding in diagnose(current, limits)
+        if finding.level != "note" and _news(finding, worst.get(finding.key), limits)
+    ]
+
+
+def _news(finding: Finding, before: Finding | None, limits: Limits) -> bool:
+    if before is None or ORDER[finding.level] < ORDER[before.level]:
+        return True
+    return finding.level == before.level and finding.size > before.size * limits.worse

@@ -1,0 +1,129 @@
+"""What can be wrong with the signal: groups without a difference, steps that taught nothing, a flat loss."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast, percent, short
+from oneloop.report.doctor.judging import outage_length
+
+
+def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Groups whose rollouts all earned the same reward, measured and forecast."""
+    recent = steps.tail(limits.window)
+    dead = recent.mean("frac_reward_zero_std", limits.least)
+    if dead is None or dead < limits.no_signal_note or dead_length(steps) >= limits.dead_warn:
+        return
+    sentence = (
+        f"{percent(dead)} of the groups of the last {len(recent)} steps carried no signal: all their "
+        "rollouts earned the same reward, and what they cost taught nothing."
+    )
+    rate, size = recent.mean("correct"), recent.mean("group_size")
+    expected = recent.mean("frac_zero_forecast")
+    if rate is not None and size is not None and size >= 1 and 0 <= rate <= 1:
+        pooled = forecast(rate, size)
+        expected = pooled if expected is None else expected
+        sentence += (
+            f" At a pass rate of {percent(rate)} and {size:.0f} rollouts a group, p^G + (1-p)^G forecasts "
+            f"{percent(expected)}."
+        )
+        sentence += (
+            " Prompts differ much in difficulty: some are always solved and some never, and a larger group "
+            "mends neither. Choose prompts between a pass rate of 20% and 80%."
+            if dead - pooled > 0.2
+            else f" With {2 * size:.0f} (`plan.count.uniform.n`) it is {percent(forecast(rate, 2 * size))}."
+        )
+    sentence += " `plan.keep: keep_mixed` samples on until enough groups carry signal."
+    yield Finding(
+        "warn" if dead >= limits.no_signal_warn else "note", "no_signal", sentence, steps.phase, dead
+    )
+
+
+def nothing_learned(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Steps in a row without any signal, with their cause."""
+    count = dead_length(steps)
+    if count < limits.dead_warn:
+        return
+    cause, remedy, stop = _why_dead(steps.tail(count), limits)
+    yield Finding(
+        "alarm" if stop and count >= limits.dead_alarm else "warn",
+        "nothing_learned",
+        f"Nothing was learned in the last {count} steps because {cause}. {remedy}",
+        steps.phase,
+        float(count),
+    )
+
+
+def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
+    """(cause, remedy, whether it is a clean zero that should stop a long run)."""
+    if outage_length(steps, limits):
+        return "the judges failed on most rollouts", "Mend the judge, then continue with `--resume`.", False
+    if steps.mean("completions/clipped_ratio") == 1:
+        return (
+            "every rollout was cut at the length cap",
+            "Raise `max_new_tokens`, or teach the answer's form first with a supervised phase.",
+            True,
+        )
+    rate = steps.mean("correct")
+    if rate == 0:
+        return (
+            "no rollout was ever correct, so all rollouts of a group earned the same reward",
+            "Choose easier prompts, warm the policy up with a supervised phase, or check in the report "
+            "that the judge finds the answers.",
+            True,
+        )
+    if rate == 1:
+        return (
+            "every rollout was correct, so all rollouts of a group earned the same reward",
+            "These prompts are solved: choose harder ones or stop here.",
+            False,
+        )
+    if steps.mean("frac_reward_zero_std") == 1:
+        return (
+            "all rollouts of every group earned the same reward",
+            "Raise `plan.count.uniform.n`, raise `temperature`, or choose prompts nearer a pass rate of 50%.",
+            True,
+        )
+    return (
+        "no rollout was left to train on after selection",
+        "Loosen the `select` parts, such as `truncated`.",
+        True,
+    )
+
+
+def dead_length(steps: Steps) -> int:
+    """How many of the latest steps in a row gave no rollout to learn from."""
+    count = 0
+    for row in reversed(steps.rows):
+        if not _dead(row):
+            break
+        count += 1
+    return count
+
+
+def _dead(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("frac_reward_zero_std") == 1 or row.get("rollouts/trained") == 0)
+
+
+def flat_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """The question every newcomer asks: why is the loss zero?"""
+    recent = steps.tail(limits.window)
+    losses = recent.values("loss")
+    reward = recent.last("reward")
+    ratio = recent.mean("ratio/mean")
+    if len(losses) < limits.least or reward is None or dead_length(steps):
+        return
+    size = sum(map(abs, losses)) / len(losses)
+    if size > limits.flat_loss or (ratio is not None and abs(ratio - 1) > 0.01):
+        return
+    sentence = (
+        f"Loss stayed near 0 (mean size {short(size)}), and that is expected here: the ratio is 1 and "
+        "advantages are centred, so the loss has a gradient but no value. Watch reward instead"
+    )
+    ends = steps.ends("reward", limits.window, limits.least)
+    sentence += (
+        f": it went from {short(ends[0])} to {short(ends[1])}." if ends else f" (now {short(reward)})."
+    )
+    yield Finding("note", "flat_loss", sentence, steps.phase, size)
+
+
+CHECKS = (no_signal, nothing_learned, flat_loss)

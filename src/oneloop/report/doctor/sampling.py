@@ -1,0 +1,233 @@
+"""What can be wrong with the samples and their numbers: gap, ratio, age, length, entropy."""
+
+import math
+from collections.abc import Iterator
+
+from oneloop.report.doctor.finding import Finding, Level, Limits, Steps, percent, short
+
+MUST_BE_FINITE = ("loss", "grad_norm", "ratio/mean", "kl", "entropy", "sampling/logprob_gap_mean")
+
+
+def not_finite(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """NaN or infinity in a number the update depends on. Steps that trained nothing are exempt."""
+    for index, row in enumerate(steps.rows):
+        if row.get("rollouts/trained") == 0:
+            continue
+        names = [
+            name for name in MUST_BE_FINITE if row.get(name) is not None and not math.isfinite(row[name])
+        ]
+        if names:
+            yield Finding(
+                "alarm",
+                "not_finite",
+                f"{', '.join(f'`{name}`' for name in names)} became {row[names[0]]} at step "
+                f"{steps.number(index)}: every weight touched by that update is lost. Resume from the "
+                "checkpoint before it with a lower `learning_rate` or `max_grad_norm`, and look for "
+                "rollouts with infinite log-probs in that step.",
+                steps.phase,
+                1.0,
+            )
+            return
+
+
+def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Sampler and learner must give the same log-prob to the same token under the same weights."""
+    name = "sampling/logprob_gap_mean"
+    readings = list(steps.readings(name))
+    if not readings:
+        return
+    index, gap = max(readings, key=lambda reading: reading[1])
+    fresh = _is_fresh(steps, index, limits)
+    level: Level | None = None
+    if gap > limits.gap_note:
+        level = "alarm" if gap > limits.gap_alarm and fresh else "warn" if gap > limits.gap_warn else "note"
+    if level is None:
+        return
+    sentence = (
+        f"Sampler and learner disagreed by {short(gap)} nats a token on average at step "
+        f"{steps.number(index)} (below {short(limits.gap_note)} is fine, above {short(limits.gap_warn)} is "
+        "a problem)."
+    )
+    ends = steps.ends(name, limits.window, limits.least)
+    if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
+        sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, pointing at stale weights."
+    sentence += (
+        " Set `sampling_precision: same`, or correct for the gap with `policy_gradient.importance_cap`."
+        if fresh
+        else " These samples were not fresh, so part of it is honest policy movement."
+    )
+    yield Finding(level, "logprob_gap", sentence, steps.phase, gap)
+
+
+def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Before the first update a ratio is 1; what rounding makes of it must be small beside the clip range."""
+    clip = steps.last("clip_range")
+    gaps = [
+        (gap, index)
+        for index, gap in steps.readings("sampling/logprob_gap_mean")
+        if gap <= limits.gap_note and _is_fresh(steps, index, limits)  # above, `logprob_gap` speaks of it
+    ]
+    if not gaps or not clip or max(gaps)[0] <= limits.gap_of_clip * clip:
+        return
+    gap, index = max(gaps)
+    yield Finding(
+        "warn",
+        "ratio_precision",
+        f"Before any update ratios were off 1 by {short(gap)} on average at step {steps.number(index)}, "
+        f"{percent(gap / clip)} of the clip range {short(clip)} (up to {percent(limits.gap_of_clip)} is "
+        "fine): clipping decides by rounding. Sample and learn in the same `precision` and the same batches, "
+        "keep latents as they were scored (`policy.flow.stored`), or widen `policy_gradient.clip_low` and "
+        "`clip_high`.",
+        steps.phase,
+        gap / clip,
+    )
+
+
+def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """On fresh samples the mean ratio is 1; far from 1 the sampler holds other weights than the learner."""
+    for index, ratio in steps.readings("ratio/mean"):
+        if limits.ratio_low <= ratio <= limits.ratio_high or not _is_fresh(steps, index, limits):
+            continue
+        yield Finding(
+            "alarm",
+            "weight_sync",
+            f"The mean ratio of trained to sampled probability was {short(ratio)} at step "
+            f"{steps.number(index)} on fresh samples, where it must be close to 1 (allowed: "
+            f"{short(limits.ratio_low)} to {short(limits.ratio_high)}): the weights do not reach the "
+            "sampler. Check that the engine is given the new weights after every update and that "
+            "`temperature` is the same on both sides.",
+            steps.phase,
+            abs(math.log(max(ratio, 1e-12))),
+        )
+        return
+
+
+def effective_sample(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Importance weights that concentrate on few rollouts leave few rollouts' worth of gradient."""
+    share = steps.tail(limits.window).mean("effective_sample_size", limits.least)
+    if share is None or share >= limits.effective_sample:
+        return
+    yield Finding(
+        "warn",
+        "effective_sample",
+        f"Importance weights leave an effective sample of {percent(share)} of the kept rollouts over the "
+        f"last {min(limits.window, len(steps))} steps: the gradient is as noisy as if the rest had not been "
+        "sampled. Make fewer updates on one batch (`learner.epochs`, `learner.minibatches`), "
+        "or lower `learning_rate`.",
+        steps.phase,
+        1 / max(share, 1e-6),
+    )
+
+
+def staleness(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """How many weight versions old the trained tokens are."""
+    age = steps.tail(limits.window).mean("staleness/mean", limits.least)
+    if age is None or age <= limits.stale:
+        return
+    yield Finding(
+        "warn",
+        "staleness",
+        f"Trained tokens were {short(age)} weight versions old on average over the last "
+        f"{min(limits.window, len(steps))} steps (above {short(limits.stale)} the clipped ratio stops "
+        "protecting the update). Sample less ahead (`plan.in_flight`), or restart rollouts left over "
+        "from old weights instead of resuming them.",
+        steps.phase,
+        age,
+    )
+
+
+def uncorrected(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Many tokens of older weights, and nothing that accounts for it."""
+    recent = steps.tail(limits.window)
+    carried = recent.mean("staleness/carried_ratio", limits.least)
+    if carried is None or carried < limits.carried or recent.values("importance/mean"):
+        return
+    trained, sampled = sum(recent.values("kept_tokens")), sum(recent.values("step_tokens"))
+    if trained <= (1 - carried) * sampled * 1.01:  # the select part `stale` leaves them out
+        return
+    yield Finding(
+        "note",
+        "uncorrected",
+        f"{percent(carried)} of the trained tokens of the last {len(recent)} steps were sampled by older "
+        "weights, and the clipped ratio alone stands for the difference. Set "
+        "`policy_gradient.importance_cap: 2` to correct token by token, or leave them out with "
+        "`select: [stale]`.",
+        steps.phase,
+        carried,
+    )
+
+
+def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """What restarts of unfinished rollouts cost."""
+    recent = steps.tail(limits.window)
+    lost, trained = sum(recent.values("leftovers/discarded_tokens")), sum(recent.values("step_tokens"))
+    if len(recent) < limits.least or not lost or lost < limits.discarded * trained:
+        return
+    yield Finding(
+        "warn",
+        "thrown_away",
+        f"Restarting unfinished rollouts threw away {percent(lost / max(trained, 1))} as many tokens as were "
+        f"trained over the last {len(recent)} steps. Keep them with `leftovers.then: resume`, raise "
+        "`leftovers.max_age`, or lower `plan.in_flight`.",
+        steps.phase,
+        lost / max(trained, 1),
+    )
+
+
+def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Rollouts cut at the length cap cannot show their answer."""
+    recent = steps.tail(limits.window)
+    share = recent.mean("completions/clipped_ratio", limits.least)
+    if share is None or share < limits.cap_hits:
+        return
+    longest = recent.last("completions/max_length")
+    cap = f" of {longest:.0f} tokens" if longest is not None else ""
+    yield Finding(
+        "warn",
+        "cap_hits",
+        f"{percent(share)} of the rollouts of the last {len(recent)} steps were cut at the cap{cap} before "
+        "they could end, so their reward judges the cap, not the answer. Raise `max_new_tokens`, or "
+        "leave them out of the update with `select: [truncated]`.",
+        steps.phase,
+        share,
+    )
+
+
+def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Entropy that vanishes while reward stands still is exploration lost for nothing.
+
+    A supervised phase has no reward, and its entropy is meant to fall.
+    """
+    ends = steps.ends("entropy", limits.window, limits.least)
+    reward = steps.ends("reward", limits.window, limits.least)
+    if ends is None or reward is None or ends[0] <= 0 or ends[1] / ends[0] >= limits.entropy_fall:
+        return
+    start, end, _ = ends
+    sentence = (
+        f"Entropy fell from {short(start)} to {short(end)} nats a token (to {percent(max(end, 0) / start)}) "
+        f"between steps {steps.number(0)} and {steps.number(-1)}."
+    )
+    risen = reward[1] - reward[0] > 2 * reward[2]
+    if risen:
+        sentence += (
+            f" Reward rose from {short(reward[0])} to {short(reward[1])} meanwhile, so the policy is "
+            "becoming sure of what works; it is a worry only once reward stands still."
+        )
+    else:
+        sentence += (
+            " Reward did not rise meanwhile: the policy stopped exploring without having learned. Raise "
+            "`policy_gradient.clip_high` or `temperature`, or lower `learning_rate`."
+        )
+    yield Finding(
+        "note" if risen else "warn", "entropy_fall", sentence, steps.phase, start / max(end, 1e-6 * start)
+    )
+
+
+def _is_fresh(steps: Steps, index: int, limits: Limits) -> bool:
+    return float(steps.rows[index].get("staleness/mean") or 0.0) <= limits.fresh
+
+
+CHECKS = (
+    *(not_finite, logprob_gap, ratio_precision, weight_sync, effective_sample),
+    *(staleness, uncorrected, thrown_away, cap_hits, entropy_fall),
+)

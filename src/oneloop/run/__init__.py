@@ -1,0 +1,1 @@
+"""A run that survives a kill at any instant: journal, checkpoints, metrics, evaluation, comparison."""

@@ -1,0 +1,157 @@
+"""One step in numbers, under the names TRL users know. Pure functions of the batch; no state, no trackers."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oneloop.core import segments
+from oneloop.core.rollouts import Rollouts
+from oneloop.run.win_rates import win_rates
+
+LAGS = 8
+"""Ages counted one by one; the last counts itself and what is older."""
+
+
+def batch_metrics(batch: Rollouts) -> dict[str, float]:
+    """Metrics of a batch after the update on it; a metric that has no value in it is left out."""
+    numbers: dict[str, float | Tensor] = {"rollouts": len(batch), **_lengths(batch)}
+    if "reward" in batch:
+        numbers |= _rewards(batch)
+    numbers |= _actions(batch) | win_rates(batch) | batch.facts.get("select_metrics", {})
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(float(value))}
+
+
+def _lengths(batch: Rollouts) -> dict[str, float | Tensor]:
+    length = batch.length.double()
+    cut = torch.tensor([status == "length" for status in batch.status], dtype=torch.float64)
+    return {
+        "completions/mean_length": length.mean(),
+        "completions/max_length": length.max(),
+        "completions/clipped_ratio": cut.mean(),
+        "group_size": len(batch) / len(batch.group.unique()),
+    }
+
+
+def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
+    reward, group = batch.reward.double(), segments.labels(batch.group)
+    first = first_of_each(group)
+    judged = segments.count(reward, group) > 0
+    dead = segments.constant(reward, group)
+    spread = segments.deviation(reward, group)
+    numbers: dict[str, float | Tensor] = {"reward": reward.nanmean()}
+    if "advantage" in batch.actions or len(first) < len(batch):  # groups of one are compared with nobody
+        numbers["reward_std"] = spread[first][judged[first]].mean()
+        numbers["frac_reward_zero_std"] = dead[first][judged[first]].double().mean()
+    for name in [name for name in batch if name.startswith("reward.")]:
+        values = batch[name].double()
+        judge = name.removeprefix("reward.")
+        numbers[f"rewards/{judge}/mean"] = values.nanmean()
+        known = values[~values.isnan()]
+        numbers[f"rewards/{judge}/std"] = known.std() if len(known) > 1 else math.nan
+        numbers[f"judge/{judge}/none"] = values.isnan().sum()
+        if f"error.{judge}" in batch:
+            errors = sum(error is not None for error in batch[f"error.{judge}"])
+            numbers[f"judge/{judge}/none"] -= errors
+            numbers["judge/errors"] = numbers.get("judge/errors", 0) + errors
+        if f"valid.{judge}" in batch:
+            numbers[f"judge/{judge}/critique_valid_rate"] = batch[f"valid.{judge}"].nanmean()
+            numbers[f"judge/{judge}/cost"] = batch[f"cost.{judge}"].sum()
+    numbers |= batch.facts.get("judge_metrics", {})
+    if "correct" in batch:
+        correct = batch.correct.double()
+        if "seeded" in batch:  # an answer after solved examples is no answer to the question alone
+            numbers |= _seeding(batch)
+            correct = torch.where(batch["seeded"] > 0, torch.nan, correct)
+        rate, size = segments.mean(correct, group)[first], group.bincount()
+        numbers["correct"] = correct.nanmean()
+        # a group's own rate in place of its prompt's would bias the forecast: pool the prompts
+        numbers["frac_zero_forecast"] = (rate.nanmean() ** size + (1 - rate.nanmean()) ** size).mean()
+    return numbers
+
+
+def _seeding(batch: Rollouts) -> dict[str, float | Tensor]:
+    """What became of groups whose plain rollouts all failed: how many, how many of them got examples, and of
+    these the share with a success."""
+    group, seeded = segments.labels(batch.group), batch["seeded"] > 0
+    first, correct = first_of_each(group), batch.correct.double()
+    plain = segments.extremes(torch.where(seeded, torch.nan, correct), group)[1][first]
+    helped = segments.extremes(torch.where(seeded, correct, torch.nan), group)[1][first]
+    given = segments.total(seeded.double(), group)[first] > 0
+    return {
+        "seeding/failed_groups": (plain == 0).sum(),
+        "seeding/seeded_groups": given.sum(),
+        "seeding/correct": correct[seeded].nanmean(),
+        "seeding/solved_groups": (helped[given] == 1).double().mean(),
+    }
+
+
+def first_of_each(labels: Tensor) -> Tensor:
+    """int64 [G], the first place of each of the dense `labels` [v]."""
+    places = torch.full((int(labels.max()) + 1,), len(labels))
+    return places.scatter_reduce(0, labels, torch.arange(len(labels)), "amin")
+
+
+def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
+    actions = batch.actions
+    kept = actions.share > 0
+    numbers: dict[str, float | Tensor] = {"step_tokens": len(actions), "kept_tokens": kept.sum()}
+    averages = {
+        "entropy": "entropy",
+        "ratio": "ratio/mean",
+        "clipped": "clip_ratio/region_mean",
+        "kl": "kl",
+        "nll": "nll",
+        "hit_rate": "hit_rate",
+        "flaw": "flaw_rate",
+        "logprob_gap": "sampling/logprob_gap_mean",
+        "importance": "importance/mean",
+        "importance_capped": "importance/capped_ratio",
+        "closed": "hinge/closed_ratio",
+    }
+    for column, metric in averages.items():
+        if column in actions:
+            numbers[metric] = actions[column].double()[kept].nanmean()
+    for column, metric in {"ratio": "ratio/max", "logprob_gap": "sampling/logprob_gap_max"}.items():
+        if column in actions and bool((known := ~actions[column].isnan()).any()):
+            numbers[metric] = actions[column][known].max()
+    if "ratio" in actions:
+        numbers["effective_sample_size"] = effective_share(actions.ratio[kept])
+    return numbers | _staleness(batch)
+
+
+def _staleness(batch: Rollouts) -> dict[str, float | Tensor]:
+    """Of the actions a policy sampled: how many versions behind the weights the batch was to train.
+
+    `staleness/lag_K` is the share of age K; an age that does not occur is left out.
+    """
+    version = batch.actions.version if "version" in batch.actions else torch.empty(0, dtype=torch.long)
+    version = version[version >= 0]
+    if not len(version):
+        return {}
+    age = batch.facts.get("version", int(version.max())) - version
+    counts = age.clamp(max=LAGS).bincount()
+    lags = {f"staleness/lag_{lag}": counts[lag] / len(age) for lag in counts.nonzero().squeeze(1).tolist()}
+    carried = (age > 0).double().mean()
+    return {
+        "staleness/mean": age.double().mean(),
+        "staleness/max": age.max(),
+        "staleness/carried_ratio": carried,
+        **lags,
+    }
+
+
+def effective_share(ratio: Tensor) -> float:
+    """Effective sample size (Kish) of importance weights [a], as a share of a; 1 when all are alike.
+
+    NaN weights are left out; NaN when there is none.
+    """
+    weight = ratio[~ratio.isnan()].double()
+    squares = float(weight.square().sum())
+    return float(weight.sum()) ** 2 / squares / len(weight) if squares else math.nan
+
+
+def json_safe(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with floats that JSON has no word for left out."""
+    return {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}

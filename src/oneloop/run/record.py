@@ -1,0 +1,163 @@
+"""What a run leaves behind: metrics.jsonl and one Parquet file of rollouts a step."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.storage import flush
+
+PER_ACTION = (
+    *("token", "logprob", "entropy", "advantage", "share", "ratio", "version"),
+    *("flaw", "solution_step"),
+)
+PER_ROLLOUT = (
+    *("id", "group", "key", "text", "status", "reward", "correct"),
+    *("round", "seeded", "novelty", "critique", "tree", "branch", "propensity", "paid"),
+)
+
+
+class Metrics:
+    """An append-only `metrics.jsonl`; `lines` is what a checkpoint must remember of it."""
+
+    def __init__(self, path: Path):
+        self.path, self.lines = path, 0
+        self.hooks: list[Callable[[dict[str, Any]], None]] = []
+
+    def truncate(self, lines: int) -> None:
+        """Forgets everything after the first `lines` lines: a resumed run writes them again.
+
+        Raises ValueError when there are fewer.
+        """
+        kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
+        if len(kept) < lines:
+            raise ValueError(f"{self.path} has {len(kept)} lines, but the checkpoint was saved after {lines}")
+        with self.path.open("ab") as file:
+            file.truncate(sum(map(len, kept)))
+        self.lines = lines
+
+    def write(self, **values: Any) -> None:
+        """One line; every hook (a tracker, say) sees it too."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        self.lines += 1
+        for hook in self.hooks:
+            hook(values)
+
+
+def write_rollouts(
+    path: Path,
+    pieces: Sequence[tuple[Rollouts, bool]],
+    step: int,
+    phase: str,
+    decode: Callable[[list[int]], str],
+) -> None:
+    """All judged rollouts of a step in one Parquet file, each piece with whether it was trained on."""
+    rows: list[dict[str, Any]] = []
+    for rollouts, trained in pieces:
+        rows += rollout_rows(rollouts, step, phase, trained, decode)
+    if not rows:
+        return
+    write_parquet(path, rows)
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes `rows`; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+    flush(temporary)
+    temporary.replace(path)
+
+
+def write_held_out(path: Path, judged: Rollouts) -> None:
+    """One row a held-out rollout: its data row, prompt, text and verdicts."""
+    texts = judged.text if "text" in judged else [""] * len(judged)
+    rows = [
+        {"key": key, "prompt": prompt_text(context), "text": text, "reward": reward}
+        for key, context, text, reward in zip(
+            judged.key.tolist(), judged.context, texts, judged.reward.tolist(), strict=True
+        )
+    ]
+    if "correct" in judged:
+        rows = [row | {"correct": value} for row, value in zip(rows, judged.correct.tolist(), strict=True)]
+    write_parquet(path, rows)
+
+
+def rollout_rows(
+    rollouts: Rollouts, step: int, phase: str, trained: bool, decode: Callable[[list[int]], str]
+) -> list[dict[str, Any]]:
+    """One dict per rollout, action columns as lists along its path."""
+    if len(rollouts) == 0:
+        return []
+    columns: dict[str, list[Any]] = {}
+    kinds = ("reward.", "error.", "valid.", "cost.", "yes.", "won.")
+    verdicts = [name for name in rollouts if name.startswith(kinds)]
+    for name in [*PER_ROLLOUT, *verdicts]:
+        if name in rollouts:
+            column = rollouts[name]
+            columns[name] = column if isinstance(column, list) else column.tolist()
+    columns["prompt"] = [prompt_text(context) for context in rollouts.context]
+    if "output" in rollouts:  # an image is what was written; its latents stay out of the record
+        columns["text"] = [""] * len(rollouts)
+        columns["image"] = [png(image) for image in rollouts.output]
+    if "reference_output" in rollouts:
+        columns |= compared(rollouts)
+    _, action = rollouts.paths
+    cuts = np.cumsum(rollouts.length.numpy())[:-1]
+    if "tree" in rollouts:  # equal numbers are one action that rollouts share
+        columns["action"] = [piece.tolist() for piece in np.split(action.numpy(), cuts)]
+    for name in PER_ACTION:
+        if name in rollouts.actions:
+            columns[name] = [
+                piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)
+            ]
+    if "token" in columns:
+        pieces = {token: decode([token]) for tokens in columns["token"] for token in tokens}
+        columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]
+    head = {"step": step, "phase": phase, "trained": trained}
+    return [head | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def compared(rollouts: Rollouts) -> dict[str, list[Any]]:
+    """What the report lays side by side: the reference's image and, of edits, the task, source and mask."""
+    shown: dict[str, list[Any]] = {"reference_image": [png(image) for image in rollouts["reference_output"]]}
+    shown["task"] = [row.get("task") for row in rollouts.example]
+    for name in ("source", "mask"):
+        if all(name in row for row in rollouts.example):
+            shown[f"{name}_image"] = [png(torch.as_tensor(row[name])) for row in rollouts.example]
+    return shown
+
+
+def png(image: Tensor) -> bytes:
+    """An image [C, H, W] in [0, 1] as a PNG file."""
+    from PIL import Image
+
+    pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:
+    """The prompt as people read it."""
+    prompt = context[0][1]
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return "\n".join(f"{message.get('role')}: {message.get('content')}" for message in prompt)
+    return str(prompt)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a last line that a kill cut off is left out."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,285 @@
+"""A run: the phases of a recipe one after the other, in a directory that survives a kill at any instant.
+
+    recipe.yaml  environment.json  metrics.jsonl  rollouts/*.parquet  held_out/*.parquet  checkpoint-N/
+    journal/  report.html
+
+`Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from oneloop.core import draws
+from oneloop.core.costs import Costs, costs_of, exhausted
+from oneloop.core.part import declared
+from oneloop.core.rollouts import Rollouts
+from oneloop.core.storage import flush, replace_file
+from oneloop.judge.stage import Judging
+from oneloop.loop import Loop
+from oneloop.recipe.recipe import Phase, Recipe, resolved
+from oneloop.report.doctor import Finding, fallen, live
+from oneloop.run.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+from oneloop.run.environment import environment
+from oneloop.run.evaluation import answered, measure, pattern_of, scorers
+from oneloop.run.gallery import Gallery, due
+from oneloop.run.journal import Journal
+from oneloop.run.metrics import batch_metrics, json_safe
+from oneloop.run.progress import Show
+from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
+from oneloop.run.trackers import tracker
+from oneloop.update.learner import Learner
+
+IDS = 10**9
+"""Rollout and group ids a phase may use up: ids are never used twice in a run."""
+SHOWN = 3
+"""Judge errors shown of each step; all of them are in the Parquet files and counted in the metrics."""
+
+
+class Alarm(RuntimeError):
+    """The signal doctor stopped the run; the message is its sentence."""
+
+
+class Run:
+    """Trains `recipe` in `directory`. Raises FileExistsError when that holds a run and `resume` is off."""
+
+    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
+        self.recipe, self.directory, self.show = recipe, directory, show or Show()
+        claim_directory(directory, recipe, resume)
+        self.metrics = Metrics(directory / "metrics.jsonl")
+        self.step = self.first_phase = 0
+        self.costs = Costs()
+        self.history: list[dict[str, Any]] = []
+        self.said: list[Finding] = []
+        self.held_out: dict[str, dict[str, Any]] = {}
+        """By mode, what was measured where the phase began."""
+        self.started = time.time()
+        self.policy: Any = None
+        self._resumed: dict[str, Any] | None = None
+        self._phase_state: Callable[[], dict[str, Any]] = dict
+
+    def train(self) -> Path:
+        """Runs all phases; returns the directory. Raises Alarm or what a stage raised; resume goes on."""
+        self.policy = self.recipe.policy.open()
+        saved = checkpoints(self.directory)
+        if saved:
+            self._resumed = read_checkpoint(saved[-1], self.policy)
+            self._restore(self._resumed)
+        self.metrics.truncate(self.metrics.lines)
+        for board in self.recipe.trackers:
+            self.metrics.hooks.append(tracker(board, self.recipe.name, self.directory))
+        self.policy.progress = self.show.tokens
+        self.gallery = Gallery(self.recipe, self.policy, self.directory)
+        phases = list(self.recipe.phases.items())
+        with self.show.running({name: phase.steps for name, phase in phases}):
+            for index, (name, phase) in enumerate(phases):
+                if index >= self.first_phase:
+                    self._run_phase(index, name, phase)
+        self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.costs.metrics)
+        return self.directory
+
+    # one phase
+
+    def _run_phase(self, index: int, name: str, phase: Phase) -> None:
+        seed = int(draws.mix(self.recipe.seed, "phase", index) >> 1)
+        state, self._resumed = self._resumed, None
+        plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
+        plan.begin(seed, phase.steps, first=index * IDS)
+        learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
+        sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
+        journal = Journal(self.directory / "journal" / name, sample, judging, self.policy.meter)
+        if judging is not None:
+            judging.begin()
+        if state is None and index == 0:
+            self._evaluate(name, "before")
+            self.gallery.draw(name, 0)
+        if state is not None and "plan" in state:
+            plan.load_state_dict(state["plan"])
+            learner.load_state_dict(state["learner"])
+            journal.asks = state["asks"]
+            if judging is not None:
+                judging.load_state_dict(state["judges"])
+        elif needs_reference(phase):  # a phase in progress has the one it began with, from its checkpoint
+            self.policy.keep_reference()
+        wrap = phase.sample == "policy"
+        loop = Loop(
+            plan,
+            journal.sample if wrap else sample,
+            journal.judge if wrap else judging,
+            [*phase.credit, *phase.select],
+            learner,
+        )
+        self._phase_state = lambda: {
+            "phase": index,
+            "plan": plan.state_dict(),
+            "learner": learner.state_dict(),
+            "asks": journal.asks,
+            "judges": judging.state_dict() if judging is not None else [],
+        }
+        self._steps(name, phase, loop, journal)
+        held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]
+        self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
+        self._evaluate(name, "after")
+        self._phase_state = lambda: {"phase": index + 1}
+        self._checkpoint(journal)
+
+    def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
+        batches = loop.run(phase.steps - phase.plan.piles.step)
+        earlier = [costs_of(line) for line in self.history if line["phase"] != name]
+        began = earlier[-1] if earlier else {}
+        while not exhausted(phase.budget, self.costs.spent, began):
+            start, before = time.perf_counter(), dict(loop.seconds)
+            self.costs.start(self.policy.meter)
+            batch = next(batches, None)
+            if batch is None:
+                return
+            seconds = {stage: total - before.get(stage, 0.0) for stage, total in loop.seconds.items()}
+            self.step += 1
+            took = time.perf_counter() - start
+            self.costs.add(batch, phase.plan.piles, self.policy, took)
+            values = self._measure(name, phase, loop, batch) | stage_seconds(seconds) | {"step_time": took}
+            pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
+            self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
+            self._log(values)
+            for notice in [*loop.learner.notices, *batch.facts.get("judge_errors", [])[:SHOWN]]:
+                self.show.finding("note", notice)
+            loop.learner.notices.clear()
+            done = phase.plan.piles.step
+            if due(done, phase.steps):
+                self.gallery.draw(name, self.step)
+            every = self.recipe.evaluate.every if self.recipe.evaluate else 0
+            if every and done % every == 0 and done < phase.steps:
+                self._evaluate(name, "during")
+            if self.step % self.recipe.save_every == 0 and done < phase.steps:
+                self._checkpoint(journal)
+
+    def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
+        measured = batch_metrics(batch)
+        refused = phase.plan.piles.refused
+        counts = {
+            "groups/refused": len({number for piece in refused for number in piece.group.tolist()}),
+            "rollouts/judged": len(batch) + sum(len(piece) for piece in refused if "reward" in piece),
+            "rollouts/trained": int((batch.gather(batch.actions.share, "sum") > 0).sum()),
+        }
+        head = {"kind": "step", "phase": name, "step": self.step, "phase_step": phase.plan.piles.step}
+        return {
+            **head,
+            **measured,
+            **loop.learner.metrics,
+            **counts,
+            **phase.plan.held(),
+            **self.costs.metrics,
+        }
+
+    def _log(self, values: dict[str, Any]) -> None:
+        values = json_safe(values | {"time": time.time() - self.started})
+        self.metrics.write(**values)
+        self.history.append(values)
+        self.show.step(values)
+        for finding in live(self.history, self.said):
+            self._tell(finding)
+
+    def _tell(self, finding: Finding) -> None:
+        self.said.append(finding)
+        self.metrics.write(kind="doctor", step=self.step, **json_safe(asdict(finding)))
+        self.show.finding(finding.level, finding.sentence)
+        if finding.level == "alarm" and self.recipe.stop_on_alarm:
+            raise Alarm(finding.sentence)
+
+    def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]], step: int) -> None:
+        path = self.directory / "rollouts" / f"{file}.parquet"
+        write_rollouts(path, pieces, step, phase, lambda tokens: self.policy.decode(tokens))
+
+    # evaluation
+
+    def _evaluate(self, name: str, when: str) -> None:
+        spec = self.recipe.evaluate
+        if spec is None:
+            return
+        judges = spec.judge or next((phase.judge for phase in self.recipe.phases.values() if phase.judge), ())
+        for mode in ("greedy", "sampled"):
+            self.show.says(f"evaluating {when} {name}, {mode}")
+            judging = Judging(scorers(judges))
+            judged = answered(
+                self.policy, judging, spec.data, spec.size, spec.samples, self.recipe.seed, mode
+            )
+            if when == "after":
+                write_held_out(self.directory / "held_out" / f"{name}-{mode}.parquet", judged)
+            found = measure(judged, mode, pattern_of(judging)) | self.costs.metrics
+            values = {"kind": "eval", "phase": name, "step": self.step, "when": when, **found}
+            self.metrics.write(**json_safe(values))
+            self.show.evaluation(values)
+            finding = fallen(self.held_out[mode], values) if mode in self.held_out else None
+            if finding and finding.key not in [earlier.key for earlier in self.said]:
+                self._tell(finding)
+            if when != "during":
+                self.held_out[mode] = values
+
+    # checkpoint
+
+    def _checkpoint(self, journal: Journal) -> None:
+        state = {
+            **self._phase_state(),
+            "step": self.step,
+            "lines": self.metrics.lines,
+            "costs": dict(self.costs.spent),
+            "elapsed": time.time() - self.started,
+        }
+        flush(self.metrics.path)  # its lines are counted on when this checkpoint is resumed
+        if write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints):
+            journal.forget()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.first_phase, self.costs = state["step"], state["phase"], Costs(state["costs"])
+        self.metrics.lines = state["lines"]
+        self.started = time.time() - state["elapsed"]
+        lines = read_lines(self.metrics.path)[: state["lines"]]
+        self.history = [line for line in lines if line["kind"] == "step"]
+        self.said = [Finding(**said(line)) for line in lines if line["kind"] == "doctor"]
+        ends = [line for line in lines if line["kind"] == "eval" and line["when"] != "during"]
+        self.held_out = {line["mode"]: line for line in ends}
+        self.show.says(f"resuming after step {self.step}")
+
+
+def needs_reference(phase: Phase) -> bool:
+    """Whether some part of the phase reads log-probs under the reference, or what the reference draws."""
+    parts = [*phase.judge, *phase.credit, *phase.select, *phase.objective]
+    wanted = {"actions.reference", "reference_output"}
+    return any(wanted & set(declared(each, "reads")) for each in parts)
+
+
+def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
+    """Wall time of one step by stage; credit, select and annotation are one number."""
+    named = {"sample_time": "sample", "judge_time": "judge", "update_time": "update"}
+    times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
+    times["credit_time"] = sum(seconds.values()) - sum(times.values())
+    return times
+
+
+def said(line: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Finding in a line of metrics."""
+    return {name: value for name, value in line.items() if name not in ("kind", "step")}
+
+
+OUTPUTS = ("metrics.jsonl", "rollouts", "journal")
+
+
+def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:
+    """Makes `directory` this run's. Raises FileExistsError rather than mix two runs."""
+    written = directory / "recipe.yaml"
+    if not written.exists() and (foreign := [name for name in OUTPUTS if (directory / name).exists()]):
+        raise FileExistsError(f"{directory} holds {', '.join(foreign)} but no recipe.yaml: it is not a run")
+    if written.exists() and not resume:
+        raise FileExistsError(
+            f"{directory} holds a run already; continue it with --resume, or give another --run"
+        )
+    if not written.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_file(directory / "environment.json", environment())
+        replace_file(written, resolved(recipe))
+    elif written.read_text() != resolved(recipe):
+        raise FileExistsError(
+            f"{written} is not the recipe given; resume with `oneloop train {written} --resume`"
+        )

@@ -1,0 +1,52 @@
+"""The 1797 handwritten digits of scikit-learn, 8x8 pixels: a real image set small enough for seconds on a
+core.
+
+A row is `prompt` ("0" to "9"), `image` float32 [1, 8, 8] in [0, 1] and `label`.
+"""
+
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from oneloop.core.part import part
+
+EVERY = 5
+"""One row in so many is held out."""
+
+
+@part()
+class Digits:
+    """Digits by number; the test rows are every fifth."""
+
+    split: Literal["train", "test", "all"] = "train"
+    """Which rows."""
+
+    def __len__(self) -> int:
+        return len(rows_of(self.split))
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """The row of that number. Raises IndexError outside 0..len-1."""
+        if not 0 <= key < len(self):
+            raise IndexError(f"row {key}: there are {len(self)} digits in '{self.split}'")
+        images, labels = load()
+        at = rows_of(self.split)[key]
+        return {"prompt": str(labels[at]), "image": images[at], "label": int(labels[at])}
+
+
+@cache
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """(images float32 [1797, 1, 8, 8] in [0, 1], labels [1797])."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("plan.data.digits needs scikit-learn: pip install 'oneloop[images]'") from error
+    digits = load_digits()
+    return (digits.images / 16).astype(np.float32)[:, None], digits.target
+
+
+@cache
+def rows_of(split: str) -> np.ndarray:
+    """Places of the rows of a split."""
+    places = np.arange(len(load()[1]))
+    return places if split == "all" else places[(places % EVERY == 0) == (split == "test")]

@@ -1,0 +1,146 @@
+"""Editing tasks made of images: a region is masked, and the policy is to fill it as the task says.
+
+    condition [C + 1, H, W] = (source * (1 - mask), mask)        mask 1 where something is to be generated
+
+The tasks of OneReward (arXiv 2508.21066) over any data with an `image`:
+
+    fill     a box, with what another row's prompt says
+    extend   the border around a part that is kept, by its own prompt
+    remove   a box, under one fixed prompt
+    text     the place of a written word (data `shapes` with words), or the box around the ink, by its own
+    prompt
+    given    masks, prompts and tasks of your own: columns `mask`, `prompt`, `task` beside `image`
+
+A row has `task`, `prompt`, `condition`, `source`, `mask` and `image` (the source: what a warm start learns),
+and the columns of the row whose prompt is asked. Boxes are a function of (seed, key).
+"""
+
+import warnings
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from oneloop.core import draws
+from oneloop.core.part import Of, part
+from oneloop.measure import scenes
+
+Task = Literal["fill", "extend", "remove", "text", "given"]
+OWN_PROMPT = ("extend", "text", "given")
+
+
+@part(paper="arXiv 2508.21066")
+class Edits:
+    """One editing task over the rows of other data; `mixture` puts several together."""
+
+    of: Annotated[Any, Of("data")]
+    """Images with prompts."""
+    task: Task = "fill"
+    """What is to be done."""
+    asked: Literal["own", "another"] | None = None
+    """Whose prompt: the image's own or that of another row; None: as the task has it. A warm start needs
+    own."""
+    removal_prompt: Annotated[str, Field(min_length=1)] = "remove the specified object"
+    """What is asked when something is to be removed."""
+    smallest: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Smallest side of a box, as a share of the image's."""
+    largest: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Largest side."""
+    border: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
+    """Width of the border that is drawn anew when an image is extended, as a share of its side."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the boxes and of who is asked."""
+
+    def __post_init__(self) -> None:
+        if self.largest < self.smallest:
+            raise ValueError(f"largest must be at least smallest ({self.smallest}), got {self.largest}")
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """The row of that number. Raises IndexError outside 0..len-1, ValueError for an empty mask."""
+        row = self.of[key]
+        drawn = draws.uniforms(draws.mix(self.seed, "edit", self.task, key), np.arange(5))
+        if row.get("image") is None:
+            raise ValueError(f"plan.data.edits: row {key} has no 'image'; its columns: {', '.join(row)}")
+        source = pixels(row["image"])
+        mask = binary(self._mask(row, source, drawn, key), key)
+        asked = self.asked or ("own" if self.task in OWN_PROMPT else "another")
+        told = dict(row if asked == "own" else self.of[int(drawn[4] * len(self.of))])
+        if self.task == "remove":
+            told = {**row, "prompt": self.removal_prompt}
+        task = row.get("task") if self.task == "given" else self.task
+        condition = np.concatenate([source * (1 - mask), mask])
+        return {**told, "task": task, "image": source, "source": source, "mask": mask, "condition": condition}
+
+    def _mask(self, row: dict[str, Any], source: np.ndarray, drawn: np.ndarray, key: int) -> np.ndarray:
+        height, width = source.shape[1:]
+        if self.task == "given":
+            if row.get("mask") is None:
+                raise ValueError(f"plan.data.edits: row {key} has no 'mask'; its columns: {', '.join(row)}")
+            return pixels(row["mask"])[:1]
+        mask = np.zeros((1, height, width), dtype=np.float32)
+        if self.task == "extend":
+            rows, columns = (max(1, round(self.border * side)) for side in (height, width))
+            mask += 1
+            mask[:, rows : height - rows, columns : width - columns] = 0
+        elif self.task == "text":
+            top, left, bottom, right = written(row, source)
+            mask[:, top:bottom, left:right] = 1
+        else:
+            (top, tall), (left, wide) = (
+                self._span(height, drawn[0], drawn[2]),
+                self._span(width, drawn[1], drawn[3]),
+            )
+            mask[:, top : top + tall, left : left + wide] = 1
+        return mask
+
+    def _span(self, side: int, size: float, place: float) -> tuple[int, int]:
+        """(start, length) of a box along one side."""
+        least, most = max(1, round(self.smallest * side)), max(1, round(self.largest * side))
+        length = least + int(size * (most - least + 1))
+        return int(place * (side - length + 1)), length
+
+
+def pixels(image: Any) -> np.ndarray:
+    """float32 [C, H, W] in [0, 1], of an array like that or of a picture as Pillow and data sets have it."""
+    array = np.asarray(image)
+    if array.dtype == np.uint8 or array.dtype == bool:
+        scale = 255 if array.dtype == np.uint8 else 1
+        array = (array if array.ndim == 3 else array[..., None]).transpose(2, 0, 1) / scale
+    return np.asarray(array if array.ndim == 3 else array[None], dtype=np.float32)
+
+
+def binary(mask: np.ndarray, key: int) -> np.ndarray:
+    """`mask` [1, H, W] as zeros and ones, 1 where something is to be generated; a full one is legal.
+
+    Warns where it is neither 0 nor 1; raises ValueError when nothing is masked.
+    """
+    hard = (mask > 0.5).astype(np.float32)
+    if not np.array_equal(hard, mask):
+        warnings.warn(
+            f"plan.data.edits: the mask of row {key} is not 0 or 1 everywhere; cut at .5", stacklevel=3
+        )
+    if not hard.any():
+        raise ValueError(
+            f"plan.data.edits: the mask of row {key} is empty: there is nothing to generate (1 means "
+            "generate; is "
+            f"it the wrong way round?)"
+        )
+    return hard
+
+
+def written(row: dict[str, Any], source: np.ndarray) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of the word of a scene, or of the ink where the row has no scene."""
+    if row.get("word"):
+        scene = scenes.scene_of(row)
+        (top, left), (tall, wide) = scenes.word_place(scene, source.shape[1]), scenes.glyphs(scene.word).shape
+        return max(top - 1, 0), max(left - 1, 0), top + tall + 1, left + wide + 1
+    if "word" in row:
+        return 0, 0, 0, 0
+    ink = source.max(0) > 0.1
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,0 +1,85 @@
+"""Problems of reasoning-gym, generated row by row: any of its hundred tasks by name, nothing downloaded.
+
+Two seeds share no row, so a second seed is a held-out set: reasoning-gym itself gives row k of seed s and
+row k-1 of seed s+1 the same problem, so our seed is hashed before it is handed on. (A small task can still
+pose one question twice by chance.) Left out: its curricula and composite data sets.
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from oneloop.core import draws
+from oneloop.core.part import nearest, part
+
+QUESTION = "{question}"
+
+
+@part()
+class Reasoning:
+    """Rows `prompt, question, answer, completion, metadata, options`; the `verifier` judge scores them."""
+
+    task: str = "chain_sum"
+    """Name of the reasoning-gym task."""
+    size: Annotated[int, Field(ge=1)] = 10_000
+    """Number of rows; they are generated when asked for."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed gives other rows of the same task."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the task itself, such as `max_terms: 3` for chain_sum."""
+    prompt: str = QUESTION
+    """Text of the prompt, with {question} where the question goes."""
+    chat: bool = False
+    """Whether the prompt is one chat message of the user instead of plain text."""
+
+    def __post_init__(self) -> None:
+        if QUESTION not in self.prompt:
+            raise ValueError(f"prompt must contain {QUESTION}, got {self.prompt!r}")
+        check_options(self.task, self.options)
+
+    @cached_property
+    def _problems(self) -> Any:
+        from reasoning_gym.factory import create_dataset
+
+        # 31 bits: tasks add the row number, and some hand the sum to generators of 32 bits
+        seed = int(draws.mix(self.seed, self.task)) % 2**31
+        return create_dataset(self.task, size=self.size, seed=seed, **self.options)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """The row of that number, the same always. Raises IndexError outside 0..size-1."""
+        if not 0 <= key < self.size:
+            raise IndexError(f"row {key} of {self.task}: there are {self.size} rows")
+        problem = self._problems[key]
+        text = self.prompt.replace(QUESTION, problem["question"])
+        return {
+            "prompt": [{"role": "user", "content": text}] if self.chat else text,
+            "question": problem["question"],
+            "answer": problem["answer"],
+            "completion": problem["answer"],
+            "metadata": problem["metadata"],
+            "options": self.options,
+        }
+
+
+def check_options(task: str, options: dict[str, Any]) -> None:
+    """Raises ValueError, with the nearest name, when there is no such task or it takes no such options."""
+    from reasoning_gym.factory import DATASETS
+
+    if task not in DATASETS:
+        raise ValueError(f"reasoning-gym has no task '{task}'; {nearest(task, sorted(DATASETS))}")
+    configuration = DATASETS[task][1]
+    known = [field.name for field in dataclasses.fields(configuration) if field.name not in ("seed", "size")]
+    for name in options:
+        if name in ("seed", "size"):
+            raise ValueError(f"options of {task}: '{name}' belongs beside `options`, not inside")
+        if name not in known:
+            raise ValueError(f"options of {task}: no such option '{name}'; {nearest(name, known)}")
+    try:
+        configuration(**options).validate()
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ValueError(f"options of {task}: {error or 'refused by the task'}, got {options}") from error

@@ -1,0 +1,178 @@
+"""Prompts on which all rollouts failed are asked again after solved examples (XRPO's in-context seeding).
+
+    prompt' = example_K .. example_1 prompt     the K most similar questions that were solved, nearest last
+
+XRPO (arXiv 2510.06672). The store grows from the policy's own verified successes. A seeded rollout stays in
+the group of its question, so its success stands against the plain failures; `seeded` marks it to the end.
+`train_on: original` is context distillation: the loss sees the plain question, whose law is not the one that
+was sampled from (see `old` of policy_gradient). Needs a count strategy with several rounds, such as allocate.
+The paper's template and what it trains on are not known; both are options.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+
+from oneloop.core.part import Of, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.measure.text_similarity import TFIDF, similarity
+from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars
+
+Prompt = str | list[dict[str, Any]]
+SHORTEST = 16
+"""Characters: a solution that would be cut shorter is left out with its question."""
+
+
+def question_of(prompt: Prompt) -> str:
+    """The text of a prompt: itself, or what the user said last."""
+    if isinstance(prompt, str):
+        return prompt
+    said = [message["content"] for message in prompt if message.get("role") == "user"]
+    return str(said[-1]) if said else ""
+
+
+def seeded(prompt: Prompt, block: str) -> Prompt:
+    """`prompt` with `block` before it; in a conversation, before what the user says last."""
+    if isinstance(prompt, str):
+        return block + prompt
+    last = max(i for i, message in enumerate(prompt) if message.get("role") == "user")
+    message = {**prompt[last], "content": block + prompt[last]["content"]}
+    return [*prompt[:last], message, *prompt[last + 1 :]]
+
+
+def block_of(exemplars: Sequence[Exemplar], template: str, limit: int) -> tuple[str, int]:
+    """(text of the exemplars, the first one last, within `limit` characters; how many it holds).
+
+    Solutions are shortened first, each to its equal part of the room; then the last exemplars are left out.
+    """
+    kept = list(exemplars)
+    while kept:
+        bare = sum(len(filled(template, exemplar.question, "")) for exemplar in kept)
+        room = (limit - bare) // len(kept)
+        if all(room >= min(SHORTEST, len(exemplar.solution)) for exemplar in kept):
+            texts = [filled(template, each.question, each.solution[:room]) for each in reversed(kept)]
+            return "".join(texts), len(kept)
+        kept.pop()
+    return "", 0
+
+
+def filled(template: str, question: str, solution: str) -> str:
+    """The template with both texts in it, whatever braces they hold."""
+    texts = {"question": question, "solution": solution}
+    return re.sub(r"\{(question|solution)\}", lambda place: texts[place[1]], template)
+
+
+@part(
+    reads=("context", "example", "round", "solve_rate"),
+    writes=("seeded", "context"),
+    paper="arXiv 2510.06672",
+)
+class SeedContexts:
+    """Writes `seeded`, int64 [n]: puts that many solved examples before the prompts of all-fail groups."""
+
+    learns: ClassVar[tuple[str, ...]] = ("correct", "text")
+
+    examples: Annotated[int, Field(ge=1)] = 2
+    """Solved examples before a question."""
+    embedder: str | Callable[..., Any] = TFIDF
+    """tfidf, the name or folder of a sentence encoder (extra `encoders`), or a Python function of texts."""
+    min_similarity: Annotated[float, Field(ge=-1, lt=1)] = 0.0
+    """Only examples more alike than this (cosine); where there is none the prompt stays as it is."""
+    max_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """A question at least so like another counts as the same one: it is no example for it."""
+    max_characters: Annotated[int, Field(ge=1)] = 4000
+    """Length of all examples: solutions are cut to fit, then examples left out, never the question."""
+    template: str = "{question}\n{solution}\n\n"
+    """Text of one example; in a conversation the examples precede what the user says last."""
+    train_on: Literal["seeded", "original"] = "seeded"
+    """What the loss is conditioned on: the text that was sampled from, or the plain question."""
+    capacity: Annotated[int, Field(ge=1)] = 4096
+    """Solved questions remembered; the oldest leave."""
+    solved: tuple[dict[str, str], ...] = ()
+    """Solved examples to begin with, each {question, solution}; none: only what the policy solves."""
+    held_out: Annotated[Any, Of("data")] | None = None
+    """Evaluation data, whose questions never become examples."""
+
+    def __post_init__(self) -> None:
+        for field in ("{question}", "{solution}"):
+            if self.template.count(field) != 1:
+                raise ValueError(f"template must hold {field} once, got {self.template!r}")
+        for example in self.solved:
+            if set(example) != {"question", "solution"}:
+                raise ValueError(f"solved: an example has question and solution, got {sorted(example)}")
+        if not self.min_similarity < self.max_similarity:
+            raise ValueError(
+                f"min_similarity ({self.min_similarity}) must be below max_similarity ({self.max_similarity})"
+            )
+
+    def begin(self) -> None:
+        """Forgets everything but `solved`. Raises ValueError when the embedder cannot be loaded."""
+        vars(self).pop("store", None)
+        assert self.store is not None
+
+    @cached_property
+    def store(self) -> Exemplars:
+        """What was solved so far."""
+        data = () if self.held_out is None else self.held_out
+        held_out = [question_of(data[row]["prompt"]) for row in range(len(data))]
+        store = Exemplars(similarity(self.embedder), self.capacity, self.max_similarity, held_out)
+        store.add([Exemplar(example["question"], example["solution"]) for example in self.solved])
+        return store
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """Fresh rows, those of groups that only failed so far with examples; warns when none is found."""
+        stuck = (rollouts.solve_rate == 0).nonzero().squeeze(1).tolist()
+        places = {int(rollouts.group[row]): row for row in stuck}
+        prompts = [cast(Prompt, rollouts.context[row][0][1]) for row in places.values()]
+        found = self.store.nearest(
+            [question_of(prompt) for prompt in prompts], self.examples, self.min_similarity
+        )
+        blocks = {
+            group: block_of(each, self.template, self.max_characters)
+            for group, each in zip(places, found, strict=True)
+        }
+        if any(count == 0 for _, count in blocks.values()):
+            warnings.warn(  # one text always, so that it is said once; the metrics count
+                "seed_contexts: no solved example fits some prompt that only failed, so it is asked again as "
+                "it is; give some (solved), or lower min_similarity",
+                stacklevel=2,
+            )
+        context, counts = list(rollouts.context), torch.zeros(len(rollouts), dtype=torch.long)
+        for row in stuck:
+            block, counts[row] = blocks[int(rollouts.group[row])]
+            if block:
+                (depth, prompt), *rest = context[row]
+                context[row] = ((depth, seeded(prompt, block)), *rest)
+        return rollouts.put(context=context, seeded=counts)
+
+    def learn(self, finished: Rollouts) -> Rollouts:
+        """Remembers what was solved; returns the rows as they will be trained on."""
+        order = finished.id.argsort().tolist()  # not in the order in which they happened to finish
+        found = [
+            Exemplar(question_of(finished.example[row]["prompt"]), finished.text[row])
+            for row in order
+            if finished.correct[row] == 1
+        ]
+        self.store.add([each for each in found if each.question.strip() and each.solution.strip()])
+        if self.train_on == "seeded":
+            return finished
+        plain = [
+            ((0, example["prompt"]),) if count else context
+            for example, context, count in zip(
+                finished.example, finished.context, finished["seeded"].tolist(), strict=True
+            )
+        ]
+        return finished.put(context=plain)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The store, as text."""
+        return self.store.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave, into a part that has begun."""
+        self.store.load_state_dict(state)

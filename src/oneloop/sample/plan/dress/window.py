@@ -1,0 +1,46 @@
+"""Only a window of denoising steps is drawn, and it slides as training goes on (MixGRPO, arXiv 2507.21802).
+
+    begin = first + stride * (step // every), until `last`, then from `first` again;   end = begin + size
+
+Steps outside follow the ODE and are not trained; forks are drawn wherever they are, which with a standing
+window (`every` 0) is BranchGRPO-Mix. MixGRPO: size 4, every 25, stride 1, with noise "flow" at .7 and 25
+steps. Left out: its random and decaying schedules.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from oneloop.core.part import part
+from oneloop.core.rollouts import Rollouts
+
+
+@part(writes=("window",), paper="arXiv 2507.21802")
+class Window:
+    """Writes `window`, int64 [n, 2], for fresh rows."""
+
+    size: Annotated[int, Field(ge=1)] = 4
+    """Steps that are drawn."""
+    first: Annotated[int, Field(ge=0)] = 0
+    """Where the window begins at the start of training."""
+    last: Annotated[int, Field(ge=0)] = 15
+    """The furthest it begins; then it goes back to `first`."""
+    every: Annotated[int, Field(ge=0)] = 25
+    """Batches between moves; 0: it stands still."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Steps it moves by."""
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"last must be at least first ({self.first}), got {self.last}")
+
+    def begin(self, step: int) -> int:
+        """Where the window begins for batch number `step`."""
+        places = (self.last - self.first) // self.stride + 1
+        return self.first + self.stride * ((step // self.every if self.every else 0) % places)
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """`rollouts` with their window; the batch's number is `facts["step"]`."""
+        begin = self.begin(int(rollouts.facts["step"]))
+        return rollouts.put(window=torch.tensor([[begin, begin + self.size]] * len(rollouts)).view(-1, 2))

@@ -1,0 +1,227 @@
+"""The plan: what to try, how often, and when there is enough to learn from.
+
+One final class with five slots (data, count, dress, keep, leftovers); a sampling method is a setting of
+the slots, and settings combine. It owns the three piles every such method needs:
+
+    unfinished (sampled in part) -> waiting (judged, siblings missing) -> ready (complete groups)
+
+Issued rollouts are always trained, held in a pile, or refused by `keep` or a failed judge: none is lost.
+"""
+
+import collections
+import dataclasses
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core.part import Of, Options, part
+from oneloop.core.rollouts import Rollouts, Table
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.leftovers import Leftovers
+from oneloop.sample.plan.piles import Group, Piles
+from oneloop.sample.plan.source import Source
+
+
+class DrySource(RuntimeError):
+    """The refill bound was reached: too few groups carry signal."""
+
+
+@part(writes=("id", "group", "key", "example", "context", "budget", "round", "solve_rate", "last", "status"))
+class Plan:
+    """Asks for rollouts, collects groups, hands out batches of `groups` complete groups."""
+
+    data: Annotated[Any, Of("data")]
+    """Where prompts come from."""
+    groups: Annotated[int, Field(ge=1)] = 8
+    """Groups (prompts) a batch."""
+    count: Annotated[Any, Of("count")] = dataclasses.field(default_factory=Uniform)
+    """How many rollouts each group gets, in how many rounds. All idle groups are asked about at once: n > 0
+    rows are issued; 0: the group is complete; -1: nothing in this round, but it is asked about again."""
+    dress: tuple[Annotated[Any, Of("dress")], ...] = ()
+    """Parts that rewrite fresh rows before they are sampled (budgets, seeded contexts, forks)."""
+    keep: Annotated[Any, Of("keep")] | None = None
+    """Which complete groups are worth learning from; refused ones are replaced by new prompts."""
+    leftovers: Annotated[Leftovers, Options(Leftovers)] = dataclasses.field(default_factory=Leftovers)
+    """What becomes of unfinished rollouts when the weights change."""
+    in_flight: Annotated[int, Field(ge=1)] | None = None
+    """Groups asked at a time; more than `groups` = over-provision and stop early. None: `groups`."""
+    max_refills: Annotated[int, Field(ge=0)] = 20
+    """How many batches' worth of groups may be refused for one batch before it is an error."""
+    shuffle: bool = True
+    """Shuffle the data anew each epoch."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many passes over the data; None: as many as the steps need."""
+    piles: Piles = dataclasses.field(default_factory=Piles, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.in_flight is not None and self.in_flight < self.groups:
+            raise ValueError(f"in_flight must be at least groups ({self.groups}), got {self.in_flight}")
+
+    def begin(self, seed: int, steps: int, first: int = 0) -> None:
+        """Starts from nothing: `steps` batches will be handed out; ids count from `first`."""
+        source = Source(self.data, self.shuffle, self.epochs, seed)
+        self.piles.reset(source, seed=seed, steps=steps, first=first)
+        for dress in self._remembering:
+            dress.begin()
+
+    @property
+    def _remembering(self) -> list[Any]:
+        """Dress parts that learn from what was judged, so that they have a state."""
+        return [dress for dress in self.dress if hasattr(dress, "learn")]
+
+    # ask
+
+    def ask(self, limit: int | None = None) -> Rollouts | None:
+        """Rows to sample: unfinished ones, and fresh ones of idle groups. None: the source is dry.
+
+        `facts["enough"]`: how many of the asked groups must be complete before sampling may stop
+        (None: all). `limit`: at most this many groups are asked. An empty table means that a batch is
+        ready without sampling. Raises DrySource when `max_refills` is used up.
+        """
+        piles = self.piles
+        if len(piles.ready) >= self.groups:
+            return Rollouts.join([piles.ready[0].take(torch.zeros(0, dtype=torch.long))])
+        if piles.refused_since > self.max_refills * self.groups:
+            raise DrySource(
+                f"plan: asked {piles.asks} times and {len(piles.ready)} of {self.groups} groups carry signal "
+                f"({piles.refused_since} refused{pass_rates(piles.refused)}). Raise plan.max_refills "
+                f"({self.max_refills}), give easier or harder data, or more rollouts per group."
+            )
+        self._open_groups()
+        unfinished = piles.take_unfinished(limit)
+        resumed = len({int(group) for piece in unfinished for group in piece.group})
+        pieces = [*unfinished, *self._fresh(None if limit is None else limit - resumed)]
+        if not pieces:
+            return None if not piles.ready else piles.ready[0].take(torch.zeros(0, dtype=torch.long))
+        piles.asks += 1
+        return Rollouts.join(pieces).put_facts(**self._facts(), enough=self._enough())
+
+    def _open_groups(self) -> None:
+        piles = self.piles
+        while len(piles.groups) + len(piles.ready) < (self.in_flight or self.groups):
+            row = piles.source.next()
+            if row is None:
+                return
+            piles.open(*row)
+
+    def _fresh(self, limit: int | None) -> list[Rollouts]:
+        self._grant([group for group in self.piles.groups.values() if group.round == 0])
+        due = [group for group in self.piles.groups.values() if group.due][:limit]
+        if not due:
+            return []
+        rates = torch.tensor([group.solve_rate for group in due], dtype=torch.float64)
+        rates = rates.repeat_interleave(torch.tensor([group.due for group in due]))
+        rows = Rollouts.join([self.piles.issue(group) for group in due]).put_facts(**self._facts())
+        for dress in self.dress:
+            rows = dress(rows.put(solve_rate=rates)).without("solve_rate")
+        return [rows]
+
+    def _grant(self, groups: list[Group]) -> list[Group]:
+        """Asks the count strategy about all of `groups` at once; returns those that are complete."""
+        if not groups:
+            return []
+        more = self.count.more(Table(group_columns(groups))).tolist()
+        for group, n in zip(groups, more, strict=True):
+            group.round, group.due = group.round + 1, max(int(n), 0)
+        return [group for group, n in zip(groups, more, strict=True) if n == 0]
+
+    def _facts(self) -> dict[str, Any]:
+        piles = self.piles
+        return {"seed": piles.seed, "step": piles.step, "progress": piles.step / max(piles.steps, 1)}
+
+    def _enough(self) -> int | None:
+        if self.in_flight is None or self.in_flight == self.groups:
+            return None
+        return self.groups - len(self.piles.ready)
+
+    # tell
+
+    def tell(self, finished: Rollouts, unfinished: Rollouts) -> None:
+        """Takes back what `ask` handed out: judged rows, and rows that were stopped in the middle."""
+        for dress in self._remembering if len(finished) else []:
+            finished = dress.learn(finished)
+        piles = self.piles
+        piles.put_back(finished, unfinished)
+        while True:
+            idle = [group for group in piles.groups.values() if group.idle and group.round]
+            over = [group for group in idle if group.round >= self.count.rounds]
+            over += self._grant([group for group in idle if group.round < self.count.rounds])
+            for group in over:
+                self._close(group)
+            # a group that was granted nothing waits for the others; with nobody to wait for it goes on
+            if len(over) == len(idle) or piles.unfinished or any(g.due for g in piles.groups.values()):
+                return
+
+    def _close(self, group: Group) -> None:
+        rollouts = Rollouts.join(group.pieces)
+        if bool((rollouts.id.diff() < 0).any()):  # not in the order in which they happened to finish
+            rollouts = rollouts.take(rollouts.id.argsort())
+        dropped = "drop_group" in rollouts and bool(rollouts["drop_group"].any())
+        refused = dropped or (self.keep is not None and not self.keep(rollouts))
+        self.piles.close(group, rollouts, refused)
+
+    def batch(self) -> Rollouts | None:
+        """`groups` complete groups in the order they were opened, or None while there are too few.
+
+        When the source is dry and nothing is out, the last batch may be smaller.
+        """
+        piles = self.piles
+        if len(piles.ready) < self.groups and not (piles.ready and self._dry()):
+            return None
+        batch = Rollouts.join(piles.take_ready(self.groups)).put_facts(**self._facts())
+        piles.next_batch()
+        return batch
+
+    def _dry(self) -> bool:
+        return not self.piles.groups and self.piles.source.exhausted
+
+    def after_update(self, learner: Any, batch: Rollouts) -> None:
+        """The weights have changed: decides over the unfinished rows."""
+        piles, leftovers = self.piles, self.leftovers
+        if piles.unfinished:
+            too_old = leftovers.too_old(Rollouts.join(piles.unfinished), learner.policy.version)
+            piles.give_up(too_old, leftovers.restarts)
+
+    def held(self) -> dict[str, float]:
+        """Rollouts and tokens in the piles, as metrics; {} for a plan that never stops early."""
+        return {} if self.in_flight in (None, self.groups) else self.piles.counts()
+
+    # checkpoint
+
+    def state_dict(self) -> dict[str, Any]:
+        """The three piles and the counters, data rows by key, not by value; what dress parts remember."""
+        return {**self.piles.state_dict(), "dress": [dress.state_dict() for dress in self._remembering]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave, into a plan that has begun. Continues to the bit."""
+        self.piles.load_state_dict(state)
+        for dress, saved in zip(self._remembering, state["dress"], strict=True):
+            dress.load_state_dict(saved)
+
+
+def pass_rates(refused: list[Rollouts]) -> str:
+    """What the refused groups earned, in words: "; their mean rewards: 0: 12, 1: 3"; "" without any."""
+    means = [float(group.reward.double().nanmean()) for group in refused if "reward" in group]
+    counted = collections.Counter("no verdict" if mean != mean else f"{round(mean, 2):g}" for mean in means)
+    most = ", ".join(f"{mean}: {groups}" for mean, groups in counted.most_common(8))
+    return f"; their mean rewards: {most}" if most else ""
+
+
+NEVER = torch.tensor([-torch.inf], dtype=torch.float64)
+
+
+def group_columns(groups: list[Group]) -> dict[str, Tensor]:
+    """What a count strategy sees of idle groups, each [G]: group, round, issued, mean, std, best reward."""
+    rewards = [group.rewards[~group.rewards.isnan()] for group in groups]
+    return {
+        "group": torch.tensor([group.number for group in groups]),
+        "round": torch.tensor([group.round for group in groups]),
+        "issued": torch.tensor([group.issued for group in groups]),
+        "mean": torch.stack([reward.mean() for reward in rewards]),
+        "std": torch.stack(
+            [reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]
+        ),
+        "best": torch.stack([torch.cat([reward, NEVER]).amax() for reward in rewards]),
+    }

@@ -1,0 +1,269 @@
+"""A flow policy: a network that turns noise into an image in a few steps; its actions are those steps.
+
+    n rollouts   N actions (denoising steps)   b distinct latents forwarded   a actions of one micro-batch
+
+The last call of the network renders the image it predicts, at the last noise level or after `budget`
+actions; it is no action, so nothing that cannot change the image is ever trained. All rollouts take a step
+together, those that share a latent once (branches.py, denoising.py), and learning forwards step by step too,
+so that before the first update ratios are exactly 1 as long as a batch is what was sampled together and its
+steps fit one call. A step outside of a row's `window`, and not at its forks, follows the ODE: it is in the
+table because the next step starts from it, with share 0 and log-prob 0.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core import draws
+from oneloop.core.memory import device_of
+from oneloop.core.meter import Meter
+from oneloop.core.part import Of, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.engines.hardware import multiplies_bf16
+from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
+from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
+from oneloop.sample.policies.denoising.reference import Reference
+from oneloop.sample.policies.denoising.rendering import composite, rendered
+from oneloop.sample.policies.denoising.sde import LEVELS, Noise, Step, noise_levels, sde_step
+from oneloop.sample.policies.denoising.walk import Walk, beginnings, demonstrations
+from oneloop.sample.policies.trees.branches import distinct
+
+
+def _writes(options: "Flow") -> tuple[str, ...]:
+    always = ("last", "status", "start", "output", "actions.parent", "actions.version", "actions.latent")
+    beside = ("reference_output",) if options.beside_reference else ()
+    return (*always, *beside, *(() if options.noise == "ode" else ("actions.logprob",)))
+
+
+@part(writes=_writes, paper="arXiv 2505.05470")
+class Flow:
+    """Options of a flow policy; `open()` loads it."""
+
+    units: ClassVar[dict[str, str]] = {"logprob": "nats_per_dim", "entropy": "differential"}
+    gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
+
+    model: Annotated[Any, Of("flow_model")]
+    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
+    steps: Annotated[int, Field(ge=2)] = 20
+    """Calls of the network for an image; one less are actions."""
+    shift: Annotated[float, Field(gt=0)] = 3.0
+    """How many steps are spent at high noise (1: evenly)."""
+    noise: Noise = "dance"
+    """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
+    level: Annotated[float, Field(gt=0)] | None = None
+    """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
+    precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
+    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 where the hardware multiplies it."""
+    stored: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
+    beside_reference: bool = False
+    """Whether the reference draws each group's prompt too, from noise of its own (`reference_output`)."""
+    reference_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The reference follows the weights, a moving average with this decay an update; None: it stands
+    still."""
+    composite: bool = False
+    """Whether an edited image keeps its source outside of the mask; the network must take a `condition`."""
+    tokens_per_call: Annotated[int, Field(ge=1)] = 16384
+    """Tokens forwarded at a time where nothing is learned."""
+    device: str = "auto"
+    """auto: a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        if self.noise == "ode" and self.level is not None:
+            raise ValueError(f"noise 'ode' has no level, got level={self.level}")
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the network's arithmetic is bf16."""
+        return self.precision == "bf16_autocast" or (
+            self.precision == "auto" and multiplies_bf16(torch.device(device_of(self.device)))
+        )
+
+    def open(self) -> "FlowPolicy":
+        """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""
+        return FlowPolicy(self)
+
+
+class FlowPolicy:
+    """The network being trained, and its sampler."""
+
+    units, gives = Flow.units, Flow.gives
+
+    def __init__(self, options: Flow):
+        built = options.model.build()
+        if not hasattr(built, "encode"):
+            name = type(options.model).__name__
+            known = "flow_transformer, flow_mlp, diffusion_pipeline"
+            raise ValueError(f"policy.flow.model: {name} is no flow network; take one of {known}")
+        self.device = torch.device(device_of(options.device))
+        self.network: Any = built.to(self.device).eval()
+        self.model, self.options, self.version = self.network, options, 0
+        self.shape: tuple[int, ...] = tuple(self.network.shape)
+        self.stored: torch.dtype = getattr(torch, options.stored)
+        self.sigmas = noise_levels(options.steps, options.shift)
+        level = LEVELS[options.noise] if options.level is None else options.level
+        self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
+        self.reference = Reference(options.reference_decay)
+        self.meter = Meter(tokens=self.network.tokens)
+        self.progress: Callable[[int, int], None] | None = None
+
+    def _schedule(self, noise: Noise, level: float) -> list[Step]:
+        pairs = zip(self.sigmas, self.sigmas[1:-1], strict=False)
+        return [sde_step(noise, level, sigma, after) for sigma, after in pairs]
+
+    @property
+    def room(self) -> int:
+        """Latents of one call where nothing is learned."""
+        return max(1, self.options.tokens_per_call // int(self.network.tokens))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the present schedule draws steps at all."""
+        return self._drawn[0].std > 0
+
+    def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """[b, ...] in fp32. Counts the latents forwarded in `meter`."""
+        self.meter.add(len(latent))
+        if torch.is_grad_enabled() or len(latent) <= self.room:
+            return self._call(latent, sigma, condition)
+        cuts = [slice(start, start + self.room) for start in range(0, len(latent), self.room)]
+        called = [self._call(latent[c], sigma[c], {k: v[c] for k, v in condition.items()}) for c in cuts]
+        return torch.cat(called)
+
+    def _call(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.narrow):
+            velocity: Tensor = self.reference.call(self.network, latent, sigma, condition)
+        return velocity.float()
+
+    def render(self, clean: Tensor, condition: Condition) -> Tensor:
+        """Images [b, C, H, W] in [0, 1] of predicted data [b, ...]; outside of a mask the source, if
+        asked."""
+        images: Tensor = self.network.decode(clean)
+        return composite(images, condition) if self.options.composite else images
+
+    # sample
+
+    @torch.no_grad()
+    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): an image is never left half done. Raises ValueError for rows with actions."""
+        if len(asked.actions):
+            raise ValueError(f"a flow policy starts at noise, but rows {asked.id.tolist()[:8]} have actions")
+        walk = Walk(self, asked)
+        for step in range(self.options.steps):
+            walk.take(step)
+            if self.progress is not None:
+                self.progress(step + 1, walk.rendered)
+        finished = walk.finished()
+        if self.options.beside_reference:
+            finished = finished.put(reference_output=self._reference_output(asked))
+        return finished, asked.take(torch.zeros(0, dtype=torch.long))
+
+    def _reference_output(self, asked: Rollouts) -> Tensor:
+        """[n, C, H, W], one whole image a group, from noise that is no rollout's; before a reference is kept,
+        the present weights'."""
+        which, first = distinct(asked.group)
+        rows = beginnings(asked.take(first), int(draws.mix(asked.facts["seed"], "reference") >> 1))
+        with self.as_reference() if self.reference.kept(self.network) else nullcontext():
+            walk = Walk(self, rows)
+            for step in range(self.options.steps):
+                walk.take(step)
+        return walk.output[which]
+
+    def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): images that somebody else made, of version -1, from the data's `image` column.
+
+        Raises ValueError naming the row without one.
+        """
+        return demonstrations(self, asked), asked.take(torch.zeros(0, dtype=torch.long))
+
+    @contextmanager
+    def greedy(self) -> Iterator[None]:
+        """Within it, sampling follows the ODE: nothing is drawn but the start."""
+        drawn, self._drawn = self._drawn, self._ode
+        try:
+            yield
+        finally:
+            self._drawn = drawn
+
+    def condition(self, rollouts: Rollouts, rows: Tensor) -> Condition:
+        """What the network knows of the prompts of `rows` [b]; equal data rows are encoded once."""
+        which, first = distinct(rollouts.key[rows])
+        told = [{**rollouts.example[row], "prompt": prompt_of(rollouts, row)} for row in rows[first].tolist()]
+        encoded: Condition = self.network.encode(told)
+        return {name: value.to(self.device)[which.to(self.device)] for name, value in encoded.items()}
+
+    def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
+        """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
+        return moves(rollouts, rows, step, self._ode, self._drawn).to(self.device)
+
+    # learn
+
+    def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
+        """Pieces of whole denoising steps, siblings together: at most `budget` tokens, or one latent."""
+        return pieces(rollouts, wanted, max(1, budget // self.network.tokens))
+
+    def at(self, rollouts: Rollouts, actions: Tensor) -> FlowHere:
+        """`actions` [a] under the present weights; the latents they start from are forwarded once each."""
+        step, row = rollouts.depth[actions], rollouts.owner[actions]
+        most, taken = self.options.steps - 1, int(step.max()) + 1 if len(step) else 0
+        if taken > most:
+            raise ValueError(f"rollouts have up to {taken} actions, but policy.flow.steps - 1 is {most}")
+        which, chosen, latent = starts(rollouts, actions)
+        inputs = Inputs(
+            latent.to(self.device),
+            torch.tensor(self.sigmas)[rollouts.depth[chosen]].to(self.device),
+            self.condition(rollouts, rollouts.owner[chosen]),
+            which.to(self.device),
+            *self.moves(rollouts, row, step).unbind(1),
+        )
+        render = partial(rendered, self, rollouts, actions)
+        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device), render)
+
+    @torch.no_grad()
+    def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
+        """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""
+        attribute = {"entropy": "entropy", "proximal": "logprob", "reference": "reference"}
+        values = {name: torch.full((len(rollouts.actions),), float("nan")) for name in columns}
+        for actions in self.batches(rollouts, rollouts.actions.share > 0, self.options.tokens_per_call):
+            here = self.at(rollouts, actions)
+            for name in columns:
+                values[name][actions] = getattr(here, attribute[name]).float().cpu()
+        return rollouts.put_actions(values)
+
+    # reference, weights, disk
+
+    def keep_reference(self) -> None:
+        """From now on the reference means the present weights (with adapters: the network without them)."""
+        self.reference.keep(self.network)
+
+    def as_reference(self) -> AbstractContextManager[None]:
+        """Within it, velocities are the reference's."""
+        return self.reference.acting(self.network)
+
+    def updated(self) -> None:
+        """The weights have changed: a new version, and a moving reference follows."""
+        self.version += 1
+        self.reference.follow(self.network)
+
+    def save(self, folder: Path) -> None:
+        """What the network saves of itself: `model.safetensors`, or the adapters of a pipeline."""
+        self.network.save(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a folder of weights does not hold: the version, and the reference's weights."""
+        return {"version": self.version, "reference": dict(self.reference.weights) or None}
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
+        self.network.load(folder)
+        if state["reference"] is not None:
+            self.reference.weights = {
+                name: weight.clone().to(self.device) for name, weight in state["reference"].items()
+            }
+        self.version = state["version"]

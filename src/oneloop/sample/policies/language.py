@@ -1,0 +1,328 @@
+"""A language policy: any Hugging Face causal model whose actions are tokens.
+
+    n rollouts   N actions (tokens)   a tokens of one micro-batch
+
+Sampling is the engine's work; this file turns rollouts into requests and replies into actions, and says how
+actions are cut into micro-batches and looked at again under newer weights.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core import draws
+from oneloop.core.meter import Meter
+from oneloop.core.part import Of, part
+from oneloop.core.rollouts import Rollouts
+from oneloop.engines.hardware import multiplies_bf16
+from oneloop.engines.law import Law
+from oneloop.engines.request import Request
+from oneloop.engines.slots import SlotEngine
+from oneloop.engines.turns import eos_ids
+from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
+from oneloop.sample.policies.tokens.forward import CausalForward
+from oneloop.sample.policies.tokens.here import TokenHere
+from oneloop.sample.policies.tokens.loading import Lora, add_lora, load_model, load_weights
+from oneloop.sample.policies.tokens.packing import Packed, pack, shared_rows
+from oneloop.sample.policies.tokens.prompts import Prompts
+from oneloop.sample.policies.tokens.spans import token_spans
+from oneloop.sample.policies.trees.token_trees import sample_trees
+from oneloop.sample.policies.trees.tree_packing import pack_trees
+
+
+@part(
+    writes=(
+        *("last", "status", "text", "actions.parent", "actions.version", "actions.logprob"),
+        *("actions.token", "actions.span"),
+    )
+)
+class Language:
+    """Options of a language policy; `open()` loads it."""
+
+    units: ClassVar[dict[str, str]] = {"logprob": "nats", "entropy": "discrete"}
+    gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
+
+    model: Annotated[Any, Of("language_model", text=True)]
+    """Hub name, folder, or a part of `models` such as {small_llama: {}}."""
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    """Tokens a rollout may have, the end token included (`max_completion_length` elsewhere)."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Of the sampling law; 0 is greedy."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Sample from the k most likely tokens; 0: all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the most likely tokens that hold this much probability."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Sample from tokens at least this likely, relative to the likeliest."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a rollout."""
+    precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
+    """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner.
+    auto: bf16_autocast where the hardware multiplies bf16, else float32."""
+    sampling_precision: Literal["same", "bf16", "auto"] = "same"
+    """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law).
+    auto: bf16 where the hardware multiplies it, else same."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights."""
+    slots: Annotated[int, Field(ge=1)] = 256
+    """Sequences sampled at a time."""
+    device: str = "auto"
+    """auto: a GPU when there is one."""
+
+    def open(self) -> "LanguagePolicy":
+        """Loads the model; raises ValueError when it cannot be."""
+        return LanguagePolicy(self.settled())
+
+    def settled(self) -> "Language":
+        """The same options with "auto" replaced by what this machine does best."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device if self.device == "auto" else self.device
+        bf16 = multiplies_bf16(torch.device(device))
+        precision, sampling = self.precision, self.sampling_precision
+        if precision == "auto":
+            precision = "bf16_autocast" if bf16 else "float32"
+        if sampling == "auto":
+            sampling = "bf16" if bf16 else "same"
+        return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)
+
+
+class LanguagePolicy:
+    """The model being trained, its engine, and its tokenizer."""
+
+    units, gives = Language.units, Language.gives
+
+    def __init__(self, options: Language):
+        dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+        model, self.tokenizer = load_model(options.model, dtype)
+        self.eos = eos_ids(model, self.tokenizer)
+        self.model: Any = add_lora(model, options.lora) if options.lora else model
+        self._reference: CausalForward | None = None
+        cast(Any, self.model).to(options.device)
+        self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
+        self.options, self.version = options, 0
+        self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
+        self.prompts = Prompts(self.tokenizer, self.eos)
+        self.meter = Meter()
+        self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
+        self.engine = self._engine()
+        self.progress: Callable[[int, int], None] | None = None
+
+    def _engine(self) -> SlotEngine:
+        options = self.options
+        dtype = torch.bfloat16 if options.sampling_precision == "bf16" else None
+        return SlotEngine(
+            self.model,
+            eos=self.eos,
+            law=self.law,
+            stop=options.stop,
+            decode=self.decode,
+            slots=options.slots,
+            dtype=dtype,
+            meter=self.meter,
+        )
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, as they stand."""
+        return str(self.tokenizer.decode(list(tokens)))
+
+    @property
+    def positions(self) -> int:
+        """The longest sequence the model can read."""
+        return self.engine.positions or 1 << 30
+
+    # sample
+
+    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
+        if "fork" in asked:
+            return self._with_text(sample_trees(self, asked)), asked.take(torch.zeros(0, dtype=torch.long))
+        requests = [self.request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
+        enough = asked.facts.get("enough")
+        if enough is not None and enough >= len(asked.group.unique()):
+            enough = None
+        replies = self.engine.generate(requests, enough, self.progress)
+        rollouts = extend(asked, replies, self.version)
+        done = torch.tensor([status not in ("aborted", "pending") for status in rollouts.status])
+        finished, unfinished = rollouts.split(done)
+        return self._with_text(finished), unfinished
+
+    def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
+        """What the engine is asked for one row that has the tokens `partial`."""
+        prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
+        room = self._room(prompt, int(asked.key[row]))
+        limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
+        key = int(draws.mix(asked.facts["seed"], int(asked.id[row])))
+        return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
+
+    def _room(self, prompt: Sequence[int], key: int) -> int:
+        """Tokens that may follow `prompt`, at least one. Raises ValueError naming the data row."""
+        if len(prompt) >= self.positions:
+            raise ValueError(
+                f"the prompt of data row {key} has {len(prompt)} tokens, but the model reads at most "
+                f"{self.positions}; leave out long prompts, or take another model"
+            )
+        return self.positions - len(prompt)
+
+    def prompt_ids(self, rollouts: Rollouts, row: int) -> tuple[int, ...]:
+        """Token ids of the prompt of one row."""
+        things = rollouts.context[row]
+        if len(things) != 1 or things[0][0] != 0:
+            raise ValueError("a language policy takes a prompt at depth 0 and nothing later as context")
+        return self.prompts.encode(things[0][1], f"data row {int(rollouts.key[row])}")
+
+    def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+        """(finished, none): rollouts that somebody else made, from the data's `completion` column.
+
+        Their actions have version -1 and no log-prob (NaN). Raises ValueError naming the row without one.
+        """
+        lists = [
+            self._demonstration(example, int(key))
+            for example, key in zip(asked.example, asked.key, strict=True)
+        ]
+        shape: dict[str, Any] = {"token": lists}
+        for name, value in {"version": -1, "logprob": float("nan"), "share": 1.0}.items():
+            shape[name] = [[value] * len(tokens) for tokens in lists]
+        status = ["stop" if tokens[-1] in self.eos else "length" for tokens in lists]
+        finished = self._with_text(chains(asked, shape).put(status=status))
+        return finished, finished.take(torch.zeros(0, dtype=torch.long))
+
+    def _demonstration(self, example: dict[str, Any], key: int) -> list[int]:
+        if example.get("completion") in (None, ""):
+            raise ValueError(
+                f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}"
+            )
+        where = f"data row {key}"
+        room = self._room(self.prompts.encode(example["prompt"], where), key)
+        ids = self.prompts.completion(example["prompt"], example["completion"], where)
+        return list(ids[: min(self.options.max_new_tokens, room)])
+
+    def _with_text(self, rollouts: Rollouts) -> Rollouts:
+        silent = frozenset({*self.eos, *self.tokenizer.all_special_ids})
+        rows = [[int(token) for token in row] for row in by_rollout(rollouts, "token")]
+        decoded = [token_spans(self.tokenizer, row, silent) for row in rows]
+        along = torch.tensor([span for _, row in decoded for span in row], dtype=torch.long).reshape(-1, 2)
+        spans = along.new_zeros(len(rollouts.actions), 2)
+        spans[rollouts.paths[1]] = (
+            along  # leaves of a tree share the tokens, and so the text, of their prefix
+        )
+        return rollouts.put(text=[text for text, _ in decoded]).put_actions(span=spans)
+
+    @contextmanager
+    def greedy(self) -> Iterator[None]:
+        """Within it, sampling takes the most likely token."""
+        law = self.law
+        self.law = self.engine.law = Law(temperature=0.0)
+        try:
+            yield
+        finally:
+            self.law = self.engine.law = law
+
+    # learn
+
+    def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
+        """Pieces of whole rollouts, at most `budget` tokens forwarded with padding (one rollout at least).
+
+        Rollouts with one prompt go together, and packed rows of like length.
+        """
+        rows = rollouts.owner[wanted].unique()
+        prompts = [self.prompt_ids(rollouts, row) for row in rows.tolist()]
+        inputs = (rollouts.length[rows] - 1).tolist()
+        longest = max(
+            (len(prompt) + tokens for prompt, tokens in zip(prompts, inputs, strict=True)), default=0
+        )
+        shared = shared_rows(prompts, inputs, min(self.forward.packed_width(longest), budget))
+        piece: list[int] = []
+        height = widest = 0
+        for members, tokens in sorted(shared, key=lambda row: -row[1]):
+            if piece and (height + 1) * widest > budget:
+                yield self._wanted_of(rollouts, wanted, rows[piece])
+                piece, height = [], 0
+            widest = widest if piece else tokens
+            piece, height = [*piece, *members], height + 1
+        if piece:
+            yield self._wanted_of(rollouts, wanted, rows[piece])
+
+    def _wanted_of(self, rollouts: Rollouts, wanted: Tensor, rows: Tensor) -> Tensor:
+        mine = torch.zeros(len(rollouts), dtype=torch.bool)
+        mine[rows] = True
+        return (wanted & mine[rollouts.owner]).nonzero().squeeze(1)
+
+    def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
+        """`actions` [a] under the present weights; their rollouts are forwarded once, whole."""
+        rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
+        pieces = rollouts.take(rows)
+        completions = [[int(token) for token in tokens] for tokens in by_rollout(pieces, "token")]
+        prompts = [self.prompt_ids(pieces, i) for i in range(len(pieces))]
+        longest = max(len(prompt) + len(ids) for prompt, ids in zip(prompts, completions, strict=True))
+        width = self.forward.packed_width(longest)
+        if width and not pieces.structure.is_chain:  # what leaves of a tree share is forwarded once
+            row, action = pieces.paths
+            paths = [part.tolist() for part in action.split(row.bincount().tolist())]
+            packed: Packed = pack_trees(prompts, completions, paths, width)
+        else:
+            packed = pack(prompts, completions, width)
+        return TokenHere(self, packed, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
+
+    @torch.no_grad()
+    def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
+        """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""
+        attribute = {"entropy": "entropy", "proximal": "logprob", "reference": "reference"}
+        values = {name: torch.full((len(rollouts.actions),), float("nan")) for name in columns}
+        for actions in self.batches(rollouts, rollouts.actions.share > 0, budget=16384):
+            here = self.at(rollouts, actions)
+            for name in columns:
+                values[name][actions] = getattr(here, attribute[name]).float().cpu()
+        return rollouts.put_actions(values)
+
+    # reference, weights, disk
+
+    def keep_reference(self) -> None:
+        """From now on `reference` means the present weights (with LoRA: the model without its adapters)."""
+        if self.options.lora is None:
+            kept = copy.deepcopy(self.model).eval().requires_grad_(False)
+            self._reference = CausalForward(kept, self.options.precision == "bf16_autocast")
+
+    @contextmanager
+    def reference_forward(self) -> Iterator[CausalForward]:
+        """The forward pass of the reference model."""
+        if self.options.lora is not None:
+            with self.model.disable_adapter():
+                yield self.forward
+        elif self._reference is None:
+            raise ValueError(
+                "this policy keeps no reference; a part that reads 'reference' must ask for one first"
+            )
+        else:
+            yield self._reference
+
+    def updated(self) -> None:
+        """The weights have changed: a new version, and fresh weights in the engine."""
+        self.version += 1
+        self.engine.refresh()
+
+    def save(self, folder: Path) -> None:
+        """A normal Hugging Face (or PEFT) folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a folder of weights does not hold: the version, and the reference's weights."""
+        reference = self._reference.model.state_dict() if self._reference is not None else None
+        return {"version": self.version, "reference": reference}
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
+        load_weights(self.model, folder)
+        if state["reference"] is not None:
+            self.keep_reference()
+            assert self._reference is not None
+            self._reference.model.load_state_dict(state["reference"])
+        self.version = state["version"]
+        self.engine.refresh()

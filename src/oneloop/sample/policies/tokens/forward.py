@@ -1,0 +1,143 @@
+"""One forward pass of a causal language model at chosen positions, and log-probs without full logits.
+
+    a chosen actions   H hidden   V vocabulary
+
+Sequences that share a prompt share its forward pass (`packing`). Rows are padded on the right; one that
+holds a single sequence needs no mask: attention is causal, so padding cannot reach back.
+The head runs only where an action was chosen. When a x V is large, log-probs and entropy are computed in
+chunks that are recomputed in the backward pass, so that no fp32 logits of the whole batch ever exist.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from oneloop.core.meter import Meter
+from oneloop.engines.law import Law
+from oneloop.sample.policies.tokens.packing import WIDTH, Packed, pack
+
+CHUNK = 1 << 24
+"""Logits held at once when chunking (64 MiB in fp32)."""
+
+
+class CausalForward:
+    """Hidden states and head of any Hugging Face causal model, PEFT-wrapped or not.
+
+    The split is checked once, against the model's own logits, when this is made; a model whose logits
+    are more than its head (an unknown scaling) is refused with ValueError.
+    """
+
+    def __init__(self, model: nn.Module, autocast: bool, meter: Meter | None = None):
+        self.model, self.autocast, self.meter = model, autocast, meter or Meter()
+        inner = base_model(model)
+        self.backbone = inner.base_model
+        self.output_layer = inner.get_output_embeddings()
+        self.vocabulary = int(self.output_layer.weight.shape[0])
+        self.softcap = getattr(inner.config, "final_logit_softcapping", None)
+        self.width = self._check()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """bf16 autocast, or nothing."""
+        if not self.autocast:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def hidden(self, packed: Packed, sequence: Tensor, depth: Tensor) -> Tensor:
+        """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
+        device, options = self.device, dict[str, Tensor]()
+        self.meter.add(packed.tokens)
+        if packed.shares:
+            dtype = torch.bfloat16 if self.autocast else next(self.model.parameters()).dtype
+            mask, positions = packed.mask(dtype).to(device), packed.positions.to(device)
+            options = {"attention_mask": mask, "position_ids": positions}
+        with self.precision():
+            states = self.backbone(
+                input_ids=packed.ids.to(device), use_cache=False, **options
+            ).last_hidden_state
+        row, column = packed.place(sequence, depth)
+        chosen: Tensor = states[row.to(device), column.to(device)]
+        return chosen
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [a, V] of hidden states [a, H]."""
+        with self.precision():
+            logits: Tensor = self.output_layer(hidden)
+            return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+    @torch.no_grad()
+    def _check(self) -> int:
+        """Width of the packed rows this model can take; 0 when it must see each sequence alone."""
+        prompt, completions = [0, 1, 2], [[1, 2, 1], [2, 1, 2]]
+        ids = torch.tensor([prompt + completion[:-1] for completion in completions]).to(self.device)
+        with self.precision():
+            whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).float()
+        sequence, depth = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2)
+        alone, together = (pack([prompt] * 2, completions, width) for width in (0, WIDTH))
+        if not self._close(whole, alone, sequence, depth):
+            name = type(self.model).__name__
+            raise ValueError(
+                f"{name} does more to its logits than its output layer; this model is not supported yet"
+            )
+        return WIDTH if self._close(whole, together, sequence, depth) else 0
+
+    def packed_width(self, longest: int) -> int:
+        """Width of packed rows when the longest sequence has `longest` tokens.
+
+        0, nothing is packed, where a sliding window would hide something: the mask of packed rows has none.
+        """
+        window = getattr(base_model(self.model).config.get_text_config(), "sliding_window", None)
+        return self.width if window is None or longest <= window else 0
+
+    def _close(self, whole: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> bool:
+        tolerance = 1e-3 if whole.dtype == torch.float32 and not self.autocast else 5e-2
+        split = self.head(self.hidden(packed, sequence, depth)).float()
+        return torch.allclose(whole, split, rtol=tolerance, atol=tolerance)
+
+
+def base_model(model: Any) -> Any:
+    """The causal model inside PEFT's wrapper, if there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def token_logprobs(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], tokens: Tensor, law: Law, vocabulary: int
+) -> tuple[Tensor, Tensor]:
+    """(logprob [a], entropy [a]) of `tokens` [a] under `law`, in chunks recomputed in the backward pass."""
+    width = max(1, CHUNK // vocabulary)
+
+    def chunk(states: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        return chosen_logprob(head(states), chosen, law)
+
+    pieces = [
+        checkpoint(chunk, states, chosen, use_reentrant=False)
+        for states, chosen in zip(hidden.split(width), tokens.split(width), strict=True)
+    ]
+    logprobs, entropies = zip(*pieces, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
+def chosen_logprob(logits: Tensor, tokens: Tensor, law: Law) -> tuple[Tensor, Tensor]:
+    """(logprob [a], entropy [a]), in fp32 at least, of `tokens` [a] under `law`, given logits [a, V].
+
+    Under top-k, top-p or min-p the weights may have moved since the token was drawn, so that it falls
+    out of the kept set; it is put back: the law is renormalised over what is kept now and the token.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if law.temperature not in (0, 1):
+        logits = logits / law.temperature
+    if law.truncates:
+        kept = law.kept(logits).scatter(1, tokens[:, None], True)
+        logits = logits.masked_fill(~kept, float("-inf"))
+    logprobs = torch.log_softmax(logits, dim=-1)
+    chosen = logprobs.gather(1, tokens[:, None]).squeeze(1)
+    entropy = -(logprobs.exp() * logprobs.nan_to_num(neginf=0.0)).sum(-1)
+    return chosen, entropy

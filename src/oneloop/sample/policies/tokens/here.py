@@ -1,0 +1,71 @@
+"""Actions of a language policy under the present weights, answered lazily from one forward pass."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from oneloop.sample.policies.tokens.forward import CHUNK, chosen_logprob, token_logprobs
+from oneloop.sample.policies.tokens.packing import Packed
+
+if TYPE_CHECKING:
+    from oneloop.sample.policies.language import LanguagePolicy
+
+
+class TokenHere:
+    """`protocols.Here` for chosen tokens [a] of some sequences; each answer costs at most one forward."""
+
+    def __init__(
+        self, policy: LanguagePolicy, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor
+    ):
+        self.policy, self.forward, self.packed = policy, policy.forward, packed
+        self.sequence, self.depth = sequence, depth
+        self.tokens = tokens.to(self.forward.device)
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """[a, H], the one forward pass."""
+        return self.forward.hidden(self.packed, self.sequence, self.depth)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """[a, V], untempered."""
+        return self.forward.head(self.hidden)
+
+    @cached_property
+    def _scores(self) -> tuple[Tensor, Tensor]:
+        law = self.policy.law
+        if self.forward.vocabulary * len(self.tokens) > CHUNK and "logits" not in self.__dict__:
+            return token_logprobs(self.hidden, self.forward.head, self.tokens, law, self.forward.vocabulary)
+        return chosen_logprob(self.logits, self.tokens, law)
+
+    @property
+    def logprob(self) -> Tensor:
+        """[a], under the sampling law."""
+        return self._scores[0]
+
+    @property
+    def entropy(self) -> Tensor:
+        """[a], of the sampling law."""
+        return self._scores[1]
+
+    @property
+    def output(self) -> Tensor:
+        """Refused: tokens are not differentiable."""
+        raise TypeError(
+            "a language policy has no differentiable output; reward back-propagation needs a flow policy"
+        )
+
+    def rendered(self, calls: int) -> Tensor:
+        """Refused for the same reason."""
+        return self.output
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """[a], log-probability under the policy's reference, no gradient."""
+        with torch.no_grad(), self.policy.reference_forward() as forward:
+            hidden = forward.hidden(self.packed, self.sequence, self.depth)
+            return token_logprobs(hidden, forward.head, self.tokens, self.policy.law, forward.vocabulary)[0]

@@ -1,0 +1,303 @@
+"""The learner: objectives in, one or more optimiser steps out. It owns every denominator.
+
+An objective returns one loss per action; the learner weighs each action once over the whole optimiser step
+(`weights.py`), so that cutting a batch into micro-batches changes nothing but memory. A step without
+signal (all gradients zero) changes nothing: no momentum, no weight decay.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.protocols import Here, Objective, Policy
+from oneloop.core.rollouts import Rollouts
+from oneloop.update.averaging import weights
+from oneloop.update.learning_rate import Scaling, scale_learning_rate
+
+CLIPS = ("clip_low", "clip_high")
+
+
+class NotFinite(FloatingPointError):
+    """A loss is NaN or infinite; the message names the objective and the rollout."""
+
+
+@part()
+class Learning:
+    """Options of the learner: optimiser, schedule, cutting."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate."""
+    base_batch: Annotated[int, Field(ge=1)] | None = None
+    """Rollouts an optimiser step for which `learning_rate` was chosen: it is scaled to those of each step,
+    counting rollouts that are learned from. None: used as it is."""
+    scaling: Scaling = "sqrt"
+    """How it grows with them when there is a `base_batch`: sqrt (Adam; BroRL) or linear."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How it falls after the warm-up, to zero at the last update."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Updates over which it rises from zero."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's, on matrices only."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients are scaled down to this norm; None: never."""
+    tokens_per_micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Tokens forwarded at a time, padding included; smaller = less memory, same result.
+    None: 4096 on a CPU, where layers that stay in its cache are faster, 16384 elsewhere."""
+    minibatches: Annotated[int, Field(ge=1)] = 1
+    """Optimiser steps a batch is split into, by whole groups."""
+    epochs: Annotated[int, Field(ge=1)] = 1
+    """Passes over each batch."""
+
+    def micro_batch(self, device: torch.device) -> int:
+        """Tokens forwarded at a time on `device`."""
+        return self.tokens_per_micro_batch or (4096 if device.type == "cpu" else 16384)
+
+
+class Learner:
+    """Optimises `policy` on `objectives`; called with a batch, returns it with what objectives report."""
+
+    def __init__(self, policy: Policy, objectives: Sequence[Objective], options: Learning, steps: int):
+        self.policy, self.objectives, self.options = policy, list(objectives), options
+        self.steps = steps * options.minibatches * options.epochs
+        self.parameters = [weight for weight in policy.model.parameters() if weight.requires_grad]
+        self.master = master_copies(self.parameters)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=options.learning_rate, betas=options.betas, fused=True
+        )
+        self.updates, self.budget = 0, options.micro_batch(self.parameters[0].device)
+        sides = [getattr(term, side) for term in objectives for side in CLIPS if hasattr(term, side)]
+        self.clip = {"clip_range": min(sides)} if sides else {}
+        self.metrics: dict[str, float] = {}
+        self.notices: list[str] = []
+
+    def _groups(self) -> list[dict[str, Any]]:
+        matrices = [weight for weight in self.master if weight.ndim > 1]
+        rest = [weight for weight in self.master if weight.ndim <= 1]
+        decay = self.options.weight_decay
+        return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+    def __call__(self, rollouts: Rollouts) -> Rollouts:
+        """Learns from `rollouts`; returns them with the objectives' readings as action columns.
+
+        Raises NotFinite when a loss that counts is not finite, before the step changes any weight.
+        """
+        self.readings = Readings(len(rollouts.actions))
+        for epoch in range(self.options.epochs):
+            for index, (rows, actions) in enumerate(self._minibatches(rollouts)):
+                self._update(rows, actions, fresh=epoch == 0 and index == 0, read=epoch == 0)
+        self.metrics = self.readings.means() | self.clip
+        self.policy.updated()
+        return rollouts.put_actions(self.readings.columns())
+
+    def _minibatches(self, rollouts: Rollouts) -> Iterator[tuple[Rollouts, Tensor]]:
+        """(whole groups, their actions' places in the batch): each action in exactly one."""
+        if self.options.minibatches == 1:
+            yield rollouts, torch.arange(len(rollouts.actions))
+            return
+        label = segments.labels(rollouts.group) % self.options.minibatches
+        for index in range(self.options.minibatches):
+            rows = (label == index).nonzero().squeeze(1)
+            if len(rows):  # the last batch of a dry source may have fewer groups than there are minibatches
+                yield rollouts.take(rows), rollouts.structure.take(rows)[0]
+
+    def _update(self, rollouts: Rollouts, places: Tensor, fresh: bool, read: bool) -> None:
+        weight = [action_weights(objective, rollouts) for objective in self.objectives]
+        wanted = torch.stack([w != 0 for w in weight]).any(0)
+        if any(objective.whole for objective in self.objectives):
+            rows = torch.zeros(len(rollouts), dtype=torch.bool)
+            rows[rollouts.owner[wanted]] = True
+            wanted = rows[rollouts.owner]
+        loss = None
+        while loss is None:
+            self._clear()  # of a pass that ran out of memory, or met a loss that is not finite
+            try:
+                loss = self._accumulate(rollouts, wanted, weight, places if read else None, fresh)
+            except torch.OutOfMemoryError:
+                if self.budget == 1:
+                    raise
+            if loss is None:  # outside of `except`, which holds on to the tensors of the failed pass
+                self._halve_budget()
+        self._step(loss, len(rollouts.owner[wanted].unique()))
+
+    def _halve_budget(self) -> None:
+        self.budget //= 2
+        torch.cuda.empty_cache()
+        self.notices.append(
+            f"out of memory: micro-batches now forward {self.budget} tokens "
+            f"(learner.tokens_per_micro_batch: {self.options.micro_batch(self.parameters[0].device)})"
+        )
+
+    def _accumulate(
+        self, rollouts: Rollouts, wanted: Tensor, weight: list[Tensor], places: Tensor | None, fresh: bool
+    ) -> float:
+        """Adds the gradients of one optimiser step; returns its loss."""
+        total = 0.0
+        for actions in self.policy.batches(rollouts, wanted, self.budget):
+            here = self.policy.at(rollouts, actions)
+            terms: list[Tensor] = []
+            seen: dict[str, Tensor] = {}
+            for objective, w in zip(self.objectives, weight, strict=True):
+                losses, values = objective(here, rollouts, actions)
+                counted = w[actions].to(losses)
+                check_finite(losses, counted, objective, rollouts, actions)
+                terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
+                seen |= values
+            loss = torch.stack(terms).sum()
+            loss.backward()
+            total += float(loss.detach())
+            if places is not None:
+                self.readings.add(places[actions], seen | self._observe(here, rollouts, actions, fresh))
+        return total
+
+    @torch.no_grad()
+    def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:
+        """What every run wants to know: entropy, and the gap to the sampler while the weights are its own."""
+        values = {"entropy": here.entropy.detach()}
+        if fresh:
+            ours = rollouts.actions.version[actions] == self.policy.version
+            ours &= ~rollouts.actions.logprob[actions].isnan()  # an ODE's steps have none
+            if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
+                ours &= rollouts["seeded"][rollouts.owner[actions]] == 0
+            gap = torch.full((len(actions),), float("nan"))
+            if bool(ours.any()):  # demonstrations are nobody's sample: no forward for their sake
+                gap = (here.logprob.detach().float().cpu() - rollouts.actions.logprob[actions]).abs()
+            values["logprob_gap"] = torch.where(ours, gap, float("nan"))
+        return values
+
+    def _step(self, loss: float, learned_from: int) -> None:
+        gradients = self._gradients()
+        norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        rate = self._rate() * self._scale(learned_from)
+        self.readings.step(loss=loss, grad_norm=norm, learning_rate=rate)
+        if not math.isfinite(norm):
+            self._clear()
+            raise NotFinite(
+                f"the gradient norm is {norm} although every loss is finite; no weight was changed"
+            )
+        if norm > 0:
+            limit = self.options.max_grad_norm
+            if limit is not None and norm > limit:
+                torch._foreach_mul_(gradients, limit / norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            if self.master is not self.parameters:
+                with torch.no_grad():
+                    torch._foreach_copy_(self.parameters, self.master)
+        self.updates += 1
+        self._clear()
+
+    def _gradients(self) -> list[Tensor]:
+        """Of the weights the optimiser moves, always fp32: norms and clipping are never computed in bf16."""
+        if self.master is not self.parameters:
+            for master, weight in zip(self.master, self.parameters, strict=True):
+                master.grad = weight.grad.float() if weight.grad is not None else None
+        return [weight.grad for weight in self.master if weight.grad is not None]
+
+    def _clear(self) -> None:
+        for weight in [*self.parameters, *self.master]:
+            weight.grad = None
+
+    def _scale(self, learned_from: int) -> float:
+        """Factor of the learning rate for a step on so many rollouts; said once, at the first step."""
+        options = self.options
+        if options.base_batch is None or learned_from == 0:
+            return 1.0
+        factor = scale_learning_rate(1.0, options.base_batch, learned_from, options.scaling)
+        if self.updates == 0:
+            self.notices.append(
+                f"learning rate {options.learning_rate:g} x {options.scaling} scaling from "
+                f"{options.base_batch} to {learned_from} rollouts a step = "
+                f"{options.learning_rate * factor:.3g} (learner.base_batch)"
+            )
+        return factor
+
+    def _rate(self) -> float:
+        options, done = self.options, self.updates
+        if done < options.warmup:
+            return options.learning_rate * (done + 1) / options.warmup
+        left = 1 - (done - options.warmup) / max(1, self.steps - options.warmup)
+        shape = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}
+        return options.learning_rate * max(0.0, shape[options.schedule])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser state, fp32 master weights (bf16 training), update count, micro-batch budget."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "master": None if self.master is self.parameters else list(self.master),
+            "updates": self.updates,
+            "budget": self.budget,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from `state_dict`, to the bit."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates, self.budget = state["updates"], state["budget"]
+        if state["master"] is not None:
+            with torch.no_grad():
+                torch._foreach_copy_(self.master, state["master"])
+
+
+def action_weights(objective: Objective, rollouts: Rollouts) -> Tensor:
+    """[N], how much each action's loss counts in one optimiser step."""
+    constant = getattr(objective, "constant_length", None)
+    return weights(rollouts, objective.mean, objective.over, objective.where, constant)
+
+
+def master_copies(parameters: list[Tensor]) -> list[Tensor]:
+    """fp32 copies when the weights are kept in less; the weights themselves otherwise."""
+    if all(weight.dtype == torch.float32 for weight in parameters):
+        return parameters
+    return [weight.detach().float().clone().requires_grad_() for weight in parameters]
+
+
+def check_finite(
+    losses: Tensor, counted: Tensor, objective: Objective, rollouts: Rollouts, actions: Tensor
+) -> None:
+    """Raises NotFinite naming the rollout when a loss [a] that counts is not finite."""
+    bad = ((counted != 0) & ~losses.detach().isfinite()).nonzero().squeeze(1)
+    if len(bad):
+        action = actions[bad[0].cpu()]
+        row = int(rollouts.owner[action])
+        raise NotFinite(
+            f"{type(objective).__name__} gives a loss of {float(losses[bad[0]].detach())} for rollout "
+            f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), "
+            f"action {int(rollouts.depth[action])}; no weight was changed"
+        )
+
+
+class Readings:
+    """What objectives and the learner observed, per action of a batch and per optimiser step."""
+
+    def __init__(self, actions: int):
+        self.size = actions
+        self.values: dict[str, Tensor] = {}
+        self.steps: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, actions: Tensor, values: dict[str, Tensor]) -> None:
+        """Per action [a]."""
+        for name, value in values.items():
+            column = self.values.setdefault(name, torch.full((self.size,), float("nan")))
+            column[actions] = value.detach().float().cpu()
+
+    def step(self, **values: float) -> None:
+        """Per optimiser step."""
+        for name, value in values.items():
+            self.steps[name].append(value)
+
+    def columns(self) -> dict[str, Tensor]:
+        """Action columns [N], NaN where nothing was read."""
+        return dict(self.values)
+
+    def means(self) -> dict[str, float]:
+        """Means over the optimiser steps of one batch."""
+        return {name: sum(values) / len(values) for name, values in self.steps.items()}

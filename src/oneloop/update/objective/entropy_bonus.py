@@ -1,0 +1,33 @@
+"""A reward for staying undecided (Williams and Peng, 1991): loss = -coefficient * entropy, one an action."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core.part import part
+from oneloop.core.protocols import Here, Over
+from oneloop.core.rollouts import Rollouts
+
+
+@part(writes=("actions.entropy",), paper="Williams and Peng, Connection Science 3(3), 1991")
+class EntropyBonus:
+    """Minus coefficient times the entropy, by default over the actions select kept."""
+
+    coefficient: Annotated[float, Field(ge=0)] = 0.001
+    """How much a nat of entropy is worth."""
+    where: Over = "kept"
+    """On the actions select kept, or on all."""
+    mean: Literal["action", "rollout", "group"] = "action"
+    """What weighs alike: action, rollout or group."""
+    whole: ClassVar[bool] = False
+
+    @property
+    def over(self) -> Over:
+        """The denominator counts the actions the loss is computed on."""
+        return self.where
+
+    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], reading `entropy`)."""
+        entropy = here.entropy
+        return -self.coefficient * entropy, {"entropy": entropy.detach()}

@@ -1,0 +1,54 @@
+"""Flow matching: the supervised loss of flow models (arXiv 2210.02747), on images that somebody else made.
+
+    x = (1 - sigma) data + sigma noise        loss = mean over dimensions of (v(x, sigma) - (noise - data))^2
+
+One noise and one sigma a demonstration, drawn anew at each step from (seed, step, rollout id). `sigma` is
+uniform or, as in Stable Diffusion 3 (2403.03206), logit-normal: middle noise levels are harder and come more
+often.
+
+An error e of the data that a network predicts is an error e / sigma of the velocity, so where little noise is
+left tiny details outweigh what the picture shows. `even_below` multiplies the loss by
+min(1, sigma / even_below)^2: below it errors of the data weigh alike, as in min-SNR weighting (2303.09556). A
+small network that starts from nothing learns shapes several times sooner with .5.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from scipy.special import ndtri
+from torch import Tensor
+
+from oneloop.core.part import part
+from oneloop.core.protocols import Here, Mean, Over
+from oneloop.core.rollouts import Rollouts
+
+
+@part(
+    reads=("actions.latent",),
+    writes=("actions.nll",),
+    units=("nats_per_dim",),
+    paper="arXiv 2210.02747",
+)
+class FlowMatching:
+    """Squared error of the velocity at a random noise level; for a phase with `sample: demonstrations`."""
+
+    sigma: Literal["uniform", "logit_normal"] = "logit_normal"
+    """How noise levels are drawn."""
+    even_below: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Noise level below which errors of the data, not of the velocity, weigh alike; 0: nowhere."""
+    mean: ClassVar[Mean] = "action"
+    over: ClassVar[Over] = "kept"
+    where: ClassVar[Over] = "kept"
+    whole: ClassVar[bool] = False
+
+    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], reading `nll`, the same: an image model's loss stands where a text model's does)."""
+        shape = rollouts.actions.latent.shape[1:]
+        draws = rollouts.uniforms("flow_matching", actions, int(shape.numel()) + 1).numpy() + 2.0**-54
+        normal = torch.from_numpy(ndtri(draws)).float()
+        level = torch.from_numpy(draws[:, 0]).float()
+        sigma = level if self.sigma == "uniform" else normal[:, 0].sigmoid()
+        loss: Tensor = here.matching(normal[:, 1:].view(-1, *shape), sigma)  # type: ignore[attr-defined]
+        weight = (sigma / self.even_below).clamp(max=1).square() if self.even_below else torch.ones(())
+        return loss * weight.to(loss), {"nll": loss.detach()}

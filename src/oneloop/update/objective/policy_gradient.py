@@ -1,0 +1,147 @@
+"""The clipped policy gradient: make actions with a positive advantage likelier, others less likely.
+
+    loss = -min(ratio * A, clip(ratio, 1 - low, 1 + high) * A)      ratio = p_now / p_old, one loss an action
+
+    PPO (1707.06347), GRPO (2402.03300)   clip_low = clip_high
+    DAPO (2503.14476)                     clip_high > clip_low ("clip higher"), mean: action
+    Dr. GRPO (2503.20783)                 mean: constant
+    GSPO (2507.18071)                     ratio: sequence, mean: rollout, clip_low 3e-4, clip_high 4e-4
+    dual clip (1912.09729), TRL's delta   dual_clip: bounds the ratio where the advantage is negative
+    truncated importance sampling         importance_cap: corrects sampler against trainer, old = `proximal`
+
+GSPO's ratio is the geometric mean over the whole rollout, s = exp(mean(log p_now - log p_old)), here in the
+paper's token form sg(s) * p / sg(p): the same value and, for one advantage a rollout, the same gradient as
+the sequence form, but what select left out gets no gradient though it counts in s.
+Not here: who weighs how much (weights.py), KL (kl.py), entropy (entropy_bonus.py).
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from oneloop.core import segments
+from oneloop.core.part import part
+from oneloop.core.protocols import Here, Mean, Over
+from oneloop.core.rollouts import Rollouts
+
+
+def clipped_surrogate(
+    ratio: Tensor, advantage: Tensor, low: float, high: float, dual: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """(objective [a] to maximise, clipped bool [a]: where it is flat, so nothing is learned).
+
+    `dual` bounds the ratio from above where `advantage` [a] is negative (it must exceed 1 + `high`).
+    """
+    capped = ratio if dual is None else ratio.clamp(max=dual)
+    surrogate = torch.minimum(capped * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+    down = (advantage < 0) & ((ratio < 1 - low) | (capped < ratio))
+    up = (advantage > 0) & (ratio > 1 + high)
+    return surrogate, down | up
+
+
+def bounded_exp(log_ratio: Tensor) -> Tensor:
+    """exp of `log_ratio` clamped to +-20: past e^20 a ratio is as good as infinite; overflow gives NaN."""
+    return log_ratio.clamp(-20.0, 20.0).exp()
+
+
+def importance_weights(proximal: Tensor, sampled: Tensor, cap: float) -> tuple[Tensor, Tensor]:
+    """(min(p_proximal / p_sampled, `cap`) [a], bool [a]: where the cap held it), from log-probs [a].
+
+    One weight an action, so a rollout of several segments is corrected segment by segment: each against the
+    law that sampled it. 1 where nothing has changed since; 0 where the proximal law no longer has the action.
+    """
+    weight = bounded_exp(proximal - sampled)
+    return weight.clamp(max=cap), weight > cap
+
+
+def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor) -> Tensor:
+    """[a], the mean of `log_ratio` [a] over its `rollout` [a] in value, each action's own in gradient."""
+    mean = segments.mean(log_ratio.detach(), rollout)
+    return mean + log_ratio - log_ratio.detach()
+
+
+def _reads(objective: "PolicyGradient") -> tuple[str, ...]:
+    corrected = objective.importance_cap is not None
+    old = ("actions.proximal",) if corrected or objective.old == "proximal" else ()
+    sampled = ("actions.logprob",) if corrected or objective.old == "sampled" else ()
+    return ("actions.advantage", *sampled, *old)
+
+
+@part(reads=_reads, writes=("actions.ratio", "actions.clipped"), paper="arXiv 1707.06347")
+class PolicyGradient:
+    """Clipped policy gradient on `actions.advantage`; an action without a verdict has loss 0."""
+
+    clip_low: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """How far below 1 the ratio may fall before nothing more is gained."""
+    clip_high: Annotated[float, Field(ge=0)] = 0.2
+    """How far above 1 the ratio may rise before nothing more is gained."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """Largest ratio that counts against a negative advantage; above 1 + clip_high, 3 is usual."""
+    ratio: Literal["token", "sequence"] = "token"
+    """token: each action's own probability ratio. sequence: GSPO's geometric mean over the rollout."""
+    importance_cap: Annotated[float, Field(gt=0)] | None = None
+    """Largest weight p_proximal / p_sampled; None: no such weight."""
+    old: Literal["sampled", "proximal"] = "sampled"
+    """The old law where there is no importance_cap: the one sampled from, or the weights at the start of the
+    update, whoever sampled (then what another prompt or model drew is learned from uncorrected: biased)."""
+    mean: Mean = "action"
+    """What weighs alike: action, rollout, group, or constant (then give constant_length)."""
+    over: Over = "kept"
+    """Whether the denominator counts all actions or only those select kept."""
+    constant_length: Annotated[int, Field(ge=1)] | None = None
+    """Actions per rollout in the denominator of mean "constant": usually the length limit."""
+    where: ClassVar[Over] = "kept"
+
+    @property
+    def whole(self) -> bool:
+        """A sequence ratio needs all actions of a rollout at once."""
+        return self.ratio == "sequence"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.mean == "constant") != (self.constant_length is not None):
+            raise ValueError("constant_length belongs to mean='constant': give both or neither")
+        if self.dual_clip is not None and self.dual_clip <= 1 + self.clip_high:
+            raise ValueError(
+                f"dual_clip must exceed 1 + clip_high = {1 + self.clip_high}, got {self.dual_clip}"
+            )
+        return self
+
+    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], readings `ratio`, `clipped` and, when corrected, `importance`)."""
+        table, logprob = rollouts.actions, here.logprob
+        start = self.importance_cap is not None or self.old == "proximal"
+        old = (table.proximal if start else table.logprob)[actions].to(logprob)
+        log_ratio = logprob - old
+        if self.importance_cap is not None:  # what top-k or top-p now leaves out: its weight is 0, not NaN
+            log_ratio = torch.where(old == -torch.inf, 0.0, log_ratio)
+        if self.whole:
+            log_ratio = sequence_log_ratio(log_ratio, _rollout_of(rollouts, actions, log_ratio))
+        ratio = bounded_exp(log_ratio)
+        # NaN is no verdict: nothing to learn from this action
+        advantage = table.advantage[actions].to(ratio).nan_to_num(0.0)
+        surrogate, clipped = clipped_surrogate(
+            ratio, advantage, self.clip_low, self.clip_high, self.dual_clip
+        )
+        readings = {"ratio": ratio.detach(), "clipped": clipped.to(ratio.dtype)}
+        if self.importance_cap is not None:
+            sampled = table.logprob[actions].to(logprob)
+            weight, capped = importance_weights(old, sampled, self.importance_cap)
+            readings |= {"importance": weight, "importance_capped": capped.to(weight.dtype)}
+            surrogate = surrogate * weight
+        return -surrogate, readings
+
+
+def _rollout_of(rollouts: Rollouts, actions: Tensor, log_ratio: Tensor) -> Tensor:
+    """[a], whose rollout each action is. Raises ValueError where a sequence ratio has no meaning."""
+    if not rollouts.structure.is_chain and len(rollouts.paths[1].unique()) < len(rollouts.paths[1]):
+        raise ValueError("ratio='sequence' needs rollouts that share no action; on a tree use ratio='token'")
+    owner = rollouts.owner[actions].to(log_ratio.device)
+    if bool(log_ratio.isnan().any()):
+        rows = owner[log_ratio.isnan()].unique()[:8].tolist()
+        raise ValueError(
+            f"ratio='sequence' needs the old log-probability of every action; some are NaN in rollouts {rows}"
+        )
+    return owner

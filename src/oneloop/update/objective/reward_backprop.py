@@ -1,0 +1,94 @@
+"""Reward back-propagation: the gradient of a judge, through the image, into the last calls of the network.
+
+    J_e = max(0, bound - p_e)        loss of a rollout = mean over its criteria of J_e        minimised
+
+OneReward (arXiv 2508.21066, Eq. 5; its listing writes "+" and "ascent" for the same J, a slip). The hinge is
+taken of each criterion before the mean: one that has reached the bound gives no gradient and cannot pay for
+another. With p from a judge of one criterion it is ReFL (2304.05977), without a `bound` the loss is -mean p,
+as in DRaFT (2309.17400), whose K is `calls`. Rollouts may end early (plan's dress part `stop`); what is
+differentiated is the call that renders, everything before is a constant. Judge, decoder and reference get no
+gradient. Any judge with `grade(images, rollouts, rows) -> (p [a, E], asked [a, E])` will do.
+
+No group, no advantage, no log-probability, no anchor to the data: what keeps the policy honest is the bound,
+the clamp of pixels to [0, 1], and a held-out judge (the doctor's `hacking_gap`).
+"""
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from oneloop.core.part import Of, declared, part
+from oneloop.core.protocols import Here, Mean, Over, Where
+from oneloop.core.rollouts import Rollouts
+
+
+def hinge(p: Tensor, bound: float | None) -> Tensor:
+    """max(0, `bound` - p), or -p without a bound."""
+    return -p if bound is None else (bound - p).clamp(min=0)
+
+
+def hinge_loss(p: Tensor, asked: Tensor, bound: float | None) -> Tensor:
+    """[a], the mean over the criteria that were `asked` (bool [a, E]) of the hinge of `p` [a, E]; 0 of
+    none."""
+    counted = torch.where(asked, hinge(p, bound), 0.0)
+    return counted.sum(1) / asked.sum(1).clamp(min=1)
+
+
+def _reads(objective: "RewardBackprop") -> tuple[str, ...]:
+    return (
+        "start",
+        "actions.latent",
+        *(name for name in declared(objective.judge, "reads") if name != "output"),
+    )
+
+
+def _writes(objective: "RewardBackprop") -> tuple[str, ...]:
+    each = tuple(f"actions.yes.{objective.judge.name}.{name}" for name in objective.judge.names)
+    return ("actions.closed", *each)
+
+
+@part(reads=_reads, writes=_writes, units=("nats_per_dim",), paper="arXiv 2508.21066")
+class RewardBackprop:
+    """Hinge on a differentiable judge's probabilities, once a rollout."""
+
+    judge: Annotated[Any, Of("judge")]
+    """Who is to be pleased: a differentiable judge, such as {preference: {model: ...}}."""
+    bound: Annotated[float, Field(ge=0, le=1)] | None = 0.9
+    """A criterion that has reached it gives no more gradient; None: never. The paper does not say its own."""
+    calls: Annotated[int, Field(ge=1)] = 1
+    """Calls of the network, from the last, that are differentiated."""
+    mean: ClassVar[Mean] = "rollout"
+    over: ClassVar[Over] = "kept"
+    where: ClassVar[Where] = "last"
+    whole: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        name = type(self.judge).__name__
+        if not hasattr(self.judge, "grade"):
+            raise ValueError(
+                f"judge: {name} cannot be differentiated: it scores finished images and has no `grade` "
+                "with a "
+                f"gradient in them. Use it as the reward of policy_gradient, or take the judge preference"
+            )
+        if reason := getattr(self.judge, "no_gradient", ""):
+            raise ValueError(f"judge: {name} cannot be differentiated: {reason}")
+
+    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], readings: p of each criterion, NaN where not asked, and the share at the bound).
+
+        Raises ValueError when the judge's answer is not connected to the image.
+        """
+        image = here.rendered(self.calls)
+        p, asked = self.judge.grade(image, rollouts, rollouts.owner[actions])
+        if image.requires_grad and not p.requires_grad:
+            raise ValueError(
+                f"judge '{self.judge.name}': preprocessing is not differentiable: its answer has no "
+                "gradient in the "
+                f"image it was shown (was it detached, or turned into numbers or 8 bits?)"
+            )
+        closed = torch.where(asked, hinge(p, self.bound) == 0, False).sum(1) / asked.sum(1).clamp(min=1)
+        said = torch.where(asked, p.detach(), torch.nan)
+        readings = {f"yes.{self.judge.name}.{name}": said[:, i] for i, name in enumerate(self.judge.names)}
+        return hinge_loss(p, asked, self.bound), readings | {"closed": closed}

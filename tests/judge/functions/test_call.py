@@ -1,0 +1,211 @@
+import asyncio
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from oneloop.judge.functions.call import adapted
+
+CHAT = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "1+1"}]
+
+
+def rows(n=2, prompt=None, **columns):
+    example = {"answer": "2", **columns}
+    return [
+        {"prompt": prompt or f"p{i}", "text": f"t{i}", "id": i, "group": 0, "example": {**example, "n": i}}
+        for i in range(n)
+    ]
+
+
+def call(function, told, seconds=5.0):
+    return adapted(function)(
+        {"rows": told, "facts": {"step": 3, "progress": 0.5, "seed": 0}, "seconds": seconds}
+    )
+
+
+def scores(answer):
+    assert [error for _, error in answer["values"]] == [None] * len(answer["values"])
+    return [score for score, _ in answer["values"]]
+
+
+def test_trl():
+    seen = {}
+
+    def reward(prompts, completions, answer, n, trainer_state, log_extra, log_metric, absent=7, **kwargs):
+        seen.update(locals())
+        log_extra("halved", [value / 2 for value in n])
+        log_metric("share", 0.25)
+        return [0.5, None]
+
+    answer = call(reward, rows(level=[1, 2]))
+    assert scores(answer) == [0.5, None]
+    assert seen["prompts"] == ["p0", "p1"] and seen["completions"] == ["t0", "t1"]
+    assert seen["answer"] == ["2", "2"] and seen["n"] == [0, 1] and seen["absent"] == 7
+    assert seen["kwargs"] == {"level": [[1, 2], [1, 2]]}
+    assert seen["trainer_state"].global_step == 3
+    assert answer["columns"] == {"halved": [0.0, 0.5]} and answer["metrics"] == {"share": 0.25}
+
+
+def test_trl_conversation():
+    def reward(completions, prompts):
+        assert prompts == [CHAT, CHAT]
+        return [len(turns[0]["content"]) for turns in completions if turns[0]["role"] == "assistant"]
+
+    assert scores(call(reward, rows(prompt=CHAT))) == [2, 2]
+
+
+def test_trl_completion_ids_and_ragged_columns():
+    told = [{**row, "tokens": [row["id"]] * 3} for row in rows()]
+    del told[1]["example"]["n"]
+    assert scores(
+        call(lambda completions, completion_ids, n: [sum(completion_ids[1]), n[1] is None], told)
+    ) == [3, True]
+
+
+def test_ms_swift_takes_text_even_of_a_conversation():
+    class ORM:
+        def __call__(self, completions, answer, **kwargs):
+            return [
+                float(text == "t0") + float(label == "2")
+                for text, label in zip(completions, answer, strict=True)
+            ]
+
+    assert scores(call(ORM, rows(prompt=CHAT))) == [2.0, 1.0]
+    assert scores(call(ORM(), rows(prompt=CHAT))) == [2.0, 1.0]
+
+
+def test_one_at_a_time():
+    def reward(completion, answer, n):
+        return None if n else float(completion == "t0") + len(answer)
+
+    assert adapted(reward).info["one"]
+    assert scores(call(reward, rows(1))) == [2.0]
+
+
+def test_verl():
+    def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+        assert (data_source, solution_str, ground_truth, extra_info) == ("gsm", "t0", "2", {"index": 1})
+        return {"score": 1.0, "acc": True, "pred": "x"}
+
+    answer = call(compute_score, rows(1, data_source="gsm", extra_info={"index": 1}))
+    assert scores(answer) == [1.0]
+    assert answer["columns"] == {"acc": [True], "pred": ["x"]}
+
+
+def test_verl_batch():
+    def compute(data_sources, solution_strs, ground_truths, extra_infos):
+        assert (data_sources, ground_truths, extra_infos) == (["gsm"] * 2, ["2"] * 2, [None] * 2)
+        return [{"score": len(text), "note": text} for text in solution_strs]
+
+    answer = call(compute, rows(2, data_source="gsm"))
+    assert scores(answer) == [2, 2] and answer["columns"] == {"note": ["t0", "t1"]}
+
+
+def test_openrlhf():
+    def reward_func(queries, prompts, labels):
+        assert queries == ["p0t0", "p1t1"] and prompts == ["p0", "p1"] and labels == ["2", "2"]
+        rewards = torch.tensor([0.25, 1.0])
+        return {"rewards": rewards, "scores": rewards / 2, "extra_logs": {"length": torch.tensor([3, 4])}}
+
+    answer = call(reward_func, rows())
+    assert scores(answer) == [0.25, 1.0]
+    assert answer["columns"] == {"scores": [0.125, 0.5], "length": [3, 4]}
+
+
+def test_slime():
+    async def custom_rm(args, sample, **kwargs):
+        assert vars(args) == {}
+        return float(sample.response == "t1" and sample.label == "2" and sample.metadata == {"k": 1})
+
+    async def batched(args, samples):
+        return [sample.index for sample in samples]
+
+    assert scores(call(custom_rm, rows(metadata={"k": 1}))) == [0.0, 1.0]
+    assert scores(call(batched, rows())) == [0, 1]
+
+
+def test_flow_grpo():
+    def brightness():
+        def _fn(images, prompts, metadata):
+            assert images.shape == (2, 4, 4, 3) and prompts == ["p0", "p1"] and metadata == [{}, {}]
+            return images.mean((1, 2, 3)), {"more": 1}
+
+        return _fn
+
+    told = [{**row, "image": np.full((4, 4, 3), row["id"], np.uint8)} for row in rows()]
+    assert scores(call(brightness, told)) == [0.0, 1.0]
+
+
+def test_async_for_one_runs_all_at_once_and_fails_alone():
+    meeting = []
+
+    async def reward(completion, n):
+        meeting.append(n)
+        while len(meeting) < 4:  # nobody leaves before everybody is there
+            await asyncio.sleep(0.001)
+        if n == 1:
+            raise KeyError("one")
+        if n == 2:
+            await asyncio.sleep(60)
+        return n
+
+    values = call(reward, rows(4), seconds=0.3)["values"]
+    assert values == [
+        [0, None],
+        [None, "KeyError: 'one'"],
+        [None, "TimeoutError: took more than 0.3 s"],
+        [3, None],
+    ]
+
+
+def test_async_calls_share_one_loop():
+    loops = set()
+
+    async def reward(completions):
+        loops.add(id(asyncio.get_running_loop()))
+        return [1.0] * len(completions)
+
+    judge = adapted(reward)
+    for _ in range(3):
+        judge({"rows": rows(), "facts": {}, "seconds": 1.0})
+    assert len(loops) == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([1.0], "returned 1 scores for 2 rollouts"),
+        ([1.0] * 3, "returned 3 scores for 2 rollouts"),
+        (1.0, "returned 1.0 for 2 rollouts"),
+        (None, "returned None for 2 rollouts"),
+        (["a", "b"], "returned 'a', which is no number"),
+        ([{"x": 1}] * 2, r"returned a dict without rewards, reward, score, scores; its keys are \['x'\]"),
+    ],
+)
+def test_wrong_results_are_errors_of_every_rollout(result, message):
+    values = call(lambda completions: result, rows())["values"]
+    assert [score for score, _ in values] == [None, None]
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(values[0][1])
+
+
+def test_numbers_of_every_kind():
+    kinds = [np.float32(0.5), np.int64(2), torch.tensor(0.25), True, math.nan]
+    values = scores(call(lambda completions: kinds, rows(5)))
+    assert values[:4] == [0.5, 2, 0.25, True] and math.isnan(values[4])
+    assert scores(call(lambda completions: np.array([1.0, 2.0]), rows())) == [1.0, 2.0]
+
+
+def test_log_extra_of_a_wrong_length_raises():
+    with pytest.raises(ValueError, match=r"log_extra\('x'\): 1 values for 2 rollouts"):
+        call(lambda completions, log_extra: log_extra("x", [1]), rows())
+
+
+def test_unknown_conventions_and_missing_columns_are_named():
+    with pytest.raises(
+        ValueError, match=r"its parameters \(a, b\) fit no known convention; known by: .*completions"
+    ):
+        adapted(lambda a, b: 0)
+    with pytest.raises(TypeError, match="it asks for 'solution'; there are: prompts, completions, answer, n"):
+        call(lambda completions, solution: [], rows())

@@ -1,0 +1,196 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oneloop.judge.isolation.sandbox import CannotStart, Outcome, Sandbox, shared
+
+FILE = str(Path(__file__).parent / "sandboxed.py")
+BEHAVE = f"{FILE}:behave"
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    made = Sandbox(BEHAVE, memory_mb=256)
+    yield made
+    made.close()
+
+
+def ended(pid):
+    """Whether the process is gone, or a zombie nobody has asked after yet."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("sleep", "timed out after 0.5 s"),
+        ("hang in C", "timed out after 0.5 s"),
+        ("memory", r"out of memory \(more than 256 MB\)"),
+        ("leak", r"out of memory \(more than 256 MB\)"),
+        ("crash", r"the process ended \(signal SIGSEGV\)"),
+        ("exit", r"SystemExit: 3 \(sandboxed.py, line \d+\)"),
+        ("vanish", r"the process ended \(exit code 4\)"),
+        ("raise", r"KeyError: 'no such thing' \(sandboxed.py, line \d+\)"),
+        ("object", "TypeError: cannot send a object"),
+    ],
+)
+def test_a_failing_call_costs_itself_alone(sandbox, what, error):
+    before, failed, after = sandbox.run(["a", what, "b"], 0.5 if "after" in error else 10)
+    assert (before, after) == (Outcome("a"), Outcome("b"))
+    assert failed.value is None
+    with pytest.raises(AssertionError, match=error):
+        raise AssertionError(failed.error)
+
+
+def test_values_come_back_as_they_were(sandbox):
+    values = [
+        None,
+        True,
+        3,
+        -0.5,
+        "ü\n",
+        [1, [2]],
+        {"a": None},
+        (1, (2, "x")),
+        {3: "three", (1, 2): 4},
+        {"$x": 1},
+    ]
+    assert [outcome.value for outcome in sandbox.run(values, 10)] == values
+    (nan, infinite) = sandbox.run([math.nan, math.inf], 10)
+    assert math.isnan(nan.value) and infinite.value == math.inf
+
+
+def test_arrays_and_tensors_come_back_as_arrays(sandbox):
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    back, tensor, scalar = sandbox.run([array, torch.eye(2), torch.tensor(3)], 10)
+    np.testing.assert_array_equal(back.value, array)
+    np.testing.assert_array_equal(tensor.value, np.eye(2, dtype=np.float32))
+    assert scalar.value == 3
+
+
+def test_an_argument_that_cannot_be_sent_is_refused(sandbox):
+    with pytest.raises(TypeError, match="cannot send a object"):
+        sandbox.run([object()], 10)
+
+
+def test_printing_does_not_disturb_the_answers(sandbox):
+    assert [outcome.value for outcome in sandbox.run(["print", "a", "print", "b"], 10)] == [
+        "print",
+        "a",
+        "print",
+        "b",
+    ]
+
+
+def test_the_worker_is_used_again_and_has_not_loaded_torch(sandbox):
+    first, loaded = sandbox.run(["pid", "loaded"], 10)
+    (second,) = sandbox.run(["pid"], 10)
+    assert first == second and first.value != os.getpid()
+    assert loaded.value is False
+
+
+def test_a_killed_worker_is_replaced(sandbox):
+    (pid,) = sandbox.run(["pid"], 10)
+    os.kill(pid.value, signal.SIGKILL)
+    (failed,) = sandbox.run(["a"], 10)
+    assert failed.error == "the process ended (signal SIGKILL)"
+    assert sandbox.run(["a"], 10) == [Outcome("a")]
+
+
+def test_a_large_message_passes_both_ways(sandbox):
+    text = "x" * 5_000_000
+    assert sandbox.run([text], 10)[0].value == text
+
+
+def test_it_works_from_other_threads_at_once(sandbox):
+    results = {}
+
+    def ask(number):
+        results[number] = [outcome.value for outcome in sandbox.run([number] * 20, 10)]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {number: [number] * 20 for number in range(4)}
+    assert sandbox.run(["thread"], 10)[0].value is True  # the function itself runs in a main thread
+
+
+def test_a_dead_service_does_not_hang_every_call(sandbox):
+    outcomes = sandbox.run(["sleep"] * 50, 0.2)
+    assert [outcome.error for outcome in outcomes[:3]] == ["timed out after 0.2 s"] * 3
+    assert {outcome.error for outcome in outcomes[3:]} == {"not tried: the last 3 calls timed out"}
+
+
+def test_several_workers_keep_the_order():
+    sandbox = Sandbox(BEHAVE, workers=2)
+    values = [*range(40)]
+    values[7] = "crash"
+    outcomes = sandbox.run(values, 10)
+    assert [outcome.value for outcome in outcomes] == [v if v != "crash" else None for v in values]
+    pids = {outcome.value for _ in range(5) for outcome in sandbox.run(["pid"] * 40, 10)}
+    assert 1 <= len(pids) <= 2
+    sandbox.close()
+    assert all(ended(pid) for pid in pids)
+
+
+def test_setup_and_adapter():
+    sandbox = Sandbox(f"{FILE}:times", (3,), adapter=f"{FILE}:twice")
+    assert sandbox.run([5], 10) == [Outcome(45)]
+    sandbox.close()
+
+
+def test_same_function_same_sandbox():
+    assert shared(BEHAVE) is shared(BEHAVE)
+    assert shared(BEHAVE) is not shared(BEHAVE, memory_mb=99)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (f"{FILE}:missing", "AttributeError: .*missing"),
+        ("no_such_package.module.f", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("nowhere.py:f", "FileNotFoundError"),
+    ],
+)
+def test_a_function_that_cannot_be_loaded_is_a_fault_of_the_recipe(path, message):
+    with pytest.raises(CannotStart, match=message):
+        Sandbox(path).run([1], 10)
+
+
+def test_an_import_that_ends_the_process_is_told(tmp_path):
+    (tmp_path / "bad.py").write_text("import os; os._exit(7)")
+    with pytest.raises(CannotStart, match="importing it ended the process .exit code 7"):
+        Sandbox(f"{tmp_path / 'bad.py'}:f").run([1], 10)
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    program = f"""
+from oneloop.judge.isolation.sandbox import Sandbox
+sandbox = Sandbox({BEHAVE!r})
+print(sandbox.run(["pid"], 10)[0].value, flush=True)
+sandbox.run(["hang in C"], 100)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    time.sleep(0.3)
+    assert not ended(pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while not ended(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert ended(pid)

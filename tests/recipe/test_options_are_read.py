@@ -1,0 +1,56 @@
+"""No option does nothing: every field of every part, and of the recipe itself, is read somewhere."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import oneloop
+from oneloop.core.part import ROOMS, find, names
+from oneloop.recipe.fields import held, hints, init_fields
+from oneloop.recipe.recipe import Recipe
+
+SOURCE = Path(oneloop.__file__).parent
+
+
+def attributes(path):
+    """Names that a file reads as attributes, `getattr(x, "name")` included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            yield from (arg.value for arg in node.args[1:2] if isinstance(arg, ast.Constant))
+
+
+READ = {path: set(attributes(path)) for path in SOURCE.rglob("*.py")}
+
+
+def classes():
+    """Every class a recipe can name or contain."""
+    found, todo = {}, [Recipe, *(find(room, name) for room in ROOMS for name in names(room))]
+    while todo:
+        cls = todo.pop()
+        if cls not in found:
+            found[cls] = init_fields(cls)
+            todo += [inner for field in hints(cls) if (inner := held(cls, field).cls) is not None]
+    return [(cls, field) for cls, fields in found.items() for field in fields]
+
+
+def home(cls):
+    return SOURCE / Path(*cls.__module__.split(".")[1:]).with_suffix(".py")
+
+
+@pytest.mark.parametrize(("cls", "field"), classes(), ids=lambda value: getattr(value, "__name__", value))
+def test_an_option_is_read(cls, field):
+    assert any(field in read for read in READ.values()), f"nothing reads {cls.__name__}.{field}"
+    # a name shared with something else proves little: its own file, or one that imports it, must read it
+    module = cls.__module__
+    near = [path for path in READ if path == home(cls) or module in path.read_text()]
+    used_by_protocol = {"name", "weight", "limits", "mean", "over", "where", "constant_length", "n"}
+    assert field in used_by_protocol or any(field in READ[path] for path in near), f"{module}: {field}"
+
+
+def test_the_test_sees_fields_inside_fields():
+    seen = {(cls.__name__, field) for cls, field in classes()}
+    assert {("Plan", "groups"), ("Learning", "betas"), ("Evaluation", "every"), ("Lora", "rank")} <= seen
+    assert {("Limits", "timeout"), ("Phase", "steps"), ("Recipe", "paper"), ("GroupRelative", "ddof")} <= seen

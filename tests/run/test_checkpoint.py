@@ -1,0 +1,106 @@
+"""Checkpoints: whole or not there, the newest kept, the one before never touched."""
+
+import errno
+import json
+import shutil
+
+import pytest
+import torch
+
+from oneloop.core import storage
+from oneloop.run.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+
+
+class Policy:
+    """One weight."""
+
+    def __init__(self, weight: float = 1.0):
+        self.weight = torch.tensor([weight])
+
+    def save(self, folder):
+        (folder / "config.json").write_text(json.dumps({"weight": self.weight.item()}))
+
+    def state_dict(self):
+        return {"version": 3}
+
+    def restore(self, folder, state):
+        assert state == {"version": 3}
+        self.weight = torch.tensor([json.loads((folder / "config.json").read_text())["weight"]])
+
+
+def write(directory, step: int, weight: float = 1.0, keep: int = 2) -> bool:
+    return write_checkpoint(directory, step, Policy(weight), {"step": step, "rows": torch.arange(step)}, keep)
+
+
+def names(directory) -> list[str]:
+    return [path.name for path in checkpoints(directory)]
+
+
+def test_round_trip(tmp_path):
+    assert write(tmp_path, 4, weight=0.5)
+    policy = Policy()
+    state = read_checkpoint(tmp_path / "checkpoint-4", policy)
+    assert state["step"] == 4 and state["rows"].tolist() == [0, 1, 2, 3] and set(state) == {"step", "rows"}
+    assert policy.weight.item() == 0.5
+    assert json.loads((tmp_path / "checkpoint-4/trainer_state.json").read_text())["global_step"] == 4
+
+
+def test_the_newest_are_kept_in_order_of_steps(tmp_path):
+    for step in (8, 9, 10, 100):
+        write(tmp_path, step)
+    assert names(tmp_path) == ["checkpoint-10", "checkpoint-100"]
+    write(tmp_path, 101, keep=1)
+    assert names(tmp_path) == ["checkpoint-101"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-101"]
+
+
+def test_one_that_is_there_stays(tmp_path):
+    write(tmp_path, 4, weight=0.5)
+    assert not write(tmp_path, 4, weight=0.75)
+    policy = Policy()
+    read_checkpoint(tmp_path / "checkpoint-4", policy)
+    assert policy.weight.item() == 0.5
+
+
+def test_what_a_kill_left_behind_is_not_a_checkpoint(tmp_path):
+    write(tmp_path, 4)
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / ".checkpoint-5.writing")
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / ".checkpoint-3.deleting")
+    (tmp_path / "checkpoint-6").mkdir()  # somebody else's
+    assert names(tmp_path) == ["checkpoint-4"]
+    assert write(tmp_path, 5)
+    assert names(tmp_path) == ["checkpoint-4", "checkpoint-5"]
+
+
+@pytest.mark.parametrize("who", ["state", "policy"])
+def test_a_full_disk_is_a_sentence_and_leaves_the_others(tmp_path, monkeypatch, who):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write(tmp_path, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"state": (storage, "save_file"), "policy": (Policy, "save")}[who], full)
+        with pytest.raises(
+            OSError, match=r"cannot save .*checkpoint-5 .*No space left.*before it is whole.*--resume"
+        ):
+            write(tmp_path, 5, keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4"]
+    assert write(tmp_path, 5, keep=1)
+
+
+def test_other_errors_are_not_blamed_on_the_disk(tmp_path):
+    with pytest.raises(TypeError, match="state.thing: cannot store a object"):
+        write_checkpoint(tmp_path, 5, Policy(), {"thing": object()}, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_deleting_is_one_moment(tmp_path, monkeypatch):
+    write(tmp_path, 4)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed just after the rename
+    storage.delete_folder(tmp_path / "checkpoint-4")
+    assert names(tmp_path) == [] and (tmp_path / ".checkpoint-4.deleting").is_dir()
+    monkeypatch.undo()
+    write(tmp_path, 4)
+    storage.delete_folder(tmp_path / "checkpoint-4")
+    storage.delete_folder(tmp_path / "checkpoint-4")
+    assert list(tmp_path.iterdir()) == []

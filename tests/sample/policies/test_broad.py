@@ -1,0 +1,64 @@
+"""A group of hundreds: slots and micro-batches are matters of memory, not of what is sampled or learned."""
+
+import pytest
+import torch
+
+from oneloop.credit.group_relative import GroupRelative
+from oneloop.update.learner import Learner, Learning
+from oneloop.update.objective.policy_gradient import PolicyGradient
+from tests.sample.policies.conftest import asked, everything, gradients, relative
+
+N = 256
+
+
+def sampled(policy):
+    """N rollouts of one prompt and N of another; those whose first token has an odd number are right."""
+    finished, unfinished = policy.sample(asked(["ab", "hello"], n=N))
+    assert len(unfinished) == 0 and len(finished) == 2 * N
+    starts = finished.actions.token[finished.depth == 0]
+    return finished.put(reward=(starts % 2).double())
+
+
+def test_sampling_does_not_depend_on_slots(opened):
+    whole = sampled(opened(max_new_tokens=6, slots=2 * N))
+    for slots in (37, 128):
+        cut = sampled(opened(max_new_tokens=6, slots=slots))
+        assert torch.equal(cut.actions.token, whole.actions.token) and cut.status == whole.status
+        assert (cut.actions.logprob - whole.actions.logprob).abs().max() < 1e-5
+        assert torch.equal(cut.reward, whole.reward)
+
+
+def test_log_probs_and_gradients_do_not_depend_on_the_micro_batch(opened):
+    policy = opened(max_new_tokens=6)
+    finished = sampled(policy)
+    whole = gradients(policy, finished, [torch.arange(len(finished.actions))])
+    for budget in (150, 1500):
+        pieces = list(policy.batches(finished, everything(finished), budget))
+        assert len(pieces) > 1
+        assert relative(gradients(policy, finished, pieces), whole) < 1e-6
+        for piece in pieces:
+            with torch.no_grad():
+                gap = policy.at(finished, piece).logprob - finished.actions.logprob[piece]
+            assert gap.abs().max() < 1e-5
+
+
+def step(policy, finished, tokens):
+    options = Learning(learning_rate=1e-3, base_batch=64, tokens_per_micro_batch=tokens)
+    learner = Learner(policy, [PolicyGradient()], options, 1)
+    learner(GroupRelative(scale="whiten_actions", ddof=0)(finished))
+    return learner, torch.cat([weight.detach().flatten().double() for weight in learner.parameters])
+
+
+def test_a_whole_step_is_the_same_for_any_micro_batch(opened):
+    """Advantages are whitened before anything is cut, and the rate is that of 512 rollouts."""
+    results = []
+    for tokens in (10**6, 400):
+        policy = opened(max_new_tokens=6)
+        results.append(step(policy, sampled(policy), tokens))
+    (first, weights), *others = results
+    assert first.metrics["learning_rate"] == pytest.approx(1e-3 * 8**0.5)
+    for learner, other in others:
+        # Adam's first step is the sign of the gradient: entries near 0 may turn with the last bits
+        assert ((other - weights).abs() > 1e-4).double().mean() < 1e-3
+        assert learner.metrics["grad_norm"] == pytest.approx(first.metrics["grad_norm"], rel=1e-5)
+        assert learner.metrics["loss"] == pytest.approx(first.metrics["loss"], abs=1e-6)

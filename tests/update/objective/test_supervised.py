@@ -1,0 +1,29 @@
+"""Supervised: the token mean is torch's cross-entropy; its fixed point is the demonstrations' law."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneloop.update.averaging import weights
+from oneloop.update.objective.supervised import Supervised
+from tests.support.toy import ToyPolicy, chains
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 999))
+def test_token_mean_is_cross_entropy(lengths, seed):
+    rollouts = chains(lengths, seed=seed)
+    policy = ToyPolicy.random(rollouts, seed)
+    everything = torch.arange(len(rollouts.actions))
+    loss, readings = Supervised()(policy.at(rollouts, everything), rollouts, everything)
+    assert torch.equal(readings["nll"], loss.detach())
+    if len(everything):
+        expected = torch.nn.functional.cross_entropy(policy.logits, rollouts.actions.token)
+        torch.testing.assert_close((weights(rollouts, "action") * loss).sum(), expected)
+
+
+def test_the_law_of_the_demonstrations_has_no_gradient():
+    rollouts = chains([1] * 10).put_actions(token=torch.tensor([0] * 7 + [1] * 2 + [2]))
+    law = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
+    policy = ToyPolicy(law.log().expand(10, 3))
+    gradient = policy.gradient(Supervised(), rollouts, [torch.arange(10)], weights(rollouts, "action"))
+    assert gradient.sum(0).abs().max() < 1e-12

@@ -1,0 +1,472 @@
+"""The learner: any cut of a batch gives the same weights, no signal changes nothing, faults are named."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from oneloop.core import storage
+from oneloop.core.rollouts import Rollouts
+from oneloop.update.learner import Learner, Learning, NotFinite
+from oneloop.update.objective.entropy_bonus import EntropyBonus
+from oneloop.update.objective.kl import Kl
+from oneloop.update.objective.policy_gradient import PolicyGradient
+from oneloop.update.objective.supervised import Supervised
+from tests.support.toy import chains
+
+VOCABULARY, WIDTH = 5, 7
+
+
+class SmallHere:
+    """Logits are a linear function of fixed features of (rollout id, depth)."""
+
+    def __init__(self, policy: "SmallPolicy", rollouts: Rollouts, actions: torch.Tensor):
+        self.policy, self.rollouts, self.actions = policy, rollouts, actions
+        self.logits = policy.logits(rollouts, actions)
+        self.tokens = rollouts.actions.token[actions][:, None]
+
+    @property
+    def logprob(self):
+        return self.logits.log_softmax(-1).gather(1, self.tokens).squeeze(1)
+
+    @property
+    def entropy(self):
+        logprobs = self.logits.log_softmax(-1)
+        return -(logprobs.exp() * logprobs).sum(-1)
+
+    @property
+    def reference(self):
+        with torch.no_grad():
+            logits = self.policy.logits(self.rollouts, self.actions, self.policy.kept)
+            return logits.log_softmax(-1).gather(1, self.tokens).squeeze(1)
+
+
+class SmallPolicy:
+    """A linear model [WIDTH -> VOCABULARY] with a bias, in place of a language model."""
+
+    units = {"logprob": "nats", "entropy": "discrete"}
+
+    def __init__(self, dtype: torch.dtype = torch.float32):
+        draw = torch.Generator().manual_seed(3)
+        self.model = nn.Linear(WIDTH, VOCABULARY)
+        self.kept = nn.Linear(WIDTH, VOCABULARY)
+        with torch.no_grad():
+            for weight in [*self.model.parameters(), *self.kept.parameters()]:
+                weight.copy_(torch.randn(weight.shape, generator=draw))
+        self.model.to(dtype)
+        self.version, self.pieces, self.fail = 0, 0, []
+
+    def logits(self, rollouts, actions, model=None):
+        owner = rollouts.id[rollouts.owner[actions]].double()
+        place = owner * 31 + rollouts.depth[actions]
+        features = torch.sin(place[:, None] * torch.arange(1, WIDTH + 1)).float()
+        model = model or self.model
+        return model(features.to(model.weight.dtype)).float()
+
+    def sampled(self, rollouts: Rollouts) -> Rollouts:
+        with torch.no_grad():
+            everything = torch.arange(len(rollouts.actions))
+            here = self.at(rollouts, everything)
+            return rollouts.put_actions(logprob=here.logprob, reference=here.reference)
+
+    def batches(self, rollouts, wanted, budget):
+        """Whole rollouts, in order, as many as fit."""
+        piece: list[int] = []
+        for row in rollouts.owner[wanted].unique().tolist():
+            if piece and int(rollouts.length[[*piece, row]].sum()) > budget:
+                yield self._piece(rollouts, wanted, piece)
+                piece = []
+            piece.append(row)
+        if piece:
+            yield self._piece(rollouts, wanted, piece)
+
+    def _piece(self, rollouts, wanted, rows):
+        return (wanted & torch.isin(rollouts.owner, torch.tensor(rows))).nonzero().squeeze(1)
+
+    def at(self, rollouts, actions):
+        self.pieces += 1
+        if self.fail and self.pieces == self.fail[0]:
+            self.fail.pop(0)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return SmallHere(self, rollouts, actions)
+
+    def updated(self) -> None:
+        self.version += 1
+
+
+def batch(policy: SmallPolicy, seed: int = 0) -> Rollouts:
+    made = policy.sampled(chains([3, 1, 4, 2, 5, 2, 0, 6], seed=seed, group_size=2))
+    advantage = made.spread(torch.randn(len(made), generator=torch.Generator().manual_seed(seed)))
+    share = (torch.arange(len(made.actions)) % 5 != 2).float()
+    return made.put_actions(advantage=advantage, share=share)
+
+
+def made(policy: SmallPolicy, objectives: list[Any], steps: int = 10, **options: Any) -> Learner:
+    return Learner(policy, objectives, Learning(**{"learning_rate": 0.05, **options}), steps)
+
+
+def weights_of(learner: Learner) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten().double() for weight in learner.parameters])
+
+
+LENGTHS = {"constant": {"constant_length": 9}}
+PAIRS = [(mean, over) for mean in ("action", "rollout", "group", "constant") for over in ("kept", "all")]
+
+
+@pytest.mark.parametrize(("mean", "over"), PAIRS)
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_any_budget_gives_the_same_weights_and_readings(mean, over, ratio):
+    results = []
+    for budget in (10**6, 9, 6, 1):
+        policy = SmallPolicy()
+        gradient = PolicyGradient(mean=mean, over=over, ratio=ratio, **LENGTHS.get(mean, {}))
+        learner = made(
+            policy,
+            [gradient, Kl(coefficient=0.3), EntropyBonus(coefficient=0.1)],
+            tokens_per_micro_batch=budget,
+        )
+        learner(batch(policy))
+        learned = learner(batch(policy, seed=1))
+        columns = torch.stack([learned.actions[name] for name in ("ratio", "kl", "entropy")])
+        results.append((weights_of(learner), columns.nan_to_num(-7), learner.metrics, policy.pieces))
+    (weights, columns, metrics, pieces), *others = results
+    assert pieces == 4  # two batches, each sampled and learned from
+    for other, seen, numbers, more in others:
+        assert more > pieces
+        assert (other - weights).abs().max() < 1e-6
+        assert torch.allclose(seen, columns, atol=1e-6)
+        assert numbers == pytest.approx(metrics, rel=1e-5)
+
+
+def naive_weights(policy: SmallPolicy, rollouts: Rollouts, rate: float) -> torch.Tensor:
+    """One AdamW step on the plain sentence: mean over kept actions of -ratio * advantage."""
+    kept = (rollouts.actions.share > 0).nonzero().squeeze(1)
+    here = SmallHere(policy, rollouts, kept)
+    ratio = (here.logprob - rollouts.actions.logprob[kept]).exp()
+    (-(ratio * rollouts.actions.advantage[kept]).mean()).backward()
+    weights = list(policy.model.parameters())
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.0).step()
+    return torch.cat([weight.detach().flatten().double() for weight in weights])
+
+
+def test_one_step_is_adamw_on_the_mean_over_kept_actions():
+    policy = SmallPolicy()
+    expected = naive_weights(SmallPolicy(), batch(policy), rate=0.05)
+    learner = made(policy, [PolicyGradient()])
+    learner(batch(policy))
+    assert (weights_of(learner) - expected).abs().max() < 1e-7
+
+
+def test_minibatches_are_steps_on_whole_groups_in_turn():
+    policy, naive = SmallPolicy(), SmallPolicy()
+    rollouts = batch(policy)
+    learner = made(policy, [PolicyGradient()], minibatches=2, epochs=2, steps=1)
+    assert learner.steps == 4
+    learned = learner(rollouts)
+
+    single = made(naive, [PolicyGradient()])
+    for _ in range(2):
+        for index in range(2):
+            piece = rollouts.take(rollouts.group % 2 == index)
+            single(piece)
+    assert (weights_of(learner) - weights_of(single)).abs().max() < 1e-6
+    assert learner.updates == 4 and policy.version == 1
+
+    # readings stand at the actions they belong to: the first minibatch met the weights that sampled it
+    ratio = learned.actions.ratio
+    first = rollouts.spread((rollouts.group % 2 == 0).float()) > 0
+    kept = rollouts.actions.share > 0
+    assert torch.allclose(ratio[first & kept], torch.ones(int((first & kept).sum())), atol=1e-6)
+    assert (ratio[~first & kept] - 1).abs().max() > 1e-3
+    assert ratio[~kept].isnan().all()
+    assert learned.actions.logprob_gap[first & kept].abs().max() < 1e-6
+    assert learned.actions.logprob_gap[~first].isnan().all()
+
+
+def test_the_gap_to_the_sampler_leaves_out_what_was_sampled_from_another_prompt():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    seeded = (torch.arange(len(rollouts)) % 2).long()
+    learned = made(policy, [PolicyGradient()])(rollouts.put(seeded=seeded))
+    helped, kept = seeded[rollouts.owner] > 0, rollouts.actions.share > 0
+    assert learned.actions.logprob_gap[helped].isnan().all()
+    assert learned.actions.logprob_gap[~helped & kept].isfinite().all()
+
+
+def test_a_minibatch_of_a_short_last_batch_may_be_missing():
+    policy = SmallPolicy()
+    learner = made(policy, [PolicyGradient()], minibatches=4)
+    learner(batch(policy).take(torch.tensor([0, 1])))
+    assert learner.updates == 1 and math.isfinite(learner.metrics["loss"])
+
+
+def bits(learner: Learner) -> list[Any]:
+    return [weights_of(learner), learner.optimizer.state_dict()["state"]]
+
+
+def equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def clone(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: clone(item) for key, item in value.items()}
+    return [clone(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("without", ["advantage", "share", "verdict"])
+def test_a_step_without_signal_changes_nothing(without):
+    policy = SmallPolicy()
+    learner = made(policy, [PolicyGradient()], weight_decay=0.5)
+    rollouts = batch(policy)
+    learner(rollouts)  # momentum is there now, and would move the weights
+    before = clone(bits(learner))
+    changes = {
+        "advantage": {"advantage": torch.zeros(len(rollouts.actions))},
+        "share": {"share": torch.zeros(len(rollouts.actions))},
+        "verdict": {"advantage": torch.full((len(rollouts.actions),), math.nan)},
+    }
+    learner(rollouts.put_actions(changes[without]))
+    assert equal(before, bits(learner))
+    assert learner.metrics["grad_norm"] == 0 and learner.metrics["loss"] == 0
+    assert learner.updates == 2, "the schedule goes on"
+    learner(rollouts)
+    assert not equal(before, bits(learner))
+
+
+@dataclass
+class Broken:
+    """-log p, but `value` at one action."""
+
+    at: int
+    value: float = math.nan
+    mean: str = "action"
+    over: str = "kept"
+    where: str = "kept"
+    whole: bool = False
+    calls: list = field(default_factory=list)
+
+    def __call__(self, here, rollouts, actions):
+        loss = -here.logprob
+        return torch.where(actions == self.at, torch.full_like(loss, self.value), loss), {}
+
+
+@pytest.mark.parametrize(("value", "shown"), [(math.nan, "nan"), (math.inf, "inf")])
+def test_a_loss_that_is_not_finite_names_objective_and_rollout(value, shown):
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    action = int((rollouts.owner == 4).nonzero()[3])  # rollout 104, group 2, its fourth action
+    assert rollouts.actions.share[action] > 0
+    learner = made(policy, [Supervised(), Broken(action, value)], tokens_per_micro_batch=6)
+    before = clone(bits(learner))
+    with pytest.raises(
+        NotFinite, match=rf"Broken gives a loss of {shown} for rollout 104 \(group 2\), action 3"
+    ):
+        learner(rollouts)
+    assert equal(before, bits(learner))
+    # whoever goes on after this does not learn from what was accumulated before the fault
+    clean, fresh = made(policy, [Supervised()]), SmallPolicy()
+    learner.objectives = clean.objectives
+    learner(rollouts)
+    expected = made(fresh, [Supervised()])
+    expected(rollouts)
+    assert (weights_of(learner) - weights_of(expected)).abs().max() < 1e-6
+
+
+def test_what_does_not_count_may_be_nan():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    left_out = int((rollouts.actions.share == 0).nonzero()[0])
+    learner = made(policy, [Supervised(), Broken(left_out)])
+    learner(rollouts)
+    assert weights_of(learner).isfinite().all()
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    class Steep(Broken):
+        def __call__(self, here, rollouts, actions):
+            return (here.logprob * 0).sqrt(), {}  # loss 0, gradient inf * 0
+
+    policy = SmallPolicy()
+    learner = made(policy, [Steep(0)])
+    before = clone(bits(learner))
+    with pytest.raises(NotFinite, match="gradient norm is nan although every loss is finite"):
+        learner(batch(policy))
+    assert equal(before, bits(learner))
+    assert all(weight.grad is None for weight in learner.parameters)
+
+
+def test_out_of_memory_halves_the_budget_and_says_so():
+    results = []
+    for fail in ([], [2], [1, 4]):
+        policy = SmallPolicy()
+        rollouts = batch(policy)
+        policy.pieces, policy.fail = 0, fail
+        learner = made(policy, [PolicyGradient(), Kl()], tokens_per_micro_batch=12)
+        learned = learner(rollouts)
+        results.append((learner, learned))
+    (smooth, expected), *rest = results
+    assert smooth.notices == []
+    for (learner, learned), budget in zip(rest, (6, 3), strict=True):
+        assert learner.budget == budget
+        assert f"forward {budget} tokens" in learner.notices[-1]
+        assert (weights_of(learner) - weights_of(smooth)).abs().max() < 1e-6
+        assert torch.allclose(learned.actions.ratio, expected.actions.ratio, atol=1e-6, equal_nan=True)
+
+
+def test_out_of_memory_on_a_single_token_is_an_error():
+    policy = SmallPolicy()
+    learner = made(policy, [PolicyGradient()], tokens_per_micro_batch=4)
+    rollouts = batch(policy)
+    policy.pieces, policy.fail = 0, [1, 2, 3]
+    with pytest.raises(torch.OutOfMemoryError):
+        learner(rollouts)
+    assert learner.budget == 1
+
+
+def rates(steps: int, **options: Any) -> list[float]:
+    policy = SmallPolicy()
+    learner = made(policy, [Supervised()], steps, learning_rate=0.8, **options)
+    seen = []
+    for _ in range(steps):
+        learner(batch(policy))
+        seen.append(learner.metrics["learning_rate"])
+        if options.get("minibatches", 1) == 1:
+            assert learner.optimizer.param_groups[0]["lr"] == seen[-1]
+    return seen
+
+
+def test_schedules():
+    assert rates(3) == pytest.approx([0.8] * 3)
+    assert rates(4, schedule="linear") == pytest.approx([0.8, 0.6, 0.4, 0.2])
+    assert rates(6, schedule="linear", warmup=2) == pytest.approx([0.4, 0.8, 0.8, 0.6, 0.4, 0.2])
+    cosine = [0.4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert rates(4, schedule="cosine") == pytest.approx(cosine)
+    assert rates(4, warmup=3) == pytest.approx([0.8 / 3, 1.6 / 3, 0.8, 0.8])
+    assert rates(2, schedule="linear", minibatches=2) == pytest.approx([0.7, 0.3])
+
+
+def test_the_rate_is_scaled_to_the_rollouts_learned_from():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    learned_from = len(rollouts.owner[rollouts.actions.share > 0].unique())
+    assert learned_from == len(rollouts) - 1  # one has no action
+    learner = made(policy, [PolicyGradient()], learning_rate=0.01, base_batch=28, warmup=2)
+    learner(rollouts)
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 / 2 * 0.5)  # sqrt(7 / 28), warming up
+    assert learner.optimizer.param_groups[0]["lr"] == learner.metrics["learning_rate"]
+    said = "learning rate 0.01 x sqrt scaling from 28 to 7 rollouts a step = 0.005 (learner.base_batch)"
+    assert learner.notices == [said]
+    half = rollouts.put_actions(share=rollouts.actions.share * (rollouts.group % 2 == 0)[rollouts.owner])
+    learner(half)
+    left = len(half.owner[half.actions.share > 0].unique())
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 * math.sqrt(left / 28))
+    assert learner.notices == [said], "said once"
+    learner(rollouts.put_actions(share=torch.zeros(len(rollouts.actions))))  # nothing to learn from
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01) and learner.metrics["grad_norm"] == 0
+
+
+def test_minibatches_are_scaled_each_by_itself():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    options = {"learning_rate": 0.01, "base_batch": 1, "scaling": "linear"}
+    learner = made(policy, [PolicyGradient()], minibatches=2, **options)
+    learner(rollouts)
+    counts = [
+        len(piece.owner[piece.actions.share > 0].unique())
+        for piece in (rollouts.take(rollouts.group % 2 == index) for index in range(2))
+    ]
+    assert learner.metrics["learning_rate"] == pytest.approx(0.01 * sum(counts) / 2)
+    unscaled = made(SmallPolicy(), [PolicyGradient()], learning_rate=0.01)
+    unscaled(rollouts)
+    assert unscaled.metrics["learning_rate"] == 0.01 and unscaled.notices == []
+
+
+def test_a_scaled_rate_is_that_rate():
+    one, other = SmallPolicy(), SmallPolicy()
+    scaled = made(one, [PolicyGradient()], learning_rate=0.01, base_batch=28)
+    plain = made(other, [PolicyGradient()], learning_rate=0.005)
+    scaled(batch(one)), plain(batch(other))
+    assert torch.equal(weights_of(scaled), weights_of(plain))
+
+
+def test_clipping_scales_to_the_norm_and_reports_the_norm_before():
+    norms = {}
+    for limit in (None, 1e-3):
+        policy = SmallPolicy()
+        learner = made(policy, [Supervised()], max_grad_norm=limit)
+        seen = []
+        learner.optimizer.step = lambda seen=seen, learner=learner: seen.extend(learner._gradients())
+        learner(batch(policy))
+        norms[limit] = float(torch.nn.utils.get_total_norm(seen))
+        assert learner.metrics["grad_norm"] > 0.01
+    assert norms[1e-3] == pytest.approx(1e-3) and norms[None] == pytest.approx(learner.metrics["grad_norm"])
+
+
+def test_weight_decay_is_for_matrices_only():
+    policy = SmallPolicy()
+    learner = made(policy, [Supervised()], weight_decay=0.5)
+    decays = {
+        len(group["params"][0].shape): group["weight_decay"] for group in learner.optimizer.param_groups
+    }
+    assert decays == {2: 0.5, 1: 0.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_state_goes_on_to_the_bit(tmp_path, dtype):
+    options = {"schedule": "cosine", "warmup": 1, "weight_decay": 0.1, "tokens_per_micro_batch": 9}
+    one = SmallPolicy(dtype)
+    learner = made(one, [PolicyGradient()], **options)
+    for seed in range(2):
+        learner(batch(one, seed))
+    learner.budget = 5  # as after running out of memory
+    storage.write_folder(tmp_path / "x", lambda path: storage.write_state(path, learner.state_dict()))
+
+    two = SmallPolicy(dtype)
+    two.model.load_state_dict(one.model.state_dict())
+    two.version = one.version
+    again = made(two, [PolicyGradient()], **options)
+    again.load_state_dict(storage.read_state(tmp_path / "x"))
+    for seed in range(2, 5):
+        rollouts = batch(one, seed)
+        left, right = learner(rollouts), again(rollouts)
+        assert learner.metrics == again.metrics
+        assert equal(clone(left.actions.columns)["ratio"].nan_to_num(), right.actions["ratio"].nan_to_num())
+    assert equal(bits(learner), bits(again)) and equal(learner.master, again.master)
+
+
+def test_bf16_weights_have_an_fp32_master_that_collects_small_steps():
+    policy = SmallPolicy(torch.bfloat16)
+    learner = made(policy, [Supervised()], learning_rate=1e-4)
+    start = weights_of(learner).clone()
+    assert all(weight.dtype == torch.float32 for weight in learner.master)
+    losses = []
+    for _ in range(60):
+        learner(batch(policy))
+        losses.append(learner.metrics["loss"])
+    for master, weight in zip(learner.master, learner.parameters, strict=True):
+        assert torch.equal(master.bfloat16(), weight)
+    # one step is below half a unit of bf16, so without the master nothing would ever move
+    assert (weights_of(learner) - start).abs().max() > 2e-3
+    assert losses[-1] < losses[0]
+
+
+def test_nothing_sampled_by_these_weights_gives_no_gap():
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    learned = made(policy, [PolicyGradient()])(
+        rollouts.put_actions(version=torch.full((len(rollouts.actions),), -1))
+    )
+    assert learned.actions.logprob_gap.isnan().all()
