@@ -69,8 +69,7 @@ def test_stages_run_in_their_order_and_columns_are_written_just_before_the_first
     names = [stage.name for stage in made.stages()]
     assert names == [
         "ask",
-        "sample",
-        "judge",
+        "answer",
         "tell",
         "annotate",
         "Credit",
@@ -90,7 +89,7 @@ def test_stages_run_in_their_order_and_columns_are_written_just_before_the_first
     ]
     kept = batch.actions.share > 0
     assert (~kept).equal(batch.owner == 0), "no verdict is share 0"
-    assert set(made.seconds) == set(names)
+    assert set(made.seconds) == {*names, "sample", "judge"}
 
 
 def test_leave_out():
@@ -161,3 +160,54 @@ def test_a_stage_that_fails_says_so():
 
     with pytest.raises(RuntimeError, match="the judge is out"):
         next(loop(made_plan(), judge=broken).run(1))
+
+
+class Noted:
+    """A journal in memory."""
+
+    def __init__(self):
+        self.answers = {}
+
+    def answer(self, asked, sample, judge):
+        key = tuple(asked.id.tolist())
+        if key not in self.answers:
+            finished, unfinished = sample(asked)
+            self.answers[key] = judge(finished), unfinished
+        return self.answers[key]
+
+
+class Remembers:
+    """A judge that learns from what it judged."""
+
+    def __init__(self):
+        self.learned, self.calls = 0, 0
+
+    def __call__(self, finished):
+        self.calls += 1
+        return judged(finished)
+
+    def begin(self): ...
+
+    def learn(self, rollouts):
+        self.learned += len(rollouts)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state): ...
+
+
+def test_a_judge_learns_from_every_answer_also_from_those_of_a_journal():
+    journal, first, again = Noted(), Remembers(), Remembers()
+    for judge in (first, again):
+        made = loop(made_plan(), judge=judge)
+        made.journal = journal
+        (batch,) = made.run(1)
+    assert first.calls > 0 and again.calls == 0
+    assert first.learned == again.learned == len(batch)
+
+
+def test_a_batch_that_is_ready_is_not_sampled_again():
+    made = loop(made_plan())
+    empty = made.plan.ask().take(torch.zeros(0, dtype=torch.long))
+    assert made._answer(empty) == (empty, empty) and made.seconds["sample"] == 0

@@ -1,5 +1,7 @@
 """The loop: sample candidates, judge them, assign credit, select what to learn from, update the model.
 
+    ask -> answer (sample, judge) -> tell -> credit ... select ... -> leave_out -> update
+
 `Loop.stages` states the order once; `plain` runs the stages one after the other. A stage gets what the
 stage before it returned and may return None: nothing to pass on yet, ask again.
 """
@@ -8,17 +10,26 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from oneloop.core.part import declared
-from oneloop.core.protocols import Part
+from oneloop.core.protocols import Part, Remembering
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learner
 
 Sampled = tuple[Rollouts, Rollouts]
+Sample = Callable[[Rollouts], Sampled]
+Judge = Callable[[Rollouts], Rollouts]
+
+
+class Journal(Protocol):
+    """Keeps answers where a kill cannot reach them."""
+
+    def answer(self, asked: Rollouts, sample: Sample, judge: Judge) -> Sampled:
+        """(finished and judged, unfinished): an earlier answer to `asked`, or a new one."""
 
 
 @dataclass(frozen=True)
@@ -34,26 +45,27 @@ class Loop:
     """Five stages over the same tables.
 
     `sample`: asked rows -> (finished, unfinished); `judge`: finished rows -> rows with `reward`, or None;
-    `parts`: credit and select parts in the order they run.
+    `parts`: credit and select parts in the order they run; `journal`: keeps what was sampled and judged.
     """
 
     def __init__(
         self,
         plan: Plan,
-        sample: Callable[[Rollouts], Sampled],
-        judge: Callable[[Rollouts], Rollouts] | None,
+        sample: Sample,
+        judge: Judge | None,
         parts: Sequence[Part],
         learner: Learner,
+        journal: Journal | None = None,
     ):
         self.plan, self.sample, self.judge, self.parts, self.learner = plan, sample, judge, parts, learner
+        self.journal = journal
         self.seconds: dict[str, float] = defaultdict(float)
 
     def stages(self) -> list[Stage]:
         """The order, stated once."""
         return [
             Stage("ask", self.plan.ask, "plan"),
-            Stage("sample", self._sample, "sampler"),
-            Stage("judge", self._judge, "judge"),
+            Stage("answer", self._answer, "sampler"),
             Stage("tell", self._tell, "plan"),
             *self._credit_and_select(),
             Stage("update", self._update, "learner"),
@@ -61,15 +73,22 @@ class Loop:
 
     def run(self, steps: int) -> Iterator[Rollouts]:
         """Yields each batch after the update on it; ends early when the data is used up."""
-        timed = [Stage(stage.name, self._timed(stage), stage.home) for stage in self.stages()]
+        timed = [Stage(stage.name, self._timed(stage.name, stage.run), stage.home) for stage in self.stages()]
         return plain(timed, steps)
 
-    def _sample(self, asked: Rollouts) -> Sampled:
-        return self.sample(asked) if len(asked) else (asked, asked)
-
-    def _judge(self, sampled: Sampled) -> Sampled:
-        finished, unfinished = sampled
-        return (self.judge(finished) if self.judge is not None else finished), unfinished
+    def _answer(self, asked: Rollouts) -> Sampled:
+        """Samples and judges; a judge that remembers learns from every answer, new or from the journal."""
+        if not len(asked):  # a batch is ready without sampling
+            return asked, asked
+        sample, judge = self._timed("sample", self.sample), self._timed("judge", self.judge or unjudged)
+        if self.journal is not None:
+            finished, unfinished = self.journal.answer(asked, sample, judge)
+        else:
+            finished, unfinished = sample(asked)
+            finished = judge(finished)
+        if isinstance(self.judge, Remembering):
+            self.judge.learn(finished)
+        return finished, unfinished
 
     def _tell(self, sampled: Sampled) -> Rollouts | None:
         self.plan.tell(*sampled)
@@ -102,11 +121,11 @@ class Loop:
                 listener.after_update(self.learner, learned)
         return learned
 
-    def _timed(self, stage: Stage) -> Callable[..., Any]:
+    def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
         def run(*item: Any) -> Any:
             start = time.perf_counter()
-            result = stage.run(*item)
-            self.seconds[stage.name] += time.perf_counter() - start
+            result = stage(*item)
+            self.seconds[name] += time.perf_counter() - start
             return result
 
         return run
@@ -125,6 +144,11 @@ def plain(stages: Sequence[Stage], steps: int) -> Iterator[Rollouts]:
         else:
             steps -= 1
             yield item
+
+
+def unjudged(finished: Rollouts) -> Rollouts:
+    """The judge of a phase without judges."""
+    return finished
 
 
 def annotate(policy: Any, columns: Sequence[str]) -> Callable[[Rollouts], Rollouts]:

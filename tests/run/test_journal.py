@@ -26,14 +26,31 @@ def asked():
     return made_plan(groups=2, n=3).ask()
 
 
+def dies(asked):
+    raise KeyboardInterrupt
+
+
+def away(finished):
+    raise ConnectionError("the critic is away")
+
+
 def journal(folder, patience=lambda row: 1 if row == 4 else None):
     sampler, judge = FakeSampler(patience), Judge()
-    return Journal(folder / "journal", sampler, judge), sampler, judge
+    return Kept(folder / "journal", sampler, judge), sampler, judge
+
+
+class Kept:
+    """A journal with who answers what it does not know."""
+
+    def __init__(self, folder, sampler, judge):
+        self.journal, self.sampler, self.judge = Journal(folder), sampler, judge
+
+    def __getattr__(self, name):
+        return getattr(self.journal, name)
 
 
 def answer(made, asked):
-    finished, unfinished = made.sample(asked)
-    return made.judge(finished), unfinished
+    return made.journal.answer(asked, made.sampler, made.judge)
 
 
 def test_the_same_ask_is_answered_from_the_disk(tmp_path, asked):
@@ -70,7 +87,8 @@ def test_another_ask_is_sampled_and_takes_the_place(tmp_path, asked):
 
 def test_what_was_not_judged_is_sampled_again(tmp_path, asked):
     first, *_ = journal(tmp_path)
-    first.sample(asked)  # killed before the verdicts
+    with pytest.raises(KeyboardInterrupt):  # killed before the verdicts, and before anything was written
+        first.journal.answer(asked, dies, first.judge)
     again, sampler, judge = journal(tmp_path)
     answer(again, asked)
     assert sampler.calls == judge.calls == 1
@@ -84,26 +102,13 @@ def test_without_anything_finished_no_judge_is_asked(tmp_path, asked):
     assert same(answer(again, asked)[1], unfinished) and sampler.calls == 0
 
 
-def test_a_batch_that_was_ready_is_no_ask(tmp_path, asked):
-    made, sampler, judge = journal(tmp_path)
-    empty = asked.take(asked.id < 0)
-    assert made.judge(empty) is empty
-    assert made.asks == sampler.calls == judge.calls == 0
-
-
-def test_without_a_judge(tmp_path, asked):
-    made = Journal(tmp_path / "journal", FakeSampler(), None)
-    finished, _ = answer(made, asked)
-    assert "reward" not in finished
-
-
 def test_a_checkpoint_lets_it_forget(tmp_path, asked):
     made, *_ = journal(tmp_path, lambda row: None)
     for step in range(3):
         answer(made, asked.put(id=asked.id + 10 * step))
     assert sorted(path.name for path in made.folder.iterdir()) == [f"ask-{n:08d}" for n in range(3)]
     early, *_ = journal(tmp_path)
-    early.asks = 2
+    early.journal.asks = 2
     early.forget()
     assert [path.name for path in made.folder.iterdir()] == ["ask-00000002"]
 
@@ -125,7 +130,7 @@ def test_a_full_disk_leaves_no_half_entry(tmp_path, asked, monkeypatch):
 
 def test_what_was_sampled_is_kept_when_the_judge_fails(tmp_path, asked):
     first, sampler, _ = journal(tmp_path)
-    first._judge = lambda finished: (_ for _ in ()).throw(ConnectionError("the critic is away"))
+    first.judge = away
     with pytest.raises(ConnectionError):
         answer(first, asked)
     again, sampler, judge = journal(tmp_path)

@@ -4,7 +4,7 @@ n rollouts   N actions   a actions of one micro-batch   V vocabulary
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -30,6 +30,24 @@ class Part(Protocol):
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with the columns this part writes."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A judge or dress part that learns from judged rollouts, so that it has a state to save."""
+
+    def begin(self) -> None:
+        """A phase starts: forgets everything."""
+
+    def learn(self, judged: Rollouts) -> Any:
+        """Sees the judged rollouts of one ask, new or from the journal, before the next ask. A dress part
+        returns them as they are to be trained on."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as JSON values and tensors."""
+
+    def load_state_dict(self, state: Any) -> None:
+        """What `state_dict` gave, to the bit."""
 
 
 class Here(Protocol):

@@ -5,6 +5,7 @@ journal's answer. Entries older than the last checkpoint are deleted.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,85 +16,83 @@ from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts
 
 Sampled = tuple[Rollouts, Rollouts]
+Sample = Callable[[Rollouts], Sampled]
+Judge = Callable[[Rollouts], Rollouts]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The answer to one ask."""
+
+    finished: Rollouts
+    unfinished: Rollouts
+    judged: bool
+    """Whether `finished` has its verdicts; without them it is judged on resume."""
+    evaluations: int
+    """Evaluations of the network that the sampling took."""
 
 
 class Journal:
-    """Wraps the sample and judge stages of a loop; `folder` holds one entry per ask."""
+    """Answers asks from `folder`, which holds one entry an ask, and has the others sampled and judged."""
 
-    def __init__(
-        self,
-        folder: Path,
-        sample: Callable[[Rollouts], Sampled],
-        judge: Callable[[Rollouts], Rollouts] | None,
-        meter: Meter | None = None,
-    ):
-        self.folder, self._sample, self._judge = folder, sample, judge
-        self._meter, self._evaluations = meter or Meter(), 0
+    def __init__(self, folder: Path, meter: Meter | None = None):
+        self.folder, self.meter = folder, meter or Meter()
         self.asks = self.reused = 0
-        self._asked: Rollouts | None = None
-        self._unfinished: Rollouts | None = None
-        self._found = False
 
-    def sample(self, asked: Rollouts) -> Sampled:
-        """The journal's answer to this ask, or a new one from the sampler."""
-        found, judged = self._read(asked)
-        self._asked, self._found = asked, judged
-        if found:  # counted as if it were sampled again: a budget ends where it would have ended
-            self._meter.plain += self._evaluations
+    def answer(self, asked: Rollouts, sample: Sample, judge: Judge) -> Sampled:
+        """(finished and judged, unfinished): the entry of this ask, or a new one, on the disk before it is
+        returned. What was sampled and not judged is written too, whatever `judge` raises."""
+        entry = self._read(asked)
+        if entry is None:
+            before = self.meter.plain
+            finished, unfinished = sample(asked)
+            entry = Entry(finished, unfinished, False, self.meter.plain - before)
+        else:  # counted as if it were sampled again: a budget ends where it would have ended
+            self.meter.plain += entry.evaluations
+        if entry.judged:
+            self.reused += 1
         else:
-            before = self._meter.plain
-            found = self._sample(asked)
-            self._evaluations = self._meter.plain - before
-        finished, self._unfinished = found
-        return finished, self._unfinished
+            entry = self._judged(asked, entry, judge)
+        self.asks += 1
+        return entry.finished, entry.unfinished
 
-    def judge(self, finished: Rollouts) -> Rollouts:
-        """Verdicts on `finished` (the journal's, when it had them), on the disk before they are returned."""
-        if self._asked is None:  # nothing was asked: a batch was ready
-            return finished
-        if self._found:
-            judged, self.reused = finished, self.reused + 1
-        else:
-            try:
-                judged = self._judge(finished) if self._judge is not None and len(finished) else finished
-            except BaseException:  # a judge that is away, Ctrl-C: what was sampled is judged on resume
-                self._write(finished, judged=False)
-                raise
-            self._write(judged)
-        self.asks, self._asked = self.asks + 1, None
-        if (learn := getattr(self._judge, "learn", None)) is not None:  # as it did before the run was killed
-            learn(judged)
-        return judged
+    def _judged(self, asked: Rollouts, entry: Entry, judge: Judge) -> Entry:
+        try:
+            finished = judge(entry.finished) if len(entry.finished) else entry.finished
+        except BaseException:  # a judge that is away, Ctrl-C: what was sampled is judged on resume
+            self._write(asked, entry)
+            raise
+        entry = replace(entry, finished=finished, judged=True)
+        self._write(asked, entry)
+        return entry
 
-    def _write(self, finished: Rollouts, judged: bool = True) -> None:
-        assert self._asked is not None and self._unfinished is not None
-        entry = {
-            "asked": self._asked.id,
-            "judged": judged,
-            "evaluations": self._evaluations,
-            "finished": finished.without("example").state_dict(),
-            "unfinished": self._unfinished.without("example").state_dict(),
+    def _write(self, asked: Rollouts, entry: Entry) -> None:
+        state = {
+            "asked": asked.id,
+            "judged": entry.judged,
+            "evaluations": entry.evaluations,
+            "finished": entry.finished.without("example").state_dict(),
+            "unfinished": entry.unfinished.without("example").state_dict(),
         }
         path = self._path(self.asks)
         storage.delete_folder(path)  # an answer to other ids: the recipe or the seed was another
-        storage.write_folder(path, lambda folder: storage.write_state(folder, entry))
+        storage.write_folder(path, lambda folder: storage.write_state(folder, state))
 
-    def _read(self, asked: Rollouts) -> tuple[Sampled | None, bool]:
-        """(the answer, whether it was judged), or (None, False)."""
+    def _read(self, asked: Rollouts) -> Entry | None:
+        """What was answered to these ids; None: nothing."""
         path = self._path(self.asks)
         if not path.exists():
-            return None, False
-        entry: dict[str, Any] = storage.read_state(path)
-        if not torch.equal(entry["asked"], asked.id):
-            return None, False
+            return None
+        state: dict[str, Any] = storage.read_state(path)
+        if not torch.equal(state["asked"], asked.id):
+            return None
         examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
-        pieces = [Rollouts.from_state(entry[name]) for name in ("finished", "unfinished")]
+        pieces = [Rollouts.from_state(state[name]) for name in ("finished", "unfinished")]
         finished, unfinished = (
             piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
             for piece in pieces
         )
-        self._evaluations = entry["evaluations"]
-        return (finished, unfinished), entry["judged"]
+        return Entry(finished, unfinished, state["judged"], state["evaluations"])
 
     def _path(self, ask: int) -> Path:
         return self.folder / f"ask-{ask:08d}"

@@ -89,7 +89,7 @@ class Run:
         plan.begin(seed, phase.steps, first=index * IDS)
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
-        journal = Journal(self.directory / "journal" / name, sample, judging, self.policy.meter)
+        journal = Journal(self.directory / "journal" / name, self.policy.meter)
         if judging is not None:
             judging.begin()
         if state is None and index == 0:
@@ -103,14 +103,9 @@ class Run:
                 judging.load_state_dict(state["judges"])
         elif needs_reference(phase):  # a phase in progress has the one it began with, from its checkpoint
             self.policy.keep_reference()
-        wrap = phase.sample == "policy"
-        loop = Loop(
-            plan,
-            journal.sample if wrap else sample,
-            journal.judge if wrap else judging,
-            [*phase.credit, *phase.select],
-            learner,
-        )
+        parts = [*phase.credit, *phase.select]
+        # demonstrations cost nothing: they are read again instead of written down
+        loop = Loop(plan, sample, judging, parts, learner, journal if phase.sample == "policy" else None)
         self._phase_state = lambda: {
             "phase": index,
             "plan": plan.state_dict(),
@@ -251,10 +246,12 @@ def needs_reference(phase: Phase) -> bool:
 
 
 def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
-    """Wall time of one step by stage; credit, select and annotation are one number."""
+    """Seconds of one step by stage; all but sampling, judging and the update are one number."""
     named = {"sample_time": "sample", "judge_time": "judge", "update_time": "update"}
     times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
-    times["credit_time"] = sum(seconds.values()) - sum(times.values())
+    # "answer" is what "sample" and "judge" are parts of
+    inner = times["sample_time"] + times["judge_time"]
+    times["credit_time"] = sum(seconds.values()) - inner - sum(times.values())
     return times
 
 
