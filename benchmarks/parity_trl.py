@@ -24,7 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import action_weights
 from oneloop.update.objective.kl import Kl
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
@@ -199,7 +199,7 @@ def our_loss(case: Case, rollouts: Rollouts, now: Now) -> Tensor:
     terms = [case.objective, *([case.kl] if case.kl else [])]
     total = torch.zeros((), dtype=torch.float64)
     for term in terms:
-        weight = weights(rollouts, term.mean, term.over, term.where, getattr(term, "constant_length", None))
+        weight = action_weights(term, rollouts)
         total = total + (weight * term(now, rollouts, actions)[0]).sum()
     return total
 

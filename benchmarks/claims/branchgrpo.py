@@ -37,7 +37,8 @@ from oneloop.sample.plan.dress.fork import Fork
 from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.flow import Flow, FlowPolicy
 from oneloop.select.prune import Prune
-from oneloop.update.learner import Learner, Learning, action_weights
+from oneloop.update.averaging import action_weights
+from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
 WANTED = [0, 6, 8, 9]

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.core.protocols import Objective
 from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.update.averaging import weights
-from oneloop.update.objective.dft import Dft
+from oneloop.update.averaging import action_weights
 from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
 
@@ -30,7 +29,7 @@ DEMONSTRATED = 100  # of the 169 pairs
 PRETRAINING, FINE_TUNING = 1000, 200
 METHODS: dict[str, Objective] = {
     "SFT": Supervised(),
-    "DFT": Dft(),
+    "DFT": Supervised(weigh="probability"),
     "OTR sample": OneToken(),
     "OTR sample, 16 draws": OneToken(num_samples=16),
     "OTR exact": OneToken(estimator="exact"),
@@ -113,7 +112,7 @@ def learn(
         # that no draw is the demonstrated answer is what the relabelled regime is about
         warnings.filterwarnings("ignore", message="one_token: no draw")
         loss, _ = objective(Answering(model, rollouts, actions), rollouts, actions)  # type: ignore[arg-type]
-    weight = weights(rollouts, objective.mean, objective.over, objective.where)
+    weight = action_weights(objective, rollouts)
     optimiser.zero_grad()
     (loss * weight.to(loss)).sum().backward()
     optimiser.step()

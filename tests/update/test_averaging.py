@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import Averaging, action_weights, averaging, weights
 from tests.support.toy import chains, forest, naive_paths
 
 seeds = st.integers(0, 10**6)
@@ -123,3 +123,15 @@ def test_bad_options_are_named():
         weights(chains([1]), "token")
     with pytest.raises(ValueError, match="constant_length.*got None"):
         weights(chains([1]), "constant")
+
+
+def test_an_objective_that_says_nothing_averages_over_kept_actions():
+    def loss(here, rollouts, actions):
+        return -here.logprob, {}
+
+    rollouts = chains([1, 3]).put_actions(share=torch.tensor([1.0, 1, 0, 1]))
+    assert averaging(loss) == Averaging()
+    assert action_weights(loss, rollouts).tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    loss.mean = "rollout"
+    assert averaging(loss) == Averaging(mean="rollout")
+    assert action_weights(loss, rollouts).tolist() == pytest.approx([1 / 2, 1 / 4, 0, 1 / 4])

@@ -1,7 +1,7 @@
 """The learner: any cut of a batch gives the same weights, no signal changes nothing, faults are named."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -252,11 +252,6 @@ class Broken:
 
     at: int
     value: float = math.nan
-    mean: str = "action"
-    over: str = "kept"
-    where: str = "kept"
-    whole: bool = False
-    calls: list = field(default_factory=list)
 
     def __call__(self, here, rollouts, actions):
         loss = -here.logprob

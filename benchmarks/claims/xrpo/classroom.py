@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from oneloop.core import draws
 from oneloop.core.protocols import Objective
 from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.update.learner import action_weights
+from oneloop.update.averaging import action_weights
 
 
 class Logits(nn.Module):

@@ -54,7 +54,7 @@ class UnknownName(ValueError):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def part(
-    *, reads: Columns = (), writes: Columns = (), units: tuple[str, ...] = (), paper: str = ""
+    *, reads: Columns = (), writes: Columns = (), units: Columns = (), paper: str = ""
 ) -> Callable[[type[PartType]], type[PartType]]:
     """Makes a class a part: a frozen, keyword-only, validated dataclass with what a recipe must know of it.
 

@@ -96,28 +96,10 @@ class Grader(Protocol):
 class Objective(Protocol):
     """One loss per action; the learner owns every denominator.
 
-    `mean` says what weighs alike: every action, every rollout (mean of its actions), every group, or
-    `constant` = sum of the kept actions / (kept rollouts * a constant length). `over`: whether
-    what select left out still counts in the denominator. `where`: on which actions the loss is computed:
-    those select kept, all, or the last kept one of each rollout (a loss on what the rollout became).
-    `whole`: a rollout's actions must come in one piece (sequence ratios).
+    Losses are averaged over the actions that select kept. An objective that wants another average says so
+    with attributes, any of `mean`, `over`, `where`, `constant_length` and `whole`; see
+    `oneloop.update.averaging.Averaging`.
     """
-
-    @property
-    def mean(self) -> Mean:
-        """What weighs alike."""
-
-    @property
-    def over(self) -> Over:
-        """What the denominator counts."""
-
-    @property
-    def where(self) -> Where:
-        """Where the loss is computed."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether rollouts must not be cut."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], readings {name: [a]}) of `actions` (int64 [a], indices into the action table)."""

@@ -8,12 +8,46 @@ mean of means (GRPO, GSPO), `group` the token mean inside each prompt (DAPO and 
 `constant` the unbiased sum of Dr. GRPO (arXiv 2503.20783).
 """
 
+from dataclasses import dataclass, fields
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.protocols import Mean, Over, Where
 from oneloop.core.rollouts import Rollouts
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How the losses of one objective are averaged; an objective that says nothing averages like this.
+
+    An objective says otherwise with an attribute, a property or an option of the same name.
+    """
+
+    mean: Mean = "action"
+    """What weighs alike: action, rollout, group, or constant."""
+    over: Over = "kept"
+    """Whether the denominator counts all actions or only those select kept."""
+    where: Where = "kept"
+    """The loss is computed on the actions select kept, on all, or on the last kept one of each rollout."""
+    constant_length: int | None = None
+    """Actions per rollout in the denominator of mean "constant"."""
+    whole: bool = False
+    """Whether a rollout's actions must come in one piece, masked ones included (sequence ratios)."""
+
+
+def averaging(objective: Any) -> Averaging:
+    """How `objective` wants its losses averaged: what it says of itself, defaults for the rest."""
+    names = [field.name for field in fields(Averaging)]
+    return Averaging(**{name: getattr(objective, name) for name in names if hasattr(objective, name)})
+
+
+def action_weights(objective: Any, rollouts: Rollouts) -> Tensor:
+    """float64 [N], how much each action's loss counts in one optimiser step of `objective`."""
+    how = averaging(objective)
+    return weights(rollouts, how.mean, how.over, how.where, how.constant_length)
 
 
 def weights(

@@ -18,7 +18,7 @@ from oneloop.core import segments
 from oneloop.core.part import part
 from oneloop.core.protocols import Here, Objective, Policy
 from oneloop.core.rollouts import Rollouts
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import action_weights, averaging
 from oneloop.update.learning_rate import Scaling, scale_learning_rate
 
 CLIPS = ("clip_low", "clip_high")
@@ -112,7 +112,7 @@ class Learner:
     def _update(self, rollouts: Rollouts, places: Tensor, fresh: bool, read: bool) -> None:
         weight = [action_weights(objective, rollouts) for objective in self.objectives]
         wanted = torch.stack([w != 0 for w in weight]).any(0)
-        if any(objective.whole for objective in self.objectives):
+        if any(averaging(objective).whole for objective in self.objectives):
             rows = torch.zeros(len(rollouts), dtype=torch.bool)
             rows[rollouts.owner[wanted]] = True
             wanted = rows[rollouts.owner]
@@ -245,12 +245,6 @@ class Learner:
         if state["master"] is not None:
             with torch.no_grad():
                 torch._foreach_copy_(self.master, state["master"])
-
-
-def action_weights(objective: Objective, rollouts: Rollouts) -> Tensor:
-    """[N], how much each action's loss counts in one optimiser step."""
-    constant = getattr(objective, "constant_length", None)
-    return weights(rollouts, objective.mean, objective.over, objective.where, constant)
 
 
 def master_copies(parameters: list[Tensor]) -> list[Tensor]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.core.part import build, declared
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import action_weights, averaging
 from tests.support.contract import assert_same, every_part, filled, snapshot
 from tests.support.toy import ToyPolicy, chains, forest
 
@@ -24,6 +24,7 @@ VARIANTS = [
         "objective", {"one_token": {"baseline": "leave_one_out", "tempered_logprob": True, "mean": "rollout"}}
     ),
     build("objective", {"kl": {"estimator": "k2", "where": "kept"}}),
+    build("objective", {"supervised": {"weigh": "probability"}}),
 ]
 # what works on images alone is in test_flow_matching.py: it asks for a policy of images
 PARTS = [part for part in every_part("objective") if "nats_per_dim" not in declared(part, "units")] + VARIANTS
@@ -40,14 +41,10 @@ def prepared(part, rollouts, seed=0):
     return filled(rollouts.put_actions(share=share), part), policy
 
 
-def weights_of(part, rollouts):
-    return weights(rollouts, part.mean, part.over, part.where, getattr(part, "constant_length", None))
-
-
 def cut(part, rollouts, draw):
     """The wanted actions in random pieces; whole rollouts where the part asks for them."""
     wanted = torch.ones(len(rollouts.actions), dtype=torch.bool)
-    units = rollouts.owner if part.whole else torch.arange(len(wanted))
+    units = rollouts.owner if averaging(part).whole else torch.arange(len(wanted))
     labels = sorted(set(units.tolist()))
     place = {unit: draw.randrange(3) for unit in labels}
     pieces = [[i for i in range(len(wanted)) if place[units[i].item()] == k] for k in range(3)]
@@ -59,9 +56,9 @@ def cut(part, rollouts, draw):
 @parts
 @given(seed=st.integers(0, 10**4), draw=st.randoms(use_true_random=False))
 def test_any_cut_gives_the_same_gradient(part, seed, draw):
-    rollouts = chains([3, 1, 0, 4, 2], seed=seed) if part.whole or seed % 2 else forest(seed)
+    rollouts = chains([3, 1, 0, 4, 2], seed=seed) if averaging(part).whole or seed % 2 else forest(seed)
     rollouts, policy = prepared(part, rollouts, seed)
-    weight = weights_of(part, rollouts)
+    weight = action_weights(part, rollouts)
     whole = policy.gradient(part, rollouts, [torch.arange(len(weight))], weight)
     pieces = cut(part, rollouts, draw)
     torch.testing.assert_close(policy.gradient(part, rollouts, pieces, weight), whole, rtol=0, atol=1e-10)
@@ -82,7 +79,7 @@ def test_one_loss_and_readings_for_each_action_without_touching_the_input(part):
 @parts
 def test_what_is_not_wanted_has_no_gradient(part):
     rollouts, policy = prepared(part, chains([3, 1, 4, 2]))
-    weight = weights_of(part, rollouts)
+    weight = action_weights(part, rollouts)
     gradient = policy.gradient(part, rollouts, [torch.arange(10)], weight)
     assert gradient[weight == 0].eq(0).all() and gradient[weight > 0].ne(0).any()
 
@@ -91,5 +88,5 @@ def test_what_is_not_wanted_has_no_gradient(part):
 def test_the_gradient_is_that_of_the_loss_or_of_its_surrogate(part):
     """Each row of logits has a gradient that sums to zero: a probability cannot be pushed as a whole."""
     rollouts, policy = prepared(part, chains([3, 1, 4, 2]))
-    gradient = policy.gradient(part, rollouts, [torch.arange(10)], weights_of(part, rollouts))
+    gradient = policy.gradient(part, rollouts, [torch.arange(10)], action_weights(part, rollouts))
     assert gradient.sum(-1).abs().max() < 1e-12

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.core.part import declared
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import action_weights
 from oneloop.update.objective.kl import Kl, kl_estimate
 from tests.support.toy import ToyPolicy, chains
 
@@ -89,5 +89,5 @@ def test_the_part_scales_and_averages_over_all_actions_by_default():
     ):
         loss, readings = part(policy.at(rollouts, everything), rollouts, everything)
         torch.testing.assert_close(loss.detach(), 0.1 * readings["kl"])
-        weight = weights(rollouts, part.mean, part.over, part.where)
+        weight = action_weights(part, rollouts)
         assert int((weight > 0).sum()) == count and weight.sum().item() == pytest.approx(1)

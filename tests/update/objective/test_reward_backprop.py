@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oneloop.core.part import declared
 from oneloop.recipe.recipe import RecipeError, load_recipe
 from oneloop.sample.plan.dress.stop import Stop
-from oneloop.update.averaging import weights
+from oneloop.update.averaging import action_weights, weights
 from oneloop.update.objective.reward_backprop import RewardBackprop, hinge, hinge_loss
 from tests.support.editing import Answers, preference, recipe
 from tests.support.trees import asked, policy
@@ -22,7 +22,7 @@ def sampled(flow=None, **options):
 
 def gradient(flow, objective, rollouts, pieces=None):
     flow.model.zero_grad()
-    weight = weights(rollouts, objective.mean, objective.over, objective.where)
+    weight = action_weights(objective, rollouts)
     for actions in pieces or [(weight > 0).nonzero().squeeze(1)]:
         loss, _ = objective(flow.at(rollouts, actions), rollouts, actions)
         (loss * weight[actions]).sum().backward()

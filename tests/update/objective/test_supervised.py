@@ -1,10 +1,14 @@
-"""Supervised: the token mean is torch's cross-entropy; its fixed point is the demonstrations' law."""
+"""Supervised: the token mean is torch's cross-entropy, its fixed point the demonstrations' law.
+
+Weighed by the probability, the gradient is that of minus the probability."""
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.part import declared
 from oneloop.update.averaging import weights
+from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
 from tests.support.toy import ToyPolicy, chains
 
@@ -27,3 +31,23 @@ def test_the_law_of_the_demonstrations_has_no_gradient():
     policy = ToyPolicy(law.log().expand(10, 3))
     gradient = policy.gradient(Supervised(), rollouts, [torch.arange(10)], weights(rollouts, "action"))
     assert gradient.sum(0).abs().max() < 1e-12
+
+
+@given(st.integers(0, 999))
+def test_weighed_by_the_probability_the_gradient_is_that_of_minus_the_probability(seed):
+    rollouts = chains([3, 1, 2], seed=seed)
+    policy = ToyPolicy.random(rollouts, seed)
+    everything, weight = torch.arange(6), weights(rollouts, "action")
+    measured = policy.gradient(Supervised(weigh="probability"), rollouts, [everything], weight)
+    probability = policy.at(rollouts, everything).logprob.exp()
+    (expected,) = torch.autograd.grad(-(weight * probability).sum(), policy.logits)
+    torch.testing.assert_close(measured, expected, rtol=0, atol=1e-12)
+    exact = OneToken(estimator="exact", temperature=1, wrong_reward=0)
+    torch.testing.assert_close(
+        policy.gradient(exact, rollouts, [everything], weight), measured, rtol=0, atol=1e-12
+    )
+
+
+def test_a_density_is_no_probability():
+    assert declared(Supervised(), "units") == ()
+    assert declared(Supervised(weigh="probability"), "units") == ("nats", "discrete")

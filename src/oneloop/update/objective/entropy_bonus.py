@@ -1,6 +1,6 @@
 """A reward for staying undecided (Williams and Peng, 1991): loss = -coefficient * entropy, one an action."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -20,12 +20,6 @@ class EntropyBonus:
     """On the actions select kept, or on all."""
     mean: Literal["action", "rollout", "group"] = "action"
     """What weighs alike: action, rollout or group."""
-    whole: ClassVar[bool] = False
-
-    @property
-    def over(self) -> Over:
-        """The denominator counts the actions the loss is computed on."""
-        return self.where
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `entropy`)."""

@@ -12,7 +12,7 @@ min(1, sigma / even_below)^2: below it errors of the data weigh alike, as in min
 small network that starts from nothing learns shapes several times sooner with .5.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Mean, Over
+from oneloop.core.protocols import Here
 from oneloop.core.rollouts import Rollouts
 
 
@@ -37,10 +37,6 @@ class FlowMatching:
     """How noise levels are drawn."""
     even_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise level below which errors of the data, not of the velocity, weigh alike; 0: nowhere."""
-    mean: ClassVar[Mean] = "action"
-    over: ClassVar[Over] = "kept"
-    where: ClassVar[Over] = "kept"
-    whole: ClassVar[bool] = False
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `nll`, the same: an image model's loss stands where a text model's does)."""

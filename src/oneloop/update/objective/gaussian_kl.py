@@ -7,14 +7,14 @@ Both Gaussians have the std of the noise schedule. Flow-GRPO's code divides by g
 KL and count 0. Not here: the estimate from sampled actions (kl.py).
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Mean, Over
+from oneloop.core.protocols import Here
 from oneloop.core.rollouts import Rollouts
 
 
@@ -29,10 +29,6 @@ class GaussianKl:
 
     coefficient: Annotated[float, Field(ge=0)] = 0.001
     """How strongly the policy is held to the reference."""
-    mean: ClassVar[Mean] = "action"
-    over: ClassVar[Over] = "kept"
-    where: ClassVar[Over] = "kept"
-    whole: ClassVar[bool] = False
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `kl`)."""

@@ -53,16 +53,6 @@ class Kl:
     constant_length: Annotated[int, Field(ge=1)] | None = None
     """Actions per rollout in the denominator of mean "constant"."""
 
-    @property
-    def over(self) -> Over:
-        """The denominator counts the actions the loss is computed on."""
-        return self.where
-
-    @property
-    def whole(self) -> bool:
-        """Each action stands for itself."""
-        return False
-
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `kl`, the plain estimate)."""
         logprob = here.logprob

@@ -5,9 +5,9 @@
     exact:   loss = -sum_a sg(q_a) (R(a) - b) log p_a                        its expectation, without noise
 
 With demonstrated token x the expected gradient in the logits is -(1 - wrong)(q_x)(e_x - p) - wrong (q - p):
-at temperature 1 it is (1 - wrong) times DFT's (dft.py) whatever `wrong_reward` is. It refines what the policy
-half knows and hardly moves where p_x is tiny; SFT (supervised.py) is the opposite. The loss value means
-nothing (it may be negative): watch `nll` and `hit_rate`. All K draws share the one forward pass.
+at temperature 1 it is (1 - wrong) times DFT's (`supervised`, weigh: probability) whatever `wrong_reward` is.
+It refines what the policy half knows and hardly moves where p_x is tiny; SFT (supervised.py) is the opposite.
+The loss value means nothing (it may be negative): watch `nll` and `hit_rate`. All K draws share one forward.
 
     a positions (actions of demonstrations)   V vocabulary   K draws a position
 Not here: other rewards than matching (give `policy_gradient_loss` your own [a, K]).
@@ -15,7 +15,7 @@ Not here: other rewards than matching (give `policy_gradient_loss` your own [a, 
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Over
+from oneloop.core.protocols import Here
 from oneloop.core.rollouts import Rollouts
 
 Estimator = Literal["sample", "exact"]
@@ -109,9 +109,6 @@ class OneToken:
     """Whether log p is taken at `temperature` too, so that samples and log-probabilities are of one law."""
     mean: Literal["action", "rollout", "group"] = "action"
     """What weighs alike: action (token mean), rollout (the paper's) or group."""
-    over: ClassVar[Over] = "kept"
-    where: ClassVar[Over] = "kept"
-    whole: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -12,10 +12,10 @@
 GSPO's ratio is the geometric mean over the whole rollout, s = exp(mean(log p_now - log p_old)), here in the
 paper's token form sg(s) * p / sg(p): the same value and, for one advantage a rollout, the same gradient as
 the sequence form, but what select left out gets no gradient though it counts in s.
-Not here: who weighs how much (weights.py), KL (kl.py), entropy (entropy_bonus.py).
+Not here: who weighs how much (averaging.py), KL (kl.py), entropy (entropy_bonus.py).
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -92,7 +92,6 @@ class PolicyGradient:
     """Whether the denominator counts all actions or only those select kept."""
     constant_length: Annotated[int, Field(ge=1)] | None = None
     """Actions per rollout in the denominator of mean "constant": usually the length limit."""
-    where: ClassVar[Over] = "kept"
 
     @property
     def whole(self) -> bool:

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.part import Of, declared, part
-from oneloop.core.protocols import Here, Mean, Over, Where
+from oneloop.core.protocols import Here, Mean, Where
 from oneloop.core.rollouts import Rollouts
 
 
@@ -60,9 +60,7 @@ class RewardBackprop:
     calls: Annotated[int, Field(ge=1)] = 1
     """Calls of the network, from the last, that are differentiated."""
     mean: ClassVar[Mean] = "rollout"
-    over: ClassVar[Over] = "kept"
     where: ClassVar[Where] = "last"
-    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         name = type(self.judge).__name__
