@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from oneloop.core import draws
+from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, part
 
 
@@ -35,3 +36,7 @@ class Corrupted:
             return row | {"corrupted": False}
         other: dict[str, Any] = self.data[int(where * len(self.data))]
         return row | {"completion": other["completion"], "corrupted": True}
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the corrupted rows and of the data they are made of."""
+        return of_rows(self, SPREAD, [self.data])

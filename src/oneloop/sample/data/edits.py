@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from oneloop.core import draws
+from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, part
 from oneloop.measure import scenes
 
@@ -73,6 +74,10 @@ class Edits:
         task = row.get("task") if self.task == "given" else self.task
         condition = np.concatenate([source * (1 - mask), mask])
         return {**told, "task": task, "image": source, "source": source, "mask": mask, "condition": condition}
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the edits and of the data they are made of."""
+        return of_rows(self, SPREAD, [self.of])
 
     def _mask(self, row: dict[str, Any], source: np.ndarray, drawn: np.ndarray, key: int) -> np.ndarray:
         height, width = source.shape[1:]

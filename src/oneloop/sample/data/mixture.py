@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from oneloop.core import draws
+from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, Options, part
 
 
@@ -61,6 +62,10 @@ class Mixture:
         data = self.sets[self.chosen(float(which))].data
         row: dict[str, Any] = data[int(where * len(data))]
         return row
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the mixture and of all it is made of."""
+        return of_rows(self, SPREAD, [each.data for each in self.sets])
 
     def chosen(self, draw: float) -> int:
         """Number of the set for a draw in [0, 1)."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from oneloop.core.identity import Fingerprint, of_rows
 from oneloop.core.part import part
 from oneloop.sample.data.columns import as_row, check_columns
 
@@ -31,3 +32,7 @@ class Rows:
         if not 0 <= key < len(self.rows):
             raise IndexError(f"row {key}: there are {len(self.rows)} rows")
         return as_row(self.rows[key], self.input_key, self.label_key, f"row {key}")
+
+    def fingerprint(self) -> Fingerprint:
+        """Of all rows."""
+        return of_rows(self, len(self))
