@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from oneloop.cli.commands import recipes_and_overrides
+from oneloop.cli.terminal import recipes_and_overrides
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.fields import hints, init_fields
 from oneloop.recipe.recipe import load_recipe

@@ -24,7 +24,7 @@ def csv(tmp_path):
 
 
 def asked(csv, **options):
-    return Asked(**{"table": str(csv), "label": "good", "rules": 20, **options})
+    return Asked(**{"table": csv, "label": "good", "rules": 20, **options})
 
 
 def quiet():
@@ -80,7 +80,7 @@ def test_a_directory_holds_one_run(csv, tmp_path):
 
 
 def test_auditors_by_weights(csv):
-    stream = fair.Stream(asked(csv, auditor=("age=2,priors=0.5", "other=1")))
+    stream = fair.Stream(asked(csv, auditor=["age=2,priors=0.5", "other=1"]))
     assert [a.weights.tolist() for a in stream.panel.auditors] == [[2, 0.5, 0, 0, 0], [0, 0, 0, 0, 1]]
     assert weights_of("town=a=2", ("town=a",)).tolist() == [2.0]
     with pytest.raises(FairError, match="no feature is called 'agee'; did you mean 'age'"):

@@ -1,27 +1,25 @@
 """The command line: every command helps, trains, resumes, measures, and says a user's faults in words."""
 
+import inspect
 import json
-import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
-from oneloop.cli import commands
-from oneloop.cli import main as command_line
-from oneloop.cli.commands import free_directory, to_resume
-from oneloop.cli.main import app, main, user_fault
+from oneloop import __version__
+from oneloop.cli import terminal, train
+from oneloop.cli.main import COMMANDS, app, command, main, user_fault
 from oneloop.recipe.recipe import RecipeError, load_recipe
 from oneloop.run.checkpoint import locate
 from oneloop.run.record import read_lines
 from tests.recipe.test_recipe import MINE
 
-COMMANDS = ("train", "eval", "sample", "compare", "report", "list", "rank", "fair", "schema", "env")
 TINY = {
     "policy": {
         "language": {
@@ -47,40 +45,72 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def oneloop(monkeypatch, capsys):
-    """Calls `oneloop <words>`; gives (exit code, output, errors)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["oneloop", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
-
-
 # help
 
 
-def test_the_commands_are_these():
-    assert {command.name or command.callback.__name__ for command in app.registered_commands} >= set(COMMANDS)
+every_command = pytest.mark.parametrize("name", COMMANDS)
 
 
-@pytest.mark.parametrize("command", [c.name or c.callback.__name__ for c in app.registered_commands])
-def test_every_command_helps_with_one_example_of_itself(command):
-    result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+def test_help_lists_all_commands_without_the_heavy_libraries():
+    code = (
+        "import sys; from oneloop.cli.main import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'numpy', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(re.search(rf"^. {name} ", done.stdout, re.MULTILINE) for name in COMMANDS), done.stdout
+
+
+@every_command
+def test_every_command_helps_with_one_example_of_itself(name):
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0
-    assert re.search(rf"Example: oneloop {command}\b", result.output), result.output
+    assert re.search(rf"Example: oneloop {name}\b", result.output), result.output
     assert result.output.count("Example:") == 1
 
 
-@pytest.mark.parametrize("command", app.registered_commands, ids=lambda c: c.name or c.callback.__name__)
-def test_the_examples_parse(command):
-    words = re.search(r"Example: oneloop (.*)", command.callback.__doc__).group(1).split(" > ")[0]
+@every_command
+def test_the_list_has_the_first_sentence_of_every_command(name):
+    first = inspect.getdoc(command(name).callback).split("\n\n")[0]
+    assert COMMANDS[name].says == " ".join(first.split())
+
+
+@every_command
+def test_options_are_explained_in_sentences(name):
+    for parameter in command(name).params:
+        assert parameter.help and re.match(r"[A-Zp].*\.$|path=", parameter.help), (
+            parameter.name,
+            parameter.help,
+        )
+
+
+@every_command
+def test_the_examples_parse(name):
+    found = command(name)
+    words = re.search(r"Example: oneloop (.*)", found.callback.__doc__).group(1).split(" > ")[0]
     words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', words)]
-    context = typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
+    context = found.make_context(words[0], words[1:])
     assert set(context.params) == {parameter.name for parameter in context.command.params} - {"help"}
+
+
+def test_version(oneloop):
+    assert oneloop("--version") == (0, f"oneloop {__version__}\n", "")
+
+
+def test_a_misspelt_command_is_met_with_the_nearest(oneloop):
+    code, _, err = oneloop("trian")
+    assert code == 2 and "Did you mean 'train'" in err
+
+
+def test_completion_knows_the_commands():
+    found = CliRunner().invoke(
+        app,
+        [],
+        prog_name="oneloop",
+        env={"_ONELOOP_COMPLETE": "complete_bash", "COMP_WORDS": "oneloop re", "COMP_CWORD": "1"},
+    )
+    assert found.output.split() == ["recipes", "report"]
 
 
 # training
@@ -157,7 +187,7 @@ def test_ctrl_c_says_how_to_go_on(here, oneloop, monkeypatch):
     def interrupted(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.Run, "train", interrupted)
+    monkeypatch.setattr(train.Run, "train", interrupted)
     code, out, _ = oneloop("train", "tiny.yaml")
     assert code == 130 and "To go on: oneloop train runs/tiny/recipe.yaml --resume" in out
 
@@ -207,7 +237,7 @@ def test_a_bug_keeps_its_traceback(here, monkeypatch):
     def broken(*_):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(commands, "load_recipe", broken)
+    monkeypatch.setattr(terminal, "load_recipe", broken)
     monkeypatch.setattr(sys, "argv", ["oneloop", "train", "tiny.yaml"])
     with pytest.raises(TypeError, match="a bug"):
         main()
@@ -258,33 +288,7 @@ def test_eval_takes_any_task_data_and_judge(here, oneloop):
     assert code == 2 and "chain_sum" in err
 
 
-# directories
-
-
-def test_directories_are_numbered(tmp_path):
-    assert free_directory(tmp_path, "a") == tmp_path / "a"
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a-2").mkdir()
-    assert free_directory(tmp_path, "a") == tmp_path / "a-3"
-
-
-def test_the_newest_run_of_that_name_is_resumed(here):
-    recipe, _ = load_recipe(here / "tiny.yaml")
-    for age, (folder, name) in enumerate(
-        [("tiny", "tiny"), ("tiny-2", "tiny"), ("tiny-large", "tiny-large")]
-    ):
-        path = here / "runs" / folder / "recipe.yaml"
-        path.parent.mkdir(parents=True)
-        path.write_text(f"name: {name}\n")
-        os.utime(path, (age, age))
-    assert to_resume(here / "tiny.yaml", recipe) == Path("runs/tiny-2")
-    (here / "runs" / "tiny" / "metrics.jsonl").touch()
-    assert to_resume(Path("runs/tiny/recipe.yaml"), recipe) == Path("runs/tiny")
-    with pytest.raises(ValueError, match="has no checkpoint yet"):
-        locate("runs/tiny")
-
-
 def test_schema_and_env_print_json(oneloop):
     assert json.loads(oneloop("schema")[1])["title"] == "oneloop recipe"
     assert "torch" in json.loads(oneloop("env")[1])
-    assert command_line.console.width
+    assert terminal.console.width

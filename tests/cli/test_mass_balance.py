@@ -65,7 +65,7 @@ def test_the_figure_is_an_svg_with_a_curve_each_width(command, tmp_path):
     ("words", "said"),
     [
         (("--correct", "500"), "correct must be below vocabulary (400), got 500"),
-        (("--surrogate", "ppo"), "mass-balance.surrogate: "),
+        (("--surrogate", "ppo"), "Invalid value for '--surrogate'"),
         (("--eps", "0"), "mass-balance.eps: must be greater than 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What `oneloop eval` does: a model, some held-out rows, a judge; accuracy, pass@k and maj@k with intervals.
+"""`oneloop eval`: a model, some held-out rows, a judge; accuracy, pass@k and maj@k with intervals.
 
 What is measured comes from a recipe's `evaluate` section (the run's own, or one that is given), from
 `--task` (any reasoning-gym task) or `--data` (a file or a hub data set) and `--judge`; options win.
@@ -6,58 +6,87 @@ What is measured comes from a recipe's `evaluate` section (the run's own, or one
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
+from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.core.storage import replace_file
 from oneloop.judge.stage import Judging
-from oneloop.recipe.recipe import Recipe, RecipeError, load_recipe
+from oneloop.recipe.recipe import Recipe, RecipeError
 from oneloop.run.checkpoint import locate
-from oneloop.run.evaluation import evaluate, scorers
+from oneloop.run.evaluation import evaluate as measured
+from oneloop.run.evaluation import scorers
 from oneloop.run.progress import closing_table
 
 HELD_OUT = 1000
 """Seed of the rows of `--task`: not that of a recipe's training rows, which is small."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line says besides a recipe; None or "" where it says nothing."""
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name.")],
+    recipe: Annotated[
+        list[str] | None, typer.Argument(help="YAML file (default: the run's own), then path=value.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Measure on held-out rows of this reasoning-gym task.")] = "",
+    data: Annotated[str, typer.Option(help="Measure on a file, or on a data set of the hub.")] = "",
+    judge: Annotated[
+        str, typer.Option(help="Who scores: reasoning_gym, math, exact, a judge part, or file.py:function.")
+    ] = "",
+    size: Annotated[int | None, typer.Option(min=1, help="How many rows.")] = None,
+    samples: Annotated[
+        int | None, typer.Option("-n", "--samples", min=1, help="Answers to each row.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Tokens of the longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the result to.")] = None,
+) -> None:
+    """Measure a model: greedy and sampled accuracy, pass@k and maj@k.
 
-    task: str = ""
-    data: str = ""
-    judge: str = ""
-    size: int | None = None
-    samples: int | None = None
-    max_new_tokens: int | None = None
-    temperature: float | None = None
-    out: Path | None = None
+    All come with 95 % intervals.
 
-    @property
-    def overrides(self) -> list[str]:
-        """The same as overrides of a recipe."""
-        if self.task and self.data:
-            raise ValueError(f"give --task or --data, got both '{self.task}' and '{self.data}'")
-        words = []
-        if self.task:
-            words.append(f"evaluate.data={{reasoning: {{task: {json.dumps(self.task)}, seed: {HELD_OUT}}}}}")
-        if self.data:
-            words.append(f"evaluate.data={{hub: {{path: {json.dumps(self.data)}}}}}")
-        judge = self.judge or ("reasoning_gym" if self.task else "exact" if self.data else "")
-        if judge:
-            words.append(f"evaluate.judge=[{json.dumps(judge_of(judge))}]")
-        limits = {
-            "evaluate.size": self.size,
-            "evaluate.samples": self.samples or (8 if self.task or self.data else None),
-        }
-        limits |= {"policy.language.max_new_tokens": self.max_new_tokens}
-        limits |= {"policy.language.temperature": self.temperature}  # type: ignore[dict-item]
-        return [*words, *(f"{path}={value}" for path, value in limits.items() if value is not None)]
+    Example: oneloop eval runs/quickstart --task chain_sum --samples 8 --size 100
+    """
+    folder, beside = locate(model)
+    sources, overrides = recipes_and_overrides([*(recipe or []), *context.args])
+    if len(sources) > 1:
+        raise ValueError(f"eval takes one recipe, got {', '.join(map(str, sources))}")
+    source = sources[0] if sources else beside
+    if source is None and not (task or data):
+        raise ValueError(
+            f"say on what to measure '{model}': --task, --data, or a recipe with an `evaluate` section"
+        )
+    limits = {
+        "evaluate.size": size,
+        "evaluate.samples": samples or (8 if task or data else None),
+        "policy.language.max_new_tokens": max_new_tokens,
+        "policy.language.temperature": temperature,
+    }
+    words = [f"{path}={value}" for path, value in limits.items() if value is not None]
+    loaded = load(source or bare(folder), [*on_what(task, data, judge), *words, *overrides])
+    found = measure_all(loaded, folder)
+    console.print(closing_table(found))
+    if "pass_at" in found[-1]:
+        console.print(at_k_table(found[-1]))
+    if out:
+        replace_file(out, json.dumps({"model": folder, "measured": found}, indent=1) + "\n")
+        say(f"written: {out}")
+
+
+def on_what(task: str, data: str, judge: str) -> list[str]:
+    """Overrides of a recipe that say what `--task`, `--data` and `--judge` say."""
+    if task and data:
+        raise ValueError(f"give --task or --data, got both '{task}' and '{data}'")
+    words = []
+    if task:
+        words.append(f"evaluate.data={{reasoning: {{task: {json.dumps(task)}, seed: {HELD_OUT}}}}}")
+    if data:
+        words.append(f"evaluate.data={{hub: {{path: {json.dumps(data)}}}}}")
+    judge = judge or ("reasoning_gym" if task else "exact" if data else "")
+    return [*words, *([f"evaluate.judge=[{json.dumps(judge_of(judge))}]"] if judge else [])]
 
 
 def judge_of(name: str) -> Any:
@@ -67,22 +96,18 @@ def judge_of(name: str) -> Any:
     return {"function": {"path": name}} if ":" in name else name
 
 
-def evaluate_model(
-    model: str, sources: Sequence[Path], overrides: Sequence[str], asked: Asked, console: Console
-) -> list[dict[str, Any]]:
-    """Prints, writes to `asked.out` and returns what was measured, greedy and sampled.
+def bare(folder: str) -> dict[str, Any]:
+    """A recipe that only measures, by a language model."""
+    return {
+        "policy": {"language": {"model": folder}},
+        "plan": {"data": {"rows": {"rows": [{"prompt": "", "completion": ""}]}}},
+        "sample": "demonstrations",
+        "objective": ["supervised"],
+    }
 
-    Raises ValueError or RecipeError where it is not said what to measure, or how.
-    """
-    folder, beside = locate(model)
-    if len(sources) > 1:
-        raise ValueError(f"eval takes one recipe, got {', '.join(map(str, sources))}")
-    source = sources[0] if sources else beside
-    if source is None and not (asked.task or asked.data):
-        raise ValueError(
-            f"say on what to measure '{model}': --task, --data, or a recipe with an `evaluate` section"
-        )
-    recipe = measuring(folder, source, [*asked.overrides, *overrides], console)
+
+def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
+    """What was measured, greedy and sampled. Raises RecipeError where the recipe does not say how."""
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
@@ -90,29 +115,9 @@ def evaluate_model(
     policy = with_model(recipe.policy, folder).open()
     judging, found = Judging(scorers(judges)), []
     for mode in ("greedy", "sampled"):
-        values = evaluate(policy, judging, spec.data, spec.size, spec.samples, recipe.seed, mode)
+        values = measured(policy, judging, spec.data, spec.size, spec.samples, recipe.seed, mode)
         found.append({"when": "", "phase": folder, "step": 0, **values})
-    console.print(closing_table(found))
-    if "pass_at" in found[-1]:
-        console.print(at_k_table(found[-1]))
-    if asked.out:
-        replace_file(asked.out, json.dumps({"model": folder, "measured": found}, indent=1) + "\n")
-        console.print(f"written: {asked.out}", markup=False, highlight=False)
     return found
-
-
-def measuring(folder: str, source: Path | None, overrides: Sequence[str], console: Console) -> Recipe:
-    """The recipe that says how to measure; without a `source` one that only measures, by a language model."""
-    bare = {
-        "policy": {"language": {"model": folder}},
-        "plan": {"data": {"rows": {"rows": [{"prompt": "", "completion": ""}]}}},
-        "sample": "demonstrations",
-        "objective": ["supervised"],
-    }
-    recipe, notes = load_recipe(source or bare, overrides)
-    for note in notes:
-        console.print(f"accepted {note}", markup=False, highlight=False)
-    return recipe
 
 
 def at_k_table(values: dict[str, Any]) -> Table:

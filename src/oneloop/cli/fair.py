@@ -1,4 +1,4 @@
-"""What `oneloop fair` does: a table of people as a stream, through a learner under auditors, with accounts.
+"""`oneloop fair`: a table of people as a stream, through a learner under auditors, with accounts.
 
     options.json   metrics.jsonl (a line a round)   state-N/ (what a resumed run needs)   fair.html
 
@@ -7,15 +7,19 @@ again.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from oneloop.cli.options import fields_of
+from oneloop.cli.terminal import console
 from oneloop.core import storage
 from oneloop.core.part import nearest
 from oneloop.fair import bounds, play
@@ -28,6 +32,9 @@ from oneloop.fair.people import People, random_auditors, read_people
 from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rules
 from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
 from oneloop.report.fair_page import Accounts, write_fair_page
+from oneloop.run.directories import RUNS
+
+Learner = Literal["exp2", "ftpl"]
 
 SEPARATED_ON = 1000
 """People on whom the separator of FTPL is sought."""
@@ -41,31 +48,57 @@ class FairError(ValueError):
 class Asked:
     """Options of one stream; a run is continued only with the same."""
 
-    table: str
-    label: str
-    features: tuple[str, ...] = ()
-    people: int = 4
-    rounds: int = 0
-    learner: str = "exp2"
-    rules: int = 300
-    penalty: float = -1.0
-    learning_rate: float = 0.05
-    noise: float = 0.1
-    estimator: str = "known"
-    auditor: tuple[str, ...] = ()
-    auditors: int = 5
-    alpha: float = 0.1
-    gamma: float = 0.5
-    seed: int = 0
+    table: Annotated[Path, typer.Argument(help="CSV with a header and a row for each person.")]
+    label: Annotated[str, typer.Option(help="Column that is seen of the accepted: 1 good, 0 bad.")]
+    features: Annotated[str, typer.Option(help="Columns to decide by, a,b,c; default all others.")] = ""
+    people: Annotated[int, typer.Option(min=1, help="People in each round.")] = 4
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds of people drawn at random; 0 plays the file in its order.")
+    ] = 0
+    learner: Annotated[Learner, typer.Option(help="Learning algorithm.")] = "exp2"
+    rules: Annotated[int, typer.Option(help="Random linear rules to learn among.")] = 300
+    penalty: Annotated[
+        float, typer.Option(help="Cost C of unfairness; below 0: as the paper sets it.")
+    ] = -1.0
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Exp2; 0: that of the theory.")] = 0.05
+    noise: Annotated[float, typer.Option(help="Rate of the Laplace noise of FTPL.")] = 0.1
+    estimator: Annotated[
+        str, typer.Option(help="Probability of being seen: known, or importance (estimated).")
+    ] = "known"
+    auditor: Annotated[
+        list[str] | None, typer.Option(help="Weights of a distance, e.g. age=2,priors=1; repeatable.")
+    ] = None
+    auditors: Annotated[int, typer.Option(min=1, help="Random auditors where none is given.")] = 5
+    alpha: Annotated[float, typer.Option(help="By how much a gap may exceed the distance.")] = 0.1
+    gamma: Annotated[float, typer.Option(help="Share of the auditors who must object.")] = 0.5
+    seed: Annotated[int, typer.Option(help="Seed of people, rules, auditors and draws.")] = 0
+
+
+@fields_of(Asked)
+def fair(
+    make: Callable[..., Asked],
+    run: Annotated[Path, typer.Option(help="Directory for metrics.jsonl, state and the page.")] = RUNS
+    / "fair",
+    save_every: Annotated[int, typer.Option(min=1, help="Rounds between saved states.")] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+) -> None:
+    """Decide on people whose label is seen only if accepted, fairly.
+
+    Auditors say when two alike people are treated differently, and accounts are kept.
+
+    Example: oneloop fair people.csv --label repaid --auditor income=2,age=0 --rounds 4000
+    """
+    play_table(make(), run, save_every, resume, console)
 
 
 class Stream:
     """Everything `Asked` names, made. Raises FairError, PeopleError or ValueError naming what is wrong."""
 
     def __init__(self, asked: Asked):
-        if asked.learner not in ("exp2", "ftpl"):
-            raise FairError(f"--learner must be exp2 or ftpl, got '{asked.learner}'")
-        crowd = read_people(Path(asked.table), asked.label, asked.features)
+        if asked.learner not in get_args(Learner):
+            raise FairError(f"--learner must be {' or '.join(get_args(Learner))}, got '{asked.learner}'")
+        features = tuple(name for name in asked.features.split(",") if name)
+        crowd = read_people(asked.table, asked.label, features)
         self.asked, k = asked, asked.people
         self.x, self.y = crowd.rounds(asked.rounds, k, asked.seed) if asked.rounds else crowd.in_order(k)
         self.rules: LinearRules = random_linear_rules(crowd.x, asked.rules, asked.seed)
@@ -115,7 +148,7 @@ def weights_of(words: str, names: tuple[str, ...]) -> Floats:
     return weights
 
 
-def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, console: Console) -> Accounts:
+def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, shown: Console) -> Accounts:
     """Plays (or goes on with) the stream in `directory`, prints its accounts and writes the page.
 
     Raises FileExistsError when the directory holds a run and `resume` is off, or another run.
@@ -125,7 +158,7 @@ def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, con
     metrics = directory / "metrics.jsonl"
     rounds = restored(directory, stream.learner)
     storage.replace_file(metrics, "".join(line(each) for each in rounds))
-    with Progress(console=console, transient=True) as progress, metrics.open("a") as file:
+    with Progress(console=shown, transient=True) as progress, metrics.open("a") as file:
         task = progress.add_task("rounds", total=len(stream.x), completed=len(rounds))
         for each in play.play(stream.learner, stream.panel, stream.x, stream.y, start=len(rounds)):
             rounds.append(each)
@@ -135,10 +168,10 @@ def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, con
                 file.flush()
                 save(directory, len(rounds), stream.learner)
     accounts = account(stream, rounds)
-    console.print(f"{accounts.title}: {accounts.about}", markup=False, highlight=False)
-    console.print(table(accounts))
+    shown.print(f"{accounts.title}: {accounts.about}", markup=False, highlight=False)
+    shown.print(table(accounts))
     page = write_fair_page(directory / "fair.html", accounts, rounds)
-    console.print(f"{len(rounds)} rounds: {metrics}\npage: {page}", markup=False, highlight=False)
+    shown.print(f"{len(rounds)} rounds: {metrics}\npage: {page}", markup=False, highlight=False)
     return accounts
 
 
@@ -149,7 +182,7 @@ def line(each: play.Round) -> str:
 
 def claim_directory(directory: Path, asked: Asked, resume: bool) -> None:
     """Makes `directory` this stream's. Raises FileExistsError rather than mix two."""
-    written, options = directory / "options.json", json.dumps(asdict(asked), indent=1) + "\n"
+    written, options = directory / "options.json", json.dumps(asdict(asked), indent=1, default=str) + "\n"
     if not written.exists():
         storage.replace_file(written, options)
     elif not resume:
@@ -196,7 +229,7 @@ def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
         for alpha in (asked.alpha, asked.alpha / 2)
     }
     return Accounts(
-        title=Path(asked.table).name,
+        title=asked.table.name,
         about=f"{asked.learner}, C = {stream.penalty:.3g}, {len(stream.rules)} rules, "
         f"{len(stream.panel.auditors)} auditors, alpha {asked.alpha:g}, gamma {asked.gamma:g}",
         people=asked.people,

@@ -1,14 +1,16 @@
 """BroRL's figure (arXiv 2510.01180): where probability mass goes with N rollouts a step, as table and SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from oneloop.cli.options import fields_of
+from oneloop.cli.terminal import console, say
 from oneloop.measure.width.closed_forms import unsampled_second_moment_bound
 from oneloop.measure.width.token_simulator import Record, TokenSimulator
 from oneloop.recipe.faults import faults
@@ -18,17 +20,27 @@ from oneloop.report.figure import colour, write_figure
 
 POINTS = 25
 """At most, of each curve after its start; few enough to be drawn as they are."""
+WIDTHS = [4, 8, 16, 512, 51_200]
 
 
-def show_mass_balance(
-    widths: Sequence[int], steps: int, options: dict[str, Any], out: Path, console: Console
+@fields_of(TokenSimulator, without=("rollouts",))
+def mass_balance(
+    make: Callable[..., TokenSimulator],
+    rollouts: Annotated[
+        list[int] | None, typer.Option(min=1, help=f"Rollouts a step; repeatable; default {WIDTHS}.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="How many updates.")] = 1000,
+    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.")] = Path("mass-balance.svg"),
 ) -> None:
-    """Simulates each N of `widths` for `steps` steps, prints a table and writes the figure `out` (SVG).
+    """Simulate where probability goes with N rollouts.
 
-    `options` are those of the simulator. Raises RecipeError for options it refuses.
+    Prints a table and plots BroRL's figure.
+
+    Example: oneloop mass-balance --rollouts 4 --rollouts 512 --steps 200 --vocabulary 20000 --correct 1500
     """
+    widths = rollouts or WIDTHS
     try:
-        simulators = [TokenSimulator(**options, rollouts=n) for n in widths]
+        simulators = [make(rollouts=n) for n in widths]
     except ValidationError as error:
         raise RecipeError(faults(error, "mass-balance", TokenSimulator)) from None
     histories: list[list[Record]] = []
@@ -47,7 +59,7 @@ def show_mass_balance(
     )
     title = "Probability mass of the correct tokens by rollouts a step"
     path = write_figure(out, title, about, panels(widths, histories), steps)
-    console.print(f"figure: {path}", markup=False, highlight=False)
+    say(f"figure: {path}")
 
 
 def table(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> Table:

@@ -1,40 +1,115 @@
-"""What `oneloop rank` does: read, filter, query, rank, print, write."""
+"""`oneloop rank`: reads, filters, queries, ranks, prints and writes."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from rich.console import Console
+import typer
 from rich.markup import escape
 from rich.table import Table
 
+from oneloop.cli.terminal import console, say
 from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
+from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.elo import MOST_GAMES
-from oneloop.measure.ranking.query import query, sentence_encoder
-from oneloop.measure.ranking.readers import Reading, read
+from oneloop.measure.ranking.query import query as query_of
+from oneloop.measure.ranking.query import sentence_encoder
+from oneloop.measure.ranking.ranking import Method
+from oneloop.measure.ranking.readers import READERS, Reading, read
 from oneloop.measure.ranking.readers.tables import ALIASES
-from oneloop.measure.ranking.select import informative
-from oneloop.measure.ranking.where import where
+from oneloop.measure.ranking.select import informative as informative_of
+from oneloop.measure.ranking.where import where as where_of
 from oneloop.report.ranking_page import write_ranking_page
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which samples, found how, and where the result goes."""
+def rank_models(
+    files: Annotated[list[Path], typer.Argument(help="Tables, logs or run directories.")],
+    format: Annotated[
+        str, typer.Option(help=f"What the files are, of {', '.join(READERS)}; default: found out.")
+    ] = "",
+    method: Annotated[Method, typer.Option(help="How to rank.")] = "bradley_terry",
+    query: Annotated[str, typer.Option(help="Rank on the samples nearest to these words.")] = "",
+    answer: Annotated[
+        str, typer.Option(help="Of these samples, rank on those whose answers are near these words.")
+    ] = "",
+    where: Annotated[
+        list[str] | None, typer.Option(help="Filter, e.g. 'subject=physics'; repeatable.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Samples a query retrieves at most.")] = 100,
+    threshold: Annotated[float, typer.Option(help="Least similarity to the query.")] = 0.0,
+    encoder: Annotated[
+        str, typer.Option(help="Model or folder of sentence-transformers; default TF-IDF.")
+    ] = "",
+    informative: Annotated[int, typer.Option(help="Rank on this many samples, those that tell most.")] = 0,
+    metric: Annotated[str, typer.Option(help="Metric, scorer or column of logs; default the first.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="What a table calls a column, e.g. score=acc; repeatable.")
+    ] = None,
+    lower_is_better: Annotated[
+        list[str] | None, typer.Option(help="Source whose lower scores are better; repeatable.")
+    ] = None,
+    conflict: Annotated[Conflict, typer.Option(help="What to do with two scores of one cell.")] = "error",
+    tie_weight: Annotated[float, typer.Option(help="Wins that a tie gives to each side.")] = 1.0,
+    tie_tolerance: Annotated[float, typer.Option(help="Scores of a sample this close are ties.")] = 0.0,
+    prior: Annotated[float, typer.Option(help="Precision of the Gaussian prior; 0: none.")] = 1e-2,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Rank groups of models without common samples apart.")
+    ] = False,
+    bootstrap: Annotated[
+        int, typer.Option(help="Resamples for intervals; 0: cluster-robust standard errors.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of resamples, draws and the order of Elo.")] = 0,
+    out: Annotated[
+        list[Path] | None, typer.Option(help="File to write: .html, .csv or .json; repeatable.")
+    ] = None,
+) -> None:
+    """Rank models from scores and preferences on single samples.
 
-    conditions: Sequence[str] = ()
-    text: str = ""
-    answer: str = ""
-    top_k: int = 100
-    threshold: float = 0.0
-    encoder: str = ""
-    informative: int = 0
-    out: Sequence[Path] = ()
+    Most of the scores may be missing.
+
+    Example: oneloop rank scores.csv --query "long division" --out ranking.html
+    """
+    for path in out or ():
+        if path.suffix not in WRITERS:
+            raise RankingError(f"--out: {path} must end in {', '.join(WRITERS)}")
+    how = Reading(named_columns(column or []), metric, tuple(lower_is_better or ()), conflict)
+    pool = read(files, format, how)
+    say(describe(pool))
+    found = Found(pool)
+    if where:
+        found = fitting(found, where)
+    if query:
+        embed = sentence_encoder(encoder) if encoder else None
+        found = nearest_samples(found, query, embed=embed, top_k=top_k, threshold=threshold, answer=answer)
+    if informative:
+        found = Found(informative_of(found.pool, informative, seed))
+        say(f"{len(found.pool.samples)} informative samples drawn")
+    options: dict[str, Any] = {"tie_weight": tie_weight, "tie_tolerance": tie_tolerance, "seed": seed}
+    options |= {"prior_precision": prior, "disconnected": "separate" if separate else "refuse"}
+    ranking = rank(found.pool, method, bootstrap=bootstrap, **options)
+    beside = others(found.pool, ranking, options)
+    for note in ranking.notes:
+        say(note)
+    console.print(table(ranking, beside))
+    title = query or ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
+    for path in out or ():
+        if path.suffix == ".html":
+            write_ranking_page(path, found.pool, ranking, beside, title=title, similarity=found.similarity)
+        else:
+            replace_file(path, WRITERS[path.suffix](ranking))
+        say(f"written: {path}")
+
+
+class Found(NamedTuple):
+    """Samples to rank on."""
+
+    pool: SamplePool
+    similarity: Sequence[float] | None = None
+    """Of each sample to the query, where there is one."""
 
 
 def named_columns(words: Sequence[str]) -> dict[str, str]:
@@ -45,43 +120,22 @@ def named_columns(words: Sequence[str]) -> dict[str, str]:
     return {what: name for what, _, name in (word.partition("=") for word in words)}
 
 
-def rank_files(
-    files: Sequence[Path],
-    kind: str,
-    how: Reading,
-    asked: Asked,
-    options: Mapping[str, Any],
-    console: Console,
-) -> Ranking:
-    """Ranks what `files` hold, prints the table and writes `asked.out`; `options` are those of `rank`.
+def fitting(found: Found, conditions: Sequence[str]) -> Found:
+    """The samples that meet `conditions`, after saying how many. Raises RankingError where none does."""
+    pool = where_of(found.pool, *conditions)
+    if not len(pool.samples):
+        raise RankingError(f"no sample fits {', '.join(conditions)}")
+    say(f"{len(pool.samples)} of {len(found.pool.samples)} samples fit {', '.join(conditions)}")
+    return Found(pool)
 
-    Raises RankingError for what cannot be read, found or ranked.
-    """
-    for path in asked.out:
-        if path.suffix not in WRITERS:
-            raise RankingError(f"--out: {path} must end in {', '.join(WRITERS)}")
-    pool = read(files, kind, how)
 
-    def say(sentence: str) -> None:
-        console.print(sentence, markup=False, highlight=False)
-
-    say(describe(pool))
-    pool, similarity, words = chosen(pool, asked, options.get("seed", 0))
-    for sentence in words:
-        say(sentence)
-    ranking = rank(pool, **options)
-    beside = others(pool, ranking, options)
-    for note in ranking.notes:
-        say(note)
-    console.print(table(ranking, beside))
-    title = asked.text or ", ".join(path.name for path in files[:3]) + (" ..." if len(files) > 3 else "")
-    for path in asked.out:
-        if path.suffix == ".html":
-            write_ranking_page(path, pool, ranking, beside, title=title, similarity=similarity)
-        else:
-            replace_file(path, WRITERS[path.suffix](ranking))
-        say(f"written: {path}")
-    return ranking
+def nearest_samples(found: Found, text: str, **limits: Any) -> Found:
+    """The samples nearest to `text`, after saying how many. Raises RankingError where none is near."""
+    nearest = query_of(found.pool, text, **limits)
+    if not len(nearest.pool.samples):
+        raise RankingError(nearest.message)
+    say(nearest.message)
+    return Found(nearest.pool, nearest.similarity.tolist())
 
 
 def describe(pool: SamplePool) -> str:
@@ -91,41 +145,16 @@ def describe(pool: SamplePool) -> str:
     return f"{counted}: {len(pool.value):,} scores, {pool.missing:.1%} missing{preferences}"
 
 
-def chosen(pool: SamplePool, asked: Asked, seed: int) -> tuple[SamplePool, Sequence[float] | None, list[str]]:
-    """(the samples asked for, their similarity to the query if there is one, sentences to print).
-
-    Raises RankingError where filters or query leave none.
-    """
-    words, similarity = [], None
-    if asked.conditions:
-        before, pool = len(pool.samples), where(pool, *asked.conditions)
-        words.append(f"{len(pool.samples)} of {before} samples fit {', '.join(asked.conditions)}")
-        if not len(pool.samples):
-            raise RankingError(f"no sample fits {', '.join(asked.conditions)}")
-    if asked.text:
-        embed = sentence_encoder(asked.encoder) if asked.encoder else None
-        limits = {"top_k": asked.top_k, "threshold": asked.threshold, "answer": asked.answer}
-        found = query(pool, asked.text, embed=embed, **limits)  # type: ignore[arg-type]
-        words.append(found.message)
-        if not len(found.pool.samples):
-            raise RankingError(found.message)
-        pool, similarity = found.pool, found.similarity.tolist()
-    if asked.informative:
-        pool, similarity = informative(pool, asked.informative, seed), None
-        words.append(f"{len(pool.samples)} informative samples drawn")
-    return pool, similarity, words
-
-
 def others(pool: SamplePool, ranking: Ranking, options: Mapping[str, Any]) -> dict[str, Ranking]:
     """The baselines that can be had of this pool, without intervals."""
-    rest = {name: value for name, value in options.items() if name not in ("method", "bootstrap")}
-    found = {}
+    found: dict[str, Ranking] = {}
     games = int((pool.measured * (pool.measured - 1) // 2).sum()) + len(pool.preferences)
-    for method in ("mean", "macro_mean", "borda", "elo"):
+    baselines: tuple[Method, ...] = ("mean", "macro_mean", "borda", "elo")
+    for method in baselines:
         affordable = games <= MOST_GAMES // 10 or method != "elo"
         if method != ranking.method and affordable and (len(pool.value) or "mean" not in method):
             try:
-                found[method] = rank(pool, method, **{**rest, "errors": "none"})  # type: ignore[arg-type]
+                found[method] = rank(pool, method, errors="none", **options)
             except RankingError:  # a model with preferences only has no mean
                 continue
     return found

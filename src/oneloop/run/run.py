@@ -20,6 +20,7 @@ from oneloop.core.storage import flush, replace_file
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe, resolved
+from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.doctor import Finding, fallen, live
 from oneloop.run.checkpoint import checkpoints, read_checkpoint, write_checkpoint
 from oneloop.run.environment import environment
@@ -57,11 +58,32 @@ class Run:
         """By mode, what was measured where the phase began."""
         self.started = time.time()
         self.policy: Any = None
+        self.report = "none yet"
+        """Where the report is, or why there is none."""
         self._resumed: dict[str, Any] | None = None
         self._phase_state: Callable[[], dict[str, Any]] = dict
 
     def train(self) -> Path:
-        """Runs all phases; returns the directory. Raises Alarm or what a stage raised; resume goes on."""
+        """Runs all phases, writes the report and returns the directory, also of a run that stops early.
+
+        Raises Alarm or what a stage raised; resume goes on.
+        """
+        try:
+            self._train()
+        finally:
+            self._report()
+        return self.directory
+
+    def _report(self) -> None:
+        """Writes the report; a failure to do so hides nothing that the run itself raises."""
+        try:
+            self.report = str(write_report(self.directory))
+        except RunDirectoryError as error:
+            self.report = f"none, {error}"
+        except Exception as error:
+            self.report = f"none, it could not be written ({type(error).__name__}: {error})"
+
+    def _train(self) -> None:
         self.policy = self.recipe.policy.open()
         saved = checkpoints(self.directory)
         if saved:
@@ -78,7 +100,6 @@ class Run:
                 if index >= self.first_phase:
                     self._run_phase(index, name, phase)
         self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.costs.metrics)
-        return self.directory
 
     # one phase
 
@@ -137,7 +158,7 @@ class Run:
             values = self._measure(name, phase, loop, batch) | stage_seconds(seconds) | {"step_time": took}
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
-            self._log(values)
+            self._log(values, batch)
             for notice in [*loop.learner.notices, *batch.facts.get("judge_errors", [])[:SHOWN]]:
                 self.show.finding("note", notice)
             loop.learner.notices.clear()
@@ -168,11 +189,11 @@ class Run:
             **self.costs.metrics,
         }
 
-    def _log(self, values: dict[str, Any]) -> None:
+    def _log(self, values: dict[str, Any], batch: Rollouts) -> None:
         values = json_safe(values | {"time": time.time() - self.started})
         self.metrics.write(**values)
         self.history.append(values)
-        self.show.step(values)
+        self.show.step(values, batch)
         for finding in live(self.history, self.said):
             self._tell(finding)
 

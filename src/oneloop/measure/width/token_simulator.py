@@ -35,25 +35,25 @@ class TokenSimulator:
     """One setting of the simulation; `run` gives its history."""
 
     vocabulary: Annotated[int, Field(ge=2)] = 128_000
-    """Tokens."""
+    """Tokens in the vocabulary."""
     correct: Annotated[int, Field(ge=1)] = 10_000
-    """How many are right: the first ones, the anchor included."""
+    """How many tokens are right: the first ones, the anchor included."""
     rollouts: Annotated[int, Field(ge=1)] = 512
-    """N, draws a step."""
+    """Draws a step, N."""
     surrogate: Surrogate = "linear"
-    """What is differentiated."""
+    """What is differentiated: the probability of a draw (linear, the paper) or its log (logprob, GRPO)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """AdamW's."""
+    """Learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """AdamW's; not stated in the paper."""
+    """Weight decay of AdamW; not stated in the paper."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
-    """AdamW's; not stated in the paper."""
+    """Epsilon of AdamW; not stated in the paper."""
     start_correct: float = 3.0
     """Logit of the correct tokens at the start; the others have 0."""
     start_anchor: float = 5.0
     """Logit of the anchor at the start."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
     def __post_init__(self) -> None:
         if self.correct >= self.vocabulary:

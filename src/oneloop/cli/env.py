@@ -1,0 +1,11 @@
+"""`oneloop env`: what a bug report needs."""
+
+from oneloop.run.environment import environment
+
+
+def env() -> None:
+    """Print versions and hardware, for bug reports.
+
+    Example: oneloop env
+    """
+    print(environment())

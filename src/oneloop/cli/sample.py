@@ -1,0 +1,41 @@
+"""`oneloop sample`: completions of a prompt, printed."""
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from oneloop.cli.terminal import console
+from oneloop.recipe.faults import faults
+from oneloop.recipe.recipe import RecipeError
+from oneloop.run.checkpoint import locate
+from oneloop.run.evaluation import held_out
+from oneloop.sample.data.rows import Rows
+from oneloop.sample.policies.language import Language
+
+
+def sample(
+    model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name.")],
+    prompt: Annotated[str, typer.Option(help="What the model continues.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many completions.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest completion.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total.")] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Print completions of a prompt.
+
+    Example: oneloop sample runs/quickstart --prompt "12 + 30 =" -n 4 --max-new-tokens 16
+    """
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+    try:
+        policy = Language(model=locate(model)[0], **options).open()  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise RecipeError(faults(error, "sample", Language)) from None
+    asked = [{"role": "user", "content": prompt}] if chat else prompt
+    finished, _ = policy.sample(held_out(Rows(rows=[{"prompt": asked}]), 1, count, seed))
+    for number, (text, status) in enumerate(zip(finished.text, finished.status, strict=True), start=1):
+        ended = "" if status == "stop" else " (cut off at the limit)"
+        console.print(f"[bold]{number}[/]{ended}  {escape(text)}", highlight=False)

@@ -1,0 +1,128 @@
+"""`oneloop train`: checks a recipe, runs it, and says at its end what was learned and where it stands."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from oneloop.cli.terminal import console, load, say
+from oneloop.core.storage import replace_file
+from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.report.doctor import diagnose
+from oneloop.run.directories import RUNS, free_directory, to_resume
+from oneloop.run.memory.estimate import estimate
+from oneloop.run.progress import Show, closing_table
+from oneloop.run.record import read_lines
+from oneloop.run.run import Run
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="YAML file, or the name of a recipe that ships.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="path=value, e.g. learner.learning_rate=1e-4")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory; the default is runs/<recipe>, then -2 ...")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run, or with the newest of this recipe.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check, write the resolved recipe, estimate memory; no training."),
+    ] = False,
+    log_completions: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Print N completions with every progress line.")
+    ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print only warnings, alarms and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print a line for every step, with times of its stages.")
+    ] = False,
+) -> None:
+    """Run a recipe: a file, or the name of one that ships.
+
+    Options of other trainers (num_generations, beta ...) are taken, and what they became is said.
+
+    Example: oneloop train quickstart learner.learning_rate=1e-3 --seed 1
+    """
+    console.quiet = quiet
+    given = [*(overrides or []), *context.args, *([f"seed={seed}"] if seed is not None else [])]
+    loaded = load(recipe, given)
+    if loaded.paper:
+        say(f"recipe {loaded.name}: {loaded.paper}")
+    if dry_run:
+        return check_only(loaded, run)
+    directory = run or (to_resume(recipe, loaded) if resume else free_directory(loaded.name))
+    if needed := estimate(loaded):
+        say(needed.sentence)
+    say(f"run directory: {directory}")
+    show = Show(
+        console,
+        verbose=verbose,
+        completions=log_completions,
+        warnings=Console(stderr=True) if quiet else None,
+    )
+    running = Run(loaded, directory, resume, show)
+    try:
+        with sigterm_interrupts():
+            running.train()
+    except BaseException as error:
+        summary(running)
+        say(f"stopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume")
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
+        raise
+    summary(running)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: batch systems send it before they kill."""
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM stops the run as Ctrl-C does."""
+
+    def stop(*_: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_only(recipe: Recipe, directory: Path | None) -> None:
+    """Writes the resolved recipe and prints the estimate."""
+    path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, resolved(recipe))
+    say(f"the recipe is valid; every option written out: {path}")
+    if needed := estimate(recipe):
+        console.print(needed.table())
+        say(needed.sentence)
+
+
+def summary(run: Run) -> None:
+    """Prints the doctor's sentences, held-out scores by phase, tokens, time, and the path of the report."""
+    lines = read_lines(run.directory / "metrics.jsonl")
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    steps = [line for line in lines if line["kind"] == "step"]
+    for finding in diagnose(steps):
+        run.show.finding(finding.level, finding.sentence)
+    if evaluations:
+        console.print(closing_table(evaluations))
+    if steps:
+        last = steps[-1]
+        tokens = f"{last['num_tokens']:,} tokens sampled, {last['trained_tokens']:,} trained"
+        console.print(f"{len(steps)} steps, {tokens}, {last['time']:.0f} s")
+        say(f"report: {run.report}")

@@ -1,0 +1,33 @@
+"""Run directories are numbered, and the newest run of a name goes on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from oneloop.run.checkpoint import locate
+from oneloop.run.directories import free_directory, to_resume
+from tests.support.training import recipe as tiny
+
+
+def test_directories_are_numbered(tmp_path):
+    assert free_directory("a", tmp_path) == tmp_path / "a"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a-2").mkdir()
+    assert free_directory("a", tmp_path) == tmp_path / "a-3"
+
+
+def test_the_newest_run_of_that_name_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for age, (folder, name) in enumerate(
+        [("tiny", "tiny"), ("tiny-2", "tiny"), ("tiny-large", "tiny-large")]
+    ):
+        path = tmp_path / "runs" / folder / "recipe.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"name: {name}\n")
+        os.utime(path, (age, age))
+    assert to_resume(Path("tiny.yaml"), tiny()) == Path("runs/tiny-2")
+    (tmp_path / "runs" / "tiny" / "metrics.jsonl").touch()
+    assert to_resume(Path("runs/tiny/recipe.yaml"), tiny()) == Path("runs/tiny")
+    with pytest.raises(ValueError, match="has no checkpoint yet"):
+        locate("runs/tiny")
