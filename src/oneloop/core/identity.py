@@ -67,8 +67,16 @@ def fingerprint(data: Data) -> Fingerprint:
 def of_rows(data: Data, most: int, inner: Iterable[Data] = ()) -> Fingerprint:
     """The fingerprint of `data` by at most so many rows, evenly spread, and by all the data it is made of."""
     keys = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
-    seen = [identity(data[key]) for key in keys.tolist()]
+    seen = [_seen(data, key) for key in keys.tolist()]
     return Fingerprint(len(data), identity([seen, *(list(fingerprint(each)) for each in inner)]))
+
+
+def _seen(data: Data, key: int) -> str:
+    """The identity of a row; of one that cannot be read, of the words that say so."""
+    try:
+        return identity(data[key])
+    except ValueError as error:
+        return identity(["unreadable", str(error)])
 
 
 def _feed(digest: "hashlib.blake2b", value: Any) -> None:

@@ -1,13 +1,13 @@
 import pytest
 
-from oneloop.sample.data.columns import as_row, check_columns, split_messages
+from oneloop.sample.data.columns import Reading, split_messages
 
 USER = {"role": "user", "content": "1+1"}
 ANSWER = {"role": "assistant", "content": "2"}
 
 
-def row(raw, input_key=None, label_key=None):
-    return as_row(raw, input_key, label_key, "row 3")
+def row(raw, input_key=None, label_key=None, **options):
+    return Reading(input_key, label_key, **options).row(raw, "row 3")
 
 
 def test_trl_text_and_free_columns_stay():
@@ -55,7 +55,18 @@ def test_the_row_given_is_not_changed():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"prompt": 5}, "row 3: expected a list of messages with a role each, got 5"),
+        ({"prompt": 5}, r"row 3: a prompt is text or a list of messages, got 5 \(int\)"),
+        ({"prompt": None}, r"row 3: there is no prompt \(column 'prompt' is empty\)"),
+        ({"prompt": ["hi"]}, "row 3: expected a list of messages with a role each"),
+        ({"prompt": [{"role": 1, "content": "x"}]}, "row 3: expected a list of messages with a role each"),
+        (
+            {"prompt": [USER, {"role": "user"}]},
+            r"row 3: message 2 of 2 \(role 'user'\) needs a content .* None",
+        ),
+        (
+            {"prompt": [{"role": "user", "content": 4}]},
+            "row 3: message 1 of 1 .* text or a list of parts, got 4",
+        ),
         ({"prompt": [{"content": "x"}]}, "row 3: expected a list of messages with a role each"),
         ({"prompt": []}, "row 3: the prompt has no messages"),
         ({"messages": [ANSWER]}, "row 3: messages need an assistant's turn after another one"),
@@ -76,8 +87,41 @@ def test_split_of_messages_is_a_partition():
 
 def test_missing_columns_name_those_there_are():
     with pytest.raises(ValueError, match=r"here: no column 'prompt' or 'messages' \(columns: question, b\)"):
-        check_columns(["question", "b"], None, None, "here")
+        Reading().check(["question", "b"], "here")
     with pytest.raises(ValueError, match="input_key names a column 'questoin' .* did you mean 'question'"):
-        check_columns(["question", "b"], "questoin", None, "here")
+        Reading("questoin").check(["question", "b"], "here")
     with pytest.raises(ValueError, match="label_key names a column 'x'"):
-        check_columns(["prompt"], None, "x", "here")
+        Reading(label_key="x").check(["prompt"], "here")
+
+
+def test_a_text_becomes_a_message_where_chat_is_asked_for():
+    assert row({"prompt": "1+1"})["prompt"] == "1+1"
+    assert row({"prompt": "1+1"}, chat=True)["prompt"] == [USER]
+    assert row({"prompt": [USER]}, chat=True)["prompt"] == [USER]
+    assert row({"prompt": "1+1"}, chat=False)["prompt"] == "1+1"
+    with pytest.raises(ValueError, match="row 3: the prompt is a list of messages, but chat is false"):
+        row({"prompt": [USER]}, chat=False)
+
+
+def test_a_system_message_begins_every_conversation():
+    system = {"role": "system", "content": "Be brief."}
+    for prompt in ("1+1", [USER]):
+        assert row({"prompt": prompt}, system="Be brief.")["prompt"] == [system, USER]
+    with pytest.raises(ValueError, match="row 3: the prompt begins with a system message of its own"):
+        row({"prompt": [system, USER]}, system="Be brief.")
+    with pytest.raises(ValueError, match="a system message needs a conversation"):
+        Reading(system="Be brief.", chat=False)
+
+
+def test_a_turn_that_calls_tools_needs_no_content():
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    assert row({"prompt": [USER, call]})["prompt"] == [
+        USER,
+        {"role": "assistant", "tool_calls": [{"id": "1"}]},
+    ]
+
+
+def test_a_table_of_texts_and_messages_takes_what_each_row_has():
+    assert row({"prompt": None, "messages": [USER, ANSWER]})["completion"] == "2"
+    assert row({"prompt": "p", "messages": None})["prompt"] == "p"
+    assert row({"prompt": "p", "answer": None, "reward_model": {"ground_truth": "2"}})["answer"] == "2"

@@ -4,51 +4,95 @@
     verl        data_source, prompt, ability, reward_model.ground_truth, extra_info
     OpenRLHF    any two columns, named by input_key and label_key
 
-`completion` (the demonstration) is always text here; `prompt` stays text or a list of chat messages.
-Left out: preference pairs (chosen, rejected), and demonstrations of several turns or with tool calls.
+`completion` (the demonstration) is always text here; `prompt` stays text or a list of chat messages, unless
+`chat` makes messages of text. Left out: preference pairs (chosen, rejected), and demonstrations of several
+turns or with tool calls.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from oneloop.core.part import nearest
 
+Row = dict[str, Any]
+Message = dict[str, Any]
 
-def check_columns(columns: Sequence[str], input_key: str | None, label_key: str | None, where: str) -> None:
-    """Raises ValueError naming `where` and the columns there are, when rows cannot be made from `columns`."""
-    there = ", ".join(columns) or "none"
-    for option, key in (("input_key", input_key), ("label_key", label_key)):
-        if key is not None and key not in columns:
-            hint = nearest(key, list(columns))
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are made of columns: the options that data parts with columns of others share."""
+
+    input_key: str | None = None
+    """Column that holds the prompt; None: `prompt`, or else `messages`."""
+    label_key: str | None = None
+    """Column that holds the right answer; None: `answer`, or else `reward_model.ground_truth`."""
+    chat: bool | None = None
+    """True makes one message of the user of a text; False refuses messages; None leaves both as they are."""
+    system: str = ""
+    """Contents of a system message that begins every conversation; empty: none."""
+
+    def __post_init__(self) -> None:
+        if self.system and self.chat is False:
+            raise ValueError("a system message needs a conversation: leave out system, or chat: false")
+
+    def check(self, columns: Sequence[str], where: str) -> None:
+        """Raises ValueError naming `where` and the columns there are, when rows cannot be made of them."""
+        there = ", ".join(columns) or "none"
+        for option, key in (("input_key", self.input_key), ("label_key", self.label_key)):
+            if key is not None and key not in columns:
+                hint = nearest(key, list(columns))
+                raise ValueError(
+                    f"{where}: {option} names a column '{key}' that is not there; {hint} (columns: {there})"
+                )
+        if self.input_key is None and not {"prompt", "messages"} & set(columns):
             raise ValueError(
-                f"{where}: {option} names a column '{key}' that is not there; {hint} (columns: {there})"
+                f"{where}: no column 'prompt' or 'messages' (columns: {there}); name yours with input_key"
             )
-    if input_key is None and not {"prompt", "messages"} & set(columns):
-        raise ValueError(
-            f"{where}: no column 'prompt' or 'messages' (columns: {there}); name yours with input_key"
-        )
+
+    def row(self, raw: Mapping[str, Any], where: str) -> Row:
+        """The row a policy and judges read. Raises ValueError naming `where` for a value of another form."""
+        row = dict(raw)
+        if self.input_key is not None:
+            row["prompt"] = raw[self.input_key]
+        elif raw.get("prompt") is None and raw.get("messages") is not None:
+            row["prompt"], row["completion"] = split_messages(raw["messages"], where)
+        row["prompt"] = self._prompt(row.get("prompt"), where)
+        if row.get("completion") is not None:
+            row["completion"] = _completion(row["completion"], where)
+        if self.label_key is not None:
+            row["answer"] = raw[self.label_key]
+        elif raw.get("answer") is None and isinstance(raw.get("reward_model"), Mapping):
+            row["answer"] = raw["reward_model"].get("ground_truth")
+        return row
+
+    def _prompt(self, prompt: Any, where: str) -> str | list[Message]:
+        if prompt is None:
+            column = self.input_key or "prompt"
+            raise ValueError(f"{where}: there is no prompt (column '{column}' is empty)")
+        if not isinstance(prompt, str | list):
+            kind = type(prompt).__name__
+            raise ValueError(f"{where}: a prompt is text or a list of messages, got {prompt!r:.80} ({kind})")
+        if isinstance(prompt, str) and not (self.chat or self.system):
+            return prompt
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns(prompt, where)
+        if self.chat is False:
+            raise ValueError(f"{where}: the prompt is a list of messages, but chat is false")
+        if not turns:
+            raise ValueError(f"{where}: the prompt has no messages")
+        return self._with_system(turns, where)
+
+    def _with_system(self, turns: list[Message], where: str) -> list[Message]:
+        if not self.system:
+            return turns
+        if turns[0]["role"] in ("system", "developer"):
+            raise ValueError(
+                f"{where}: the prompt begins with a system message of its own; leave out `system`"
+            )
+        return [{"role": "system", "content": self.system}, *turns]
 
 
-def as_row(
-    raw: Mapping[str, Any], input_key: str | None, label_key: str | None, where: str
-) -> dict[str, Any]:
-    """The row a policy and judges read. Raises ValueError naming `where` when a value has another form."""
-    row = dict(raw)
-    if input_key is not None:
-        row["prompt"] = raw[input_key]
-    elif "prompt" not in raw:
-        row["prompt"], row["completion"] = split_messages(raw["messages"], where)
-    row["prompt"] = _prompt(row["prompt"], where)
-    if row.get("completion") is not None:
-        row["completion"] = _completion(row["completion"], where)
-    if label_key is not None:
-        row["answer"] = raw[label_key]
-    elif "answer" not in raw and isinstance(raw.get("reward_model"), Mapping):
-        row["answer"] = raw["reward_model"].get("ground_truth")
-    return row
-
-
-def split_messages(messages: Any, where: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def split_messages(messages: Any, where: str) -> tuple[list[Message], list[Message]]:
     """(all turns before the last assistant's, that turn). What follows it is left out."""
     turns = _turns(messages, where)
     last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
@@ -58,21 +102,19 @@ def split_messages(messages: Any, where: str) -> tuple[list[dict[str, Any]], lis
     return turns[:last], turns[last : last + 1]
 
 
-def _turns(messages: Any, where: str) -> list[dict[str, Any]]:
+def _turns(messages: Any, where: str) -> list[Message]:
     if not isinstance(messages, list) or not all(
-        isinstance(turn, Mapping) and "role" in turn for turn in messages
+        isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in messages
     ):
         raise ValueError(f"{where}: expected a list of messages with a role each, got {messages!r:.200}")
     # a table gives every message every key; templates take a key that is there for one that means something
-    return [{key: value for key, value in turn.items() if value is not None} for turn in messages]
-
-
-def _prompt(prompt: Any, where: str) -> str | list[dict[str, Any]]:
-    if isinstance(prompt, str):
-        return prompt
-    turns = _turns(prompt, where)
-    if not turns:
-        raise ValueError(f"{where}: the prompt has no messages")
+    turns = [{key: value for key, value in turn.items() if value is not None} for turn in messages]
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn.get("content"), str | list) and not turn.get("tool_calls"):
+            raise ValueError(
+                f"{where}: message {number} of {len(turns)} (role '{turn['role']}') needs a content that is "
+                f"text or a list of parts, got {turn.get('content')!r:.80}"
+            )
     return turns
 
 

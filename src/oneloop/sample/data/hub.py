@@ -1,17 +1,17 @@
-"""A data set of the Hugging Face hub, or a local JSON, JSONL, CSV or Parquet file, through `datasets`.
+"""Rows of a file (JSON, JSONL, CSV, TSV, Parquet, Arrow), a folder of them, or a data set of the hub.
 
-Loaded at the first use and cached by `datasets` on disk. Columns: see `columns.py`; images and whatever
-else a row has are passed on as they are. Left out: streaming (a plan asks for rows by number, in any order).
+Read at the first use. What a text file says stays text: nothing is taken for a number or a date. Columns: see
+`columns.py`; pictures and whatever else a row has are passed on as they are. Left out: streaming (a plan
+asks for rows by number, in any order).
 """
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
-from oneloop.sample.data.columns import as_row, check_columns
-
-FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+from oneloop.sample.data.columns import Reading
+from oneloop.sample.data.files.located import Table, load
 
 
 @part()
@@ -19,7 +19,8 @@ class Hub:
     """Rows of `path`, each with `prompt` and whatever columns the data has."""
 
     path: str
-    """Name on the hub, a local folder of data files, or a file (.json, .jsonl, .csv, .parquet; * allowed)."""
+    """Name on the hub, a local folder of data files, or a file: .json, .jsonl, .csv, .tsv (each also .gz),
+    .parquet, .arrow; * stands for any name."""
     split: str = "train"
     """Part of the data, also `train[:100]` or `train[90%:]`; a file is all `train`."""
     name: str | None = None
@@ -30,14 +31,26 @@ class Hub:
     """Column that holds the prompt, when it is not `prompt` or `messages`."""
     label_key: str | None = None
     """Column that holds the right answer; it becomes `answer`."""
+    chat: bool | None = None
+    """Whether prompts are conversations: true makes a text one message of the user, false takes texts only;
+    none: as the data has them."""
+    system: str = ""
+    """Contents of a system message before every prompt, which makes it a conversation; empty: none."""
+
+    def __post_init__(self) -> None:
+        _ = self._reading
 
     @cached_property
-    def _table(self) -> Any:
+    def _reading(self) -> Reading:
+        return Reading(self.input_key, self.label_key, self.chat, self.system)
+
+    @cached_property
+    def _table(self) -> Table:
         table = load(self.path, self.split, self.name, self.revision)
         where = f"{self.path} [{self.split}]"
         if not len(table):
-            raise ValueError(f"{where} is empty (columns: {', '.join(table.column_names) or 'none'})")
-        check_columns(table.column_names, self.input_key, self.label_key, where)
+            raise ValueError(f"{where} is empty (columns: {', '.join(table.columns) or 'none'})")
+        self._reading.check(table.columns, where)
         return table
 
     def __len__(self) -> int:
@@ -47,29 +60,8 @@ class Hub:
         """The row of that number. Raises IndexError outside 0..len-1, ValueError for a malformed row."""
         if not 0 <= key < len(self):
             raise IndexError(f"row {key} of {self.path}: there are {len(self)} rows")
-        return as_row(self._table[key], self.input_key, self.label_key, f"{self.path} row {key}")
+        return self._reading.row(self._table[key], self._table.place(key))
 
-
-def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> Any:
-    """A `datasets.Dataset`. Raises ValueError saying what there is when path, split or name do not exist."""
-    import datasets
-
-    suffix = Path(path).suffix
-    is_file = Path(path).is_file() or "*" in path
-    if suffix in FORMATS and not is_file:
-        raise ValueError(f"no such file: {path}")
-    if is_file and suffix not in FORMATS:
-        raise ValueError(f"{path}: cannot read '{suffix}' files; known: {', '.join(FORMATS)}")
-    try:
-        if is_file:
-            return datasets.load_dataset(
-                FORMATS[suffix], name=name, data_files=path, split=split, revision=revision
-            )
-        return datasets.load_dataset(path, name=name, split=split, revision=revision)
-    except StopIteration:  # what `datasets` says of a file without a line
-        raise ValueError(f"{path} is empty") from None
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        # an unknown split or configuration is a ValueError of `datasets` that lists the known ones
-        kind = "" if Path(path).exists() or "*" in path else " (there is no such local file or folder either)"
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        raise ValueError(f"cannot load {path} [{split}]{kind}: {error}{cause}") from error
+    def fingerprint(self) -> Fingerprint:
+        """Of all rows; of some where rows are pictures that would have to be decoded."""
+        return of_rows(self, len(self) if self._table.light else SPREAD)

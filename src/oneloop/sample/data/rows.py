@@ -1,12 +1,13 @@
 """Rows given in memory: for the Python interface, tests, and a handful of prompts inside a recipe."""
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from oneloop.core.identity import Fingerprint, of_rows
 from oneloop.core.part import part
-from oneloop.sample.data.columns import as_row, check_columns
+from oneloop.sample.data.columns import Reading
 
 
 @part()
@@ -19,10 +20,19 @@ class Rows:
     """Column that holds the prompt, when it is not `prompt`."""
     label_key: str | None = None
     """Column that holds the right answer; it becomes `answer`."""
+    chat: bool | None = None
+    """Whether prompts are conversations: true makes a text one message of the user, false takes texts only;
+    none: as the rows have them."""
+    system: str = ""
+    """Contents of a system message before every prompt, which makes it a conversation; empty: none."""
 
     def __post_init__(self) -> None:
         for key, row in enumerate(self.rows):
-            check_columns(list(row), self.input_key, self.label_key, f"row {key}")
+            self._reading.check(list(row), f"row {key}")
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.input_key, self.label_key, self.chat, self.system)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -31,7 +41,7 @@ class Rows:
         """The row of that number. Raises IndexError outside 0..len-1."""
         if not 0 <= key < len(self.rows):
             raise IndexError(f"row {key}: there are {len(self.rows)} rows")
-        return as_row(self.rows[key], self.input_key, self.label_key, f"row {key}")
+        return self._reading.row(self.rows[key], f"row {key}")
 
     def fingerprint(self) -> Fingerprint:
         """Of all rows."""

@@ -1,0 +1,61 @@
+"""CSV and TSV files: a line of column names, then a row a line. A cell is text, and an empty one None.
+
+Nothing is guessed: 007 is three digits, NA is a word. Cells may be quoted and then hold separators and line
+ends (RFC 4180).
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from oneloop.sample.data.files.text_table import Line, Row, TextTable, content, decoded
+
+LONGEST = 2**31 - 1
+"""Characters of the longest cell."""
+
+
+def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
+    """The rows of the files (name, where they are), one file after the other.
+
+    Raises ValueError, naming the file, for one that is not UTF-8, has no usable line of names, or ends inside
+    quotes.
+    """
+    csv.field_size_limit(LONGEST)
+    headers, lines = dict[str, None](), list[Line]()
+    for name, path in paths:
+        try:
+            header, rows = _read(decoded(content(path)), separator)
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"cannot load {name}: {error}") from None
+        headers |= dict.fromkeys(header)
+        lines += [Line(name, number, (header, cells)) for number, cells in rows]
+    return TextTable(lines, _row, headers)
+
+
+def _read(text: str, separator: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """(column names, (number of the first line, cells) of each row)."""
+    rows = _numbered(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    header = next(rows, (1, list[str]()))[1]
+    if not header:
+        raise ValueError("it is empty; the first line names the columns")
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise ValueError(f"two columns are called {twice[0]!r}")
+    return header, iter(list(rows))
+
+
+def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line they begin in; empty lines are none."""
+    before = 0
+    for cells in reader:
+        if cells:
+            yield before + 1, cells
+        before = reader.line_num
+
+
+def _row(content: tuple[list[str], list[str]]) -> Row:
+    header, cells = content
+    if len(cells) != len(header):
+        raise ValueError(f"{len(cells)} cells, but there are {len(header)} columns ({', '.join(header)})")
+    return {name: cell or None for name, cell in zip(header, cells, strict=True)}

@@ -1,0 +1,148 @@
+"""Which reader a path needs: a file by its ending, a folder or a name on the hub by what `datasets` finds.
+
+JSON and CSV are read here, wherever they lie, because `datasets` guesses what their texts mean.
+"""
+
+import glob
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from oneloop.sample.data.files import delimited, json_rows
+from oneloop.sample.data.files.text_table import Row
+from oneloop.sample.data.files.typed_table import TypedTable
+
+TEXT = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+TYPED = {".parquet": "parquet", ".arrow": "arrow"}
+KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
+
+
+class Table(Protocol):
+    """Rows by number, as a file has them."""
+
+    columns: list[str]
+    """Of all rows."""
+    light: bool
+    """Whether a row is read without decoding pictures."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: int) -> Row:
+        """The row; raises ValueError naming its place when it cannot be read."""
+
+    def place(self, key: int) -> str:
+        """Where a row is in words."""
+
+
+class Pieces:
+    """Some rows of some tables, one piece after the other."""
+
+    def __init__(self, pieces: Sequence[tuple[Table, range]]):
+        self._rows = [(table, key) for table, keys in pieces for key in keys]
+        self.columns = list(dict.fromkeys(name for table, _ in pieces for name in table.columns))
+        self.light = all(table.light for table, _ in pieces)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: int) -> Row:
+        table, place = self._rows[key]
+        row = table[place]
+        return {column: row.get(column) for column in self.columns}
+
+    def place(self, key: int) -> str:
+        """Where the row is in its whole table."""
+        table, place = self._rows[key]
+        return table.place(place)
+
+
+def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> Table:
+    """The rows. Raises ValueError saying what there is when path, split or name do not exist."""
+    files = sorted(glob.glob(path)) if "*" in path else [path] if Path(path).is_file() else []
+    ending = ending_of(path)
+    if not files and (ending in KNOWN or "*" in path):
+        raise ValueError(f"no such file: {path}")
+    if not files:
+        return _found(path, split, name, revision)
+    endings = dict.fromkeys(map(ending_of, files))
+    if unknown := [one for one in endings if one not in KNOWN]:
+        raise ValueError(f"{path}: cannot read '{unknown[0]}' files; known: {', '.join(KNOWN)}")
+    if len(endings) > 1:
+        raise ValueError(f"{path} finds files of several kinds ({', '.join(endings)}); name one kind")
+    (ending,) = endings
+    if ending in TYPED:
+        return TypedTable(path, _datasets(path, split, path=TYPED[ending], data_files=files))
+    tables = {"train": _text(ending.removesuffix(".gz"), [(file, Path(file)) for file in files])}
+    return _part(tables, path, split)
+
+
+def ending_of(path: str) -> str:
+    """`.jsonl`, `.csv.gz`: the ending that says how to read `path`, in small letters."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
+
+
+def _text(ending: str, files: Sequence[tuple[str, Path]], separator: str = "") -> Table:
+    if ending in (".csv", ".tsv"):
+        return delimited.read(files, separator or {".csv": ",", ".tsv": "\t"}[ending])
+    return json_rows.read(files)
+
+
+def _part(tables: Mapping[str, Table], path: str, split: str) -> Table:
+    """The rows that `split` names, such as `train[:10%]+test`, of the tables by the name of their split."""
+    import datasets
+
+    if split in tables:
+        return tables[split]
+    try:
+        sizes = {name: len(table) for name, table in tables.items()}
+        pieces = datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
+    except (ValueError, AssertionError) as error:
+        raise ValueError(f"cannot load {path} [{split}]: {error}") from None
+    return Pieces([(tables[piece.splitname], range(piece.from_, piece.to)) for piece in pieces])
+
+
+def _found(path: str, split: str, name: str | None, revision: str | None) -> Table:
+    """The rows of a folder or of a data set of the hub."""
+    import datasets
+
+    builder = _guarded(path, split, lambda: datasets.load_dataset_builder(path, name=name, revision=revision))
+    texts, named = {"json": ".jsonl", "csv": ".csv"}, [one.partition("[")[0] for one in split.split("+")]
+    files = builder.config.data_files or {}
+    if builder.name not in texts or _declared(builder) or not {*named} <= {*files}:
+        return TypedTable(path, _datasets(path, split, path=path, name=name, revision=revision))
+    tables = {}
+    for part in named:
+        given = [str(file) for file in files[part]]
+        local = _guarded(path, split, partial(datasets.DownloadManager().download_and_extract, given))
+        pairs = [(file, Path(str(where))) for file, where in zip(given, local, strict=True)]
+        separator = builder.config.sep if builder.name == "csv" else ""
+        tables[part] = _text(texts[builder.name], pairs, separator)
+    return _part(tables, path, split)
+
+
+def _declared(builder: Any) -> bool:
+    """Whether the data set's card says what the columns are, so that nothing is guessed."""
+    return bool(builder.info.features or builder.config.features or getattr(builder.config, "field", None))
+
+
+def _datasets(where: str, split: str, **arguments: Any) -> Any:
+    import datasets
+
+    return _guarded(where, split, lambda: datasets.load_dataset(split=split, **arguments))
+
+
+def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives; the errors of `datasets` in words."""
+    import datasets
+
+    try:
+        return load()
+    except StopIteration:  # what `datasets` says of a file without a line
+        raise ValueError(f"{path} is empty") from None
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+        # an unknown split or configuration is a ValueError of `datasets` that lists the known ones
+        kind = "" if Path(path).exists() or "*" in path else " (there is no such local file or folder either)"
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        raise ValueError(f"cannot load {path} [{split}]{kind}: {error}{cause}") from error

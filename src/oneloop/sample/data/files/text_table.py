@@ -1,0 +1,153 @@
+"""Rows of text files, kept as text and parsed when asked for, and what every reader of text needs."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+BOM = "\ufeff"
+
+
+class Line(NamedTuple):
+    """One row of a file, not parsed yet."""
+
+    file: str
+    """The file's name as it was given."""
+    number: int
+    """Number of its first line in the file, from 1; of a JSON list the place of the row, from 1."""
+    content: Any
+    """What the reader's parser takes."""
+
+
+class TextTable:
+    """Rows of text files by number; every row has every column, None where the file says nothing.
+
+    `parse` makes a row of a line's content; it raises ValueError, to which file and line are added. A line
+    that cannot be parsed raises when its row is asked for; a table of such lines alone is refused at once.
+    """
+
+    light = True
+
+    def __init__(self, lines: Sequence[Line], parse: Callable[[Any], Row], header: Iterable[str] = ()):
+        self._lines, self._parse = lines, parse
+        self.columns = list(dict.fromkeys([*header, *self._columns()]))
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, key: int) -> Row:
+        """The row of that number. Raises ValueError naming file and line."""
+        line = self._lines[key]
+        try:
+            row = self._parse(line.content)
+        except ValueError as error:
+            raise ValueError(f"{line.file} line {line.number}: {error}") from None
+        return {column: row.get(column) for column in self.columns}
+
+    def place(self, key: int) -> str:
+        """Where the row is in words: file and line."""
+        return f"{self._lines[key].file} line {self._lines[key].number}"
+
+    def _columns(self) -> dict[str, None]:
+        columns: dict[str, None] = {}
+        first: ValueError | None = None
+        for line in self._lines:
+            try:
+                columns |= dict.fromkeys(self._parse(line.content))
+            except ValueError as error:
+                first = first or ValueError(f"{line.file} line {line.number}: {error}")
+        if first and not columns:
+            raise first
+        return columns
+
+
+def content(path: Path) -> bytes:
+    """The bytes of `path`, of a .gz file what it holds. Raises ValueError for a broken one."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is no whole gzip file: {error}") from None
+
+
+def decoded(text: bytes) -> str:
+    """UTF-8 as text, without a byte order mark. Raises ValueError naming the byte that is none."""
+    try:
+        return text.decode("utf-8").removeprefix(BOM)
+    except UnicodeDecodeError as error:
+        kind = " (it looks like UTF-16)" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise ValueError(
+            f"byte {error.start + 1}, {text[error.start : error.start + 1]!r}, is not UTF-8{kind}; "
+            "save the file as UTF-8"
+        ) from None
+
+
+class Written(float):
+    """A number that prints as its file writes it: 2.50 and not 2.5, 1e3 and not 1000.0."""
+
+    text: str
+
+    def __new__(cls, text: str) -> "Written":
+        """Raises ValueError when `text` is no number."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self.text
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[type["Written"], tuple[str]]:
+        return Written, (self.text,)
+
+
+def number(text: str) -> float:
+    """The number that JSON writes as `text`. Raises ValueError where it is beyond what a float holds."""
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text:.40} is too large")
+    return value if repr(value) == text else Written(text)
+
+
+def whole(text: str) -> int:
+    """The whole number that JSON writes as `text`, however large. Raises ValueError beyond Python's limit."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"a whole number has {len(text)} digits, which is too many") from None
+
+
+def objects(pairs: list[tuple[str, Any]]) -> Row:
+    """One JSON object. Raises ValueError for a key given twice, of which JSON would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return found
+
+
+def parsed_json(text: str) -> Any:
+    """What the JSON `text` says. Raises ValueError in words."""
+    try:
+        value = json.loads(text, object_pairs_hook=objects, parse_float=number, parse_int=whole)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (character {error.colno})") from None
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+    if "\\u" in text and not _is_unicode(value):
+        raise ValueError("it holds half a surrogate pair (\\ud800 .. \\udfff), which is no character")
+    return value
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

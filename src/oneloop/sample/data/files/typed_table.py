@@ -1,0 +1,53 @@
+"""Tables whose columns have types: Parquet, Arrow, and what the hub stores, as `datasets` gives them.
+
+A value that no judge in another process could be told becomes the text that says it: a date or time in ISO
+8601, a decimal with its digits. Pictures and bytes stay what they are.
+"""
+
+import datetime
+import decimal
+import uuid
+from typing import Any
+
+import numpy as np
+
+from oneloop.sample.data.files.text_table import Row
+
+
+class TypedTable:
+    """Rows of a `datasets.Dataset`."""
+
+    def __init__(self, name: str, table: Any):
+        self._name, self._table = name, table
+        self.columns: list[str] = list(table.column_names)
+        self.light = not any(hasattr(feature, "decode_example") for feature in table.features.values())
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, key: int) -> Row:
+        """The row of that number. Raises ValueError where a picture in it cannot be opened."""
+        try:
+            row = self._table[key]
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a broken picture
+            raise ValueError(f"{self.place(key)} cannot be read: {type(error).__name__}: {error}") from None
+        return {name: told(value) for name, value in row.items()}
+
+    def place(self, key: int) -> str:
+        """Where the row is in words."""
+        return f"{self._name} row {key}"
+
+
+def told(value: Any) -> Any:
+    """`value` with dates, times, decimals and the like as text, also inside lists and mappings."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID | datetime.timedelta):
+        return str(value)
+    if isinstance(value, np.generic):
+        return told(value.item())
+    if isinstance(value, list | tuple):
+        return [told(item) for item in value]
+    if isinstance(value, dict):
+        return {key: told(item) for key, item in value.items()}
+    return value
