@@ -26,11 +26,14 @@ from oneloop.core import draws
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Limits, columns
-from oneloop.judge.critique.chat import ChatServer, MissingKey, Reply
+from oneloop.judge.critique.chat import MissingKey, Reply
 from oneloop.judge.critique.chat import shared as client
+from oneloop.judge.critique.chat_server import ChatServer
 from oneloop.judge.critique.critics import Critic
-from oneloop.judge.critique.critiques import Vote, critique_messages, parse_wrong_steps, remarks, vote
+from oneloop.judge.critique.critiques import Vote, critique_messages, vote
+from oneloop.judge.critique.replies import remarks, wrong_steps
 from oneloop.judge.critique.solutions import Solution, critique, marked, verdict, warn_of_single_steps
+from oneloop.judge.critique.step_lists import Unclear
 from oneloop.judge.critique.steps import pieces_to_steps, render_tagged, split_steps
 from oneloop.judge.functions import locate
 from oneloop.judge.functions.conventions import text_of
@@ -195,9 +198,10 @@ class StepCritic:
         if reply.text is None:
             solution.failures.append(str(reply.error))
             return
-        wrong = parse_wrong_steps(reply.text, len(solution.steps))
-        if wrong is None:
-            solution.failures.append(f"no list of wrong steps at the end of {reply.text[-80:]!r}")
+        try:
+            wrong = wrong_steps(reply.text, len(solution.steps))
+        except Unclear as error:
+            solution.failures.append(str(error))
             return
         said = remarks(reply.text)
         solution.wrong.append({step: said.get(step, "") for step in sorted(wrong)})

@@ -1,5 +1,6 @@
 """Starts chat_server.py as a process of its own, and speaks to it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ class Server:
 
     def break_(self, **faults):
         """From now on it has these faults and no others; what it was asked is forgotten."""
-        assert httpx.post(f"{self.root}/faults", json=faults).status_code == 200
+        assert httpx.post(f"{self.root}/faults", content=json.dumps(faults)).status_code == 200
 
     def asked(self):
         """The requests since then: {body, key}."""

@@ -2,10 +2,13 @@
 
 import sqlite3
 import time
+import tracemalloc
 
 import pytest
+from pydantic import ValidationError
 
-from oneloop.judge.critique.chat import Chat, ChatServer, MissingKey
+from oneloop.judge.critique.chat import Chat, MissingKey
+from oneloop.judge.critique.chat_server import ChatServer
 from tests.judge.critique.chat_servers import Server
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -89,6 +92,71 @@ def test_what_is_no_chat_completion_is_a_failure(server):
     (reply,) = ask(server, [(HELLO, 0)])
     assert "answered no chat completion: '<html>502</html>'" in reply.error and reply.away
     assert len(server.asked()) == 2
+
+
+def test_a_reply_without_text_is_the_failure_of_that_question_alone(server):
+    server.break_(say="hi", nulls=10)
+    replies = ask(server, [(HELLO, draw) for draw in range(60)], concurrency=4, prompt_price=10.0)
+    failed = [reply for reply in replies if reply.error]
+    assert len(server.asked()) == 60 and len(failed) == 6, "every question is asked, once"
+    assert not any(reply.away for reply in failed)
+    assert {reply.error for reply in failed} == {"the reply has no text"}
+    assert all(reply.cost == pytest.approx(100 * 10 / 1e6) for reply in replies), "its tokens were paid for"
+    server.break_(say="hi", nulls=1)
+    assert not ask(server, [(HELLO, draw) for draw in range(8)], concurrency=1)[-1].away, "all, and asked"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [({"drip": 0.3}, "no whole answer"), ({"drip_head": 0.3}, "no whole")]
+)
+def test_the_timeout_is_for_the_whole_reply(server, fault, words):
+    server.break_(say="hi", **fault)
+    (reply,) = ask(server, [(HELLO, 0)], timeout=1.0, max_retries=0)
+    server.break_()
+    assert reply.away and words in reply.error and "within 1 s" in reply.error
+
+
+def test_a_reply_of_any_size_is_cut_off_in_time(server):
+    server.break_(huge=1 << 30)
+    tracemalloc.start()
+    (reply,) = ask(server, [(HELLO, 0)], max_retries=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "answered more than 4,194,304 bytes" in reply.error and not reply.away and peak < 64 << 20
+    server.break_(say="hi", gzip=True)
+    (reply,) = ask(server, [(HELLO, 0)], max_retries=0)
+    server.break_()
+    assert "in the encoding 'gzip' although none was asked for" in reply.error
+
+
+def test_what_a_server_says_cannot_reach_the_terminal_as_commands(server):
+    server.break_(body={"error": {"message": "\x1b]0;owned\x07\x1b[2J\nno", "code": 400}})
+    (reply,) = ask(server, [(HELLO, 0)])
+    assert reply.error.endswith("answered an error: \\x1b]0;owned\\x07\\x1b[2J no") and not reply.away
+    server.break_(body={"choices": [{"message": {"content": "a\ud800b"}}]})
+    assert ask(server, [([{"role": "user", "content": "\ud800"}], 0)])[0].text == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://me:secret@x/v1", r"base_url: http://\*\*\*@x/v1 holds a password"),
+        ("http://x/v1?key=secret", r"got http://x/v1\?\*\*\*"),
+        ("http://[x/v1", "base_url: http://\\*\\*\\* is no address"),
+        ("http://", "a host and a path are wanted"),
+    ],
+)
+def test_addresses_that_would_leak_or_cannot_work_are_refused(url, message):
+    with pytest.raises(ValidationError, match=message) as caught:
+        ChatServer(base_url=url, model="m")
+    assert "secret" not in "; ".join(fault["msg"] for fault in caught.value.errors())
+
+
+def test_a_whole_header_may_be_named(server, monkeypatch):
+    server.break_(say="hi")
+    monkeypatch.setenv("MY_HEADER", "Basic bWU6c2VjcmV0\n")
+    ask(server, [(HELLO, 0)], api_key_env="MY_HEADER")
+    assert server.asked()[0]["key"] == "Basic bWU6c2VjcmV0"
 
 
 def test_after_three_failures_in_a_row_the_rest_is_not_tried(server):

@@ -1,11 +1,9 @@
-"""What a chat model is asked about a solution, how its reply is read, how several become one vote.
+"""What a chat model is asked about a solution, and how several critiques become one vote.
 
 One call reviews all steps and ends with a list of the wrong ones (CAPO, arXiv 2508.02298; its exact prompt is
-not published). The list is read from the reply's last line alone, so that a list which the solution itself
-contains, and the critic quotes, decides nothing.
+not published). Replies are read in replies.py.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Literal
 
@@ -32,12 +30,6 @@ FORMAT = (
     "with one line and nothing after it: the numbers of all wrong steps in brackets, [] if none is wrong:\n"
     "Wrong steps: [numbers]"
 )
-LONGEST = 500
-"""Characters kept of what a critic says of a step."""
-LISTED = re.compile(r"\[([^\[\]]*)\]")
-TRAILING = set(" .*_`$}\\)")
-NOTHING = re.compile(r"(?:.*\bwrong\b.*:)?\s*(?:none|-\s*1|\{\})$", re.IGNORECASE)
-REMARK = re.compile(r"^\W*step[\s_]*(\d+)\W*\s*(.*)$", re.IGNORECASE)
 
 
 def critique_messages(
@@ -58,44 +50,6 @@ def critique_messages(
         {"role": "system", "content": ROLE},
         {"role": "user", "content": "\n\n".join([*parts, *rules])},
     ]
-
-
-def parse_wrong_steps(reply: str, num_steps: int) -> set[int] | None:
-    """The step numbers listed in the last line of `reply`; None when the critique cannot be used.
-
-    [], "none" and -1 mean that no step is wrong; repeated numbers count once. Unusable: no list in the last
-    line, something after the list (a quotation), anything but numbers in it, a number outside
-    0..num_steps - 1.
-    """
-    lines = [line.strip() for line in reply.splitlines() if line.strip(" `\t\r")]
-    if not lines:
-        return None
-    last = lines[-1].strip("*_ ")
-    found = list(LISTED.finditer(last))
-    if not found:
-        return set() if NOTHING.match(last.rstrip(". *_`$")) else None
-    if set(last[found[-1].end() :]) - TRAILING:
-        return None
-    items = [item.strip() for item in found[-1][1].split(",") if item.strip()]
-    if len(items) == 1 and (items[0].lower() == "none" or items[0] == "-1"):
-        return set()
-    if not all(re.fullmatch(r"[0-9]{1,6}", item) for item in items):
-        return None
-    wrong = {int(item) for item in items}
-    return wrong if all(step < num_steps for step in wrong) else None
-
-
-def remarks(reply: str) -> dict[int, str]:
-    """{step: what the critic says of it}, from the lines that begin with "Step k"."""
-    said: dict[int, list[str]] = {}
-    current: int | None = None
-    for line in reply.splitlines():
-        if found := REMARK.match(line):
-            current = int(found[1])
-            said[current] = [found[2]]  # the last word on a step counts
-        elif current is not None and line.strip() and not LISTED.search(line):
-            said[current].append(line.strip())
-    return {step: " ".join(lines)[:LONGEST] for step, lines in said.items()}
 
 
 def vote(
