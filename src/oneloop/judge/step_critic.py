@@ -4,14 +4,15 @@
     flaw[t] = 1 where token t lies in a step of S, else 0
 
 The judge of CAPO (arXiv 2508.02298), for credit/token_level.py. The critic is a chat model behind an
-OpenAI-compatible server (tools/chat.py), or a function of one's own by path, run where it can be killed
-(tools/sandbox.py). Steps are split and shown by tools/steps.py, asked for, read and voted on by
-tools/critiques.py. From steps to tokens the way goes through `span`, the characters each sampled token wrote;
-text is never tokenised again.
+OpenAI-compatible server (critique/chat.py), or a function of one's own by path, run in a process that can be
+killed (isolation/sandbox.py). critique/steps.py splits and shows the steps, critique/critiques.py asks and
+votes, critique/replies.py reads. A step is mapped to tokens through `span`, the characters that each sampled
+token wrote; text is never tokenised again.
 
-A critique that cannot be used (no list at the end, a step that does not exist, a failed call) is dropped and
-the vote taken over the rest; where none is left the rollout has an error and flaws NaN, "unknown": credit
-then goes by the outcome alone. The critic has weight 0 in the reward: it says where, not how good.
+A critique that cannot be used (no clear verdict at the end, a step that does not exist, a failed call) is
+dropped and the vote taken over the rest; where none is left the rollout has an error and flaws NaN,
+"unknown": credit then goes by the outcome alone. The critic has weight 0 in the reward: it says where a
+solution is wrong, not how good it is.
 Left out: a trained process reward model, and critics that see a whole group.
 """
 

@@ -46,7 +46,7 @@ class ChatServer:
         if login is not None:
             raise ValueError(
                 f"base_url: {shown_url(self.base_url)} holds a password, which would be written into the "
-                "files of the run; name an environment variable that holds the Authorization header in api_key_env"
+                "files of the run; name a variable that holds the Authorization header in api_key_env"
             )
         if not url.host or url.query or url.fragment:
             raise ValueError(f"base_url: a host and a path are wanted, got {shown_url(self.base_url)}")
