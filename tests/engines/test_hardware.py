@@ -7,6 +7,8 @@ from oneloop.engines import hardware
 from oneloop.sample.policies import language
 from oneloop.sample.policies.language import Language
 
+WITH_BF16, WITHOUT = {"avx512_bf16": True, "amx_bf16": True}, {"avx2": True, "avx512_bf16": False}
+
 
 @pytest.mark.parametrize(
     "found, native",
@@ -21,13 +23,30 @@ def test_a_cpu_multiplies_bf16_when_it_has_an_instruction_for_it(monkeypatch, fo
     assert hardware.multiplies_bf16(torch.device("cpu")) is native
 
 
+@pytest.mark.parametrize("found", [WITH_BF16, WITHOUT], ids=["with bf16", "without"])
+def test_on_every_cpu_auto_is_fp32_on_both_sides(monkeypatch, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    settled = Language(model="x", precision="auto", sampling_precision="auto", device="cpu").settled()
+    assert (settled.precision, settled.sampling_precision) == ("float32", "same")
+
+
+@pytest.mark.parametrize("native, expected", [(True, "bf16_autocast"), (False, "float32")])
+def test_on_a_gpu_auto_is_bf16_where_the_gpu_multiplies_it(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    settled = Language(model="x", precision="auto", device="cuda").settled()
+    assert settled.precision == expected
+
+
 @pytest.mark.parametrize(
-    "native, expected", [(True, ("bf16_autocast", "bf16")), (False, ("float32", "same"))]
+    "precision, sampling", [("float32", "same"), ("bf16_autocast", "bf16"), ("bf16", "bf16")]
 )
-def test_auto_is_settled_by_the_hardware_and_nothing_else_changes(monkeypatch, native, expected):
-    monkeypatch.setattr(language, "multiplies_bf16", lambda device: native)
-    auto = Language(model="x", precision="auto", sampling_precision="auto", device="cpu")
-    settled = auto.settled()
-    assert (settled.precision, settled.sampling_precision) == expected
+def test_the_sampler_computes_as_the_learner_does(precision, sampling):
+    auto = Language(model="x", precision=precision, sampling_precision="auto", device="cpu")
+    assert auto.settled().sampling_precision == sampling
+    assert auto.settled().precision == precision
+
+
+def test_what_is_chosen_stays(monkeypatch):
+    monkeypatch.setattr(language, "prefers_bf16", lambda device: False)
     fixed = Language(model="x", precision="bf16", sampling_precision="same", device="cpu")
     assert fixed.settled() == fixed

@@ -11,3 +11,10 @@ def multiplies_bf16(device: torch.device) -> bool:
         return True
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+
+
+def prefers_bf16(device: torch.device) -> bool:
+    """Whether `precision: auto` means bf16 arithmetic on `device`: on a GPU that has it, never on a CPU."""
+    # On a CPU with AVX-512 bf16 and two cores fp32 was the faster at every size tried: sampling took .75 of the
+    # time of bf16 at 135 M parameters (.70 at 3.2 M), an update .61; and fp32 samples exactly the trained law.
+    return device.type != "cpu" and multiplies_bf16(device)

@@ -69,8 +69,8 @@ def test_before_the_first_update_every_ratio_is_exactly_one(fork, noise, stored)
 
 
 @pytest.mark.parametrize("hardware", [False, True])
-def test_auto_is_bf16_only_where_the_hardware_multiplies_it(hardware, monkeypatch):
-    monkeypatch.setattr("oneloop.sample.policies.flow.multiplies_bf16", lambda device: hardware)
+def test_auto_is_bf16_only_where_the_hardware_prefers_it(hardware, monkeypatch):
+    monkeypatch.setattr("oneloop.sample.policies.flow.prefers_bf16", lambda device: hardware)
     narrow = [
         policy(precision=precision).options.narrow for precision in ("float32", "bf16_autocast", "auto")
     ]

@@ -25,7 +25,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
 from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.engines.hardware import multiplies_bf16
+from oneloop.engines.hardware import prefers_bf16
 from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
 from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.sample.policies.denoising.reference import Reference
@@ -59,7 +59,7 @@ class Flow:
     level: Annotated[float, Field(gt=0)] | None = None
     """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
     precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
-    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 where the hardware multiplies it."""
+    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
     beside_reference: bool = False
@@ -82,7 +82,7 @@ class Flow:
     def narrow(self) -> bool:
         """Whether the network's arithmetic is bf16."""
         return self.precision == "bf16_autocast" or (
-            self.precision == "auto" and multiplies_bf16(torch.device(device_of(self.device)))
+            self.precision == "auto" and prefers_bf16(torch.device(device_of(self.device)))
         )
 
     def open(self) -> "FlowPolicy":

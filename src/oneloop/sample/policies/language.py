@@ -21,7 +21,7 @@ from oneloop.core import draws
 from oneloop.core.meter import Meter
 from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.engines.hardware import multiplies_bf16
+from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
@@ -65,10 +65,10 @@ class Language:
     """Texts that end a rollout."""
     precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
     """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner.
-    auto: bf16_autocast where the hardware multiplies bf16, else float32."""
+    auto: bf16_autocast on a GPU that multiplies bf16, else float32."""
     sampling_precision: Literal["same", "bf16", "auto"] = "same"
     """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law).
-    auto: bf16 where the hardware multiplies it, else same."""
+    auto: bf16 where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
     """Train adapters instead of all weights."""
     slots: Annotated[int, Field(ge=1)] = 256
@@ -84,12 +84,12 @@ class Language:
         """The same options with "auto" replaced by what this machine does best."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         device = device if self.device == "auto" else self.device
-        bf16 = multiplies_bf16(torch.device(device))
         precision, sampling = self.precision, self.sampling_precision
         if precision == "auto":
-            precision = "bf16_autocast" if bf16 else "float32"
+            precision = "bf16_autocast" if prefers_bf16(torch.device(device)) else "float32"
         if sampling == "auto":
-            sampling = "bf16" if bf16 else "same"
+            # beside a learner in fp32 a sampler in bf16 would be the only thing that is not exact
+            sampling = "same" if precision == "float32" else "bf16"
         return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)
 
 
