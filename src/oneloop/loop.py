@@ -10,16 +10,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
 from oneloop.core.part import declared
-from oneloop.core.protocols import Part, Remembering
+from oneloop.core.protocols import Objective, Part, Remembering
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan
+from oneloop.update.averaging import averaging
 from oneloop.update.learner import Learner
 
+Reach = Literal["kept", "rollouts", "all"]
 Sampled = tuple[Rollouts, Rollouts]
 Sample = Callable[[Rollouts], Sampled]
 Judge = Callable[[Rollouts], Rollouts]
@@ -107,9 +109,9 @@ class Loop:
                 needed = [column for column in needed if column != "actions.reference"]
             if needed:
                 known |= set(needed)
-                stages.append(
-                    Stage("annotate", annotate(policy, [name.split(".")[1] for name in needed]), "learner")
-                )
+                reach = reached(self.learner.objectives, needed)
+                written = annotate(policy, [name.split(".")[1] for name in needed], reach)
+                stages.append(Stage("annotate", written, "learner"))
             if callable(reader) and reader in self.parts:
                 stages.append(Stage(type(reader).__name__, reader, "learner"))
         return [*stages, Stage("leave_out", leave_out, "learner")]
@@ -151,9 +153,31 @@ def unjudged(finished: Rollouts) -> Rollouts:
     return finished
 
 
-def annotate(policy: Any, columns: Sequence[str]) -> Callable[[Rollouts], Rollouts]:
-    """A stage that lets the policy write `columns` for the actions that are still kept."""
-    return lambda batch: policy.annotate(batch, columns)
+def reached(objectives: Sequence[Objective], columns: Sequence[str]) -> Reach:
+    """How many of the actions need `columns` for the sake of those `objectives` that read them."""
+    hows = [averaging(term) for term in objectives if set(declared(term, "reads")) & set(columns)]
+    if any(how.where == "all" for how in hows):
+        return "all"
+    return "rollouts" if any(how.whole for how in hows) else "kept"
+
+
+def annotate(policy: Any, columns: Sequence[str], reach: Reach) -> Callable[[Rollouts], Rollouts]:
+    """A stage that lets the policy write `columns` for the actions that are still kept.
+
+    `reach` says for which others too: those of the rollouts that have a kept one (a sequence ratio counts
+    what select left out), or all.
+    """
+
+    def written(batch: Rollouts) -> Rollouts:
+        share = batch.actions.share
+        if reach == "kept":
+            return policy.annotate(batch, columns)
+        wider = torch.ones_like(share)
+        if reach == "rollouts":
+            wider = batch.spread((batch.gather(share, "sum") > 0).to(share.dtype))
+        return policy.annotate(batch.put_actions(share=wider), columns).put_actions(share=share)
+
+    return written
 
 
 def leave_out(batch: Rollouts) -> Rollouts:

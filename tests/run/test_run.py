@@ -14,7 +14,7 @@ from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, prompt_text, read_lines, rollout_rows, write_rollouts
 from oneloop.run.run import Alarm, Run, claim_directory, needs_reference
-from oneloop.update.learner import NotFinite
+from oneloop.update.not_finite import NotFinite
 from tests.support.toy import chains
 from tests.support.training import ROWS, lines, raw_recipe, recipe, train
 

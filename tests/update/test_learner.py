@@ -6,111 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from oneloop.core import storage
 from oneloop.core.rollouts import Rollouts
-from oneloop.update.learner import Learner, Learning, NotFinite
+from oneloop.run.metrics import batch_metrics, effective_share
+from oneloop.update.learner import Learner
+from oneloop.update.not_finite import NotFinite
 from oneloop.update.objective.entropy_bonus import EntropyBonus
 from oneloop.update.objective.kl import Kl
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from oneloop.update.objective.supervised import Supervised
-from tests.support.toy import chains
-
-VOCABULARY, WIDTH = 5, 7
-
-
-class SmallHere:
-    """Logits are a linear function of fixed features of (rollout id, depth)."""
-
-    def __init__(self, policy: "SmallPolicy", rollouts: Rollouts, actions: torch.Tensor):
-        self.policy, self.rollouts, self.actions = policy, rollouts, actions
-        self.logits = policy.logits(rollouts, actions)
-        self.tokens = rollouts.actions.token[actions][:, None]
-
-    @property
-    def logprob(self):
-        return self.logits.log_softmax(-1).gather(1, self.tokens).squeeze(1)
-
-    @property
-    def entropy(self):
-        logprobs = self.logits.log_softmax(-1)
-        return -(logprobs.exp() * logprobs).sum(-1)
-
-    @property
-    def reference(self):
-        with torch.no_grad():
-            logits = self.policy.logits(self.rollouts, self.actions, self.policy.kept)
-            return logits.log_softmax(-1).gather(1, self.tokens).squeeze(1)
-
-
-class SmallPolicy:
-    """A linear model [WIDTH -> VOCABULARY] with a bias, in place of a language model."""
-
-    units = {"logprob": "nats", "entropy": "discrete"}
-
-    def __init__(self, dtype: torch.dtype = torch.float32):
-        draw = torch.Generator().manual_seed(3)
-        self.model = nn.Linear(WIDTH, VOCABULARY)
-        self.kept = nn.Linear(WIDTH, VOCABULARY)
-        with torch.no_grad():
-            for weight in [*self.model.parameters(), *self.kept.parameters()]:
-                weight.copy_(torch.randn(weight.shape, generator=draw))
-        self.model.to(dtype)
-        self.version, self.pieces, self.fail = 0, 0, []
-
-    def logits(self, rollouts, actions, model=None):
-        owner = rollouts.id[rollouts.owner[actions]].double()
-        place = owner * 31 + rollouts.depth[actions]
-        features = torch.sin(place[:, None] * torch.arange(1, WIDTH + 1)).float()
-        model = model or self.model
-        return model(features.to(model.weight.dtype)).float()
-
-    def sampled(self, rollouts: Rollouts) -> Rollouts:
-        with torch.no_grad():
-            everything = torch.arange(len(rollouts.actions))
-            here = self.at(rollouts, everything)
-            return rollouts.put_actions(logprob=here.logprob, reference=here.reference)
-
-    def batches(self, rollouts, wanted, budget):
-        """Whole rollouts, in order, as many as fit."""
-        piece: list[int] = []
-        for row in rollouts.owner[wanted].unique().tolist():
-            if piece and int(rollouts.length[[*piece, row]].sum()) > budget:
-                yield self._piece(rollouts, wanted, piece)
-                piece = []
-            piece.append(row)
-        if piece:
-            yield self._piece(rollouts, wanted, piece)
-
-    def _piece(self, rollouts, wanted, rows):
-        return (wanted & torch.isin(rollouts.owner, torch.tensor(rows))).nonzero().squeeze(1)
-
-    def at(self, rollouts, actions):
-        self.pieces += 1
-        if self.fail and self.pieces == self.fail[0]:
-            self.fail.pop(0)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return SmallHere(self, rollouts, actions)
-
-    def updated(self) -> None:
-        self.version += 1
-
-
-def batch(policy: SmallPolicy, seed: int = 0) -> Rollouts:
-    made = policy.sampled(chains([3, 1, 4, 2, 5, 2, 0, 6], seed=seed, group_size=2))
-    advantage = made.spread(torch.randn(len(made), generator=torch.Generator().manual_seed(seed)))
-    share = (torch.arange(len(made.actions)) % 5 != 2).float()
-    return made.put_actions(advantage=advantage, share=share)
-
-
-def made(policy: SmallPolicy, objectives: list[Any], steps: int = 10, **options: Any) -> Learner:
-    return Learner(policy, objectives, Learning(**{"learning_rate": 0.05, **options}), steps)
-
-
-def weights_of(learner: Learner) -> torch.Tensor:
-    return torch.cat([weight.detach().flatten().double() for weight in learner.parameters])
-
+from tests.update.small_policy import SmallHere, SmallPolicy, batch, made, weights_of
 
 LENGTHS = {"constant": {"constant_length": 9}}
 PAIRS = [(mean, over) for mean in ("action", "rollout", "group", "constant") for over in ("kept", "all")]
@@ -169,22 +75,107 @@ def test_minibatches_are_steps_on_whole_groups_in_turn():
     learned = learner(rollouts)
 
     single = made(naive, [PolicyGradient()])
-    for _ in range(2):
+    passes = torch.full((2, len(rollouts.actions)), math.nan)
+    for epoch in range(2):
         for index in range(2):
-            piece = rollouts.take(rollouts.group % 2 == index)
-            single(piece)
+            rows = (rollouts.group % 2 == index).nonzero().squeeze(1)
+            learned_alone = single(rollouts.take(rows))
+            passes[epoch, rollouts.structure.take(rows)[0]] = learned_alone.actions.ratio
     assert (weights_of(learner) - weights_of(single)).abs().max() < 1e-6
     assert learner.updates == 4 and policy.version == 1
 
     # readings stand at the actions they belong to: the first minibatch met the weights that sampled it
-    ratio = learned.actions.ratio
-    first = rollouts.spread((rollouts.group % 2 == 0).float()) > 0
     kept = rollouts.actions.share > 0
-    assert torch.allclose(ratio[first & kept], torch.ones(int((first & kept).sum())), atol=1e-6)
-    assert (ratio[~first & kept] - 1).abs().max() > 1e-3
-    assert ratio[~kept].isnan().all()
-    assert learned.actions.logprob_gap[first & kept].abs().max() < 1e-6
-    assert learned.actions.logprob_gap[~first].isnan().all()
+    first = (rollouts.spread((rollouts.group % 2 == 0).float()) > 0) & kept
+    actions = learned.actions
+    assert torch.allclose(actions.ratio_low[first & (passes[1] > 1)], torch.ones(1), atol=1e-6)
+    assert (actions.ratio_low[kept & ~first] - 1).abs().max() > 1e-3
+    for name, expected in {
+        "ratio": passes.mean(0),
+        "ratio_last": passes[1],
+        "ratio_low": passes.amin(0),
+        "ratio_high": passes.amax(0),
+    }.items():
+        assert torch.allclose(actions[name][kept], expected[kept], atol=1e-5), name
+        assert actions[name][~kept].isnan().all()
+    assert actions.logprob_gap[first].abs().max() < 1e-6
+    assert actions.logprob_gap[~first].isnan().all()
+
+
+def test_metrics_describe_all_passes_over_a_batch():
+    """Eight passes at a high rate: nearly every ratio ends outside of the clip range, and metrics say so."""
+    policy = SmallPolicy()
+    rollouts = batch(policy)
+    learned = made(policy, [PolicyGradient(), Kl(where="kept")], epochs=8)(rollouts)
+    with torch.no_grad():
+        kept = (rollouts.actions.share > 0).nonzero().squeeze(1)
+        here = SmallHere(policy, rollouts, kept)
+        after = (here.logprob - rollouts.actions.logprob[kept]).exp()
+    assert ((after < 0.8) | (after > 1.2)).double().mean() > 0.8
+    metrics = batch_metrics(learned)
+    assert metrics["ratio/max"] > 1.2 and metrics["ratio/min"] < 0.8
+    assert 0 < metrics["clip_ratio/region_mean"] < metrics["clip_ratio/last_pass"]
+    assert metrics["kl/last_pass"] != pytest.approx(metrics["kl"], rel=1e-2)
+    assert metrics["effective_sample_size"] == pytest.approx(
+        effective_share(learned.actions.ratio_last[kept])
+    )
+    assert metrics["effective_sample_size"] < 0.99
+    once = batch_metrics(made(SmallPolicy(), [PolicyGradient(), Kl()])(rollouts))
+    assert once["ratio/max"] == pytest.approx(1) and "clip_ratio/last_pass" not in once
+
+
+def test_a_kl_on_all_actions_does_not_change_the_scaled_rate():
+    """What is learned from are the rollouts with a kept action, whatever else an objective looks at."""
+    rates = []
+    for objectives in ([PolicyGradient()], [PolicyGradient(), Kl()], [Kl(), EntropyBonus(where="all")]):
+        policy = SmallPolicy()
+        rollouts = batch(policy)
+        half = rollouts.put_actions(share=rollouts.actions.share * (rollouts.owner < 3))
+        learner = made(policy, objectives, learning_rate=0.01, base_batch=12)
+        learner(half)
+        rates.append(learner.metrics["learning_rate"])
+    assert rates == pytest.approx([0.01 * math.sqrt(3 / 12)] * 3)
+
+
+class Recording(SmallPolicy):
+    """Remembers which actions it was asked to forward."""
+
+    def at(self, rollouts, actions):
+        self.forwarded = [*getattr(self, "forwarded", []), *actions.tolist()]
+        return super().at(rollouts, actions)
+
+
+SKIPPING = {
+    "token": [PolicyGradient()],
+    "over all": [PolicyGradient(over="all", mean="rollout")],
+    "sequence": [PolicyGradient(ratio="sequence", mean="rollout")],
+    "with entropy": [PolicyGradient(), EntropyBonus(coefficient=0.1)],
+    "with kl": [PolicyGradient(), Kl()],
+}
+
+
+@pytest.mark.parametrize("name", SKIPPING)
+def test_what_teaches_nothing_is_not_forwarded_and_changes_nothing(name, monkeypatch):
+    """Two groups of four without signal: the same weights as when everything is forwarded."""
+    objectives, results = SKIPPING[name], []
+    policy = Recording()
+    rollouts = batch(policy)
+    flat = (rollouts.group % 2 == 0)[rollouts.owner]
+    rollouts = rollouts.put_actions(advantage=torch.where(flat, 0.0, rollouts.actions.advantage))
+    for skip in (True, False):
+        if not skip:
+            monkeypatch.delattr(PolicyGradient, "teaches")
+        policy = Recording()
+        learner = made(policy, objectives, tokens_per_micro_batch=6)
+        learner(rollouts)
+        results.append((weights_of(learner), learner.metrics["loss"], learner.metrics["skipped_tokens"]))
+        kept = rollouts.actions.share > 0
+        idle = kept & flat if skip and len(objectives) == 1 else torch.zeros_like(flat)
+        assert learner.metrics["skipped_tokens"] == idle.sum()
+        assert not set(idle.nonzero().squeeze(1).tolist()) & set(policy.forwarded)
+    (weights, loss, _), (expected, expected_loss, _) = results
+    assert (weights - expected).abs().max() < 1e-7
+    assert loss == pytest.approx(expected_loss, abs=1e-6)
 
 
 def test_the_gap_to_the_sampler_leaves_out_what_was_sampled_from_another_prompt():

@@ -98,7 +98,8 @@ class Objective(Protocol):
 
     Losses are averaged over the actions that select kept. An objective that wants another average says so
     with attributes, any of `mean`, `over`, `where`, `constant_length` and `whole`; see
-    `oneloop.update.averaging.Averaging`.
+    `oneloop.update.averaging.Averaging`. One that has no gradient at some actions may say where it has one,
+    by a method `teaches(rollouts) -> bool [N]`: actions that no objective learns from are not forwarded.
     """
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from oneloop.core import segments
-from oneloop.core.rollouts import Rollouts
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.run.win_rates import win_rates
 
 LAGS = 8
@@ -113,12 +113,27 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
     for column, metric in averages.items():
         if column in actions:
             numbers[metric] = actions[column].double()[kept].nanmean()
-    for column, metric in {"ratio": "ratio/max", "logprob_gap": "sampling/logprob_gap_max"}.items():
-        if column in actions and bool((known := ~actions[column].isnan()).any()):
-            numbers[metric] = actions[column][known].max()
+    for column, metric in {"clipped": "clip_ratio/last_pass", "kl": "kl/last_pass"}.items():
+        if f"{column}_last" in actions:  # there were several passes over the batch
+            numbers[metric] = actions[f"{column}_last"].double()[kept].nanmean()
+    extremes = {"ratio/max": ("ratio", "high"), "ratio/min": ("ratio", "low")}
+    for metric, (column, end) in {**extremes, "sampling/logprob_gap_max": ("logprob_gap", "high")}.items():
+        known = _known(actions, f"{column}_{end}", column)
+        if len(known):
+            numbers[metric] = known.max() if end == "high" else known.min()
     if "ratio" in actions:
-        numbers["effective_sample_size"] = effective_share(actions.ratio[kept])
+        ratio = actions["ratio_last" if "ratio_last" in actions else "ratio"]
+        numbers["effective_sample_size"] = effective_share(ratio[kept])
     return numbers | _staleness(batch)
+
+
+def _known(actions: Actions, *columns: str) -> Tensor:
+    """The values of the first of `columns` that there is, NaN left out; empty when there is none."""
+    for column in columns:
+        if column in actions:
+            values: Tensor = actions[column]
+            return values[~values.isnan()]
+    return torch.empty(0)
 
 
 def _staleness(batch: Rollouts) -> dict[str, float | Tensor]:

@@ -1,14 +1,14 @@
 """The learner: objectives in, one or more optimiser steps out. It owns every denominator.
 
 An objective returns one loss per action; the learner weighs each action once over the whole optimiser step
-(`weights.py`), so that cutting a batch into micro-batches changes nothing but memory. A step without
-signal (all gradients zero) changes nothing: no momentum, no weight decay.
+(`averaging.py`), so that cutting a batch into micro-batches changes nothing but memory. An action for which
+no objective has a gradient (its advantage is 0, say) is not forwarded, though denominators count it. A step
+without signal (all gradients zero) changes nothing: no momentum, no weight decay.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -19,13 +19,11 @@ from oneloop.core.part import part
 from oneloop.core.protocols import Here, Objective, Policy
 from oneloop.core.rollouts import Rollouts
 from oneloop.update.averaging import action_weights, averaging
-from oneloop.update.learning_rate import Scaling, scale_learning_rate
+from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate, scheduled
+from oneloop.update.not_finite import NotFinite, check_finite
+from oneloop.update.readings import Readings, Seen
 
 CLIPS = ("clip_low", "clip_high")
-
-
-class NotFinite(FloatingPointError):
-    """A loss is NaN or infinite; the message names the objective and the rollout."""
 
 
 @part()
@@ -39,14 +37,14 @@ class Learning:
     counting rollouts that are learned from. None: used as it is."""
     scaling: Scaling = "sqrt"
     """How it grows with them when there is a `base_batch`: sqrt (Adam; BroRL) or linear."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     """How it falls after the warm-up, to zero at the last update."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Updates over which it rises from zero."""
     betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW's."""
+    """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's, on matrices only."""
+    """Weight decay of AdamW, on matrices only."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradients are scaled down to this norm; None: never."""
     tokens_per_micro_batch: Annotated[int, Field(ge=1)] | None = None
@@ -93,10 +91,25 @@ class Learner:
         self.readings = Readings(len(rollouts.actions))
         for epoch in range(self.options.epochs):
             for index, (rows, actions) in enumerate(self._minibatches(rollouts)):
-                self._update(rows, actions, fresh=epoch == 0 and index == 0, read=epoch == 0)
-        self.metrics = self.readings.means() | self.clip
+                self._update(rows, actions, fresh=epoch == 0 and index == 0)
+        idle = (rollouts.actions.share > 0) & ~self.wanted(rollouts)
+        self.metrics = {**self.readings.means(), **self.clip, "skipped_tokens": float(idle.sum())}
         self.policy.updated()
         return rollouts.put_actions(self.readings.columns())
+
+    def wanted(self, rollouts: Rollouts) -> Tensor:
+        """bool [N], the actions that are forwarded: an objective has a gradient there, or asks for them."""
+        wanted = torch.zeros(len(rollouts.actions), dtype=torch.bool)
+        for objective in self.objectives:
+            mine = action_weights(objective, rollouts) != 0
+            if hasattr(objective, "teaches"):
+                mine &= objective.teaches(rollouts)
+            wanted |= mine
+        if any(averaging(objective).whole for objective in self.objectives):
+            rows = torch.zeros(len(rollouts), dtype=torch.bool)
+            rows[rollouts.owner[wanted]] = True
+            wanted = rows[rollouts.owner]
+        return wanted
 
     def _minibatches(self, rollouts: Rollouts) -> Iterator[tuple[Rollouts, Tensor]]:
         """(whole groups, their actions' places in the batch): each action in exactly one."""
@@ -109,24 +122,23 @@ class Learner:
             if len(rows):  # the last batch of a dry source may have fewer groups than there are minibatches
                 yield rollouts.take(rows), rollouts.structure.take(rows)[0]
 
-    def _update(self, rollouts: Rollouts, places: Tensor, fresh: bool, read: bool) -> None:
+    def _update(self, rollouts: Rollouts, places: Tensor, fresh: bool) -> None:
         weight = [action_weights(objective, rollouts) for objective in self.objectives]
-        wanted = torch.stack([w != 0 for w in weight]).any(0)
-        if any(averaging(objective).whole for objective in self.objectives):
-            rows = torch.zeros(len(rollouts), dtype=torch.bool)
-            rows[rollouts.owner[wanted]] = True
-            wanted = rows[rollouts.owner]
-        loss = None
-        while loss is None:
+        wanted = self.wanted(rollouts)
+        done = None
+        while done is None:
             self._clear()  # of a pass that ran out of memory, or met a loss that is not finite
             try:
-                loss = self._accumulate(rollouts, wanted, weight, places if read else None, fresh)
+                done = self._accumulate(rollouts, wanted, weight, fresh)
             except torch.OutOfMemoryError:
                 if self.budget == 1:
                     raise
-            if loss is None:  # outside of `except`, which holds on to the tensors of the failed pass
+            if done is None:  # outside of `except`, which holds on to the tensors of the failed pass
                 self._halve_budget()
-        self._step(loss, len(rollouts.owner[wanted].unique()))
+        loss, seen = done
+        self.readings.add(seen, places)
+        kept = (rollouts.actions.share > 0).double()
+        self._step(loss, int((rollouts.gather(kept, "sum") > 0).sum()))
 
     def _halve_budget(self) -> None:
         self.budget //= 2
@@ -137,26 +149,26 @@ class Learner:
         )
 
     def _accumulate(
-        self, rollouts: Rollouts, wanted: Tensor, weight: list[Tensor], places: Tensor | None, fresh: bool
-    ) -> float:
-        """Adds the gradients of one optimiser step; returns its loss."""
-        total = 0.0
+        self, rollouts: Rollouts, wanted: Tensor, weight: list[Tensor], fresh: bool
+    ) -> tuple[float, list[Seen]]:
+        """Adds the gradients of one optimiser step; returns its loss and what was observed."""
+        total, seen = 0.0, list[Seen]()
         for actions in self.policy.batches(rollouts, wanted, self.budget):
             here = self.policy.at(rollouts, actions)
             terms: list[Tensor] = []
-            seen: dict[str, Tensor] = {}
+            values: dict[str, Tensor] = {}
             for objective, w in zip(self.objectives, weight, strict=True):
-                losses, values = objective(here, rollouts, actions)
+                losses, readings = objective(here, rollouts, actions)
                 counted = w[actions].to(losses)
                 check_finite(losses, counted, objective, rollouts, actions)
                 terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
-                seen |= values
+                values |= readings
             loss = torch.stack(terms).sum()
             loss.backward()
             total += float(loss.detach())
-            if places is not None:
-                self.readings.add(places[actions], seen | self._observe(here, rollouts, actions, fresh))
-        return total
+            values |= self._observe(here, rollouts, actions, fresh)
+            seen.append((actions, {name: value.detach().float().cpu() for name, value in values.items()}))
+        return total, seen
 
     @torch.no_grad()
     def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:
@@ -176,7 +188,9 @@ class Learner:
     def _step(self, loss: float, learned_from: int) -> None:
         gradients = self._gradients()
         norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        rate = self._rate() * self._scale(learned_from)
+        options = self.options
+        shape = scheduled(options.schedule, self.updates, options.warmup, self.steps)
+        rate = options.learning_rate * shape * self._scale(learned_from)
         self.readings.step(loss=loss, grad_norm=norm, learning_rate=rate)
         if not math.isfinite(norm):
             self._clear()
@@ -184,7 +198,7 @@ class Learner:
                 f"the gradient norm is {norm} although every loss is finite; no weight was changed"
             )
         if norm > 0:
-            limit = self.options.max_grad_norm
+            limit = options.max_grad_norm
             if limit is not None and norm > limit:
                 torch._foreach_mul_(gradients, limit / norm)
             for group in self.optimizer.param_groups:
@@ -221,14 +235,6 @@ class Learner:
             )
         return factor
 
-    def _rate(self) -> float:
-        options, done = self.options, self.updates
-        if done < options.warmup:
-            return options.learning_rate * (done + 1) / options.warmup
-        left = 1 - (done - options.warmup) / max(1, self.steps - options.warmup)
-        shape = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}
-        return options.learning_rate * max(0.0, shape[options.schedule])
-
     def state_dict(self) -> dict[str, Any]:
         """Optimiser state, fp32 master weights (bf16 training), update count, micro-batch budget."""
         return {
@@ -252,46 +258,3 @@ def master_copies(parameters: list[Tensor]) -> list[Tensor]:
     if all(weight.dtype == torch.float32 for weight in parameters):
         return parameters
     return [weight.detach().float().clone().requires_grad_() for weight in parameters]
-
-
-def check_finite(
-    losses: Tensor, counted: Tensor, objective: Objective, rollouts: Rollouts, actions: Tensor
-) -> None:
-    """Raises NotFinite naming the rollout when a loss [a] that counts is not finite."""
-    bad = ((counted != 0) & ~losses.detach().isfinite()).nonzero().squeeze(1)
-    if len(bad):
-        action = actions[bad[0].cpu()]
-        row = int(rollouts.owner[action])
-        raise NotFinite(
-            f"{type(objective).__name__} gives a loss of {float(losses[bad[0]].detach())} for rollout "
-            f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), "
-            f"action {int(rollouts.depth[action])}; no weight was changed"
-        )
-
-
-class Readings:
-    """What objectives and the learner observed, per action of a batch and per optimiser step."""
-
-    def __init__(self, actions: int):
-        self.size = actions
-        self.values: dict[str, Tensor] = {}
-        self.steps: dict[str, list[float]] = defaultdict(list)
-
-    def add(self, actions: Tensor, values: dict[str, Tensor]) -> None:
-        """Per action [a]."""
-        for name, value in values.items():
-            column = self.values.setdefault(name, torch.full((self.size,), float("nan")))
-            column[actions] = value.detach().float().cpu()
-
-    def step(self, **values: float) -> None:
-        """Per optimiser step."""
-        for name, value in values.items():
-            self.steps[name].append(value)
-
-    def columns(self) -> dict[str, Tensor]:
-        """Action columns [N], NaN where nothing was read."""
-        return dict(self.values)
-
-    def means(self) -> dict[str, float]:
-        """Means over the optimiser steps of one batch."""
-        return {name: sum(values) / len(values) for name, values in self.steps.items()}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oneloop.core.part import declared
 from oneloop.update.averaging import action_weights
-from oneloop.update.objective.kl import Kl, kl_estimate
+from oneloop.update.objective.kl import Kl, kl_estimate, kl_loss
 from tests.support.toy import ToyPolicy, chains
 
 rows = st.lists(st.floats(-3, 3), min_size=4, max_size=4).map(lambda z: torch.tensor(z, dtype=torch.float64))
@@ -57,9 +57,37 @@ def test_values_and_gradients(now, reference):
         (k3_gradient, backward_gradient),
     ):
         torch.testing.assert_close(measured, expected, rtol=0, atol=1e-9)
-    for estimator in ("k1", "k3"):
+    for estimator in ("k1", "k2", "k3"):
         _, measured = expectation(estimator, unbiased=True)
         torch.testing.assert_close(measured, forward_gradient, rtol=0, atol=1e-9)
+
+
+@given(rows, rows, rows)
+def test_unbiased_has_the_gradient_of_the_kl_whichever_weights_sampled(now, reference, sampler):
+    """By enumeration of every token, each as often as the sampling law says it."""
+    ref, sampled = reference.log_softmax(-1), sampler.log_softmax(-1)
+    z = now.clone().requires_grad_()
+    p = z.log_softmax(-1)
+    kl = (p.exp() * (p - ref)).sum()
+    (expected,) = torch.autograd.grad(kl, z, retain_graph=True)
+    for estimator in ("k1", "k2", "k3"):
+        loss = (sampled.exp() * kl_loss(p, ref, sampled, estimator)).sum()
+        (measured,) = torch.autograd.grad(loss, z, retain_graph=True)
+        torch.testing.assert_close(measured, expected, rtol=0, atol=1e-9)
+        if estimator != "k2":
+            assert loss.item() == pytest.approx(kl.item(), abs=1e-9)
+
+
+def test_worked_gradient_of_k2():
+    """p = softmax(2, 0, -2, .5) against the uniform law: with a gradient through w it would be another."""
+    z = torch.tensor([2.0, 0.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    ref, p = torch.full((4,), math.log(0.25), dtype=torch.float64), z.log_softmax(-1)
+    (true,) = torch.autograd.grad((p.exp() * (p - ref)).sum(), z, retain_graph=True)
+    loss = (p.detach().exp() * kl_loss(p, ref, p.detach(), "k2")).sum()
+    (measured,) = torch.autograd.grad(loss, z, retain_graph=True)
+    (other,) = torch.autograd.grad((p.exp() * (p - ref).square() / 2).sum(), z)
+    torch.testing.assert_close(measured, true, rtol=0, atol=1e-12)
+    assert (other - true).abs().max() > 0.05
 
 
 @given(st.floats(-1e6, 0), st.floats(-1e6, 0))

@@ -2,10 +2,21 @@
 
     d = log p_now - log p_reference        k1 = d        k2 = d^2 / 2        k3 = exp(-d) - 1 + d
 
-All three estimate KL(now | reference) from sampled actions; as *losses* they differ. The expected gradient of
-k1 is zero (it only adds noise), that of k2 is the gradient of KL(now | reference), that of k3, GRPO's, is the
-gradient of KL(reference | now). `unbiased` multiplies by p_now / p_sampled (DeepSeek-V3.2, arXiv 2512.02556):
-then all have the gradient of KL(now | reference), also after some updates. TRL 1.16 does so by default.
+As *values*, averaged over actions that p_now sampled, k1 and k3 are unbiased estimates of
+KL(now | reference); k3 is never negative and varies less. k2 is biased: it is the KL to second order in d.
+
+As *losses* on actions that p_now sampled, their expected gradients are
+
+    k1   zero (it only adds noise)
+    k2   that of KL(now | reference)
+    k3   that of KL(reference | now); GRPO's choice
+
+`unbiased` corrects by w = p_now / p_sampled (DeepSeek-V3.2, arXiv 2512.02556; TRL 1.16 does so by default).
+Then all three have the gradient of KL(now | reference), whichever weights sampled the actions:
+
+    k1, k3   w k        sum p_sampled w k = sum p_now k = KL(now | reference), so w carries a gradient
+    k2       sg(w) k    sum p_sampled w d grad(d) = sum p_now d grad(log p_now), the gradient of the KL;
+                        through w it would be that of sum p_now d^2 / 2, another quantity
 """
 
 from typing import Annotated, Literal
@@ -22,7 +33,15 @@ Estimator = Literal["k1", "k2", "k3"]
 
 
 def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
-    """[a], one sampled action's share of KL(now | reference); k3's gap is clamped to +-20 nats."""
+    """One sampled action's share of KL(now | reference), from log-probabilities of one shape.
+
+    k3's gap is clamped to +-20 nats.
+
+    >>> import torch
+    >>> now, reference = torch.tensor([-1.5, -1.0]), torch.tensor([-1.0, -1.0])
+    >>> kl_estimate(now, reference, "k3")
+    tensor([0.1487, 0.0000])
+    """
     gap = logprob - reference
     if estimator == "k1":
         return gap
@@ -30,6 +49,24 @@ def kl_estimate(logprob: Tensor, reference: Tensor, estimator: Estimator) -> Ten
         return gap.square() / 2
     gap = gap.clamp(-20.0, 20.0)  # k3 grows as exp(gap): one token would ruin the step
     return (-gap).expm1() + gap  # exp - 1 would lose small gaps to rounding
+
+
+def kl_loss(logprob: Tensor, reference: Tensor, sampled: Tensor, estimator: Estimator) -> Tensor:
+    """`kl_estimate` times p_now / p_sampled; its mean has the gradient of KL(now | reference).
+
+    `logprob` (differentiable), `reference` and `sampled` are log-probabilities of the sampled actions, of one
+    shape: under the present weights, the reference and the law that sampled them.
+
+    >>> import torch
+    >>> logprob = torch.tensor([-1.5], requires_grad=True)
+    >>> kl_loss(logprob, torch.tensor([-1.0]), torch.tensor([-1.5]), "k2").backward()
+    >>> logprob.grad  # that of d^2 / 2
+    tensor([-0.5000])
+    """
+    weight = bounded_exp(logprob - sampled)
+    if estimator == "k2":
+        weight = weight.detach()
+    return kl_estimate(logprob, reference, estimator) * weight
 
 
 def _reads(objective: "Kl") -> tuple[str, ...]:
@@ -43,9 +80,9 @@ class Kl:
     coefficient: Annotated[float, Field(ge=0)] = 0.001
     """How strongly the policy is held to the reference."""
     estimator: Estimator = "k3"
-    """k1, k2 or k3: see the head of the file, as losses they are not interchangeable."""
+    """k1, k2 or k3: see the head of the file; without `unbiased` they are not interchangeable as losses."""
     unbiased: bool = True
-    """Times p_now / p_sampled, differentiable. False for the plain estimate, and for demonstrations."""
+    """Times p_now / p_sampled. False for the plain estimate, and for demonstrations."""
     where: Over = "all"
     """On all actions, or only on those select kept."""
     mean: Mean = "action"
@@ -55,9 +92,10 @@ class Kl:
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `kl`, the plain estimate)."""
-        logprob = here.logprob
-        estimate = kl_estimate(logprob, here.reference, self.estimator)
+        logprob, reference = here.logprob, here.reference
+        estimate = kl_estimate(logprob, reference, self.estimator)
         readings = {"kl": estimate.detach()}
         if self.unbiased:
-            estimate = estimate * bounded_exp(logprob - rollouts.actions.logprob[actions].to(logprob))
+            sampled = rollouts.actions.logprob[actions].to(logprob)
+            estimate = kl_loss(logprob, reference, sampled, self.estimator)
         return self.coefficient * estimate, readings

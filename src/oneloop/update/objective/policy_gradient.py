@@ -108,6 +108,10 @@ class PolicyGradient:
             )
         return self
 
+    def teaches(self, rollouts: Rollouts) -> Tensor:
+        """bool [N], where there is something to learn: an advantage of 0, or none (NaN), has no gradient."""
+        return rollouts.actions.advantage.nan_to_num(0.0, torch.inf, -torch.inf) != 0
+
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], readings `ratio`, `clipped` and, when corrected, `importance`)."""
         table, logprob = rollouts.actions, here.logprob
