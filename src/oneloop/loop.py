@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from oneloop.core.part import declared
-from oneloop.core.protocols import Objective, Part, Remembering
+from oneloop.core.protocols import Objective, Part, Policy, Remembering
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.averaging import averaging
@@ -161,7 +161,7 @@ def reached(objectives: Sequence[Objective], columns: Sequence[str]) -> Reach:
     return "rollouts" if any(how.whole for how in hows) else "kept"
 
 
-def annotate(policy: Any, columns: Sequence[str], reach: Reach) -> Callable[[Rollouts], Rollouts]:
+def annotate(policy: Policy, columns: Sequence[str], reach: Reach) -> Callable[[Rollouts], Rollouts]:
     """A stage that lets the policy write `columns` for the actions that are still kept.
 
     `reach` says for which others too: those of the rollouts that have a kept one (a sequence ratio counts
