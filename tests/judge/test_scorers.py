@@ -17,6 +17,15 @@ def test_exact_leaves_out_white_space_around():
     assert exact("x", {"answer": None}) is None
 
 
+@pytest.mark.parametrize("score", [exact, math])
+def test_any_of_several_answers_is_right(score):
+    row = {"answer": ["4", "four"]}
+    assert score("4", row) == 1.0 and score("5", row) == 0.0
+    assert score("4", {"answer": []}) is None
+    with pytest.raises(ValueError, match=r"the right answer is \{'value': '4'\} \(dict\)"):
+        score("4", {"answer": {"value": "4"}})
+
+
 def test_extraction_takes_the_last_match_and_its_group():
     text = "<a>1</a> so\n<a> 2\n</a> done"
     assert extracted(text, "<a>(.*?)</a>") == "2"

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from oneloop.core.verdicts import JudgeError, Limits
 from oneloop.judge.verifier import Verifier
+from oneloop.sample.data.files.text_table import parsed_json
 from oneloop.sample.data.reasoning import Reasoning
 from tests.judge.judge_rollouts import rollouts
 
@@ -67,3 +68,16 @@ def test_faults_of_the_recipe():
         Verifier(extract="(")
     with pytest.raises(ValidationError, match="'reasoning_gym', 'math' or 'exact'"):
         Verifier(by="maths")
+
+
+def test_a_number_is_compared_as_its_file_writes_it():
+    rows = [{"prompt": "p", "answer": answer} for answer in parsed_json("[2.50, 1e3, 7, [1, 2.0]]")]
+    judged = Verifier(by="exact")(rollouts(["2.50", "1e3", "7", "2.0"], rows))
+    assert judged.correct.tolist() == [1.0] * 4
+
+
+def test_an_answer_that_is_no_text_is_named_for_its_rollout_alone():
+    rows = [{"prompt": "p", "answer": {"value": "1"}}, {"prompt": "p", "answer": ["one", "1"]}]
+    judged = Verifier(by="exact")(rollouts(["1", "1"], rows))
+    assert judged.correct.isnan().tolist() == [True, False] and judged.correct[1] == 1
+    assert judged["error.verifier"][0].startswith("ValueError: the right answer is {'value': '1'} (dict)")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from oneloop.judge.answers import accepted
+
 Scorer = Callable[[str | None, dict[str, Any]], float | None]
 
 
@@ -28,17 +30,28 @@ def extracted(text: str, pattern: str | None) -> str | None:
 
 
 def exact(text: str | None, row: dict[str, Any]) -> float | None:
-    """1 when the text is the answer, character by character, white space around both left out."""
-    return None if row["answer"] is None else float(text == str(row["answer"]).strip())
+    """1 when the text is a right answer, character by character, white space around both left out."""
+    answers = accepted(row["answer"])
+    return float(text in answers) if answers else None
 
 
 def math(text: str | None, row: dict[str, Any]) -> float | None:
-    """1 when math-verify finds the text equal to the answer. Raises ValueError where it cannot read that."""
+    """1 when math-verify finds the text equal to a right answer. Raises ValueError where it can read none."""
+    scores: list[float] = []
+    unread: list[ValueError] = []
+    for answer in accepted(row["answer"]):
+        try:
+            scores.append(_equal(text, answer))
+        except ValueError as error:
+            unread.append(error)
+    if unread and not scores:
+        raise unread[0]
+    return max(scores) if scores else None
+
+
+def _equal(text: str | None, answer: str) -> float:
     import math_verify
 
-    if row["answer"] is None:
-        return None
-    answer = str(row["answer"])
     # its own timeouts are SIGALRM handlers, which some expressions outlive; ours kills the process
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that they are off
     gold = _parsed(f"${answer}$" if "\\" in answer and "$" not in answer else answer)

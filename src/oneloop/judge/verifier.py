@@ -14,6 +14,7 @@ from pydantic import Field
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns, verdict
+from oneloop.judge.answers import accepted
 from oneloop.judge.isolation.sandbox import Sandbox, shared
 
 NEEDED = {"exact": ("answer",), "math": ("answer",), "reasoning_gym": ("question", "answer", "metadata")}
@@ -66,4 +67,14 @@ class Verifier:
                 f"verifier '{self.name}' by {self.by} needs the column {missing[0]!r} of the data; "
                 f"columns there are: {', '.join(example)}"
             )
-        return {column: example.get(column) for column in (*needed, *OPTIONAL.get(self.by, ()))}
+        row = {column: example.get(column) for column in (*needed, *OPTIONAL.get(self.by, ()))}
+        # in text already here, because a number would lose the way its file writes it on the way to a worker
+        return row if self.by == "reasoning_gym" else row | {"answer": _texts(row["answer"])}
+
+
+def _texts(answer: Any) -> Any:
+    """`answer` as text where it is of a kind that answers are; the scorer refuses the others."""
+    try:
+        return accepted(answer)
+    except ValueError:
+        return answer
