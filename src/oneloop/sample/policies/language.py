@@ -32,7 +32,7 @@ from oneloop.sample.policies.tokens.here import TokenHere
 from oneloop.sample.policies.tokens.loading import Lora, add_lora, load_model, load_weights
 from oneloop.sample.policies.tokens.packing import Packed, pack, shared_rows
 from oneloop.sample.policies.tokens.prompts import Prompts
-from oneloop.sample.policies.tokens.spans import token_spans
+from oneloop.sample.policies.tokens.spans import cut, token_spans
 from oneloop.sample.policies.trees.token_trees import sample_trees
 from oneloop.sample.policies.trees.tree_packing import pack_trees
 
@@ -54,7 +54,7 @@ class Language:
     max_new_tokens: Annotated[int, Field(ge=1)] = 256
     """Tokens a rollout may have, the end token included (`max_completion_length` elsewhere)."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    """Of the sampling law; 0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_k: Annotated[int, Field(ge=0)] = 0
     """Sample from the k most likely tokens; 0: all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -62,7 +62,9 @@ class Language:
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Sample from tokens at least this likely, relative to the likeliest."""
     stop: tuple[str, ...] = ()
-    """Texts that end a rollout."""
+    """Texts that end a rollout; judges are shown what stands before them."""
+    chat_template_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Variables of the model's chat template, such as {enable_thinking: false} of Qwen3."""
     precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
     """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner.
     auto: bf16_autocast on a GPU that multiplies bf16, else float32."""
@@ -108,7 +110,12 @@ class LanguagePolicy:
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
-        self.prompts = Prompts(self.tokenizer, self.eos)
+        self.prompts = Prompts(
+            self.tokenizer,
+            self.eos,
+            options.chat_template_kwargs,
+            int(cast(Any, model.get_input_embeddings()).weight.shape[0]),
+        )
         self.meter = Meter()
         self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
         self.engine = self._engine()
@@ -142,7 +149,9 @@ class LanguagePolicy:
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, unfinished); unfinished rows come back with exactly the columns they were asked with."""
         if "fork" in asked:
-            return self._with_text(sample_trees(self, asked)), asked.take(torch.zeros(0, dtype=torch.long))
+            return self._with_text(sample_trees(self, asked), self.options.stop), asked.take(
+                torch.zeros(0, dtype=torch.long)
+            )
         requests = [self.request(asked, row, tokens) for row, tokens in enumerate(by_rollout(asked, "token"))]
         enough = asked.facts.get("enough")
         if enough is not None and enough >= len(asked.group.unique()):
@@ -151,7 +160,7 @@ class LanguagePolicy:
         rollouts = extend(asked, replies, self.version)
         done = torch.tensor([status not in ("aborted", "pending") for status in rollouts.status])
         finished, unfinished = rollouts.split(done)
-        return self._with_text(finished), unfinished
+        return self._with_text(finished, self.options.stop), unfinished
 
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
         """What the engine is asked for one row that has the tokens `partial`."""
@@ -175,7 +184,8 @@ class LanguagePolicy:
         things = rollouts.context[row]
         if len(things) != 1 or things[0][0] != 0:
             raise ValueError("a language policy takes a prompt at depth 0 and nothing later as context")
-        return self.prompts.encode(things[0][1], f"data row {int(rollouts.key[row])}")
+        example = rollouts.example[row] if "example" in rollouts else {}
+        return self.prompts.encode(things[0][1], f"data row {int(rollouts.key[row])}", example)
 
     def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, none): rollouts that somebody else made, from the data's `completion` column.
@@ -199,14 +209,14 @@ class LanguagePolicy:
                 f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}"
             )
         where = f"data row {key}"
-        room = self._room(self.prompts.encode(example["prompt"], where), key)
-        ids = self.prompts.completion(example["prompt"], example["completion"], where)
+        room = self._room(self.prompts.encode(example["prompt"], where, example), key)
+        ids = self.prompts.completion(example["prompt"], example["completion"], where, example)
         return list(ids[: min(self.options.max_new_tokens, room)])
 
-    def _with_text(self, rollouts: Rollouts) -> Rollouts:
-        silent = frozenset({*self.eos, *self.tokenizer.all_special_ids})
+    def _with_text(self, rollouts: Rollouts, stop: Sequence[str] = ()) -> Rollouts:
+        silent = frozenset({*self.eos, self.tokenizer.pad_token_id} - {None})
         rows = [[int(token) for token in row] for row in by_rollout(rollouts, "token")]
-        decoded = [token_spans(self.tokenizer, row, silent) for row in rows]
+        decoded = [cut(*token_spans(self.tokenizer, row, silent), stop) for row in rows]
         along = torch.tensor([span for _, row in decoded for span in row], dtype=torch.long).reshape(-1, 2)
         spans = along.new_zeros(len(rollouts.actions), 2)
         spans[rollouts.paths[1]] = (

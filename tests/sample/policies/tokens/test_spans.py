@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from oneloop.models.language.small_llama import SmallLlama
 from oneloop.sample.policies.language import Language
-from oneloop.sample.policies.tokens.spans import token_spans
+from oneloop.sample.policies.tokens.spans import cut, token_spans
 
 SMALL = SmallLlama(hidden_size=8, layers=1, heads=1)
 
@@ -110,4 +110,33 @@ def test_a_policy_writes_spans_of_what_it_sampled_and_of_demonstrations():
             check(text, [tuple(span) for span in spans])
             own = sampled.actions.token[action[row == i]].tolist()
             spelled = [text[start:end] for start, end in spans]
-            assert spelled == [policy.tokenizer.decode([t], skip_special_tokens=True) for t in own]
+            silent = {policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id}
+            assert spelled == ["" if t in silent else policy.tokenizer.decode([t]) for t in own]
+
+
+def test_special_tokens_are_written_and_only_silent_ones_are_not():
+    _, tokenizer = SMALL.build()
+    ids = tokenizer("<user>3<assistant>4<eos>")["input_ids"]
+    text, spans = token_spans(tokenizer, ids, frozenset({tokenizer.eos_token_id}))
+    assert text == "<user>3<assistant>4"
+    assert spans == [(0, 6), (6, 7), (7, 18), (18, 19), (19, 19)]
+
+
+def test_a_text_ends_before_the_first_stop_text():
+    spans = [(0, 1), (1, 3), (3, 5), (5, 5)]
+    assert cut("4##ab", spans, ()) == ("4##ab", spans)
+    assert cut("4##ab", spans, ("#", "##a")) == ("4", [(0, 1), (1, 1), (1, 1), (1, 1)])
+    assert cut("4##ab", spans, ("b", "#a")) == ("4#", [(0, 1), (1, 2), (2, 2), (2, 2)])
+
+
+def test_judges_see_the_text_before_a_stop_text():
+    from oneloop.run.evaluation import held_out
+
+    policy = Language(model=SMALL, max_new_tokens=40, stop=("k", "7")).open()
+    finished, _ = policy.sample(held_out([{"prompt": "1+1="}], 1, 8, 0))
+    assert "stop" in finished.status
+    for row, status in enumerate(finished.status):
+        assert not {"k", "7"} & set(finished.text[row])
+        if status == "stop":
+            tokens = finished.actions.token[finished.paths[1][finished.paths[0] == row]]
+            assert policy.decode([int(tokens[-1])]) in ("k", "7", "<eos>")

@@ -1,86 +1,160 @@
 """Prompts and demonstrations as token ids. Encoded once, going in; what the model wrote is never re-encoded.
 
-A prompt is text (tokenised with its special tokens) or a list of chat messages (through the model's chat
-template, ending where the assistant's turn begins). Not here: tool replies in the middle of a rollout.
+A prompt is text or a list of chat messages (chat.py). The ids are the same whichever way it is written:
+text gets what the tokenizer puts in front of a text (BOS) once, also where it begins with that already, and
+nothing that closes one. Not here: tool replies in the middle of a rollout.
 """
 
 import json
-from collections.abc import Collection
+import re
+import warnings
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-Prompt = str | list[dict[str, Any]]
+from oneloop.sample.policies.tokens.chat import (
+    ChatTemplate,
+    Messages,
+    checked_messages,
+    is_prefill,
+    row_options,
+)
+
+Prompt = str | Messages
+NOTHING: Mapping[str, Any] = {}
 
 
 class Prompts:
-    """Encodes prompts with one tokenizer; equal prompts are encoded once."""
+    """Encodes prompts with one tokenizer; equal prompts are encoded once.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, eos: Collection[int]):
-        self.tokenizer, self.eos = tokenizer, frozenset(eos)
+    template_options: values for variables of the chat template. embeddings: how many tokens the model has
+    embeddings for; None: not checked.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        eos: Collection[int],
+        template_options: Mapping[str, Any] = NOTHING,
+        embeddings: int | None = None,
+    ):
+        self.tokenizer, self.eos, self.embeddings = tokenizer, frozenset(eos), embeddings
+        self.template = ChatTemplate(tokenizer, template_options)
         end = tokenizer.eos_token_id
         self.end = (min(self.eos),) if end is None and self.eos else () if end is None else (end,)
-        self._encode = lru_cache(maxsize=65536)(self._encode_uncached)
+        self._of_text = lru_cache(maxsize=65536)(self._text_ids)
+        self._of_chat = lru_cache(maxsize=65536)(self._chat_ids)
 
-    def encode(self, prompt: Prompt, where: str) -> tuple[int, ...]:
-        """Token ids of `prompt`, one at least. Raises ValueError, naming `where`, for anything else."""
-        ids = self._ids(prompt, where)
-        if not ids:
-            raise ValueError(f"{where}: 'prompt' is empty; a model needs one token at least to begin with")
-        return ids
+    def encode(self, prompt: Prompt, where: str, row: Mapping[str, Any] = NOTHING) -> tuple[int, ...]:
+        """Token ids of `prompt`, one at least. `row`: its data row, for `tools` and `chat_template_kwargs`.
 
-    def _ids(self, prompt: Prompt, where: str) -> tuple[int, ...]:
-        if isinstance(prompt, str):
-            return self._encode(prompt, False)
-        if not isinstance(prompt, list) or not all(isinstance(m, dict) and "role" in m for m in prompt):
-            raise ValueError(
-                f"{where}: 'prompt' must be text or a list of {{role, content}} messages, got {prompt!r}"
-            )
-        if not self.tokenizer.chat_template:
-            raise ValueError(
-                f"{where}: 'prompt' is a list of messages, but the model's tokenizer has no chat template"
-            )
-        return self._encode(json.dumps(prompt), True)
+        Raises ValueError, naming `where`, for what is no prompt and for what tokenizer or template refuse.
+        """
+        try:
+            return self._prompt(prompt, row)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
-    def _encode_uncached(self, text: str, messages: bool) -> tuple[int, ...]:
-        if messages:
-            return self._chat(json.loads(text), add_generation_prompt=True)
-        ids = self.tokenizer(text)["input_ids"]
-        while ids and ids[-1] in self.eos and not text.endswith(str(self.tokenizer.decode(ids[-1]))):
-            ids = ids[:-1]  # a tokenizer that closes every text with EOS would end the turn before it begins
-        return tuple(ids)
-
-    def _chat(self, messages: list[dict[str, Any]], add_generation_prompt: bool) -> tuple[int, ...]:
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def completion(self, prompt: Prompt, completion: Prompt, where: str) -> tuple[int, ...]:
+    def completion(
+        self, prompt: Prompt, completion: Prompt, where: str, row: Mapping[str, Any] = NOTHING
+    ) -> tuple[int, ...]:
         """Token ids of a demonstration, up to and with the end of the turn.
 
-        Raises ValueError when the chat template writes the prompt differently once an answer follows
-        (its ids must begin with the prompt's: training on other ids than are sampled is a silent error).
+        Raises ValueError, naming `where`, when the chat template writes the prompt differently once an answer
+        follows: its ids must begin with the prompt's, because training on other ids than are sampled is a
+        silent error.
         """
-        if isinstance(completion, str):
-            if isinstance(prompt, str):
-                ids = tuple(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
-                return ids if ids and ids[-1] in self.eos else (*ids, *self.end)
-            completion = [{"role": "assistant", "content": completion}]
+        try:
+            return self._completion(prompt, completion, row)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+    def _prompt(self, prompt: Prompt, row: Mapping[str, Any]) -> tuple[int, ...]:
         if isinstance(prompt, str):
-            raise ValueError(f"{where}: 'completion' is a list of messages, so 'prompt' must be one too")
-        head, whole = (
-            self.encode(prompt, where),
-            self._chat([*prompt, *completion], add_generation_prompt=False),
-        )
-        if whole[: len(head)] != head:
+            if row.get("tools"):
+                warnings.warn(  # one text always, so that it is said once
+                    "the data has a column 'tools', but its prompts are text, to which no chat template is "
+                    "applied: the model sees the tools only where the text names them",
+                    stacklevel=2,
+                )
+            ids = self._of_text(prompt)
+        else:
+            ids = self._of_chat(_written(checked_messages(prompt), row_options(row)))
+        if not ids:
+            raise ValueError("'prompt' is empty; a model needs one token at least to begin with")
+        return ids
+
+    def _text_ids(self, text: str) -> tuple[int, ...]:
+        whole, plain = self._tokenised(text, True), self._tokenised(text, False)
+        if not plain:
+            while whole and whole[-1] in self.eos:  # the end of an empty text is no beginning
+                whole = whole[:-1]
+            return whole
+        spare = len(whole) - len(plain)
+        fronts = [whole[:size] for size in range(spare + 1) if whole[size : size + len(plain)] == plain]
+        if not fronts:
+            return whole
+        return plain if plain[: len(fronts[0])] == fronts[0] else (*fronts[0], *plain)
+
+    def _chat_ids(self, written: str) -> tuple[int, ...]:
+        messages, options = json.loads(written)
+        return self._tokenised(self.template.text(messages, options), False)
+
+    def _tokenised(self, text: str, special: bool) -> tuple[int, ...]:
+        try:
+            ids = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        except Exception as error:  # tokenizers without an unknown token raise their own
+            raise ValueError(self._unreadable(text, error)) from error
+        if self.embeddings is not None and (missing := [token for token in ids if token >= self.embeddings]):
+            name = self.tokenizer.convert_ids_to_tokens(missing[0])
             raise ValueError(
-                f"{where}: the chat template writes the prompt differently when an answer follows it"
+                f"the tokenizer writes the token {name!r} as number {missing[0]}, but the model has "
+                f"embeddings for {self.embeddings} tokens; resize_token_embeddings was forgotten"
             )
+        return ids
+
+    def _unreadable(self, text: str, error: Exception) -> str:
+        whole = "|".join(map(re.escape, self.tokenizer.get_added_vocab()))
+        for character in dict.fromkeys(re.sub(whole, "", text)):
+            try:
+                self.tokenizer(character, add_special_tokens=False)
+            except Exception:
+                return f"the model's tokenizer has no token for the character {character!r} of {text!r:.80}"
+        return f"the model's tokenizer cannot encode {text!r:.80}: {error}"
+
+    def _completion(self, prompt: Prompt, completion: Prompt, row: Mapping[str, Any]) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            if not isinstance(completion, str):
+                raise ValueError("'completion' is a list of messages, so 'prompt' must be one too")
+            ids = self._tokenised(completion, False)
+            return ids if ids and ids[-1] in self.eos else (*ids, *self.end)
+        if isinstance(completion, str):
+            completion = [{"role": "assistant", "content": completion}]
+        turns, head = _answered(checked_messages(prompt), completion), self._prompt(prompt, row)
+        whole = self._tokenised(self.template.text(turns, row_options(row), answered=True), False)
+        if whole[: len(head)] != head:
+            raise ValueError("the chat template writes the prompt differently when an answer follows it")
         return self._until_end_of_turn(whole[len(head) :])
 
     def _until_end_of_turn(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Templates add a newline after the end of the turn; a sampled turn has none."""
         ends = [i for i, token in enumerate(ids) if token in self.eos]
         return ids[: ends[-1] + 1] if ends else (*ids, *self.end)
+
+
+def _answered(prompt: Messages, completion: Messages) -> Messages:
+    """All turns; a completion that goes on with the prompt's last turn is one turn with it."""
+    if not is_prefill(prompt):
+        return [*prompt, *completion]
+    content = f"{prompt[-1]['content']}{completion[0].get('content') or ''}"
+    return [*prompt[:-1], {**prompt[-1], **completion[0], "content": content}, *completion[1:]]
+
+
+def _written(messages: Messages, options: Mapping[str, Any]) -> str:
+    """Both as one text, by which equal prompts are known."""
+    try:
+        return json.dumps([messages, options])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"'prompt' holds what no chat template can write: {error}") from error

@@ -3,8 +3,9 @@
     text = decode(ids)      span[t] = (start, end) of token t in it
 
 The sampled ids are decoded one by one; text is never encoded again, because encoding a text need not give
-back the ids that were sampled. Tokens that write nothing (end and special tokens) have an empty span where
-they stand. Tokens that share one character (bytes of it) share its span. Where a decoder is not incremental
+back the ids that were sampled. Special tokens are written like any other (`<think>`), because judges must see
+what was sampled; tokens that are to write nothing (the end of a turn, padding) have an empty span where they
+stand. Tokens that share one character (bytes of it) share its span. Where a decoder is not incremental
 (clean-up of spaces, word pieces), a token owns the characters by which the decoded prefix agrees with more of
 the text than before: slower, and right for every tokenizer.
 """
@@ -20,12 +21,12 @@ UNFINISHED = "\ufffd"
 
 
 def token_spans(tokenizer: Any, ids: Sequence[int], silent: frozenset[int]) -> tuple[str, list[Span]]:
-    """(text, one (start, end) for each of `ids`): special tokens and those in `silent` write nothing.
+    """(text, one (start, end) for each of `ids`): those in `silent` write nothing.
 
     Spans never overlap but where tokens share a character, follow the order of the tokens and cover the text.
     """
     spoken = [token for token in ids if token not in silent]
-    text = str(tokenizer.decode(spoken, skip_special_tokens=True))
+    text = str(tokenizer.decode(spoken, skip_special_tokens=False))
     pieces = _streamed(tokenizer, spoken)
     if pieces is None or not text.startswith("".join(piece or "" for piece in pieces)):
         pieces = _by_prefix(tokenizer, spoken, text)
@@ -37,12 +38,19 @@ def token_spans(tokenizer: Any, ids: Sequence[int], silent: frozenset[int]) -> t
     return text, found
 
 
+def cut(text: str, spans: Sequence[Span], stop: Sequence[str]) -> tuple[str, list[Span]]:
+    """`text` up to the first of the texts `stop`, and the spans within that."""
+    ends = [place for each in stop if (place := text.find(each)) >= 0]
+    end = min(ends, default=len(text))
+    return text[:end], [(min(start, end), min(stop_at, end)) for start, stop_at in spans]
+
+
 def _streamed(tokenizer: Any, ids: Sequence[int]) -> list[str | None] | None:
     """What each token adds, None where it only begins a character; None for slow tokenizers."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not ids:
         return None if backend is None else []
-    stream = DecodeStream(skip_special_tokens=True)
+    stream = DecodeStream(skip_special_tokens=False)
     try:
         return [stream.step(backend, token) for token in ids]
     except Exception:  # the library's own error for a decoder whose prefixes do not nest
@@ -54,7 +62,7 @@ def _by_prefix(tokenizer: Any, ids: Sequence[int], text: str) -> list[str | None
     pieces: list[str | None] = []
     reached = 0
     for count in range(1, len(ids) + 1):
-        prefix = str(tokenizer.decode(ids[:count], skip_special_tokens=True)).rstrip(UNFINISHED)
+        prefix = str(tokenizer.decode(ids[:count], skip_special_tokens=False)).rstrip(UNFINISHED)
         agreed = reached
         if prefix.startswith(text[:reached]):
             agreed += _agreement(prefix[reached:], text[reached:])
