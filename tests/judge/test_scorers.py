@@ -1,9 +1,16 @@
 import pytest
 from reasoning_gym.factory import DATASETS
 
-from oneloop.judge.isolation.worker import pack, unpack
-from oneloop.judge.scorers import exact, extracted, math, reasoning_gym
+from oneloop.judge.isolation.messages import pack, unpack
+from oneloop.judge.scorers import exact, extracted, math
+from oneloop.judge.scorers import reasoning_gym as scored
 from oneloop.sample.data.reasoning import Reasoning
+
+
+def reasoning_gym(text, row):
+    score, _ = scored(text, row, alone=True)
+    return score
+
 
 # their own scorer does not give the answer they hand out full marks
 UNANSWERED = {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}

@@ -153,11 +153,10 @@ def test_retries_ask_for_the_failed_rollouts_alone():
     assert [error is None for error in judged["error.judge"]] == [True, True, False]
 
 
-def test_a_retry_mends_a_flaky_service(tmp_path):
+def test_a_retry_mends_a_flaky_service():
     path = f"{Path(__file__).parent / 'rewards_file.py'}:flaky"
-    examples = [{"prompt": "p", "path": str(tmp_path / "flag")}] * 2
     judge = Function(path=path, isolate=False, limits=Limits(retries=1))
-    judged = Judging([judge])(rollouts(["x", "y"], examples))
+    judged = Judging([judge])(rollouts(["x", "y"]))
     assert same(judged.reward, [1.0, 1.0]) and judged.facts["judges"]["flaky"]["errors"] == 0
 
 

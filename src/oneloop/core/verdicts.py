@@ -32,10 +32,22 @@ class Limits:
     """Memory a worker may take beyond what it has after its imports (Linux)."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes; more than one help a judge that scores one rollout at a time."""
+    network: bool = False
+    """Whether a function of your own may open connections."""
+    environment: tuple[str, ...] = ()
+    """Names of environment variables a function of your own is told; it is told no others."""
+    files: tuple[str, ...] = ()
+    """Files and folders a function of your own may read, beside Python and the folder of its own file."""
     retries: Annotated[int, Field(ge=0)] = 0
     """How often a rollout in error is judged again before the error counts."""
     on_error: Literal["drop_rollout", "drop_group", "stop"] = "drop_rollout"
     """Leave the rollout without a reward, refuse its whole group, or stop the run."""
+
+    @property
+    def of_a_worker(self) -> dict[str, Any]:
+        """The settings that need a worker process, by name."""
+        names = ("memory_mb", "workers", "network", "environment", "files")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

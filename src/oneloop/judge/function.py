@@ -17,7 +17,7 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import Limits, Verdict, columns, verdict
 from oneloop.judge.functions import locate
 from oneloop.judge.functions.call import adapted
-from oneloop.judge.isolation import worker
+from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.sandbox import Outcome, Sandbox, shared
 
@@ -48,10 +48,10 @@ class Function:
         else:
             own = getattr(self.path, "__name__", type(self.path).__name__)
             assert self._runner  # refuses what fits no convention
-            if (self.limits.memory_mb, self.limits.workers) != (Limits().memory_mb, Limits().workers):
+            if self.limits.of_a_worker != Limits().of_a_worker:
                 raise ValueError(
-                    "limits.memory_mb and limits.workers need a process: give the function by its path, "
-                    f"not the object {self.path!r}"
+                    f"limits.{', limits.'.join(self.limits.of_a_worker)} need a process: give the function "
+                    f"by its path, not the object {self.path!r}"
                 )
         if not self.name:
             object.__setattr__(self, "name", own)
@@ -79,7 +79,7 @@ class Function:
         if not isinstance(self.path, str):
             return Live(adapted(self.path))
         adapter = "oneloop.judge.functions.call.adapted"
-        return shared(self.path, None, adapter, self.limits.workers, self.limits.memory_mb)
+        return shared(self.path, self.limits, adapter=adapter)
 
     def _outcomes(self, rows: list[dict[str, Any]], facts: dict[str, Any]) -> list[tuple[int, Outcome]]:
         """(how many rollouts, what came of the call for them), in order."""
@@ -128,7 +128,7 @@ class Function:
         if not self._runner.info["all_columns"]:
             named = {*self._runner.info["names"], "answer", "data_source", "extra_info", "metadata"}
             return {name: value for name, value in example.items() if name in named}
-        return {name: value for name, value in example.items() if worker.sendable(value)}
+        return {name: value for name, value in example.items() if messages.sendable(value)}
 
 
 def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:

@@ -1,24 +1,40 @@
-"""The verifiers' own arithmetic: how right a text is, given the data row. Runs inside a sandbox's worker.
+"""The verifiers' own arithmetic: how right a text is, given the data row. Runs in copies of a worker.
 
-Only the standard library is imported at the top, so that a worker starts fast. Every scorer takes
-(text or None, row) and returns a number, or None when the row has nothing to compare with.
+Only the standard library is imported at the top, so that a worker starts fast. A score is a number from 0 to
+1, or None when the row has nothing to compare with.
 """
 
+import inspect
 import logging
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from oneloop.judge.answers import accepted
+from oneloop.judge.expressions import HARMLESS, ROWS, TASKS, NotPlain, evaluates
+from oneloop.judge.isolation.forked import OwnProcess
 
-Scorer = Callable[[str | None, dict[str, Any]], float | None]
+Scored = tuple[float | None, str | None]
+"""The score, and a remark on it."""
 
 
-def scorer(by: str, extract: str | None) -> Callable[[tuple[str, dict[str, Any]]], float | None]:
-    """The scorer called `by`, after what `extract` finds in the text (see `extracted`)."""
-    score = {"exact": exact, "math": math, "reasoning_gym": reasoning_gym}[by]
-    return lambda argument: score(extracted(argument[0], extract), argument[1])
+def scorer(by: str, extract: str | None) -> Callable[[tuple[str, dict[str, Any]], bool], Scored]:
+    """The scorer called `by`, after what `extract` finds in the text (see `extracted`).
+
+    It takes (text, row) and whether it has a process for this text alone, without which it raises OwnProcess
+    for a text that has to be evaluated.
+    """
+
+    def score(argument: tuple[str, dict[str, Any]], alone: bool) -> Scored:
+        text, row = extracted(argument[0], extract), argument[1]
+        if by == "reasoning_gym":
+            return reasoning_gym(text, row, alone)
+        return {"exact": exact, "math": math}[by](text, row), None
+
+    WARM.get(by, lambda: None)()
+    return score
 
 
 def extracted(text: str, pattern: str | None) -> str | None:
@@ -61,6 +77,15 @@ def _equal(text: str | None, answer: str) -> float:
     return float(bool(found) and math_verify.verify(gold, found, timeout_seconds=None))
 
 
+def _warm() -> None:
+    """Reads and compares a few formulas: what that loads and caches, copies of this process start with."""
+    for answer in ("1", r"\frac{1}{2}", r"\sqrt{2} + x^2", "(1, 2)"):
+        math(rf"\boxed{{{answer}}}", {"answer": answer})
+
+
+WARM = {"math": _warm, "reasoning_gym": lambda: __import__("reasoning_gym")}
+
+
 @cache
 def _parsed(answer: str) -> Any:
     import math_verify
@@ -68,24 +93,63 @@ def _parsed(answer: str) -> Any:
     return math_verify.parse(answer, parsing_timeout=None)
 
 
-def reasoning_gym(text: str | None, row: dict[str, Any]) -> float | None:
+def reasoning_gym(text: str | None, row: dict[str, Any], alone: bool) -> Scored:
     """The score of the row's own reasoning-gym task: 1 is right, what lies between is its partial credit.
 
-    Raises ValueError for a row that does not say which task it is of.
+    What the task would evaluate is parsed first; a text that is more than values or a formula is scored like
+    no answer, with a remark that says why. Raises ValueError for a row that does not say which task it is of.
     """
     if not (name := (row["metadata"] or {}).get("source_dataset")):
         raise ValueError("the row's metadata names no reasoning-gym task (source_dataset)")
-    return float(_task(name, row["options"] or {}).score_answer(text, entry=row))
+    task = _task(name, row["options"] or {})
+    _check_row(name, row)
+    if text is None or (check := TASKS.get(name)) is None:
+        return _scored(task, text, row)
+    try:
+        evaluated = check(text)
+    except NotPlain as reason:
+        return task.score_answer(None, entry=row), f"not evaluated: {reason}"
+    if evaluated and not alone and text != row["answer"]:
+        raise OwnProcess
+    return _scored(task, text, row)
+
+
+def _scored(task: Any, text: str | None, row: dict[str, Any]) -> Scored:
+    try:
+        return task.score_answer(text, entry=row), None
+    except Exception as error:
+        # a text that its scorer cannot read is wrong; a scorer that cannot read the right answer is broken
+        task.score_answer(row["answer"], entry=row)
+        return task.score_answer(
+            None, entry=row
+        ), f"unreadable to its scorer: {type(error).__name__}: {error}"
+
+
+def _check_row(name: str, row: dict[str, Any]) -> None:
+    """Raises ValueError when the scorer would evaluate code in the data row."""
+    if name in ROWS:
+        check, found = ROWS[name]
+        try:
+            check(found(row))
+        except NotPlain as reason:
+            raise ValueError(f"the row has what {name} must not evaluate: {reason}") from reason
 
 
 _TASKS: dict[tuple[str, str], Any] = {}
 
 
 def _task(name: str, options: dict[str, Any]) -> Any:
-    """The task with these options, made once: some scorers look at their options."""
+    """The task with these options, made once: some scorers look at their options. Raises ValueError."""
     from reasoning_gym.factory import create_dataset
 
     key = (name, repr(options))
     if key not in _TASKS:
-        _TASKS[key] = create_dataset(name, seed=0, size=1, **options)
+        task = create_dataset(name, seed=0, size=1, **options)
+        known = name in TASKS or name in ROWS or name in HARMLESS
+        if not known and evaluates(inspect.getsource(sys.modules[type(task).__module__])):
+            raise ValueError(
+                f"the task {name} of this version of reasoning-gym evaluates text as code, in a way that "
+                "oneloop does not know to be harmless; use the version that oneloop asks for"
+            )
+        _TASKS[key] = task
     return _TASKS[key]

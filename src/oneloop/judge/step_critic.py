@@ -39,8 +39,8 @@ from oneloop.judge.critique.steps import pieces_to_steps, render_tagged, split_s
 from oneloop.judge.functions import locate
 from oneloop.judge.functions.conventions import text_of
 from oneloop.judge.isolation.in_process import Live
+from oneloop.judge.isolation.messages import sendable
 from oneloop.judge.isolation.sandbox import Sandbox, shared
-from oneloop.judge.isolation.worker import sendable
 
 PUBLISHED = 4
 """Critiques of each solution in the paper."""
@@ -127,7 +127,7 @@ class StepCritic:
             for solution in solutions:
                 solution.steps = split_steps(solution.text, self.separator, self.shortest_step)
             return
-        cutter = shared(self.splitter, None, None, self.limits.workers, self.limits.memory_mb)
+        cutter = shared(self.splitter, self.limits)
         outcomes = cutter.run([solution.text for solution in solutions], self.limits.timeout)
         for solution, outcome in zip(solutions, outcomes, strict=True):
             try:
@@ -160,7 +160,7 @@ class StepCritic:
             assert self.path is not None
             return Live(Critic(self.path))
         adapter = "oneloop.judge.critique.critics.Critic"
-        return shared(self.path, None, adapter, self.limits.workers, self.limits.memory_mb)
+        return shared(self.path, self.limits, adapter=adapter)
 
     def _call(self, solution: Solution, rollouts: Rollouts, draw: int, info: dict[str, Any]) -> Any:
         example, number = rollouts.example[solution.row], int(rollouts.id[solution.row])

@@ -1,7 +1,10 @@
 """Is the answer right? reasoning-gym's own scorer, math-verify, or an exact comparison.
 
-Writes `reward.<name>` (the score), `correct` (1 where the score is at least 1, else 0) and `error.<name>`.
-Scoring runs in a worker process with limits (tools/sandbox.py): model output has hung every one of these.
+Writes `reward.<name>` (the score), `correct` (1 where the score is at least 1, else 0), `error.<name>` and
+`extra.<name>`.
+Scoring runs in copies of a worker process that is shut in (oneloop.judge.isolation): model output has hung
+every one of these, and some tasks of reasoning-gym evaluate it. An answer that is not evaluated because it is
+more than a formula is scored as wrong; `extra.<name>` says why.
 Partial credit, which many reasoning-gym tasks give, is in the reward and never in `correct`.
 """
 
@@ -23,7 +26,7 @@ OPTIONAL = {"reasoning_gym": ("options",)}
 
 @part(
     reads=("text", "example"),
-    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", "correct"),
+    writes=lambda self: (f"reward.{self.name}", f"error.{self.name}", f"extra.{self.name}", "correct"),
 )
 class Verifier:
     """Compares each rollout's text with the `answer` of its data row."""
@@ -45,20 +48,25 @@ class Verifier:
         except re.error as error:
             raise ValueError(f"extract is no regular expression: {error}, got {self.extract!r}") from error
 
+        for name in ("network", "environment", "files"):
+            if getattr(self.limits, name):
+                raise ValueError(f"limits.{name} is for functions of your own; what ships needs none")
+
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Raises JudgeError when a data row lacks a column this needs."""
         calls = [(text, self._row(row)) for text, row in zip(rollouts.text, rollouts.example, strict=True)]
         outcomes = self._sandbox.run(calls, self.limits.timeout)
-        verdicts = [verdict(o.value) if o.error is None else Verdict(error=o.error) for o in outcomes]
-        written = columns(self.name, verdicts)
+        verdicts = [verdict(o.value[0]) if o.error is None else Verdict(error=o.error) for o in outcomes]
+        remarks = [o.value[1] if o.error is None else None for o in outcomes]
+        extra = [{"remark": remark} if remark else {} for remark in remarks]
+        written = {**columns(self.name, verdicts), f"extra.{self.name}": extra}
         score = torch.tensor([v.score for v in verdicts], dtype=torch.float64)
         correct = torch.where(score.isnan(), score, (score >= 1).to(torch.float64))
         return rollouts.put(written, correct=correct)
 
     @property
     def _sandbox(self) -> Sandbox:
-        setup = (self.by, self.extract)
-        return shared("oneloop.judge.scorers.scorer", setup, None, self.limits.workers, self.limits.memory_mb)
+        return shared("oneloop.judge.scorers.scorer", self.limits, (self.by, self.extract), copies=True)
 
     def _row(self, example: dict[str, Any]) -> dict[str, Any]:
         needed = NEEDED[self.by]

@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 
 def behave(what):
@@ -36,6 +38,14 @@ def behave(what):
         os.write(2, b"more noise\n")
     if what == "pid":
         return os.getpid()
+    if what == "children":
+        pause = [sys.executable, "-c", "import time; time.sleep(300)"]
+        start = f"import subprocess, time; subprocess.Popen({pause!r}); time.sleep(300)"
+        child = subprocess.Popen([sys.executable, "-c", start])
+        subprocess.Popen(pause, start_new_session=True)
+        listed = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        while not listed.read_text():
+            time.sleep(0.02)
     if what == "thread":
         return threading.current_thread() is threading.main_thread()
     if what == "loaded":

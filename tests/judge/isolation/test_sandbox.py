@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from oneloop.core.verdicts import Limits
+from oneloop.judge.isolation.confinement import LAYERS
 from oneloop.judge.isolation.sandbox import CannotStart, Outcome, Sandbox, shared
 
 FILE = str(Path(__file__).parent / "sandboxed.py")
@@ -22,6 +24,23 @@ def sandbox():
     made = Sandbox(BEHAVE, memory_mb=256)
     yield made
     made.close()
+
+
+def children(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid):
+    """All processes below `pid`, as far as they are its children's children and so on."""
+    below = children(pid)
+    return [*below, *(number for child in below for number in descendants(child))]
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 def ended(pid):
@@ -102,8 +121,10 @@ def test_the_worker_is_used_again_and_has_not_loaded_torch(sandbox):
 
 
 def test_a_killed_worker_is_replaced(sandbox):
-    (pid,) = sandbox.run(["pid"], 10)
-    os.kill(pid.value, signal.SIGKILL)
+    sandbox.run(["a"], 10)
+    watcher = sandbox._workers[0]._process.pid
+    (worker,) = children(watcher)
+    os.kill(worker, signal.SIGKILL)
     (failed,) = sandbox.run(["a"], 10)
     assert failed.error == "the process ended (signal SIGKILL)"
     assert sandbox.run(["a"], 10) == [Outcome("a")]
@@ -141,8 +162,13 @@ def test_several_workers_keep_the_order():
     values[7] = "crash"
     outcomes = sandbox.run(values, 10)
     assert [outcome.value for outcome in outcomes] == [v if v != "crash" else None for v in values]
-    pids = {outcome.value for _ in range(5) for outcome in sandbox.run(["pid"] * 40, 10)}
-    assert 1 <= len(pids) <= 2
+    pids = [
+        pid
+        for made in sandbox._workers
+        if made
+        for pid in (made._process.pid, *descendants(made._process.pid))
+    ]
+    assert len(pids) in (2, 4)
     sandbox.close()
     assert all(ended(pid) for pid in pids)
 
@@ -154,8 +180,16 @@ def test_setup_and_adapter():
 
 
 def test_same_function_same_sandbox():
-    assert shared(BEHAVE) is shared(BEHAVE)
-    assert shared(BEHAVE) is not shared(BEHAVE, memory_mb=99)
+    assert shared(BEHAVE, Limits(timeout=1)) is shared(BEHAVE, Limits())
+    assert shared(BEHAVE, Limits()) is not shared(BEHAVE, Limits(memory_mb=99))
+    assert shared(BEHAVE, Limits()) is not shared(BEHAVE, Limits(network=True))
+
+
+def test_access_to_what_is_not_there_is_a_fault_of_the_recipe():
+    with pytest.raises(CannotStart, match="limits.files: no such file: /nowhere/data"):
+        shared(BEHAVE, Limits(files=("/nowhere/data",)))
+    with pytest.raises(CannotStart, match="limits.environment: the variable NO_SUCH is not set"):
+        shared(BEHAVE, Limits(environment=("NO_SUCH",)))
 
 
 @pytest.mark.parametrize(
@@ -177,20 +211,22 @@ def test_an_import_that_ends_the_process_is_told(tmp_path):
         Sandbox(f"{tmp_path / 'bad.py'}:f").run([1], 10)
 
 
-def test_workers_end_with_a_parent_that_is_killed():
+@pytest.mark.parametrize("layers", [LAYERS, ()], ids=["shut in", "bare"])
+def test_workers_and_what_they_started_end_with_a_run_that_is_killed(layers):
     program = f"""
+from oneloop.core.verdicts import Limits
+from oneloop.judge.isolation.confinement import LAYERS
 from oneloop.judge.isolation.sandbox import Sandbox
-sandbox = Sandbox({BEHAVE!r})
-print(sandbox.run(["pid"], 10)[0].value, flush=True)
+sandbox = Sandbox({BEHAVE!r}, layers={layers!r})
+sandbox.run(["children"], 10)
+print(sandbox._workers[0]._process.pid, flush=True)
 sandbox.run(["hang in C"], 100)
 """
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    pid = int(parent.stdout.readline())
-    time.sleep(0.3)
-    assert not ended(pid)
+    watcher = int(parent.stdout.readline())
+    pids = [watcher, *descendants(watcher)]
+    assert len(pids) == 5  # the watcher, the worker, its child, a grandchild, and one in a session of its own
+    assert not any(ended(pid) for pid in pids)
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while not ended(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ended(pid)
+    assert eventually(lambda: all(ended(pid) for pid in pids))

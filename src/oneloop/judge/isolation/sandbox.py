@@ -1,11 +1,10 @@
-"""Runs a function in worker processes that are killed when they take too long or too much memory.
+"""Runs a function in worker processes that are shut in, and killed when they take too long or too much.
 
 Bounded: wall time of every call, memory a worker takes beyond what importing the function took, crashes (a
-segmentation fault or exit() costs the call, not the run), and the life of the workers (they end with their
-parent, even when it is killed). On macOS neither memory nor that life is bounded; Windows is not supported.
-NOT bounded: files, the network, other processes the function starts in a session of their own, the CPU of
-other cores. This keeps accidents apart from the run; it does not stop an attacker. Judge code that a model
-wrote inside a container.
+segmentation fault or exit() costs the call, not the run), and the life of the workers and of all they start
+(they end with the run, even when it is killed). A worker is told no environment variable, reads no file but
+Python's, writes to no folder but its own and reaches no network, unless `Access` says so; which of that holds
+depends on the system, see oneloop.judge.isolation.confinement and docs/threat_model.md.
 
 Workers are fresh `python` processes, never forks of a process that holds torch's threads; they start at the
 first call and are used again. Everything works from any thread: no signal is used on this side.
@@ -18,27 +17,37 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from oneloop.judge.isolation import worker
+from oneloop.core.verdicts import Limits
+from oneloop.judge.isolation import messages
+from oneloop.judge.isolation.confinement import LAYERS, PACKAGE, Access
 
 GIVE_UP = 3
 """After so many timeouts in a row the remaining calls are not tried: a dead service hangs every call."""
 START_SECONDS = 300.0
+LATE = 20.0
+"""Seconds after its own time limit at which a worker that times its copies itself is given up."""
+TOLD = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "PYTHONUTF8")
+"""Environment variables that every worker gets; others by `Access.environment` alone."""
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from oneloop.judge.isolation.worker import main; "
+BOOT += "main(int(sys.argv[2]), int(sys.argv[3]))"
 # one arena: every further one reserves 64 MB of address space, which is what the memory limit counts
 SMALL = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
@@ -59,6 +68,8 @@ class Sandbox:
 
     With `setup`, the function is called once with it in each worker, and what it returns serves the calls;
     `adapter` is the path of a function that is given what was loaded and returns what serves the calls.
+    `copies`: the function handles what a model wrote and runs in copies of the worker, which are shut in
+    further (oneloop.judge.isolation.forked); it takes (argument, whether it has a copy for itself).
     """
 
     def __init__(
@@ -69,8 +80,14 @@ class Sandbox:
         adapter: str | None = None,
         workers: int = 1,
         memory_mb: int = 1024,
+        access: Access = Access(),  # noqa: B008 (frozen)
+        copies: bool = False,
+        layers: Sequence[str] = LAYERS,
     ):
-        self._hello = {"function": function, "setup": setup, "adapter": adapter, "memory_mb": memory_mb}
+        if ".py:" in function:
+            function = os.path.abspath(function)
+        names = {"function": function, "setup": setup, "adapter": adapter, "memory_mb": memory_mb}
+        self._hello = {**names, "access": access, "copies": copies, "layers": list(layers)}
         self._workers: list[_Worker | None] = [None] * workers
         self._lock = threading.Lock()
         self._stop = weakref.finalize(self, _stop, self._workers, os.getpid())
@@ -87,7 +104,7 @@ class Sandbox:
         A call that fails costs itself alone: a worker that is killed is replaced and goes on with the next.
         Raises CannotStart when the function cannot be loaded, TypeError for an argument JSON cannot hold.
         """
-        packed = [worker.pack(argument) for argument in arguments]
+        packed = [messages.pack(argument) for argument in arguments]
         outcomes: list[Outcome] = [Outcome()] * len(packed)
         count = len(self._workers)
         size = max(1, math.ceil(len(packed) / (1 if count == 1 else 4 * count)))
@@ -125,7 +142,8 @@ class Sandbox:
             except IndexError:  # another thread took the last one
                 return
             while rows:
-                if hung >= GIVE_UP:
+                # a model may write as many texts that hang as it likes: each has its own limit
+                if hung >= GIVE_UP and not self._hello["copies"]:
                     results = [Outcome(error=f"not tried: the last {GIVE_UP} calls timed out")] * len(rows)
                 else:
                     results = self._worker(slot).run([packed[i] for i in rows], seconds)
@@ -139,44 +157,64 @@ class _Worker:
     """One process. Not thread-safe: its sandbox lets one thread at a time use it."""
 
     def __init__(self, hello: dict[str, Any]):
+        self._copies = hello["copies"]
         self._channel, other = socket.socketpair()
         guard, self._guard = os.pipe()
         numbers = (other.fileno(), guard)
+        access: Access = hello["access"]
+        folder = tempfile.mkdtemp(prefix="oneloop-")  # removed by the worker's watcher
+        told = {name: os.environ[name] for name in (*TOLD, *access.environment) if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", worker.__file__, *map(str, numbers)],
+            [sys.executable, "-P", "-c", BOOT, str(PACKAGE.parent), *map(str, numbers)],
             pass_fds=numbers,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that what it started is killed with it, and Ctrl-C reaches us alone
-            env={**SMALL, **os.environ},
+            env={**SMALL, **told},
         )
         other.close()
         os.close(guard)
         self.alive = True
-        self.info = self._greet({**hello, "path": sys.path})
+        self.info = self._greet(
+            {**hello, "path": absolute(sys.path), "folder": folder, "access": asdict(self._seen(hello))}
+        )
 
     def _greet(self, hello: dict[str, Any]) -> Any:
         deadline = time.monotonic() + START_SECONDS
         try:
-            worker.send(self._channel, worker.pack(hello), deadline)
-            answer = worker.receive(self._channel, deadline)
+            messages.send(self._channel, messages.pack(hello), deadline)
+            answer = messages.receive(self._channel, deadline)
         except TimeoutError:
             answer = {"error": f"importing it took more than {START_SECONDS:g} s"}
-        except OSError:
+        except (OSError, messages.BadMessage):
             answer = None
         if answer is None:
             answer = {"error": f"importing it ended the process ({self._ended()})"}
         if "error" in answer:
             self.kill()
             raise CannotStart(f"cannot load '{hello['function']}': {answer['error']}")
+        self.missing: dict[str, str] = answer["missing"]
         return answer["info"]
+
+    @staticmethod
+    def _seen(hello: dict[str, Any]) -> Access:
+        """The access of the worker: a function of the user sees the folders its code may lie in."""
+        access: Access = hello["access"]
+        if hello["copies"]:
+            return access
+        folders = absolute(path for path in sys.path if os.path.isdir(path or "."))
+        files = [hello["function"], hello["adapter"] or ""]
+        folders += [os.path.dirname(os.path.realpath(f.rpartition(":")[0])) for f in files if ".py:" in f]
+        return Access(access.network, access.environment, (*access.files, *folders))
 
     def run(self, arguments: list[Any], seconds: float) -> list[Outcome]:
         """Outcomes in order; fewer than arguments when the last of them ended the process."""
         outcomes: list[Outcome] = []
+        limit = seconds + LATE if self._copies else seconds
         try:
-            worker.send(self._channel, arguments, time.monotonic() + seconds)
+            asked = {"calls": arguments, "seconds": seconds}
+            messages.send(self._channel, asked, time.monotonic() + limit)
             for _ in arguments:
-                answer = worker.receive(self._channel, time.monotonic() + seconds)
+                answer = messages.receive(self._channel, time.monotonic() + limit)
                 if answer is None:
                     raise ConnectionError
                 outcomes.append(Outcome(answer.get("value"), answer.get("error")))
@@ -189,6 +227,9 @@ class _Worker:
         except OSError:
             outcomes.append(Outcome(error=f"the process ended ({self._ended()})"))
             self.kill()
+        except messages.BadMessage as bad:
+            outcomes.append(Outcome(error=f"no answer came back: {bad}"))
+            self.kill()
         except (
             BaseException
         ):  # Ctrl-C here: what the worker still answers must not be taken for the next call's
@@ -197,14 +238,16 @@ class _Worker:
         return outcomes
 
     def kill(self) -> None:
-        """Ends the process and what it started in its session."""
+        """Ends the process and what it started."""
         self.alive = False
+        with contextlib.suppress(OSError):
+            os.close(self._guard)  # its watcher ends it and all that it started
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=LATE)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._channel.close()
-        with contextlib.suppress(OSError):
-            os.close(self._guard)
 
     def _ended(self) -> str:
         try:
@@ -225,13 +268,41 @@ def _stop(workers: "list[_Worker | None]", owner: int) -> None:
         workers[slot] = None
 
 
-@cache
+def absolute(paths: Iterable[str]) -> list[str]:
+    """`paths` as absolute ones: a worker has another working directory."""
+    return [os.path.abspath(path) for path in paths]
+
+
 def shared(
     function: str,
+    limits: Limits,
     setup: tuple[Any, ...] | None = None,
     adapter: str | None = None,
-    workers: int = 1,
-    memory_mb: int = 1024,
+    copies: bool = False,
 ) -> Sandbox:
-    """The sandbox of this function, one for the whole process: judges that ask the same share its workers."""
-    return Sandbox(function, setup, adapter=adapter, workers=workers, memory_mb=memory_mb)
+    """The sandbox of this function, one for the whole process: judges that ask the same share its workers.
+
+    Raises CannotStart for a file or an environment variable of `limits` that is not there.
+    """
+    files = tuple(absolute(os.path.expanduser(file) for file in limits.files))
+    if missing := [file for file in files if not os.path.exists(file)]:
+        raise CannotStart(f"limits.files: no such file: {missing[0]}")
+    if missing := [name for name in limits.environment if name not in os.environ]:
+        raise CannotStart(f"limits.environment: the variable {missing[0]} is not set")
+    access = Access(limits.network, limits.environment, files)
+    return _cached(function, setup, adapter, limits.workers, limits.memory_mb, access, copies)
+
+
+@cache
+def _cached(
+    function: str,
+    setup: tuple[Any, ...] | None,
+    adapter: str | None,
+    workers: int,
+    memory_mb: int,
+    access: Access,
+    copies: bool,
+) -> Sandbox:
+    return Sandbox(
+        function, setup, adapter=adapter, workers=workers, memory_mb=memory_mb, access=access, copies=copies
+    )

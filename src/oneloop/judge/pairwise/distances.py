@@ -55,8 +55,7 @@ def distances(
     if own is not None:
         runner = Live(adapted(own))
     else:
-        adapter = "oneloop.judge.pairwise.distances.adapted"
-        runner = shared(str(auditor), None, adapter, limits.workers, limits.memory_mb)
+        runner = shared(str(auditor), limits, adapter="oneloop.judge.pairwise.distances.adapted")
     (outcome,) = runner.run([[(shown[a], shown[b]) for a, b in places]], limits.timeout)
     if outcome.error is not None:
         raise ValueError(f"auditor {auditor!r} failed: {outcome.error}")

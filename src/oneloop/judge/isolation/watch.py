@@ -1,0 +1,73 @@
+"""The process between a run and its worker: it ends the worker, and all that this started, when the run ends.
+
+The run holds one end of a pipe. When it closes, because the run is done with the worker or was killed, the
+watcher kills every process that descends from the worker, removes the worker's folder, and ends.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+from pathlib import Path
+
+from oneloop.judge.isolation.system import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+
+
+def fork_watched(guard: int, folder: str) -> None:
+    """Forks; returns in the child alone. The parent watches it and ends in the same way."""
+    with contextlib.suppress(OSError):  # orphans of the worker become children of this process
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    child = os.fork()
+    if child:
+        status = _watch(child, guard, woken)
+        shutil.rmtree(folder, ignore_errors=True)
+        _end_like(status)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for descriptor in (woken, wake, guard):
+        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch(child: int, guard: int, woken: int) -> int:
+    """Waits for the end of `child` or of the run; returns how the child ended."""
+    while True:
+        ready, _, _ = select.select([guard, woken], [], [])
+        if guard in ready:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            break
+        os.read(woken, 4096)
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+    _kill_children()
+    return status
+
+
+def _kill_children() -> None:
+    """Ends what is left: children of a child that ended are ours now, so rounds follow until none is left."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    while listed.exists() and (children := listed.read_text().split()):
+        for number in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
+        for number in children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(number), 0)
+
+
+def _end_like(status: int) -> None:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        os._exit(code)
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+    os._exit(1)
