@@ -2,8 +2,8 @@
 
 A copy has one descriptor, to the worker; the worker alone holds the channel to the run. So code that took
 over a copy could answer for the text that is being scored in it and for those that it scores later, for no
-other. A text that has to be *evaluated* is therefore scored in a copy of its own that ends with it. A copy that
-hangs or dies costs its call; the next copy starts with everything already imported.
+other. A text that has to be *evaluated* is therefore scored in a copy of its own that ends with it. A copy
+that hangs or dies costs its call; the next copy starts with everything already imported.
 """
 
 import contextlib
