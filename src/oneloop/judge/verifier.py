@@ -47,7 +47,6 @@ class Verifier:
             re.compile(self.extract or "")
         except re.error as error:
             raise ValueError(f"extract is no regular expression: {error}, got {self.extract!r}") from error
-
         for name in ("network", "environment", "files"):
             if getattr(self.limits, name):
                 raise ValueError(f"limits.{name} is for functions of your own; what ships needs none")
