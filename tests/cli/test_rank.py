@@ -110,3 +110,12 @@ def test_baselines_that_cannot_be_had_are_left_out():
     ranking = rank(pool)
     assert list(others(pool, ranking, {})) == ["mean", "macro_mean", "borda", "elo"]
     assert [column.header for column in table(ranking, others(pool, ranking, {})).columns][-1] == "elo"
+
+
+def test_names_in_a_file_command_neither_a_spreadsheet_nor_the_terminal(oneloop, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("model,sample_id,score\n=1+1,1,1\n\x1b[2Jred,1,0\n")
+    code, shown, errors = oneloop(path, "--out", tmp_path / "r.csv")
+    assert code == 0, errors
+    assert "\x1b" not in shown and "\\x1b[2Jred" in shown
+    assert [row["model"] for row in csv.DictReader((tmp_path / "r.csv").open())][0] == "'=1+1"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from oneloop.cli.terminal import console, say
 from oneloop.core.storage import replace_file
+from oneloop.core.web import printable
 from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.elo import MOST_GAMES
@@ -186,16 +188,20 @@ def table(ranking: Ranking, beside: Mapping[str, Ranking]) -> Table:
             f"{row['measurements']:,}",
             *(str(p.get(row["model"], "")) for p in places),
         ]
-        made.add_row(str(row["place"]), escape(row["model"]), f"{row['score']:.3f}", *cells)
+        made.add_row(str(row["place"]), escape(printable(row["model"])), f"{row['score']:.3f}", *cells)
     return made
 
 
+FORMULA = re.compile(r"^[=+\-@\t\r]")
+"""Beginnings of a cell that spreadsheets compute."""
+
+
 def as_csv(ranking: Ranking) -> str:
-    """A row a model."""
+    """A row a model. A name that a spreadsheet would take for a formula gets an apostrophe before it."""
     rows, file = ranking.rows(), io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "model": FORMULA.sub(r"'\g<0>", row["model"])} for row in rows)
     return file.getvalue()
 
 

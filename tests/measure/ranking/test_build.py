@@ -119,8 +119,12 @@ def test_preferences_and_verdicts():
     assert pool.count.tolist() == [2, 2]
     with pytest.raises(RankingError, match="winner: must be model_a, model_b or tie, got 'left'"):
         from_preferences({**rows, "winner": ["left"] * 3})
-    with pytest.raises(RankingError, match="row 1: 'x' is compared with itself"):
-        from_preferences({"model_a": ["y", "x"], "model_b": ["x", "x"], "winner": ["tie", "tie"]})
+    itself = {"model_a": ["y", "x", "x"], "model_b": ["x", "y", "x"], "winner": [None, "tie", "tie"]}
+    with pytest.warns(UserWarning, match=r"1 of 3 verdicts compare .* first is row 2 .*, 'x'"):
+        pool = from_preferences(itself)
+    assert pool.preferences.verdict.tolist() == [0.5]
+    votes = {**rows, "winner": ["leftvote", "rightvote", "bothbad_vote"]}
+    assert from_preferences(votes).preferences.verdict.tolist() == [1.0, 0.0, 0.5]
     with pytest.raises(RankingError, match="weight: must not be negative or missing, got -1.0"):
         from_preferences({**rows, "weight": [1.0, -1.0, 1.0]}, weight="weight")
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -134,7 +135,10 @@ def test_lm_eval_logs(tmp_path):
     assert dict(zip(pool.samples, pool.facts["text"], strict=True)) == {"gsm8k/7": "2+2?", "arc/0": "Once"}
     chosen = read(path, how=Reading(metric="exact_match,flexible", lower_is_better=("gsm8k",)))
     assert scores_of(chosen) == {("org/small", "gsm8k/7"): 0.0}
-    with pytest.raises(RankingError, match=r"row 0: 'bleu' is None, not a number; there are exact_match"):
+    with pytest.raises(
+        RankingError,
+        match=r"samples_gsm8k_.*jsonl: row 0: 'bleu' is None, not a number; there are exact_match",
+    ):
         read(path, how=Reading(metric="bleu"))
     with pytest.raises(RankingError, match=r"'exact_match' is \[1, 2\], not a number"):
         read(harness(tmp_path / "lists", exact_match=[1, 2]))
@@ -184,8 +188,24 @@ def test_inspect_archives_epochs_and_scorers(tmp_path):
         read(tmp_path, how=Reading(metric="mach"))
     with pytest.raises(RankingError, match="sample 1: the score is 'maybe', neither a number nor C, P, I, N"):
         read(write(tmp_path / "odd.json", inspect_log("maybe")))
-    with pytest.raises(RankingError, match="broken.eval is no log that can be read here"):
+    packed = zstandard(tmp_path / "new" / "log.eval", inspect_log("C"))
+    assert scores_of(read(packed)) == scores_of(read(write(tmp_path / "one.json", inspect_log("C"))))
+    with pytest.raises(RankingError, match="broken.eval is no archive that can be read: File is not a zip"):
         read(write(tmp_path / "broken.eval", "no"))
+
+
+def zstandard(path, log):
+    """An archive as inspect-ai writes it since 2026: members in Zstandard, ZIP method 93."""
+    members = {"header.json": {"eval": log["eval"]}}
+    members |= {f"samples/{i}.json": sample for i, sample in enumerate(log["samples"])}
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            plain = json.dumps(content).encode()
+            archive.writestr(name, pa.Codec("zstd").compress(plain, asbytes=True))
+            info = archive.infolist()[-1]
+            info.compress_type, info.CRC, info.file_size = 93, zlib.crc32(plain), len(plain)
+    return path
 
 
 def run_directory(tmp_path, name, rows):
@@ -215,7 +235,7 @@ def test_our_own_runs(tmp_path):
     assert kind_of(first / "rollouts" / "step-1.parquet") == "rollouts"
     alone = read(first / "rollouts" / "step-1.parquet", how=Reading(metric="reward"))
     assert alone.models == ("one",) and sorted(alone.value) == pytest.approx([0.2, 0.7])
-    with pytest.raises(RankingError, match="step-1.parquet has no column 'speed'"):
+    with pytest.raises(RankingError, match="step-1.parquet: no column 'speed'"):
         read(first, how=Reading(metric="speed"))
     silent = run_directory(tmp_path, "three", [{"prompt": "p", "reward": np.nan}])
     with pytest.raises(RankingError, match="three: no rollout has a verdict"):

@@ -5,6 +5,7 @@ conflict and needs a policy: an error (default), the first, or their mean. NaN a
 infinity is an error.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,11 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from oneloop.core.web import printable
 from oneloop.measure.ranking.cells import Conflict, cells, directed
 from oneloop.measure.ranking.names import among, as_table, encode, facts_of, renumber, scores
 from oneloop.measure.ranking.pool import Floats, Preferences, RankingError, SamplePool
 
-WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "both_bad": 0.5}
+LEFT = ("model_a", "leftvote")
+RIGHT = ("model_b", "rightvote")
+TIE = ("tie", "tie (bothbad)", "both_bad", "tievote", "bothbad_vote")
+WINNERS = dict.fromkeys(LEFT, 1.0) | dict.fromkeys(RIGHT, 0.0) | dict.fromkeys(TIE, 0.5)
+"""What arenas write for who won (cleaned tables and raw votes), and the verdict it stands for."""
 NO_VERDICT = ("", "none", "null", "nan")
 
 
@@ -92,19 +98,18 @@ def from_preferences(
 ) -> SamplePool:
     """One row a verdict: `winner` is model_a, model_b or tie; null is no verdict and is left out.
 
-    Without a `sample` column every row is a sample of its own. Raises RankingError for other winners,
-    negative weights, and a model against itself.
+    Without a `sample` column every row is a sample of its own. A model against itself says nothing: such rows
+    are left out with a warning. Raises RankingError for other winners and negative weights.
     """
     columns = as_table(table, [model_a, model_b, winner, *(name for name in (sample, weight) if name)])
     verdict = verdicts(columns[winner])
-    if (none := np.isnan(verdict)).any():
-        columns, verdict = columns.filter(pa.array(~none)), verdict[~none]
+    kept = ~np.isnan(verdict) & ~_same(columns[model_a], columns[model_b], columns[winner])
+    if not kept.all():
+        columns, verdict = columns.filter(pa.array(kept)), verdict[kept]
     left_names, left = encode(columns[model_a], model_a)
     right_names, right = encode(columns[model_b], model_b)
     models = sorted({*left_names, *right_names})
     left, right = among(models, left_names)[left], among(models, right_names)[right]
-    if len(same := np.flatnonzero(left == right)):
-        raise RankingError(f"row {same[0]}: '{models[left[same[0]]]}' is compared with itself")
     weights = np.ones(len(left)) if weight is None else scores(columns[weight], weight)
     if not (weights >= 0).all():
         raise RankingError(f"{weight}: must not be negative or missing, got {weights[~(weights >= 0)][0]}")
@@ -118,6 +123,21 @@ def from_preferences(
     empty = (np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
     made = Preferences(left, right, rows, verdict, weights)
     return SamplePool(tuple(models), names, (source,), np.zeros(n, dtype=np.int64), *empty, made, facts)
+
+
+def _same(left: Any, right: Any, winner: Any) -> NDArray[np.bool_]:
+    """bool [q]: rows with a verdict of a model against itself; warns of them, with the first one's number."""
+    equal = pc.fill_null(pc.equal(left.cast(pa.string()), right.cast(pa.string())), False)
+    same: NDArray[np.bool_] = equal.to_numpy() & ~np.isnan(verdicts(winner))
+    if same.any():
+        first = int(np.flatnonzero(same)[0])
+        name = printable(str(left[first].as_py()), 60)
+        warnings.warn(
+            f"{int(same.sum())} of {len(same)} verdicts compare a model with itself and are left out; the "
+            f"first is row {first} (counted from 0), '{name}'",
+            stacklevel=4,
+        )
+    return same
 
 
 def verdicts(column: Any) -> Floats:

@@ -12,6 +12,8 @@ from oneloop.measure.ranking.pool import Floats, Integers, RankingError
 
 FEW = 1 << 27
 """So many possible codes are renumbered by marking instead of by sorting."""
+MOST_CELLS = 1 << 26
+"""Cells of a table that is made of rows; rows without common columns would need more than they hold."""
 
 
 def as_table(table: Any, needed: Sequence[str]) -> pa.Table:
@@ -20,7 +22,7 @@ def as_table(table: Any, needed: Sequence[str]) -> pa.Table:
     Raises RankingError when it lacks one of the columns `needed`.
     """
     if isinstance(table, list):
-        table = pa.Table.from_pylist(table)
+        table = _of_rows(table)
     made = table if isinstance(table, pa.Table) else pa.table(table)
     lacking = [name for name in needed if name not in made.column_names]
     if lacking:
@@ -29,6 +31,14 @@ def as_table(table: Any, needed: Sequence[str]) -> pa.Table:
             f"it has {', '.join(made.column_names) or 'none'}"
         )
     return made
+
+
+def _of_rows(rows: list[dict[str, Any]]) -> pa.Table:
+    """A table with every column that any row has; null where a row lacks it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    if len(rows) * len(names) > MOST_CELLS:
+        raise RankingError(f"{len(rows)} rows of {len(names)} different columns are too many to be a table")
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def encode(column: Any, what: str, null: str | None = None) -> tuple[list[str], Integers]:

@@ -9,15 +9,17 @@ inspect     .eval or .json logs of inspect-ai, or a folder of them
 rollouts    a run directory of ours, or its rollouts/*.parquet
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from oneloop.core.web import printable
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.merge import merged
 from oneloop.measure.ranking.pool import RankingError, SamplePool
-from oneloop.measure.ranking.readers import alpaca, inspect_logs, lm_eval, rollouts, tables
+from oneloop.measure.ranking.readers import alpaca, files, inspect_logs, lm_eval, rollouts, tables
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Reading:
     """What becomes of two different scores of one model on one sample."""
 
 
+SUMMARY = re.compile(r"results_\d{4}-\d\d-\d\d.*\.json$")
+"""Names of the harness's files of totals."""
+LONGEST = 600
+"""Characters of a message."""
 READERS: dict[str, Callable[[Path, Reading], SamplePool]] = {
     "long": tables.read_long,
     "wide": tables.read_wide,
@@ -60,11 +66,22 @@ def read(paths: Sequence[Path] | Path, kind: str = "", how: Reading | None = Non
     for path in [paths] if isinstance(paths, Path) else paths:
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
-        try:
-            pools.append(READERS[kind or kind_of(path)](path, how))
-        except RankingError as error:
-            raise RankingError(f"{path}: {error}") from None
+        pools.append(_read_one(path, kind, how))
     return merged(pools, how.conflict)
+
+
+def _read_one(path: Path, kind: str, how: Reading) -> SamplePool:
+    """The pool of one path. Whatever goes wrong inside becomes a RankingError that names the path."""
+    try:
+        return READERS[kind or kind_of(path)](path, how)
+    except RankingError as error:
+        raise RankingError(f"{printable(str(path))}: {printable(str(error), LONGEST)}") from None
+    except (OSError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        # the border to files of others: any shape that a reader did not expect is the file's fault
+        words = f"{type(error).__name__}: {printable(str(error), LONGEST)}"
+        raise RankingError(f"{printable(str(path))}: cannot be read ({words})") from error
 
 
 def kind_of(path: Path) -> str:
@@ -103,7 +120,12 @@ def _kind_of_folder(path: Path) -> str:
 def _kind_of_json(path: Path) -> str:
     if inspect_logs.is_log(path):
         return "inspect"
-    rows = tables.json_rows(path)
+    if SUMMARY.match(path.name):
+        raise RankingError(
+            "is a summary of lm-evaluation-harness, which holds no samples; run it with --log_samples and "
+            "give its samples_*.jsonl"
+        )
+    rows = files.json_rows(path)
     first = rows[0] if rows else {}
     if {"generator_2", "preference"} <= first.keys():
         return "alpaca"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
-from oneloop.measure.ranking.readers.tables import json_rows
+from oneloop.measure.ranking.readers.files import json_rows, shown
 
 if TYPE_CHECKING:
     from oneloop.measure.ranking.readers import Reading
@@ -24,11 +24,16 @@ def read_alpaca(path: Path, how: Reading) -> SamplePool:
     for number, row in enumerate(json_rows(path)):
         if not (preference := row.get("preference")):
             continue
-        if not 1 <= preference <= 2:
-            raise RankingError(f"row {number}: a preference is 0 (none) or from 1 to 2, got {preference}")
+        if not isinstance(preference, int | float) or not 1 <= preference <= 2:
+            raise RankingError(
+                f"row {number}: a preference is 0 (none) or from 1 to 2, got {shown(preference)}"
+            )
+        for name in ("generator_1", "generator_2", "instruction"):
+            if not isinstance(row.get(name), str):
+                raise RankingError(f"row {number}: '{name}' must be a text, got {shown(row.get(name))}")
         source = f"{row.get('annotator', 'judge')} against {row['generator_1']}"
         about = {"sample_id": row["instruction"], "source": source, "text": row["instruction"]}
-        about["data"] = row.get("dataset")
+        about["data"] = None if row.get("dataset") is None else str(row["dataset"])
         rows.append({"model": row["generator_2"], "score": preference - 1.0, **about})
         rows.append({"model": row["generator_1"], "score": 0.5, **about})
     if not rows:

@@ -7,14 +7,14 @@ scorer/value.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
+from oneloop.measure.ranking.readers.archives import Archive
+from oneloop.measure.ranking.readers.files import fields_of, json_of, shown, text_of
 
 if TYPE_CHECKING:
     from oneloop.measure.ranking.readers import Reading
@@ -25,7 +25,7 @@ LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "true": 1.0, "false": 0.0, "y
 def is_log(path: Path) -> bool:
     """Is a .json file a log of inspect-ai? Looks at its beginning only."""
     with path.open(errors="replace") as file:
-        head = file.read(4000).lstrip()
+        head = file.read(4000).lstrip("\ufeff \n\r\t")
     return head.startswith("{") and '"eval"' in head and '"task"' in head
 
 
@@ -42,28 +42,42 @@ def read_inspect(path: Path, how: Reading) -> SamplePool:
 
 
 def _rows(log: Path, metric: str) -> Iterator[dict[str, Any]]:
-    about, samples = _archive(log) if log.suffix == ".eval" else _json(log)
+    samples = _archive(log) if log.suffix == ".eval" else _json(log)
+    about = _about(next(samples), log.name)
     for sample in samples:
-        if not (given := sample.get("scores")):
+        where = f"{log.name}, sample {shown(sample.get('id'))}" if isinstance(sample, Mapping) else log.name
+        given = sample.get("scores") if isinstance(sample, Mapping) else 0
+        if given is None or given == {}:
             continue  # the sample failed: no verdict
+        if not isinstance(given, Mapping):
+            raise RankingError(f"{where}: the scores must be an object, got {shown(given)}")
         name, _, part = metric.partition("/")
-        name = name or next(iter(given))
-        if name not in given:
-            raise RankingError(f"{log.name}: no scorer is called '{name}'; there are {', '.join(given)}")
+        name = name or str(next(iter(given)))
+        if not isinstance(given.get(name), Mapping) or "value" not in given[name]:
+            raise RankingError(f"{where}: no scorer is called '{name}'; there are {fields_of(given)}")
         yield {
-            "model": about["model"],
-            "source": about["task"],
-            "sample_id": str(sample["id"]),
-            "score": _number(given[name]["value"], part, f"{log.name}, sample {sample['id']}"),
+            **about,
+            "sample_id": str(sample.get("id")),
+            "score": _number(given[name]["value"], part, where),
             "text": _text(sample.get("input")),
         }
+
+
+def _about(head: Any, name: str) -> dict[str, str]:
+    """Model and task of a log. Raises RankingError where its header does not say them."""
+    told = head.get("eval") if isinstance(head, Mapping) else None
+    if not (
+        isinstance(told, Mapping) and isinstance(told.get("model"), str) and isinstance(told.get("task"), str)
+    ):
+        raise RankingError(f"{name} is no log of inspect-ai: its header names no model and task")
+    return {"model": told["model"], "source": told["task"]}
 
 
 def _number(value: Any, part: str, where: str) -> float | None:
     if isinstance(value, Mapping):
         if part not in value:
             raise RankingError(
-                f"{where}: the score has the values {', '.join(value)}; say which (scorer/value)"
+                f"{where}: the score has the values {fields_of(value)}; say which (scorer/value)"
             )
         value = value[part]
     if value is None:
@@ -75,30 +89,31 @@ def _number(value: Any, part: str, where: str) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise RankingError(f"{where}: the score is {value!r}, neither a number nor C, P, I, N") from None
+        raise RankingError(f"{where}: the score is {shown(value)}, neither a number nor C, P, I, N") from None
 
 
 def _text(given: Any) -> str | None:
     if isinstance(given, list):
-        words = [message.get("content") for message in given if message.get("role") == "user"]
-        return next((word for word in words if isinstance(word, str)), None)
+        said = [
+            message for message in given if isinstance(message, Mapping) and message.get("role") == "user"
+        ]
+        return next((m["content"] for m in said if isinstance(m.get("content"), str)), None)
     return given if isinstance(given, str) else None
 
 
-def _json(log: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    whole = json.loads(log.read_text())
-    return whole["eval"], whole.get("samples") or []
+def _json(log: Path) -> Iterator[Any]:
+    """The header, then the samples."""
+    whole = json_of("".join(line for _, line in text_of(log)), log.name)
+    yield whole
+    samples = whole.get("samples") if isinstance(whole, Mapping) else None
+    yield from samples if isinstance(samples, list) else []
 
 
-def _archive(log: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    try:
-        with zipfile.ZipFile(log) as archive:
-            names = archive.namelist()
-            head = "header.json" if "header.json" in names else "_journal/start.json"
-            about = json.loads(archive.read(head))["eval"]
-            found = [name for name in names if name.startswith("samples/") and name.endswith(".json")]
-            return about, [json.loads(archive.read(name)) for name in sorted(found)]
-    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise RankingError(
-            f"{log.name} is no log that can be read here ({error}); export it as .json"
-        ) from None
+def _archive(log: Path) -> Iterator[Any]:
+    """The header, then the samples, each unpacked when it is its turn."""
+    with Archive(log) as archive:
+        head = "header.json" if "header.json" in archive.members else "_journal/start.json"
+        yield json_of(archive.read(head), f"{log.name}: {head}")
+        for name in sorted(archive.members):
+            if name.startswith("samples/") and name.endswith(".json"):
+                yield json_of(archive.read(name), f"{log.name}: {name}")

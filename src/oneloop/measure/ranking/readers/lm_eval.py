@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
-from oneloop.measure.ranking.readers.tables import json_rows
+from oneloop.measure.ranking.readers.files import fields_of, in_file, json_rows, shown
 
 if TYPE_CHECKING:
     from oneloop.measure.ranking.readers import Reading
@@ -26,7 +26,7 @@ USUAL = ("exact_match", "acc", "acc_norm", "em", "f1", "pass@1", "mc2", "mc1", "
 def read_lm_eval(path: Path, how: Reading) -> SamplePool:
     """One log, or all logs below a folder. Raises RankingError where a metric is missing or no number."""
     logs = sorted(found for found in path.rglob("samples_*.jsonl")) if path.is_dir() else [path]
-    rows = [row for log in logs for row in _rows(log, how.metric)]
+    rows = [row for log in logs for row in in_file(log, lambda log: _rows(log, how.metric))]
     if not rows:
         raise RankingError("the logs hold no samples")
     turned = dict.fromkeys(how.lower_is_better, False)
@@ -42,13 +42,13 @@ def _rows(log: Path, wanted: str) -> list[dict[str, Any]]:
         first = row.get("filter") if first is None else first
         if row.get("filter") != (chosen or first):
             continue
-        name = metric or next(iter(row.get("metrics") or [key for key in USUAL if key in row]), "")
+        listed = row.get("metrics")
+        known = [str(name) for name in listed] if isinstance(listed, list) and listed else None
+        name = metric or next(iter(known or [key for key in USUAL if key in row]), "")
         value = row.get(name)
         if not isinstance(value, int | float):
-            known = ", ".join(row.get("metrics") or sorted(row))
-            raise RankingError(
-                f"{log.name}, row {number}: '{name}' is {value!r}, not a number; there are {known}"
-            )
+            there = ", ".join(known) if known else fields_of(row)
+            raise RankingError(f"row {number}: '{name}' is {shown(value)}, not a number; there are {there}")
         text = _question(row)
         sample = {"sample_id": str(row.get("doc_id", number)), "source": task, "text": text}
         rows.append({"model": log.parent.name.replace("__", "/"), "score": float(value), **sample})

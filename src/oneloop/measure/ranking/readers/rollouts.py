@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
+from oneloop.measure.ranking.readers.files import in_file
+from oneloop.measure.ranking.readers.parquet import read_parquet, schema_of
 
 if TYPE_CHECKING:
     from oneloop.measure.ranking.readers import Reading
@@ -30,7 +31,7 @@ def read_rollouts(path: Path, how: Reading) -> SamplePool:
     files = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
     run = path.resolve() if folder != path else folder.resolve().parent
     name = run.parent.name if run.name == "rollouts" else run.name
-    pieces = [piece for file in files if len(piece := _judged(file, how.metric))]
+    pieces = [piece for file in files if len(piece := in_file(file, lambda file: _judged(file, how.metric)))]
     if not pieces:
         raise RankingError("no rollout has a verdict (columns `correct` or `reward`)")
     table = pa.concat_tables(pieces).group_by("prompt").aggregate([("score", "mean")])
@@ -47,13 +48,17 @@ def read_rollouts(path: Path, how: Reading) -> SamplePool:
 
 def _judged(file: Path, metric: str) -> pa.Table:
     """prompt, score of the rollouts with a verdict; `metric` names another column, such as reward.length."""
-    schema = pyarrow.parquet.read_schema(file)
-    names = [metric] if metric else [name for name in COLUMNS[1:] if name in schema.names]
-    if metric and metric not in schema.names:
-        raise RankingError(f"{file.name} has no column '{metric}'; there are {', '.join(schema.names)}")
-    table = pyarrow.parquet.read_table(file, columns=["prompt", *names])
+    known = schema_of(file).names
+    names = [metric] if metric else [name for name in COLUMNS[1:] if name in known]
+    if lacking := [name for name in ("prompt", *names) if name not in known]:
+        raise RankingError(f"no column '{lacking[0]}'; there are {', '.join(known)}")
+    table = read_parquet(file, ["prompt", *names])
     score = pa.nulls(len(table), pa.float64())
     for name in names:
-        known = table[name].cast(pa.float64())
-        score = pc.coalesce(score, pc.if_else(pc.is_nan(known), None, known))
-    return pa.table({"prompt": table["prompt"], "score": score}).filter(pc.is_valid(score))
+        try:
+            given = table[name].cast(pa.float64())
+        except pa.ArrowException:
+            raise RankingError(f"'{name}' holds {table[name].type}, not numbers") from None
+        score = pc.coalesce(score, pc.if_else(pc.is_nan(given), None, given))
+    prompts = table["prompt"].cast(pa.string())
+    return pa.table({"prompt": prompts, "score": score}).filter(pc.is_valid(score))

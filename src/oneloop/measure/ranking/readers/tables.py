@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
+from oneloop.core.web import printable
 from oneloop.measure.ranking.build import from_long, from_matrix, from_preferences
 from oneloop.measure.ranking.names import as_table, encode, scores
 from oneloop.measure.ranking.pool import RankingError, SamplePool
+from oneloop.measure.ranking.readers.files import json_rows, opened, text_of
+from oneloop.measure.ranking.readers.parquet import read_parquet, schema_of
 
 if TYPE_CHECKING:
     from oneloop.measure.ranking.readers import Reading
@@ -94,43 +94,35 @@ def read_table(path: Path, head: bool = False) -> pa.Table:
     name = path.name.removesuffix(".gz")
     try:
         if name.endswith(".parquet"):
-            return _parquet(path, head)
+            return schema_of(path).empty_table() if head else read_parquet(path)
         if name.endswith((".csv", ".tsv")):
             return _csv(path, "\t" if name.endswith(".tsv") else ",", head)
         if name.endswith((".jsonl", ".json")):
-            rows = json_rows(path)
-            return as_table(rows[:1] if head else rows, [])
-    except (pa.ArrowException, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RankingError(f"cannot be read: {str(error).splitlines()[0]}") from None
+            return as_table(json_rows(path), [])
+    except (pa.ArrowException, OverflowError) as error:
+        if name.endswith((".csv", ".tsv")):
+            for _ in text_of(path):  # says the line, where it is the encoding
+                pass
+        words = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        raise RankingError(f"cannot be read: {words}") from None
     raise RankingError(f"no known format: {path.name} is no .csv, .tsv, .parquet, .json or .jsonl")
-
-
-def _parquet(path: Path, head: bool) -> pa.Table:
-    schema = pyarrow.parquet.read_schema(path)
-    if head:
-        return schema.empty_table()
-    words = [column.name for column in schema if pa.types.is_string(column.type)]
-    return pyarrow.parquet.read_table(path, read_dictionary=words)
 
 
 def _csv(path: Path, delimiter: str, head: bool) -> pa.Table:
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = pyarrow.csv.ConvertOptions(null_values=EMPTY, strings_can_be_null=True)
-    if head:
-        with pyarrow.csv.open_csv(path, parse_options=parse, convert_options=convert) as reader:
-            return reader.schema.empty_table()
-    return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
-
-
-def json_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON list or of JSON lines. Raises RankingError for anything else."""
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        text = file.read()
-    rows = (
-        json.loads(text)
-        if text.lstrip().startswith("[")
-        else [json.loads(line) for line in text.splitlines() if line.strip()]
-    )
-    if not all(isinstance(row, dict) for row in rows):
-        raise RankingError("must hold a list of objects, or an object a line")
-    return list(rows)
+    with opened(path) as file:
+        if head:
+            with pyarrow.csv.open_csv(file, parse_options=parse, convert_options=convert) as reader:
+                found = reader.schema.empty_table()
+        else:
+            found = pyarrow.csv.read_csv(file, parse_options=parse, convert_options=convert)
+    if any(pa.types.is_binary(field.type) for field in found.schema):
+        for _ in text_of(path):  # Arrow takes what is not UTF-8 for bytes; this says the line
+            pass
+    first = found.column_names[0] if found.num_columns == 1 else ""
+    if other := next((mark for mark in (";", "\t", ",", "|") if mark in first), None):
+        raise RankingError(
+            f"the columns must be separated by {delimiter!r}, got {other!r} in the first line ({first[:60]})"
+        )
+    return found
