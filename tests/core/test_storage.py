@@ -101,8 +101,10 @@ def test_a_killed_writer_leaves_no_folder_and_the_next_succeeds(tmp_path, instan
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL and not folder.exists()
+    assert len(list(tmp_path.iterdir())) == 1, "what it had written"
     storage.write_folder(folder, lambda path: (path / "whole").write_text("x"))
-    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checksums.json", "whole"]
+    storage.sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
@@ -111,3 +113,108 @@ def test_replace_file_swaps_whole_files(tmp_path):
     storage.replace_file(path, "1")
     storage.replace_file(path, "2")
     assert path.read_text() == "2" and [found.name for found in path.parent.iterdir()] == ["latest"]
+
+
+@given(states)
+def test_an_entry_comes_back_equal(tmp_path_factory, state):
+    path = tmp_path_factory.mktemp("state") / "x"
+    storage.write_entry(path, state)
+    back = storage.read_entry(path)
+    assert back == state and repr(back) == repr(state)
+
+
+def test_every_flipped_bit_of_an_entry_is_seen(tmp_path):
+    path = tmp_path / "x"
+    storage.write_entry(path, {"a": torch.arange(3), "b": "text"})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(storage.Damaged, match=r"x is not what was written \(checksum\)"):
+            storage.read_entry(path)
+        path.write_bytes(whole[:place])
+        with pytest.raises(storage.Damaged):
+            storage.read_entry(path)
+
+
+def test_a_folder_is_checked_file_by_file(tmp_path):
+    def write(path):
+        (path / "loop").mkdir()
+        (path / "loop" / "state").write_text("state")
+        (path / "weights").write_bytes(b"weights")
+
+    def damaged(words):
+        with pytest.raises(storage.Damaged, match=words):
+            storage.check_folder(folder)
+
+    folder = tmp_path / "x"
+    storage.write_folder(folder, write)
+    (folder / "notes").write_text("somebody else's")
+    storage.check_folder(folder)
+    (folder / "weights").write_bytes(b"weightz")
+    damaged(r"weights in x is not what was written \(checksum\)")
+    (folder / "weights").write_bytes(b"weight")
+    damaged("weights in x has 6 bytes instead of 7")
+    (folder / "weights").write_bytes(b"weights")
+    (folder / "loop" / "state").unlink()
+    damaged("loop/state in x is missing")
+    (folder / "checksums.json").write_text("[]")
+    damaged("checksums.json in x is unreadable")
+    (folder / "checksums.json").unlink()
+    damaged("x has no checksums.json")
+
+
+def test_two_writers_have_temporary_names_of_their_own(tmp_path):
+    path = tmp_path / "x"
+
+    def write(inner):
+        storage.write_folder(path, lambda _: None)  # while the other is at work
+        (inner / "mine").write_text("x")
+
+    with pytest.raises(OSError):  # the name is taken
+        storage.write_folder(path, write)
+    assert [found.name for found in tmp_path.iterdir()] == ["x"]
+
+
+def test_only_leftovers_are_swept(tmp_path):
+    gone = 2**22 + 1  # beyond the largest process number of Linux
+    kept = [f".x.{os.getppid()}-ab.writing", ".x.writing", ".hidden", "x.1-ab.writing", ".x.me-ab.deleting"]
+    swept = [f".x.{gone}-ab.writing", f"deep/.x.{gone}-ab.deleting", f".y.{os.getpid()}-ab.writing"]
+    for name in [*kept, *swept]:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "inside").write_text("x")
+    (tmp_path / f".file.{gone}-ab.writing").write_text("x")
+    storage.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "deep"}
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_only_names_of_the_pattern_are_numbered(tmp_path):
+    mine = ["checkpoint-6.bak", "checkpoint-", "checkpoint-x", "checkpoint-07", "checkpoint-\u0663", "ask-1"]
+    for name in [
+        *mine,
+        "checkpoint-10",
+        "checkpoint-9",
+        "checkpoint-0",
+        "step-000012.parquet",
+        "step-12.parquet",
+    ]:
+        (tmp_path / name).mkdir()
+    assert list(storage.numbered(tmp_path, "checkpoint-{}")) == [0, 9, 10]
+    assert storage.numbered(tmp_path, "step-{:06d}.parquet") == {12: tmp_path / "step-000012.parquet"}
+    assert storage.numbered(tmp_path / "nowhere", "checkpoint-{}") == {}
+
+
+def test_what_is_set_aside_keeps_its_content_and_no_name_is_taken_twice(tmp_path):
+    for content in ("1", "2", "3"):
+        (tmp_path / "x").write_text(content)
+        storage.set_aside(tmp_path / "x")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "x.damaged": "1",
+        "x.damaged-2": "2",
+        "x.damaged-3": "3",
+    }
+
+
+def test_half_a_surrogate_in_a_file_is_a_question_mark(tmp_path):
+    storage.replace_file(tmp_path / "x", "a\ud800b")
+    assert (tmp_path / "x").read_text() == "a?b"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oneloop.core import storage
-from oneloop.run.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+from oneloop.run.checkpoint import checkpoints, locate, reached, read_checkpoint, sound, write_checkpoint
 
 
 class Policy:
@@ -64,8 +64,13 @@ def test_one_that_is_there_stays(tmp_path):
 
 def test_what_a_kill_left_behind_is_not_a_checkpoint(tmp_path):
     write(tmp_path, 4)
-    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / ".checkpoint-5.writing")
-    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / ".checkpoint-3.deleting")
+    for name in (
+        ".checkpoint-5.1-ab.writing",
+        ".checkpoint-3.1-ab.deleting",
+        "checkpoint-6.bak",
+        "checkpoint-x",
+    ):
+        shutil.copytree(tmp_path / "checkpoint-4", tmp_path / name)
     (tmp_path / "checkpoint-6").mkdir()  # somebody else's
     assert names(tmp_path) == ["checkpoint-4"]
     assert write(tmp_path, 5)
@@ -98,9 +103,59 @@ def test_deleting_is_one_moment(tmp_path, monkeypatch):
     write(tmp_path, 4)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed just after the rename
     storage.delete_folder(tmp_path / "checkpoint-4")
-    assert names(tmp_path) == [] and (tmp_path / ".checkpoint-4.deleting").is_dir()
+    (left,) = tmp_path.iterdir()
+    assert (
+        names(tmp_path) == [] and left.name.startswith(".checkpoint-4.") and left.name.endswith(".deleting")
+    )
     monkeypatch.undo()
+    storage.sweep(tmp_path)
     write(tmp_path, 4)
     storage.delete_folder(tmp_path / "checkpoint-4")
     storage.delete_folder(tmp_path / "checkpoint-4")
     assert list(tmp_path.iterdir()) == []
+
+
+def damage(directory, step: int) -> None:
+    path = directory / f"checkpoint-{step}" / "loop" / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_newest_sound_one_is_found_and_the_damaged_are_named(tmp_path):
+    assert sound(tmp_path) == (None, [])
+    for step in (4, 5, 6):
+        write(tmp_path, step, keep=3)
+    assert sound(tmp_path) == (tmp_path / "checkpoint-6", [])
+    damage(tmp_path, 6)
+    damage(tmp_path, 5)
+    found, damaged = sound(tmp_path)
+    assert found == tmp_path / "checkpoint-4"
+    assert [(path.name, str(error)) for path, error in damaged] == [
+        (name, f"loop/tensors.safetensors in {name} is not what was written (checksum)")
+        for name in ("checkpoint-6", "checkpoint-5")
+    ]
+    damage(tmp_path, 4)
+    with pytest.raises(
+        storage.Damaged, match="every checkpoint of .* is damaged: .*checkpoint-6.*checkpoint-4"
+    ):
+        sound(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_not_evaluated(tmp_path):
+    write(tmp_path, 4)
+    (tmp_path / "metrics.jsonl").write_text("")
+    (tmp_path / "recipe.yaml").write_text("")
+    for given in (tmp_path, tmp_path / "checkpoint-4"):
+        assert locate(str(given)) == (str(tmp_path / "checkpoint-4"), tmp_path / "recipe.yaml")
+    damage(tmp_path, 4)
+    for given in (tmp_path, tmp_path / "checkpoint-4"):
+        with pytest.raises(storage.Damaged, match="checkpoint-4 is not what was written"):
+            locate(str(given))
+
+
+def test_how_far_a_run_may_fall_back(tmp_path):
+    assert reached(tmp_path) == (0, 0)
+    for step, state in ((4, {"phase": 0, "asks": 3}), (8, {"phase": 0, "asks": 7}), (9, {"phase": 1})):
+        write_checkpoint(tmp_path, step, Policy(), state, keep=2)
+        assert reached(tmp_path) == {4: (0, 3), 8: (0, 3), 9: (0, 7)}[step]

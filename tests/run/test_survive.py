@@ -18,7 +18,7 @@ from oneloop.core import storage
 from oneloop.engines.slots import SlotEngine
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
-from oneloop.run.run import IDS, Run
+from oneloop.run.run import IDS, PartQuit, Run
 from tests.support.training import assert_equal, lines, outcome, recipe, train
 
 STEPS = 11
@@ -152,13 +152,14 @@ def killer():
 def assert_nothing_corrupt(directory: Path) -> None:
     """Whatever has a final name is whole."""
     for path in checkpoints(directory):
+        storage.check_folder(path)
         assert storage.read_state(path / "loop")["step"] == int(path.name.removeprefix("checkpoint-"))
         assert load_file(path / "model.safetensors")
     assert checkpoints(directory) == sorted(
         directory.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-"))
     )
     for path in directory.glob("journal/*/ask-*"):
-        assert storage.read_state(path)
+        assert storage.read_entry(path)
     for path in directory.glob("rollouts/*.parquet"):
         pq.read_table(path)
 
@@ -266,6 +267,151 @@ def test_a_run_directory_is_never_overwritten_silently(tmp_path):
         with pytest.raises(FileExistsError, match="holds metrics.jsonl, rollouts.* but no recipe.yaml"):
             train(other, resume=resume)
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+
+
+# two at a time
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_of_two_writers_one_is_refused_and_the_run_is_whole(whole, killer, tmp_path, resume):
+    for number in range(4):
+        directory = tmp_path / f"run-{number}"
+        if resume:
+            with pytest.raises(Stop):
+                Run(recipe(), directory, False, StopAt(4 + number, "step")).train()
+        said = killer.run(directory, writers=2, resume=resume)
+        errors = [each["error"] for each in said if each["error"] is not None]
+        refused = f"InUse: {directory} is being written by another run (host "
+        late = f"FileExistsError: {directory} holds a run already"  # the other had ended by then
+        assert len(errors) == 1 or (resume and not errors), said
+        assert all(error.startswith((refused, late)) for error in errors), said
+        assert_nothing_corrupt(directory)
+        assert_equal(whole, outcome(directory))
+        assert not list(directory.rglob("writer.lock"))
+
+
+def test_a_killed_writer_does_not_hold_the_directory(killer, tmp_path):
+    directory = tmp_path / "run"
+    assert killer.run(directory, event=60)["status"] == -9
+    assert (directory / "writer.lock").exists()
+    with pytest.raises(Stop):
+        Run(recipe(), directory, True, StopAt(2, "step")).train()
+    assert not (directory / "writer.lock").exists()
+
+
+def test_what_killed_writers_left_is_swept_at_the_start(tmp_path):
+    gone = 2**22 + 1  # beyond the largest process number of Linux
+    left = [f".checkpoint-4.{gone}-ab.deleting", f".checkpoint-6.{gone}-ab.writing"]
+    left += [
+        f"journal/reinforce/.ask-00000001.entry.{gone}-ab.writing",
+        f"rollouts/.x.parquet.{gone}-a.writing",
+    ]
+    directory = tmp_path / "run"
+    with pytest.raises(Stop):
+        Run(recipe(), directory, False, StopAt(5, "step")).train()
+    for name in left:
+        (directory / name).mkdir(parents=True)
+    with pytest.raises(Stop):
+        Run(recipe(), directory, True, StopAt(2, "step")).train()
+    assert not list(directory.rglob(".*"))
+
+
+# damaged
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "weights": lambda folder: flip(folder / "model.safetensors", -5),
+    "half the weights": lambda folder: os.truncate(folder / "model.safetensors", 999),
+    "optimiser": lambda folder: flip(folder / "loop/tensors.safetensors", -5),
+    "state": lambda folder: flip(folder / "loop/state.json", 40),
+    "half the state": lambda folder: os.truncate(folder / "loop/state.json", 40),
+    "configuration": lambda folder: flip(folder / "config.json", 40),
+    "tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "checksums": lambda folder: (folder / "checksums.json").write_text("{"),
+}
+
+
+class Heard(Show):
+    """Draws nothing and remembers what was found."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.heard: list[str] = []
+
+    def finding(self, level, sentence):
+        self.heard.append(f"{level} {sentence}")
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(whole, sampled, tmp_path, what):
+    directory = tmp_path / "run"
+    with pytest.raises(Stop):
+        Run(recipe(), directory, False, StopAt(9, "step")).train()
+    assert [path.name for path in checkpoints(directory)] == ["checkpoint-6", "checkpoint-8"]
+    DAMAGES[what](directory / "checkpoint-8")
+    for stray in ("checkpoint-9.bak", "journal/reinforce/ask-notes", "rollouts/step-x.txt"):
+        (directory / stray).mkdir()
+    sampled.clear()
+    run = Run(recipe(), directory, True, Heard())
+    run.train()
+    (said,) = [words for words in run.show.heard if "checkpoint-8" in words]
+    assert (
+        said.startswith("warn ")
+        and "going on from checkpoint-6 (the other is now checkpoint-8.damaged)" in said
+    )
+    assert_equal(whole, outcome(directory))
+    assert (directory / "checkpoint-8.damaged").is_dir()
+    assert_every_judged_rollout_is_written(directory)
+    asked_again = [key for key, _ in sampled if key in rollouts_of(directory, range(7, 9))]
+    assert not asked_again, "the journal remembers as far back as the oldest checkpoint"
+
+
+def rollouts_of(directory: Path, steps) -> set[int]:
+    return {
+        row["id"]
+        for step in steps
+        for row in pq.read_table(directory / f"rollouts/step-{step:06d}.parquet").to_pylist()
+    }
+
+
+def test_a_run_all_of_whose_checkpoints_are_damaged_is_left_as_it_is(tmp_path):
+    directory = tmp_path / "run"
+    with pytest.raises(Stop):
+        Run(recipe(), directory, False, StopAt(9, "step")).train()
+    for folder in checkpoints(directory):
+        flip(folder / "model.safetensors", -5)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    with pytest.raises(
+        storage.Damaged, match="every checkpoint of .* is damaged: model.safetensors in checkpoint-8"
+    ):
+        train(directory, resume=True)
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_journal_is_said_and_asked_again(whole, tmp_path):
+    directory = tmp_path / "run"
+    with pytest.raises(Stop):
+        Run(recipe(), directory, False, StopAt(9, "step")).train()
+    entry = sorted(directory.glob("journal/reinforce/ask-*"))[-1]
+    flip(entry, -9)
+    run = Run(recipe(), directory, True, Heard())
+    run.train()
+    (said,) = [words for words in run.show.heard if "ask-" in words]
+    assert f"the journal's entry {entry.name} cannot be used" in said and "sampled and judged again" in said
+    assert_equal(whole, outcome(directory))
+
+
+def test_a_part_that_calls_exit_does_not_end_the_run_as_if_it_were_done(monkeypatch, tmp_path):
+    made = recipe(evaluate=None)
+    monkeypatch.setattr(type(made.phases["reinforce"].judge[0]), "__call__", lambda *_: sys.exit(0))
+    with pytest.raises(PartQuit, match=r"a part of the recipe ended the run with sys.exit\(0\)"):
+        Run(made, tmp_path / "run").train()
 
 
 def test_metrics_shorter_than_the_checkpoint_says_are_an_error(tmp_path):

@@ -2,8 +2,8 @@
 
 It has imported everything before it forks, so a child is there in milliseconds. It reads one JSON object a
 line, {"directory", "event": kill at that file-system event, "seconds": kill after so long, "options": of the
-recipe, "largest_file": bytes a file may have}, and answers {"status": exit status or -9, "events":
-file-system events seen, "error": what a run raised}.
+recipe, "largest_file": bytes a file may have, "resume": whether to, "writers": how many at once}, and answers
+{"status": exit status or -9, "events": file-system events seen, "error": what a run raised}.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def child(order: dict, answer: int) -> None:
     events = Events(order["directory"], order.get("event"))
     error = None
     try:
-        train(Path(order["directory"]), resume=True, **order.get("options", {}))
+        train(Path(order["directory"]), order.get("resume", True), **order.get("options", {}))
     except BaseException as raised:
         error = f"{type(raised).__name__}: {raised}"
     modules = list(sys.modules) if "modules" in order else []
@@ -53,13 +53,26 @@ def child(order: dict, answer: int) -> None:
     os._exit(0)
 
 
-def run(order: dict) -> dict:
-    """Forks a child for one order and says what became of it."""
+def run(order: dict) -> dict | list[dict]:
+    """Forks a child for one order and says what became of it; with "writers", that many at once."""
+    if "writers" not in order:
+        return finished(start(order), order)
+    return [finished(each, order) for each in [start(order) for _ in range(order["writers"])]]
+
+
+def start(order: dict) -> tuple[int, int]:
+    """(the process, its answer's descriptor) of a child at work."""
     inside, outside = os.pipe()
     process = os.fork()
     if process == 0:
         child(order, outside)
     os.close(outside)
+    return process, inside
+
+
+def finished(started: tuple[int, int], order: dict) -> dict:
+    """What became of a child, which is killed if the order says so."""
+    process, inside = started
     if order.get("seconds") is not None:
         time.sleep(order["seconds"])
         os.kill(process, signal.SIGKILL)

@@ -33,6 +33,7 @@ from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rule
 from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
 from oneloop.report.fair_page import Accounts, write_fair_page
 from oneloop.run.directories import RUNS
+from oneloop.run.lock import Lock
 
 Learner = Literal["exp2", "ftpl"]
 
@@ -151,10 +152,20 @@ def weights_of(words: str, names: tuple[str, ...]) -> Floats:
 def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, shown: Console) -> Accounts:
     """Plays (or goes on with) the stream in `directory`, prints its accounts and writes the page.
 
-    Raises FileExistsError when the directory holds a run and `resume` is off, or another run.
+    Raises FileExistsError when the directory holds a run and `resume` is off, or another run; InUse while
+    another process writes there.
     """
     stream = Stream(asked)
-    claim_directory(directory, asked, resume)
+    lock = Lock(directory, lambda text: shown.print(text, markup=False, highlight=False))
+    try:
+        claim_directory(directory, asked, resume)
+        return _play(stream, directory, save_every, shown)
+    finally:
+        lock.release()
+
+
+def _play(stream: Stream, directory: Path, save_every: int, shown: Console) -> Accounts:
+    storage.sweep(directory)
     metrics = directory / "metrics.jsonl"
     rounds = restored(directory, stream.learner)
     storage.replace_file(metrics, "".join(line(each) for each in rounds))
@@ -195,7 +206,7 @@ def claim_directory(directory: Path, asked: Asked, resume: bool) -> None:
 
 def saved(directory: Path) -> list[Path]:
     """Saved states, oldest first."""
-    return sorted(directory.glob("state-*"), key=lambda path: int(path.name.removeprefix("state-")))
+    return list(storage.numbered(directory, "state-{:08d}").values())
 
 
 def save(directory: Path, rounds: int, learner: play.OneSidedLearner) -> None:
@@ -214,6 +225,7 @@ def restored(directory: Path, learner: play.OneSidedLearner) -> list[play.Round]
     states = saved(directory)
     if not states:
         return []
+    storage.check_folder(states[-1])
     learner.load_state_dict(storage.read_state(states[-1]))
     count = int(states[-1].name.removeprefix("state-"))
     lines = (directory / "metrics.jsonl").read_text().splitlines()[:count]

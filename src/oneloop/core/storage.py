@@ -2,27 +2,36 @@
 
 `write_state(folder, state)` stores any nesting of dicts, lists, tuples, strings, numbers, None and
 tensors; `read_state(folder)` gives it back equal, with objects that were shared still shared.
-A folder appears whole or not at all: it is written under a temporary name, flushed to the disk,
-then renamed. Objects of other classes are refused, by name, instead of being guessed at.
+`write_entry` and `read_entry` do the same with one file. Objects of other classes are refused, by name.
+
+A folder or file appears whole or not at all: it is written under a temporary name of its own, flushed to the
+disk, then renamed. Each holds checksums of what was written, so that damage is an error and never unnoticed.
 """
 
+import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load, load_file, save, save_file
+from torch import Tensor, frombuffer, uint8
 
 TENSORS = "tensors.safetensors"
 STRUCTURE = "state.json"
+CHECKSUMS = "checksums.json"
+
+
+class Damaged(ValueError):
+    """What is stored is not what was written; the message names the file and how it differs."""
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write(temporary)` and gives the result the name `folder`, atomically.
+    """Calls `write(temporary)`, adds checksums and gives the result the name `folder`, atomically.
 
     A crash, a full disk or a `kill -9` at any instant leaves either no folder or the whole one.
     Raises FileExistsError when `folder` is there already, and whatever `write` raises, after cleaning up.
@@ -30,11 +39,13 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     if folder.exists():
         raise FileExistsError(f"{folder} exists already; a stored folder is never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _temporary(folder, "writing")
     temporary.mkdir()
     try:
         write(temporary)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        sums = {str(path.relative_to(temporary)): _checksum(path) for path in files}
+        (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1))
         for path in temporary.rglob("*"):
             flush(path)
         flush(temporary)
@@ -45,23 +56,109 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+def check_folder(folder: Path) -> None:
+    """Raises Damaged unless every file that `write_folder` left in `folder` is there as it was written."""
+    try:
+        sums = dict(json.loads((folder / CHECKSUMS).read_text()).items())
+    except FileNotFoundError:
+        raise Damaged(f"{folder.name} has no {CHECKSUMS}") from None
+    except (ValueError, AttributeError):
+        raise Damaged(f"{CHECKSUMS} in {folder.name} is unreadable") from None
+    for name, wanted in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{name} in {folder.name} is missing")
+        if (found := _checksum(path)) != wanted:
+            sizes = f"{found['bytes']:,} bytes instead of {wanted['bytes']:,}"
+            how = (
+                f"has {sizes}" if found["bytes"] != wanted["bytes"] else "is not what was written (checksum)"
+            )
+            raise Damaged(f"{name} in {folder.name} {how}")
+
+
+def _checksum(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
 def delete_folder(folder: Path) -> None:
     """Deletes `folder` so that nobody ever sees half of it; nothing happens when it is not there."""
-    doomed = folder.with_name(f".{folder.name}.deleting")
-    shutil.rmtree(doomed, ignore_errors=True)
     if folder.exists():
+        doomed = _temporary(folder, "deleting")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
 
-def replace_file(path: Path, content: str) -> None:
-    """Writes `content` to `path` so that a reader sees the old file or the new one, never half of it."""
+def set_aside(path: Path) -> Path:
+    """Gives a damaged file or folder a name under which nobody looks for it; returns that."""
+    names = (
+        path.with_name(f"{path.name}.damaged{end}") for end in ("", *(f"-{n}" for n in range(2, 10_000)))
+    )
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Writes `content` to `path` so that a reader sees the old file or the new one, never half of it.
+
+    Text is written as UTF-8; half surrogates, which are no characters, become question marks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(content, encoding="utf-8")
-    flush(temporary)
-    temporary.replace(path)
+    temporary = _temporary(path, "writing")
+    try:
+        temporary.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     flush(path.parent)
+
+
+def _temporary(path: Path, what: str) -> Path:
+    """A hidden name beside `path` that no other writer has, in this process or another."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{what}")
+
+
+def sweep(directory: Path) -> None:
+    """Deletes what writers that were killed left below `directory`; what a living one writes stays."""
+    for path in sorted(directory.rglob(".*")):
+        *_, own, what = ["", "", *path.name.split(".")]
+        writer = own.partition("-")[0]
+        if what not in ("writing", "deleting") or not (writer.isascii() and writer.isdigit()):
+            continue
+        if int(writer) != os.getpid() and runs(int(writer)):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def runs(process: int) -> bool:
+    """Whether a process of this number runs on this host."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def numbered(folder: Path, pattern: str) -> dict[int, Path]:
+    """{number: path} of what in `folder` is called `pattern` with a number in it, in order of numbers.
+
+    `pattern` is a format, such as "step-{:06d}.parquet". Every other name is ignored; {} without a folder.
+    """
+    start, end = pattern.partition("{")[0], pattern.rpartition("}")[2]
+    found: dict[int, Path] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        digits = path.name.removeprefix(start).removesuffix(end)
+        if digits.isascii() and digits.isdigit() and pattern.format(int(digits)) == path.name:
+            found[int(digits)] = path
+    return dict(sorted(found.items()))
 
 
 def flush(path: Path) -> None:
@@ -75,16 +172,39 @@ def flush(path: Path) -> None:
 
 def write_state(folder: Path, state: Any) -> None:
     """Stores `state` in the existing `folder`. Raises TypeError naming what cannot be stored, and where."""
-    tensors: dict[str, Tensor] = {}
-    structure = _encode(state, "state", tensors, {})
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
-    (folder / STRUCTURE).write_text(json.dumps(structure))
+    structure, tensors = _packed(state)
+    save_file(tensors, folder / TENSORS)
+    (folder / STRUCTURE).write_text(structure)
 
 
 def read_state(folder: Path) -> Any:
     """What `write_state` stored in `folder`."""
     tensors = load_file(folder / TENSORS)
     return _decode(json.loads((folder / STRUCTURE).read_text()), tensors)
+
+
+def write_entry(path: Path, state: Any) -> None:
+    """Stores `state` in the file `path`, whole or not at all. Raises TypeError as `write_state` does."""
+    structure, tensors = _packed(state)
+    tensors[STRUCTURE] = frombuffer(bytearray(structure.encode()), dtype=uint8)
+    content = save(tensors)
+    replace_file(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def read_entry(path: Path) -> Any:
+    """What `write_entry` stored in `path`. Raises Damaged when it is something else."""
+    sum, _, content = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != sum:
+        raise Damaged(f"{path.name} is not what was written (checksum)")
+    tensors = load(content)
+    return _decode(json.loads(tensors.pop(STRUCTURE).numpy().tobytes()), tensors)
+
+
+def _packed(state: Any) -> tuple[str, dict[str, Tensor]]:
+    """(JSON, the tensors it names)."""
+    tensors: dict[str, Tensor] = {}
+    structure = _encode(state, "state", tensors, {})
+    return json.dumps(structure), {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _encode(value: Any, where: str, tensors: dict[str, Tensor], seen: dict[int, str]) -> Any:

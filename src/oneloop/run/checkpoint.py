@@ -1,6 +1,7 @@
 """Checkpoints: `checkpoint-N/`, a normal Hugging Face (or PEFT) folder, plus `loop/`, all a resume needs.
 
 A folder appears whole or not at all (see `storage`); a full disk or a kill leaves the one before usable.
+One that was damaged later is found by its checksums, and a run goes on from the one before it.
 """
 
 import json
@@ -10,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from oneloop.core import storage
+
+TRAINER = "trainer_state.json"
 
 
 def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
@@ -24,7 +27,8 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
 
     def write(temporary: Path) -> None:
         policy.save(temporary)
-        (temporary / "trainer_state.json").write_text(json.dumps({"global_step": step, "best_metric": None}))
+        reached = {"phase": state.get("phase", 0), "asks": state.get("asks", 0)}
+        (temporary / TRAINER).write_text(json.dumps({"global_step": step, "best_metric": None, **reached}))
         loop = temporary / "loop"
         loop.mkdir()
         storage.write_state(loop, {**state, "policy": policy.state_dict()})
@@ -42,9 +46,37 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """Whole checkpoints in a run directory, oldest first."""
-    found = [path for path in directory.glob("checkpoint-*") if (path / "loop" / storage.STRUCTURE).exists()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    """Whole checkpoints in a run directory, oldest first; checkpoint-6.bak, say, is none."""
+    found = storage.numbered(directory, "checkpoint-{}").values()
+    return [path for path in found if (path / "loop" / storage.STRUCTURE).exists()]
+
+
+def sound(directory: Path) -> tuple[Path | None, list[tuple[Path, storage.Damaged]]]:
+    """(the newest checkpoint that is as it was written, the damaged ones after it); None without any.
+
+    Raises Damaged when there are checkpoints and all of them are damaged.
+    """
+    damaged: list[tuple[Path, storage.Damaged]] = []
+    for folder in reversed(checkpoints(directory)):
+        try:
+            storage.check_folder(folder)
+        except storage.Damaged as error:
+            damaged.append((folder, error))
+        else:
+            return folder, damaged
+    if damaged:
+        words = "; ".join(str(error) for _, error in damaged)
+        raise storage.Damaged(
+            f"every checkpoint of {directory} is damaged: {words}. "
+            "Bring one back from a copy, or start again in another directory"
+        )
+    return None, []
+
+
+def reached(directory: Path) -> tuple[int, int]:
+    """(phase, asks answered in it) of the oldest checkpoint: what a run may fall back to."""
+    found = [json.loads((path / TRAINER).read_text()) for path in checkpoints(directory)]
+    return min(((state["phase"], state["asks"]) for state in found), default=(0, 0))
 
 
 def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
@@ -57,7 +89,7 @@ def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
 def locate(model: str) -> tuple[str, Path | None]:
     """(folder or hub name, the recipe it was trained with): a run stands for its newest checkpoint.
 
-    Raises ValueError for a run without one.
+    Raises ValueError for a run without one, and Damaged for one that is not as it was written.
     """
     path = Path(model)
     if not path.is_dir():
@@ -66,5 +98,7 @@ def locate(model: str) -> tuple[str, Path | None]:
         if not checkpoints(path):
             raise ValueError(f"the run {path} has no checkpoint yet")
         path = checkpoints(path)[-1]
+    if (path / storage.CHECKSUMS).exists():
+        storage.check_folder(path)
     beside = path.parent / "recipe.yaml"
     return str(path), beside if beside.exists() else None

@@ -1,10 +1,12 @@
 """The journal: what was sampled and judged is on the disk before anything is learned from it.
 
 A run that dies between two checkpoints samples nothing twice: on resume, an ask with the same ids gets the
-journal's answer. Entries older than the last checkpoint are deleted.
+journal's answer. Entries are kept as far back as the oldest checkpoint, so that a run which falls back to it
+pays for nothing again. An entry that cannot be read, or whose replay raises, is set aside and asked anew.
 """
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,14 @@ import torch
 from oneloop.core import storage
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts
+from oneloop.run.reserve import Reserve
 
 Sampled = tuple[Rollouts, Rollouts]
 Sample = Callable[[Rollouts], Sampled]
 Judge = Callable[[Rollouts], Rollouts]
+ENTRY = "ask-{:08d}.entry"
+CONTENT = (ValueError, TypeError, LookupError, AttributeError)
+"""What a step raises when something is wrong with what it was given."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,26 @@ class Entry:
 
 
 class Journal:
-    """Answers asks from `folder`, which holds one entry an ask, and has the others sampled and judged."""
+    """Answers asks from `folder`, which holds one entry an ask, and has the others sampled and judged.
 
-    def __init__(self, folder: Path, meter: Meter | None = None):
-        self.folder, self.meter = folder, meter or Meter()
+    `says` gets a sentence for each entry that is set aside.
+    """
+
+    def __init__(self, folder: Path, meter: Meter | None = None, says: Callable[[str], None] = print):
+        self.folder, self.meter, self._says = folder, meter or Meter(), says
         self.asks = self.reused = 0
+        self._replayed: list[Path] = []
+        self._reserve = Reserve(folder / "reserve")
 
     def answer(self, asked: Rollouts, sample: Sample, judge: Judge) -> Sampled:
         """(finished and judged, unfinished): the entry of this ask, or a new one, on the disk before it is
-        returned. What was sampled and not judged is written too, whatever `judge` raises."""
+        returned. What was sampled and not judged is written too, whatever `judge` raises.
+
+        Raises OSError, before anything is sampled, when the disk has no room for the answer.
+        """
         entry = self._read(asked)
         if entry is None:
+            self._reserve.keep()
             before = self.meter.plain
             finished, unfinished = sample(asked)
             entry = Entry(finished, unfinished, False, self.meter.plain - before)
@@ -51,10 +66,25 @@ class Journal:
             self.meter.plain += entry.evaluations
         if entry.judged:
             self.reused += 1
+            self._replayed.append(self._path(self.asks))
         else:
             entry = self._judged(asked, entry, judge)
         self.asks += 1
         return entry.finished, entry.unfinished
+
+    def settled(self) -> None:
+        """The step that used the latest answers is over and written down."""
+        self._replayed.clear()
+
+    def blame(self, error: Exception) -> None:
+        """The step raised `error`. If its answers were the journal's, they are set aside and asked anew."""
+        for path in self._replayed if isinstance(error, CONTENT) else ():
+            self._set_aside(path, error)
+        self._replayed.clear()
+
+    def close(self) -> None:
+        """The phase is over: no room is needed any more."""
+        self._reserve.spend()
 
     def _judged(self, asked: Rollouts, entry: Entry, judge: Judge) -> Entry:
         try:
@@ -63,7 +93,11 @@ class Journal:
             self._write(asked, entry)
             raise
         entry = replace(entry, finished=finished, judged=True)
-        self._write(asked, entry)
+        try:
+            self._write(asked, entry)
+        except KeyboardInterrupt:  # verdicts were paid for: a moment more keeps them
+            self._write(asked, entry)
+            raise
         return entry
 
     def _write(self, asked: Rollouts, entry: Entry) -> None:
@@ -75,30 +109,53 @@ class Journal:
             "unfinished": entry.unfinished.without("example").state_dict(),
         }
         path = self._path(self.asks)
-        storage.delete_folder(path)  # an answer to other ids: the recipe or the seed was another
-        storage.write_folder(path, lambda folder: storage.write_state(folder, state))
+        try:
+            storage.write_entry(path, state)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._reserve.spend():
+                raise
+            storage.write_entry(path, state)
+            raise OSError(
+                error.errno, "the disk is full; what was sampled and judged is kept: make room and --resume"
+            ) from error
+        self._reserve.wants(path.stat().st_size)
 
     def _read(self, asked: Rollouts) -> Entry | None:
         """What was answered to these ids; None: nothing."""
         path = self._path(self.asks)
         if not path.exists():
             return None
-        state: dict[str, Any] = storage.read_state(path)
-        if not torch.equal(state["asked"], asked.id):
+        try:
+            state: dict[str, Any] = storage.read_entry(path)
+            if not torch.equal(state["asked"], asked.id):  # the recipe or the seed was another
+                return None
+            finished, unfinished = (_piece(state[name], asked) for name in ("finished", "unfinished"))
+            return Entry(finished, unfinished, bool(state["judged"]), int(state["evaluations"]))
+        except Exception as error:
+            self._set_aside(path, error)
             return None
-        examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
-        pieces = [Rollouts.from_state(state[name]) for name in ("finished", "unfinished")]
-        finished, unfinished = (
-            piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
-            for piece in pieces
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        aside = storage.set_aside(path)
+        self._says(
+            f"the journal's entry {path.name} cannot be used ({type(error).__name__}: {error}); it is kept "
+            f"as {aside.name}, and its rollouts are sampled and judged again"
         )
-        return Entry(finished, unfinished, state["judged"], state["evaluations"])
 
     def _path(self, ask: int) -> Path:
-        return self.folder / f"ask-{ask:08d}"
+        return self.folder / ENTRY.format(ask)
 
-    def forget(self) -> None:
-        """A checkpoint holds everything up to now: deletes older entries."""
-        for path in self.folder.glob("ask-*"):
-            if int(path.name.removeprefix("ask-")) < self.asks:
-                storage.delete_folder(path)
+
+def _piece(stored: dict[str, Any], asked: Rollouts) -> Rollouts:
+    """Rollouts from the disk, with the data rows and the facts of the ask."""
+    piece = Rollouts.from_state(stored)
+    examples = dict(zip(asked.key.tolist(), asked.example, strict=True))
+    return piece.put(example=[examples[key] for key in piece.key.tolist()]).put_facts(**asked.facts)
+
+
+def forget(folder: Path, phases: Sequence[str], phase: int, asks: int) -> None:
+    """Deletes entries in `folder`, one folder a phase, from before the ask number `asks` of phase `phase`."""
+    for number, name in enumerate(phases[: phase + 1]):
+        for ask, path in storage.numbered(folder / name, ENTRY).items():
+            if number < phase or ask < asks:
+                path.unlink()

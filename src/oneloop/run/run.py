@@ -1,7 +1,7 @@
 """A run: the phases of a recipe one after the other, in a directory that survives a kill at any instant.
 
     recipe.yaml  environment.json  metrics.jsonl  rollouts/*.parquet  held_out/*.parquet  checkpoint-N/
-    journal/  report.html
+    journal/  report.html  writer.lock
 
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
@@ -16,17 +16,18 @@ from oneloop.core import draws
 from oneloop.core.costs import Costs, costs_of, exhausted
 from oneloop.core.part import declared
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.storage import flush, replace_file
+from oneloop.core.storage import flush, replace_file, set_aside, sweep
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe, resolved
 from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.doctor import Finding, fallen, live
-from oneloop.run.checkpoint import checkpoints, read_checkpoint, write_checkpoint
+from oneloop.run.checkpoint import reached, read_checkpoint, sound, write_checkpoint
 from oneloop.run.environment import environment
 from oneloop.run.evaluation import answered, measure, pattern_of, scorers
 from oneloop.run.gallery import Gallery, due
-from oneloop.run.journal import Journal
+from oneloop.run.journal import Journal, forget
+from oneloop.run.lock import Lock
 from oneloop.run.metrics import batch_metrics, json_safe
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
@@ -39,16 +40,29 @@ SHOWN = 3
 """Judge errors shown of each step; all of them are in the Parquet files and counted in the metrics."""
 
 
+class PartQuit(RuntimeError):
+    """A part called `sys.exit`."""
+
+
 class Alarm(RuntimeError):
     """The signal doctor stopped the run; the message is its sentence."""
 
 
 class Run:
-    """Trains `recipe` in `directory`. Raises FileExistsError when that holds a run and `resume` is off."""
+    """Trains `recipe` in `directory`, which is this object's alone until `train` ends.
+
+    Raises FileExistsError when that holds a run and `resume` is off, InUse when another run writes there.
+    """
 
     def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
-        claim_directory(directory, recipe, resume)
+        self.lock = Lock(directory, self.show.says)
+        try:
+            claim_directory(directory, recipe, resume)
+            sweep(directory)
+        except BaseException:
+            self.lock.release()
+            raise
         self.metrics = Metrics(directory / "metrics.jsonl")
         self.step = self.first_phase = 0
         self.costs = Costs()
@@ -66,12 +80,16 @@ class Run:
     def train(self) -> Path:
         """Runs all phases, writes the report and returns the directory, also of a run that stops early.
 
-        Raises Alarm or what a stage raised; resume goes on.
+        Raises Alarm or what a stage raised; resume goes on. Raises PartQuit in place of SystemExit, so that
+        a run that did not end is never taken for one that did.
         """
         try:
             self._train()
+        except SystemExit as error:
+            raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
         finally:
             self._report()
+            self.lock.release()
         return self.directory
 
     def _report(self) -> None:
@@ -85,9 +103,12 @@ class Run:
 
     def _train(self) -> None:
         self.policy = self.recipe.policy.open()
-        saved = checkpoints(self.directory)
+        saved, damaged = sound(self.directory)
         if saved:
-            self._resumed = read_checkpoint(saved[-1], self.policy)
+            for folder, error in damaged:
+                kept = set_aside(folder).name
+                self.show.finding("warn", f"{error}; going on from {saved.name} (the other is now {kept})")
+            self._resumed = read_checkpoint(saved, self.policy)
             self._restore(self._resumed)
         self.metrics.truncate(self.metrics.lines)
         for board in self.recipe.trackers:
@@ -110,7 +131,8 @@ class Run:
         plan.begin(seed, phase.steps, first=index * IDS)
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
-        journal = Journal(self.directory / "journal" / name, self.policy.meter)
+        folder = self.directory / "journal" / name
+        journal = Journal(folder, self.policy.meter, lambda text: self.show.finding("warn", text))
         if judging is not None:
             judging.begin()
         if state is None and index == 0:
@@ -134,12 +156,18 @@ class Run:
             "asks": journal.asks,
             "judges": judging.state_dict() if judging is not None else [],
         }
-        self._steps(name, phase, loop, journal)
+        try:
+            self._steps(name, phase, loop, journal)
+        except Exception as error:
+            journal.blame(error)
+            raise
+        finally:
+            journal.close()
         held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
         self._evaluate(name, "after")
         self._phase_state = lambda: {"phase": index + 1}
-        self._checkpoint(journal)
+        self._checkpoint()
 
     def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
         batches = loop.run(phase.steps - phase.plan.piles.step)
@@ -159,6 +187,7 @@ class Run:
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
             self._log(values, batch)
+            journal.settled()
             for notice in [*loop.learner.notices, *batch.facts.get("judge_errors", [])[:SHOWN]]:
                 self.show.finding("note", notice)
             loop.learner.notices.clear()
@@ -169,7 +198,7 @@ class Run:
             if every and done % every == 0 and done < phase.steps:
                 self._evaluate(name, "during")
             if self.step % self.recipe.save_every == 0 and done < phase.steps:
-                self._checkpoint(journal)
+                self._checkpoint()
 
     def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
         measured = batch_metrics(batch)
@@ -235,7 +264,7 @@ class Run:
 
     # checkpoint
 
-    def _checkpoint(self, journal: Journal) -> None:
+    def _checkpoint(self) -> None:
         state = {
             **self._phase_state(),
             "step": self.step,
@@ -243,9 +272,10 @@ class Run:
             "costs": dict(self.costs.spent),
             "elapsed": time.time() - self.started,
         }
+        self.lock.check()
         flush(self.metrics.path)  # its lines are counted on when this checkpoint is resumed
         if write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints):
-            journal.forget()
+            forget(self.directory / "journal", list(self.recipe.phases), *reached(self.directory))
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.first_phase, self.costs = state["step"], state["phase"], Costs(state["costs"])
