@@ -111,7 +111,15 @@ def percent(interval: Sequence[float | None], form: str) -> str:
 
 def cell(value: Mapping[str, float] | None) -> str:
     """Mean and interval."""
-    return "" if value is None else f"{value['mean']:.3f} ({value['low']:.3f}-{value['high']:.3f})"
+    if value is None:
+        return ""
+    mean, low, high = (number(value[name]) for name in ("mean", "low", "high"))
+    return f"{mean} ({low}-{high})"
+
+
+def number(value: float) -> str:
+    """Three decimals; two significant digits below .01, so that a learning rate is not printed as 0.000."""
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
 
 
 def between(text: str, marker: str, content: str) -> str:

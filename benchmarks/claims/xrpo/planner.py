@@ -82,6 +82,7 @@ def asked(
             "group": groups,
             "round": torch.full_like(groups, phase),
             "issued": issued,
+            "verdicts": issued,
             "mean": mean,
             "std": std,
         }

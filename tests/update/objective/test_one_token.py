@@ -280,6 +280,25 @@ def test_draws_follow_the_law_and_never_hit_the_impossible(seed):
     torch.testing.assert_close(seen, (logits / 1.3).softmax(-1)[0], rtol=0, atol=0.06)
 
 
+def test_every_token_of_a_large_vocabulary_is_drawn_as_often_as_its_law_says():
+    """A uniform number from the middle of each token's interval, in float64, finds that token."""
+    vocabulary = 151_936
+    logits = 3 * torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(0))
+    law = (logits / 1.3).softmax(-1).double()
+    ends = law.cumsum(-1) / law.sum()
+    middles = ends - law / law.sum() / 2
+    assert torch.equal(sample_tokens(logits, middles, 1.3)[0], torch.arange(vocabulary))
+
+
+def test_a_draw_has_more_bits_than_fp32():
+    """Tokens of probability 2^-30 below the first hundredth of the interval can be told apart."""
+    logits = torch.zeros(1, 1 << 20) - 30 * math.log(2)
+    logits[0, -1] = math.log(1 - 2**-10)
+    places = (torch.arange(1 << 20).double() + 0.5)[None, : 1 << 19] * 2**-30
+    total = logits.double().exp().sum()
+    assert torch.equal(sample_tokens(logits, places / total, 1.0)[0], torch.arange(1 << 19))
+
+
 def test_in_order_gives_sorted_uniform_numbers():
     draw = torch.Generator().manual_seed(0)
     numbers = in_order(torch.rand(20_000, 5, generator=draw, dtype=torch.float64))

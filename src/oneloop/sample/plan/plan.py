@@ -213,12 +213,14 @@ NEVER = torch.tensor([-torch.inf], dtype=torch.float64)
 
 
 def group_columns(groups: list[Group]) -> dict[str, Tensor]:
-    """What a count strategy sees of idle groups, each [G]: group, round, issued, mean, std, best reward."""
+    """What a count strategy sees of idle groups, each [G]: group, round, rollouts issued, verdicts,
+    and of these the mean, std and best reward."""
     rewards = [group.rewards[~group.rewards.isnan()] for group in groups]
     return {
         "group": torch.tensor([group.number for group in groups]),
         "round": torch.tensor([group.round for group in groups]),
         "issued": torch.tensor([group.issued for group in groups]),
+        "verdicts": torch.tensor([len(reward) for reward in rewards]),
         "mean": torch.stack([reward.mean() for reward in rewards]),
         "std": torch.stack(
             [reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]

@@ -36,24 +36,29 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tenso
     """int64 [a, K], tokens of softmax(`logits` [a, V] / temperature), one for each of `uniforms` [a, K].
 
     By inverse cumulative distribution, so a draw depends on its uniform alone. A token of probability 0
-    (a logit of -inf) is never drawn.
+    (a logit of -inf) is never drawn, every other one can be: give `uniforms` in float64.
+
+    >>> logits, uniforms = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.1, 0.9]], dtype=torch.float64)
+    >>> sample_tokens(logits, uniforms, temperature=1.0)
+    tensor([[0, 1]])
     """
-    cumulative = (logits.detach() / temperature).softmax(-1).cumsum(-1)
+    # summed in fp32 over a vocabulary of 151,936, one token in twelve would have an empty interval
+    law = (logits.detach() / temperature).softmax(-1)
+    cumulative = law.cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
-    below = torch.nextafter(
-        total, torch.zeros_like(total)
-    )  # rounding must not step past the last possible token
+    # rounding must not step past the last possible token
+    below = torch.nextafter(total, torch.zeros_like(total))
     wanted = torch.minimum(uniforms.to(cumulative) * total, below)
     return torch.searchsorted(cumulative, wanted.contiguous(), right=True)
 
 
 def in_order(uniforms: Tensor) -> Tensor:
-    """[a, K], K sorted uniform numbers from K + 1 unsorted ones [a, K + 1], without sorting.
+    """float64 [a, K], K sorted uniform numbers from K + 1 unsorted ones [a, K + 1], without sorting.
 
     Partial sums of exponential variables over their total. The loss does not ask which draw came first, and
     looking up numbers in order is twice as fast.
     """
-    sums = -torch.log1p(-uniforms.clamp(max=1 - 2**-24)).cumsum(-1)
+    sums = -torch.log1p(-uniforms.double().clamp(max=1 - 2**-53)).cumsum(-1)
     return sums[:, :-1] / sums[:, -1:]
 
 
@@ -102,7 +107,7 @@ class OneToken:
     wrong_reward: Annotated[float, Field(lt=1)] = -0.1
     """Reward of a token that is not the demonstrated one."""
     temperature: Annotated[float, Field(gt=0)] = 1.3
-    """Of the law drawn from; above 1 explores, and makes a negative wrong_reward sharpen the policy."""
+    """Temperature of the law drawn from; above 1 explores, and makes a negative wrong_reward sharpen."""
     baseline: Baseline = "none"
     """leave_one_out: minus the mean reward of the position's other draws."""
     tempered_logprob: bool = False
@@ -147,7 +152,7 @@ class OneToken:
             readings = _read(exact, gold)
             _check_numbers(readings["nll"], rollouts, actions)
             if self.estimator == "sample":
-                draws = rollouts.uniforms("one_token", actions, self.num_samples + 1).to(exact)
+                draws = rollouts.uniforms("one_token", actions, self.num_samples + 1).to(exact.device)
                 samples = sample_tokens(exact, in_order(draws), self.temperature)
                 readings["hit_rate"] = (samples == gold[:, None]).to(exact.dtype).mean(-1)
             else:

@@ -170,10 +170,17 @@ def test_what_cannot_be_handed_out(arguments, options, message):
 # the part
 
 
-def table(round_: list[int], issued: list[int], mean: list[float], std: list[float]) -> Table:
+def table(
+    round_: list[int],
+    issued: list[int],
+    mean: list[float],
+    std: list[float],
+    verdicts: list[int] | None = None,
+) -> Table:
     exact = {"mean": mean, "std": std}
     columns = {name: torch.tensor(values, dtype=torch.float64) for name, values in exact.items()}
     whole = {"group": list(range(10, 10 + len(issued))), "round": round_, "issued": issued}
+    whole["verdicts"] = issued if verdicts is None else verdicts
     return Table({**columns, **{name: torch.tensor(values) for name, values in whole.items()}})
 
 
@@ -199,6 +206,23 @@ def test_missing_verdicts_are_no_reason_to_ask_more():
     assert added.tolist() == [-1, 8]
     with pytest.raises(ValueError, match="group 11 has infinite ones"):
         Allocate().more(table([1, 1], [8, 8], [0.5, math.inf], [0.5, math.nan]))
+
+
+def test_a_failed_judgement_is_no_sample():
+    """Two prompts had eight rollouts; of one only four were judged, so its interval is wider."""
+    std = deviation(2, 4)
+    added = allocate([8, 4], [std, std], 4, weight=0.0, issued=[8, 8])
+    assert added.tolist() == [0, 4]
+    part = Allocate(exploration=0.0, base=8, mean_budget=12)
+    groups = table([1, 1], [8, 8], [0.5, 0.5], [std, std], verdicts=[8, 4])
+    assert part.more(groups).tolist() == [-1, 4]
+
+
+def test_bounds_count_what_was_issued_judged_or_not():
+    assert allocate([4, 4], [0.5, 0.5], 4, weight=0.0, issued=[8, 4], most=8).tolist() == [0, 4]
+    assert allocate([2, 2], [0.0, 0.0], 4, weight=0.0, issued=[8, 4], least=8).tolist() == [0, 4]
+    unjudged = table([1, 1], [8, 8], [math.nan, 0.5], [math.nan, 0.5], verdicts=[0, 8])
+    assert Allocate(exploration=0.0).more(unjudged).tolist() == [-1, 8]
 
 
 def test_solved_prompts_can_be_left_alone():

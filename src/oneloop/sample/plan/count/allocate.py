@@ -75,25 +75,32 @@ def allocate(
     counted: bool = True,
     least: int = 2,
     most: int | None = None,
+    issued: Sequence[int] | Counts | None = None,
 ) -> Counts:
-    """int64 [B], rollouts added to prompts that have `n` [B] with deviations `std` [B]; they sum to `budget`.
+    """int64 [B], rollouts added to prompts with `n` [B] verdicts of deviations `std` [B]: `budget` in all.
 
-    Prompts below `least` come first. Ties go to the smaller n, then to the earlier prompt. `total` is
-    T (default: the sum of `n`), which grows with every hand-out if `counted`. Raises ValueError for a prompt
-    with fewer than 2, a deviation that is no number, and a budget that `least` or `most` cannot meet.
+    `issued` [B] are the rollouts that the prompts have had, judged or not (default: `n`); `least` and `most`
+    bound these, and prompts below `least` come first. Ties go to the smaller n, then to the earlier prompt.
+    `total` is T (default: the sum of `n`), which grows with every hand-out if `counted`. Raises ValueError
+    for a prompt with fewer than 2 verdicts, a deviation that is no number, and a budget that `least` or
+    `most` cannot meet.
+
+    >>> allocate([4, 4], [0.5, 0.0], 3, weight=0.0).tolist()
+    [3, 0]
     """
     count, spread = np.array(n, dtype=np.int64), np.asarray(std, dtype=np.float64)
-    room = _room(count, spread, budget, least, most)
-    have, now = count.copy(), int(count.sum()) if total is None else total
+    had = count if issued is None else np.array(issued, dtype=np.int64)
+    room = _room(count, had, spread, budget, least, most)
+    added, now = np.zeros_like(count), int(count.sum()) if total is None else total
     gain = _gains(int(count.max(initial=2)) + budget, alpha)
     for _ in range(budget):
-        bonus = exploration_bonus(have, now, weight, form)
-        priority = np.round(spread * gain[have] + bonus, TIE)
-        short = have < least
-        priority = np.where(short, math.inf, np.where(have < room, priority, -math.inf))
-        have[np.lexsort((have, -priority))[0]] += 1
+        bonus = exploration_bonus(count + added, now, weight, form)
+        priority = np.round(spread * gain[count + added] + bonus, TIE)
+        short = had + added < least
+        priority = np.where(short, math.inf, np.where(had + added < room, priority, -math.inf))
+        added[np.lexsort((count + added, -priority))[0]] += 1
         now += counted
-    return have - count
+    return added
 
 
 @cache
@@ -107,7 +114,7 @@ def _gains(largest: int, alpha: float) -> Numbers:
     return _table_of_gains(_rounded(largest), alpha)
 
 
-def _room(count: Counts, spread: Numbers, budget: int, least: int, most: int | None) -> Numbers:
+def _room(count: Counts, had: Counts, spread: Numbers, budget: int, least: int, most: int | None) -> Numbers:
     """[B], up to how many rollouts each prompt may have; raises what `allocate` says."""
     if len(count) and count.min() < 2:
         raise ValueError(f"a prompt needs 2 rollouts before it has a deviation, got n={count.min()}")
@@ -116,14 +123,14 @@ def _room(count: Counts, spread: Numbers, budget: int, least: int, most: int | N
         raise ValueError(
             f"prompt {wrong}: the deviation of its rewards is {spread[wrong]}, not a number >= 0"
         )
-    needed = int(np.maximum(least - count, 0).sum())
+    needed = int(np.maximum(least - had, 0).sum())
     if not needed <= budget:
         raise ValueError(f"budget={budget} cannot bring every prompt to {least} rollouts; smallest: {needed}")
-    room = np.full(len(count), math.inf if most is None else most)
-    if budget > np.maximum(room - count, 0).sum():
-        free = int(np.maximum(room - count, 0).sum()) if len(count) else 0
+    room = np.full(len(had), math.inf if most is None else most)
+    if budget > np.maximum(room - had, 0).sum():
+        free = int(np.maximum(room - had, 0).sum()) if len(count) else 0
         raise ValueError(
-            f"budget={budget} does not fit: {len(count)} prompts of at most {most} can take {free}"
+            f"budget={budget} does not fit: {len(had)} prompts of at most {most} can take {free}"
         )
     return room
 
@@ -149,7 +156,7 @@ class Allocate:
     bonus: Bonus = "sqrt"
     """Form of the bonus: sqrt(log(1+T)/n), or linear: log(1+T)/n."""
     total: Literal["counted", "frozen"] = "counted"
-    """Whether T, the rollouts issued so far to the prompts of the pool, counts up inside a phase."""
+    """Whether T, the verdicts so far on the prompts of the pool, counts up inside a phase."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """1 minus the level of the interval."""
     min_per_prompt: Annotated[int, Field(ge=2)] = 2
@@ -207,11 +214,13 @@ class Allocate:
         return torch.from_numpy(np.where(waits, -1, added))
 
     def _handed_out(self, groups: Table, later: NDArray[np.bool_]) -> Counts:
-        issued, mean, std = (groups[name].numpy()[later] for name in ("issued", "mean", "std"))
+        names = ("issued", "verdicts", "mean", "std")
+        issued, verdicts, mean, std = (groups[name].numpy()[later] for name in names)
         if np.isinf(mean).any():
             number = int(groups["group"].numpy()[later][np.isinf(mean)][0])
             raise ValueError(f"allocate: rewards must be finite or NaN; group {number} has infinite ones")
-        std = np.nan_to_num(std)  # fewer than two verdicts: nothing is known, which is no reason to ask more
+        # fewer than two verdicts: nothing is known, which is no reason to ask more
+        std, known = np.nan_to_num(std), np.maximum(verdicts, 2)
         pool = sum(self._share(int(phase)) for phase in groups["round"].numpy()[later])
         open_ = np.full(len(issued), True)
         if self.solved_reward is not None:
@@ -223,15 +232,16 @@ class Allocate:
         if not open_.any():
             return added
         added[open_] = allocate(
-            issued[open_],
+            known[open_],
             std[open_],
             pool,
             alpha=self.alpha,
             weight=self.exploration,
             form=self.bonus,
-            total=int(issued.sum()),
+            total=int(verdicts.sum()),
             counted=self.total == "counted",
             least=self.min_per_prompt,
             most=most,
+            issued=issued[open_],
         )
         return added
