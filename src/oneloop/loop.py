@@ -15,14 +15,13 @@ from typing import Any, Literal, Protocol
 import torch
 
 from oneloop.core.part import declared
-from oneloop.core.protocols import Objective, Part, Policy, Remembering
+from oneloop.core.protocols import Listening, Objective, Part, Policy, Remembering, Sampled
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.averaging import averaging
 from oneloop.update.learner import Learner
 
 Reach = Literal["kept", "rollouts", "all"]
-Sampled = tuple[Rollouts, Rollouts]
 Sample = Callable[[Rollouts], Sampled]
 Judge = Callable[[Rollouts], Rollouts]
 
@@ -119,7 +118,7 @@ class Loop:
     def _update(self, batch: Rollouts) -> Rollouts:
         learned = self.learner(batch)
         for listener in [self.plan, *self.parts]:
-            if hasattr(listener, "after_update"):
+            if isinstance(listener, Listening):
                 listener.after_update(self.learner, learned)
         return learned
 

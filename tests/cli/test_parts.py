@@ -2,7 +2,7 @@
 
 import pytest
 
-from oneloop.core.part import ROOMS, find, names
+from oneloop.core.rooms import ROOMS, find, names
 from oneloop.recipe.fields import init_fields
 from tests.recipe.test_recipe import MINE
 

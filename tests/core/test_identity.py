@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oneloop.core.identity import Fingerprint, fingerprint, identity, of_rows
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 
 ROW = {"prompt": [{"role": "user", "content": "1+1"}], "answer": 2, "share": 0.5, "none": None}
 

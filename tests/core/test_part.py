@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from oneloop.core.part import Of, Options, UnknownName, build, declared, find, name_of, names, part
+from oneloop.core.part import Of, Options, declared, part
+from oneloop.core.rooms import UnknownName, build, find, name_of, names
 from oneloop.recipe.faults import faults
 from oneloop.recipe.fields import Held, held
 from oneloop.recipe.text import to_recipe
@@ -29,16 +30,22 @@ class NotOne:
 '''
 
 
-@part(reads=lambda self: ("reward",) if self.scale else (), paper="none")
+@part(reads=lambda self: ("reward",) if self.scale else (), writes=("reward.inner",), paper="none")
 class Inner:
     scale: Annotated[float, Field(ge=0, le=1)] = 0.5
     names: tuple[str, ...] = ()
 
+    def __call__(self, rollouts):
+        return rollouts
 
-@part(writes=("reward",), units=("nats",))
+
+@part(writes=("actions.advantage",), units=("nats",))
 class Outer:
     judge: Annotated[Any, Of("judge")]
     count: Annotated[int, Field(ge=1)] = 2
+
+    def __call__(self, rollouts):
+        return rollouts
 
 
 def fault_list(cls, **options):
@@ -108,7 +115,8 @@ def test_what_is_not_a_part_is_refused(spec):
 
 
 def test_all_faults_at_once_with_their_paths(monkeypatch):
-    monkeypatch.setattr("oneloop.core.part.find", lambda room, name: {"inner": Inner}[name])
+    for module in ("part", "rooms"):
+        monkeypatch.setattr(f"oneloop.core.{module}.find", lambda room, name: {"inner": Inner}[name])
     sentences = fault_list(Outer, judge={"inner": {"scale": 2, "scal": 1}}, count=0, cout=1)
     assert sorted(sentences) == [
         "credit.outer.count: must be greater than or equal to 1, got 0",

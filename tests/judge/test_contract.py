@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from oneloop.core.part import build, declared, names
+from oneloop.core.part import declared
+from oneloop.core.rooms import build, names
 from oneloop.recipe.text import to_recipe
 from oneloop.sample.data.reasoning import Reasoning
 from tests.judge.judge_rollouts import rollouts

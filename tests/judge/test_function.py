@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.core.verdicts import Limits
 from oneloop.judge.function import Function
 from oneloop.judge.isolation.sandbox import CannotStart

@@ -4,7 +4,7 @@ judge."""
 import pytest
 import torch
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.core.verdicts import JudgeError
 from oneloop.judge.preference import Preference
 from oneloop.judge.stage import Judging
@@ -109,7 +109,7 @@ def test_wins_by_the_score_of_a_judge_of_single_images():
 def test_an_error_on_either_image_is_an_error_of_the_pair():
     class Picky:
         name = "picky"
-        part_reads = ("output",)
+        part_reads, part_writes = ("output",), ("reward.picky", "error.picky")
 
         def __call__(self, rollouts):
             bad = rollouts.output.flatten(1).mean(1) > 0.5

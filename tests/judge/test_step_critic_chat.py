@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.core.verdicts import JudgeError
 from oneloop.judge.step_critic import CriticOutage, StepCritic
 from oneloop.models.language.small_llama import SmallLlama

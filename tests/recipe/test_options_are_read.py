@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import oneloop
-from oneloop.core.part import ROOMS, find, names
+from oneloop.core.rooms import ROOMS, find, names
 from oneloop.recipe.fields import held, hints, init_fields
 from oneloop.recipe.recipe import Recipe
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from oneloop.core.part import find
+from oneloop.core.rooms import find
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE
 from oneloop.recipe.fields import held, init_fields
 from oneloop.recipe.overrides import pair_up

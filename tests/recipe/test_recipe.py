@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oneloop.core.part import find
+from oneloop.core.rooms import find
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.recipe import RecipeError, load_recipe, resolved
 from tests.recipe.test_mutated_recipes import RECIPES

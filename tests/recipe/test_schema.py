@@ -5,7 +5,7 @@ import copy
 import jsonschema
 import pytest
 
-from oneloop.core.part import ROOMS, names
+from oneloop.core.rooms import ROOMS, names
 from oneloop.recipe.recipe import RecipeError, load_recipe
 from oneloop.recipe.schema import recipe_schema
 from tests.recipe.test_mutated_recipes import RECIPES

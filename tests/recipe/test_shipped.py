@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from oneloop.core.part import declared, name_of
+from oneloop.core.part import declared
+from oneloop.core.rooms import name_of
 from oneloop.judge.verifier import Verifier
 from oneloop.recipe.recipe import Recipe, load_recipe, resolved
 from oneloop.recipe.text import shipped, to_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from oneloop.core.part import find
+from oneloop.core.rooms import find
 from oneloop.recipe.recipe import load_recipe
 from oneloop.report import write_report
 from oneloop.run.progress import Show

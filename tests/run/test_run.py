@@ -185,7 +185,7 @@ def test_a_phase_that_ends_at_a_saved_step_can_be_resumed(tmp_path):
     assert lines(tmp_path) == before
 
 
-@part()
+@part(writes=("reward.same", "error.same"))
 class SameToAll:
     """A judge that gives everybody 1."""
 

@@ -36,7 +36,7 @@ CRITIC = {"step_critic": {"path": "oneloop.sample.data.sum_chain.wrong_steps"}}
 )
 def test_filters_agree_with_credit_on_what_teaches(outcomes, flags, by_reward, by_token):
     group = group_of(outcomes, flags)
-    assert KeepMixed()(group) is by_reward and KeepMixed(by="token")(group) is by_token
+    assert KeepMixed().keeps(group) is by_reward and KeepMixed(by="token").keeps(group) is by_token
     credited = TokenLevel()(group).actions.advantage.nan_to_num(0)
     assert bool(credited.any()) == by_token
     judged = ~group.reward.isnan()[group.owner]

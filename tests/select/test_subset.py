@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import build
 from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.rooms import build
 from oneloop.credit.group_relative import group_relative
 from oneloop.select.kept_share import Share
 from oneloop.select.subset import Subset, quota, renormalised, rollout_value, select_rollouts

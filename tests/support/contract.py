@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from oneloop.core.part import build, declared, names
+from oneloop.core.part import declared
 from oneloop.core.rollouts import Rollouts
+from oneloop.core.rooms import build, names
 
 # parts that cannot be built without options, or whose defaults need more columns: how to build them here
 OPTIONS: dict[str, dict] = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from oneloop.core.part import build
 from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.rooms import build
 from oneloop.run.evaluation import held_out
 from oneloop.sample.plan.dress.fork import Fork
 

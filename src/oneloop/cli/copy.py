@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from oneloop.cli.terminal import say
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 from oneloop.recipe.text import NoSuchRecipe, shipped
 
 

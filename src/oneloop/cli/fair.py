@@ -21,7 +21,7 @@ from rich.table import Table
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console
 from oneloop.core import storage
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 from oneloop.fair import bounds, play
 from oneloop.fair.costs import Flags
 from oneloop.fair.exp2 import Exp2, theory_rate

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from oneloop.cli.terminal import console, say
-from oneloop.core.part import ROOMS, UnknownName, find, names, nearest
+from oneloop.core.rooms import ROOMS, UnknownName, find, names, nearest
 from oneloop.recipe.fields import init_fields
 from oneloop.recipe.text import to_recipe
 

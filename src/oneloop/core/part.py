@@ -1,21 +1,12 @@
-"""Parts: the small frozen classes a recipe names, found by file, validated by pydantic.
+"""Parts: the small frozen classes a recipe names, validated by pydantic, and the fields that hold them.
 
 A part is its own configuration: keyword-only fields `name: Annotated[type, Field(bounds)] = default`
-with one line of meaning below each. `oneloop/credit/novelty.py` holds `class Novelty`; a recipe calls it
-`novelty`. A user's own part is reached by a dotted path (`package.module.Class`) or `file.py:Class`.
-Not here: what a field holds (fields.py), faults in words (faults.py).
+with one line of meaning below each. Not here: how a name finds its part, and which kind a slot takes
+(rooms.py); what a field holds (recipe/fields.py); faults in words (recipe/faults.py).
 """
 
-import ast
 import dataclasses
-import difflib
-import importlib
-import importlib.util
-import inspect
-import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
@@ -23,33 +14,13 @@ import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, ValidationError, core_schema
 
+from oneloop.core.rooms import Misfit, UnknownName, build, find
+
 PartType = TypeVar("PartType")
 CONFIGURATION = ConfigDict(
     extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, allow_inf_nan=False
 )
 Columns = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
-ROOMS = {
-    "data": "sample.data",
-    "count": "sample.plan.count",
-    "dress": "sample.plan.dress",
-    "keep": "sample.plan.keep",
-    "policy": "sample.policies",
-    "judge": "judge",
-    "credit": "credit",
-    "select": "select",
-    "objective": "update.objective",
-    "language_model": "models.language",
-    "flow_model": "models.flow",
-    "judge_model": "models.judges",
-}
-"""The kinds of part and the folder of `oneloop` that holds each."""
-FILE_MODULE = "oneloop_user_file_"
-SHOWN = 20
-"""So many names are listed to someone whose name is like none of them."""
-
-
-class UnknownName(ValueError):
-    """A recipe names a part that does not exist; the message has the nearest names."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
@@ -95,85 +66,6 @@ def declared(instance: Any, what: str) -> tuple[str, ...]:
     """What `instance` declared as "reads", "writes" or "units"; () for a plain function or object."""
     value = getattr(type(instance), f"part_{what}", ())
     return tuple(value(instance) if callable(value) else value)
-
-
-@cache
-def names(room: str) -> list[str]:
-    """Names of the parts of a room, one a file of its folder; found without importing them."""
-    folder = Path(__file__).parent.parent.joinpath(*ROOMS[room].split("."))
-    return [path.stem for path in sorted(folder.glob("*.py")) if _class_name(path)]
-
-
-def _class_name(path: Path) -> str | None:
-    """The class in `path` that is decorated with @part and called like the file."""
-    wanted = path.stem.replace("_", "")
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ClassDef) and node.name.lower() == wanted:
-            marks = [mark.func for mark in node.decorator_list if isinstance(mark, ast.Call)]
-            if any(isinstance(mark, ast.Name) and mark.id == "part" for mark in marks):
-                return node.name
-    return None
-
-
-def find(room: str, name: str) -> type[Any]:
-    """The class called `name` in `room`, or a user's own by `package.module.Class` or `file.py:Class`.
-
-    Raises UnknownName with the nearest names, or saying what is missing from the user's module.
-    """
-    kind = f"{_words(room)} part"
-    if ".py:" in name:
-        path, _, attribute = name.rpartition(":")
-        return _attribute(_load_file(Path(path)), attribute, name)
-    if "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            return _attribute(importlib.import_module(module), attribute, name)
-        except UnknownName:
-            raise
-        except Exception as error:  # whatever the user's module raises when imported
-            why = f"{type(error).__name__}: {error}"
-            raise UnknownName(f"cannot import '{module}' for the {kind} '{name}': {why}") from error
-    if name not in names(room):
-        elsewhere = [other for other in ROOMS if other != room and name in names(other)]
-        hint = f"it is a {_words(elsewhere[0])} part" if elsewhere else nearest(name, names(room))
-        raise UnknownName(f"no {kind} is called '{name[:80]}'; {hint}")
-    there = importlib.import_module(f"oneloop.{ROOMS[room]}.{name}")
-    return cast(type[Any], getattr(there, str(_class_name(Path(str(there.__file__))))))
-
-
-def _words(room: str) -> str:
-    """A room as people write it: language_model, a language model."""
-    return room.replace("_", " ")
-
-
-def nearest(name: str, known: list[str], also: list[str] | None = None) -> str:
-    """A sentence that helps someone who typed `name` for one of `known` (or of `also`: never listed)."""
-    close = difflib.get_close_matches(name, [*known, *(also or [])], n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    return f"known: {', '.join(known[:SHOWN])}{more}"
-
-
-def build(room: str, spec: Any) -> Any:
-    """A part from what a recipe says: `name`, `{name: {option: value}}`, or an instance as it is.
-
-    Raises UnknownName or pydantic's ValidationError.
-    """
-    kind = f"{_words(room)} part"
-    if isinstance(spec, str):
-        return find(room, spec)()
-    if isinstance(spec, Mapping):
-        if len(spec) != 1:
-            keys = ", ".join(map(str, spec)) or "none"
-            raise UnknownName(f"a {kind} is written 'name' or {{name: {{options}}}}, got keys {keys:.80}")
-        name, options = next(iter(spec.items()))
-        if options is not None and not isinstance(options, Mapping):
-            raise UnknownName(f"options of {kind} '{name}' must be a mapping, got {options!r:.80}")
-        return find(room, str(name))(**{str(key): value for key, value in (options or {}).items()})
-    if inspect.isclass(spec) or type(spec).__module__ in ("builtins", "datetime") and not callable(spec):
-        raise UnknownName(f"a {kind} is written 'name' or {{name: {{options}}}}, got {spec!r:.80}")
-    return spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,46 +133,8 @@ def _made(make: Callable[[], Any], name: str, cls: Callable[[], type[Any]]) -> A
         raise PydanticCustomError("part", "", {"error": error, "name": name, "cls": cls()}) from None
     except UnknownName as error:
         raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
+    except Misfit as error:
+        raise PydanticCustomError("misfit", "{text}", {"text": str(error)}) from None
     except Exception as error:
         why = f"cannot be made: {type(error).__name__}: {error}"
         raise PydanticCustomError("broken_part", "{text}", {"text": why}) from error
-
-
-def name_of(cls: type[Any]) -> str:
-    """The name by which a recipe finds `cls`."""
-    package, _, module = cls.__module__.rpartition(".")
-    if (
-        package in {f"oneloop.{folder}" for folder in ROOMS.values()}
-        and module.replace("_", "") == cls.__name__.lower()
-    ):
-        return module
-    if cls.__module__.startswith(FILE_MODULE):
-        return f"{inspect.getsourcefile(cls)}:{cls.__qualname__}"
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UnknownName(f"no such file: {path} (a part of your own is written 'file.py:Class')")
-    path = path.resolve()
-    name = FILE_MODULE + path.with_suffix("").as_posix().strip("/").replace("/", "_").replace(".", "_")
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise UnknownName(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _attribute(module: Any, attribute: str, name: str) -> type[Any]:
-    found = getattr(module, attribute, None)
-    if not inspect.isclass(found) or not hasattr(found, "part_reads"):
-        known = [key for key, value in vars(module).items() if hasattr(value, "part_reads")]
-        hint = nearest(attribute, known) if known else "it has no parts"
-        raise UnknownName(f"'{name}': {attribute} is not a class decorated with @part; {hint}")
-    return cast(type[Any], found)

@@ -1,19 +1,35 @@
 """What the five stages ask of one another: the borders of the house, one protocol each.
 
-n rollouts   N actions   a actions of one micro-batch   V vocabulary
+n rollouts   N actions   a actions of one micro-batch   V vocabulary   G groups   E criteria of a judge
+
+All that a protocol names must be there; it is looked for when a recipe is loaded (rooms.py). What may be left
+out stands with its value in a class of defaults, and `trait` reads it. Data, Part, Count, Keep, Objective,
+PolicyPart and the models are what a recipe names; the others are what those make or are given.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from oneloop.core.meter import Meter
-from oneloop.core.rollouts import Rollouts
+from oneloop.core.rollouts import Rollouts, Table
 
 Mean = Literal["action", "rollout", "group", "constant"]
 Over = Literal["kept", "all"]
 Where = Literal["kept", "all", "last"]
+Sampled = tuple[Rollouts, Rollouts]
+"""(finished, unfinished)."""
+
+
+def trait(instance: Any, defaults: type, name: str) -> Any:
+    """The attribute `name` of `instance`, or its value in the class `defaults`."""
+    return getattr(instance, name, vars(defaults)[name])
+
+
+# what a recipe names
 
 
 class Data(Protocol):
@@ -26,10 +42,145 @@ class Data(Protocol):
 
 
 class Part(Protocol):
-    """A judge, credit, select or dress part: reads columns, returns rollouts with more columns."""
+    """A judge, credit, select or dress part: reads columns, returns rollouts with more columns.
+
+    A judge writes `reward.<name>`, a credit part `actions.advantage`, a select part `actions.share`; a dress
+    part rewrites rows that nobody has sampled yet.
+    """
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with the columns this part writes."""
+
+
+class JudgeDefaults:
+    """What a judge may say of itself; what it leaves out is as here."""
+
+    name = ""
+    """In the columns it writes, `reward.<name>` and `error.<name>`; empty: its class in small letters."""
+    weight = 1.0
+    """In the sum of the judges; 0: only logged."""
+    extract: str | None = None
+    """Regular expression that finds the answer in a text, for voting; None: the whole text is the answer."""
+    no_gradient = ""
+    """Why its verdicts cannot be differentiated, in words; empty: they can (`Grader`)."""
+
+
+class DressDefaults:
+    """What a dress part may say of itself; what it leaves out is as here. One that learns: `Remembering`."""
+
+    learns: tuple[str, ...] = ()
+    """Columns of judged rows from which it learns."""
+    steps_needed = 0
+    """Calls of its network that a flow policy must make for what this part asks."""
+
+
+class Count(Protocol):
+    """How many rollouts each group gets, in how many rounds."""
+
+    n: int
+    """Rollouts a group has, or has on average."""
+    rounds: int
+    """How often a group is asked for more before it is complete."""
+
+    def more(self, groups: Table) -> Tensor:
+        """int64 [G], for each idle group: n > 0 rows are issued; 0: it is complete; -1: nothing in this
+        round, but it is asked about again. Columns of `groups`, each [G]: group, round, issued; mean, std
+        and best reward."""
+
+
+class Keep(Protocol):
+    """Which complete groups are worth learning from; the plan replaces those refused by new prompts."""
+
+    def keeps(self, group: Rollouts) -> bool:
+        """Whether the complete, judged `group` is worth learning from."""
+
+
+class Objective(Protocol):
+    """One loss per action; the learner owns every denominator.
+
+    Losses are averaged over the actions that select kept. An objective that wants another average says so
+    with attributes, any of `mean`, `over`, `where`, `constant_length` and `whole`; see
+    `oneloop.update.averaging.Averaging`. One that has no gradient at some actions may say where it has one,
+    by a method `teaches(rollouts) -> bool [N]`: actions that no objective learns from are not forwarded.
+    """
+
+    def __call__(self, here: "Here", rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], readings {name: [a]}) of `actions` (int64 [a], indices into the action table)."""
+
+
+class PolicyPart(Protocol):
+    """What a recipe says of a policy; `open` loads it."""
+
+    units: ClassVar[Mapping[str, str]]
+    """`logprob`: nats or nats_per_dim; `entropy`: discrete or differential."""
+    gives: ClassVar[Sequence[str]]
+    """Action columns that `annotate` can write: of entropy, proximal, reference."""
+
+    def open(self) -> "Policy":
+        """The policy, with its weights, on its device."""
+
+
+class LanguageModel(Protocol):
+    """A causal language model made here instead of loaded by name."""
+
+    def build(self) -> tuple[Any, Any]:
+        """(a transformers causal model, its tokenizer)."""
+
+
+class FlowModel(Protocol):
+    """A network that a flow policy trains."""
+
+    def build(self) -> "FlowNetwork":
+        """The network on the CPU. Leaves torch's global random state as it was."""
+
+
+class JudgeModel(Protocol):
+    """A model that compares two images, made or loaded."""
+
+    def build(self) -> "PairNetwork":
+        """The network on the CPU."""
+
+
+# what those make, or are given
+
+
+class FlowNetwork(Protocol):
+    """Velocities of latents at noise levels; a torch module with the weights that are trained."""
+
+    shape: tuple[int, ...]
+    """[C, H, W] of a latent."""
+    picture: tuple[int, ...]
+    """[C, H, W] of a picture."""
+    tokens: int
+    """Positions its transformer attends over; 1 without one. What a micro-batch is counted in."""
+    units: int
+    """Layers times width, for the estimate of memory."""
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """What data rows say to it, [b, ...] each."""
+
+    def forward(self, latent: Tensor, sigma: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        """Velocity [b, C, H, W] of `latent` [b, C, H, W] at noise levels `sigma` [b]."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Pictures in [0, 1], differentiable."""
+
+    def latent(self, images: Tensor) -> Tensor:
+        """The latents of pictures in [0, 1]."""
+
+    def save(self, folder: Path) -> None:
+        """Its trained weights, in a format other libraries load."""
+
+    def load(self, folder: Path) -> None:
+        """What `save` left, to the bit."""
+
+
+class PairNetwork(Protocol):
+    """Answers questions about pairs of images; a torch module."""
+
+    def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
+        """[b, 2] log-probabilities of "the first" and "the second", with a gradient in the images
+        [b, C, H, W]."""
 
 
 @runtime_checkable
@@ -48,6 +199,30 @@ class Remembering(Protocol):
 
     def load_state_dict(self, state: Any) -> None:
         """What `state_dict` gave, to the bit."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A part that hears of every update."""
+
+    def after_update(self, learner: Any, batch: Rollouts) -> None:
+        """The learner has trained on `batch`."""
+
+
+@runtime_checkable
+class Grader(Protocol):
+    """A judge that can be differentiated: what objectives that back-propagate a reward ask for."""
+
+    name: str
+    """In the columns of its readings."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its E criteria."""
+
+    def grade(self, images: Tensor, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a,
+        E])."""
 
 
 class Here(Protocol):
@@ -78,36 +253,8 @@ class Here(Protocol):
         """[a], log-probability under the policy's reference, no gradient."""
 
 
-class Grader(Protocol):
-    """A judge that can be differentiated: what objectives that back-propagate a reward ask for."""
-
-    name: str
-    """In the columns of its readings."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Its E criteria."""
-
-    def grade(self, images: Tensor, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a,
-        E])."""
-
-
-class Objective(Protocol):
-    """One loss per action; the learner owns every denominator.
-
-    Losses are averaged over the actions that select kept. An objective that wants another average says so
-    with attributes, any of `mean`, `over`, `where`, `constant_length` and `whole`; see
-    `oneloop.update.averaging.Averaging`. One that has no gradient at some actions may say where it has one,
-    by a method `teaches(rollouts) -> bool [N]`: actions that no objective learns from are not forwarded.
-    """
-
-    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss [a], readings {name: [a]}) of `actions` (int64 [a], indices into the action table)."""
-
-
 class Policy(Protocol):
-    """The thing being trained."""
+    """The thing being trained: everything that the loop, the learner and a run call."""
 
     version: int
     """Of the weights; one more after each batch."""
@@ -115,17 +262,32 @@ class Policy(Protocol):
     """The torch module whose parameters are trained."""
     meter: Meter
     """Counts every evaluation of it."""
+    progress: Callable[[int, int], None] | None
+    """Called while sampling with (actions so far, rollouts finished so far); the run sets it."""
 
     @property
     def units(self) -> Mapping[str, str]:
-        """`logprob`: nats or nats_per_dim; `entropy`: discrete or differential."""
+        """As in `PolicyPart`."""
 
     @property
     def gives(self) -> Sequence[str]:
-        """Columns that `annotate` can write."""
+        """As in `PolicyPart`."""
 
-    def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
+    # sampling
+
+    def sample(self, asked: Rollouts) -> Sampled:
         """(finished, unfinished); each row is continued from the actions it has."""
+
+    def demonstrate(self, asked: Rollouts) -> Sampled:
+        """(finished, none): what the data rows demonstrate, as if it had been sampled, with version -1."""
+
+    def greedy(self) -> AbstractContextManager[None]:
+        """Within it, `sample` takes the likeliest action everywhere."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, for the record; empty for a policy without tokens."""
+
+    # learning
 
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
         """Writes `entropy`, `proximal` or `reference` for the actions with share > 0 (NaN elsewhere)."""
@@ -136,5 +298,41 @@ class Policy(Protocol):
     def at(self, rollouts: Rollouts, actions: Tensor) -> Here:
         """`actions` [a] under the present weights."""
 
+    def keep_reference(self) -> None:
+        """From now on the reference means the present weights."""
+
     def updated(self) -> None:
         """The learner has changed the weights: the next version."""
+
+    # checkpoints
+
+    def save(self, folder: Path) -> None:
+        """The weights, as a folder that other libraries load."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a folder of weights does not hold: version, reference, ..."""
+
+    def restore(self, folder: Path, state: dict[str, Any]) -> None:
+        """Continues, to the bit, from what `save` left in `folder` and `state_dict` gave."""
+
+
+class Engine(Protocol):
+    """Samples tokens for a language policy, in this process or on a server."""
+
+    law: Any
+    """The law tokens are drawn from: temperature, top-k, top-p, min-p."""
+    positions: int | None
+    """Tokens a sequence may have; None: no bound is known."""
+
+    def generate(
+        self,
+        requests: Sequence[Any],
+        enough: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Any]:
+        """Replies in the order of `requests`. enough: once so many groups are complete, what still runs is
+        aborted with what it has. progress(tokens so far, requests finished so far) after every step. A reply
+        depends on its request's key, prefix and the weights alone, never on what else is asked."""
+
+    def refresh(self) -> None:
+        """The weights have changed."""

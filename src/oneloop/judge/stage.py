@@ -9,6 +9,7 @@ that compare whole groups (a plan may hand over part of one); they come first am
 judge of your own class runs in this process without limits; `function` and `verifier` are the killable ones.
 """
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
 from oneloop.judge.isolation.sandbox import CannotStart
@@ -61,7 +63,7 @@ class Judging:
     @property
     def _remembering(self) -> list[Any]:
         """Judges that learn from what they judged, so that they have a state."""
-        return [judge for judge in self.judges if hasattr(judge, "learn")]
+        return [judge for judge in self.judges if isinstance(judge, Remembering)]
 
     def begin(self) -> None:
         """A phase starts: judges forget."""
@@ -99,12 +101,13 @@ class Judging:
 
 def name_of(judge: Judge) -> str:
     """The name in the columns a judge writes."""
-    return str(getattr(judge, "name", None) or getattr(judge, "__name__", type(judge).__name__.lower()))
+    own = judge.__name__ if inspect.isroutine(judge) else type(judge).__name__.lower()
+    return str(trait(judge, JudgeDefaults, "name") or own)
 
 
 def weight_of(judge: Judge) -> float:
     """The judge's weight in the reward; 0 for one that is only logged."""
-    return float(getattr(judge, "weight", 1.0))
+    return float(trait(judge, JudgeDefaults, "weight"))
 
 
 def _limits_of(judge: Judge) -> Limits:

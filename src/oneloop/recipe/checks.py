@@ -6,13 +6,14 @@ Every fault is one sentence with its path, so that a recipe shows all of them at
 from collections.abc import Iterator
 from typing import Any
 
-from oneloop.core.part import declared, find, name_of, names
+from oneloop.core.part import declared
+from oneloop.core.protocols import DressDefaults, trait
+from oneloop.core.rooms import find, name_of, names
+from oneloop.judge.stage import name_of as name_of_judge
+from oneloop.judge.stage import weight_of
 
 LOOP = ("actions.share", "drop_group")
 """Columns that the loop itself writes."""
-GIVES = ("entropy", "proximal", "reference")
-"""Action columns a policy can annotate, unless it says otherwise."""
-UNITS = {"logprob": "nats", "entropy": "discrete"}
 KINDS = {"logprob": ("nats", "nats_per_dim"), "entropy": ("discrete", "differential")}
 STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("dress",), ()),
@@ -73,7 +74,7 @@ def _name(instance: Any) -> str:
 
 def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Columns that are read and that nobody wrote before."""
-    gives = {f"actions.{name}" for name in getattr(policy, "gives", GIVES)}
+    gives = {f"actions.{name}" for name in policy.gives}
     written = {*declared(phase.plan, "writes"), *declared(policy, "writes"), *LOOP, *gives}
     if phase.sample == "demonstrations":
         written -= {"actions.logprob", "actions.proximal"}
@@ -91,7 +92,7 @@ def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
 def _learnt(where: str, phase: Any, written: set[str]) -> Iterator[str]:
     """Columns of judged rows from which a dress part learns, and that nobody writes."""
     for place, instance in _placed(where, phase, "dress"):
-        for column in getattr(instance, "learns", ()):
+        for column in trait(instance, DressDefaults, "learns"):
             if column not in written:
                 remedy = _remedy(column, phase)
                 yield f"{place}: learns from '{column}', which nothing writes; {remedy}"
@@ -138,7 +139,7 @@ def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
     """Judges that write the same columns."""
     first: dict[str, int] = {}
     for index, judge in enumerate(judges):
-        name = getattr(judge, "name", None) or _name(judge)
+        name = name_of_judge(judge)
         if name in first:
             place = f"{where}.judge[{index}].{_name(judge)}"
             yield f"{place}: judge[{first[name]}] is called '{name}' too; give it another name"
@@ -168,21 +169,20 @@ def _blind_filters(where: str, phase: Any) -> Iterator[str]:
 
 
 def _weights(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
-    if judges and not any(getattr(judge, "weight", 1.0) for judge in judges):
+    if judges and not any(weight_of(judge) for judge in judges):
         yield f"{where}.judge: no judge has a weight, so there is no reward"
 
 
 def _units(where: str, phase: Any, policy: Any) -> Iterator[str]:
-    units = getattr(policy, "units", UNITS)
     for place, instance in _placed(where, phase, "keep", "credit", "select", "objective"):
-        for kind, has in units.items():
+        for kind, has in policy.units.items():
             accepted = [unit for unit in declared(instance, "units") if unit in KINDS[kind]]
             if accepted and has not in accepted:
                 yield f"{place}: works on a {kind} in {' or '.join(accepted)}, but the policy's is in {has}"
 
 
 def _demonstrations(where: str, phase: Any) -> Iterator[str]:
-    copies = getattr(phase.plan.count, "n", 1)
+    copies = phase.plan.count.n
     if phase.sample == "demonstrations" and copies > 1:
         place = f"{where}.plan.count.{_name(phase.plan.count)}.n"
         yield f"{place}: a data row has one demonstration, so {copies} would be copies of it; write 1"
@@ -208,7 +208,7 @@ def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
 def _stops(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Rollouts that would have to stop after their end."""
     for place, instance in _placed(where, phase, "dress"):
-        needed, steps = getattr(instance, "steps_needed", 0), getattr(policy, "steps", None)
+        needed, steps = trait(instance, DressDefaults, "steps_needed"), getattr(policy, "steps", None)
         if steps is not None and needed > steps:
             yield (
                 f"{place}.last: {needed - 1} is not within 1..{steps - 1}: policy.flow.steps is {steps}, and "

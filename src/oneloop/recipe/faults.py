@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic_core import ValidationError
 
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 from oneloop.recipe.fields import init_fields, inner, is_choice, plain
 
 WORDS = {

@@ -9,7 +9,7 @@ starts in a phase (`learner...`) means the last one; `phases.warm_start.learner.
 
 from typing import Any
 
-from oneloop.core.part import UnknownName, find, names
+from oneloop.core.rooms import UnknownName, find, names
 from oneloop.recipe.faults import short
 from oneloop.recipe.fields import Held, held
 from oneloop.recipe.text import NotYaml, parse

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from oneloop.core.costs import Unit
-from oneloop.core.part import Of, Options, nearest, part
+from oneloop.core.part import Of, Options, part
+from oneloop.core.rooms import nearest
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE, accept
 from oneloop.recipe.checks import check_evaluation, check_phase

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticOmit, core_schema
 
-from oneloop.core.part import find, names
+from oneloop.core.rooms import find, names
 from oneloop.recipe.aliases import ALIASES
 from oneloop.recipe.fields import init_fields
 from oneloop.recipe.recipe import Phase, Recipe

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from oneloop.core.part import name_of, nearest
+from oneloop.core.rooms import name_of, nearest
 from oneloop.recipe.fields import held, init_fields
 
 EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")

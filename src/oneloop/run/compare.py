@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from oneloop.core.costs import METRICS, Unit, costs_of
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError, from_long, rank
 from oneloop.measure.statistics.comparison import MODES, Point, Trained, compared, sentence

@@ -9,10 +9,10 @@ from scipy.stats import norm
 
 from oneloop.core import draws
 from oneloop.core.part import declared
-from oneloop.core.protocols import Data
+from oneloop.core.protocols import Data, JudgeDefaults, trait
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.judge.scorers import extracted
-from oneloop.judge.stage import weight_of
+from oneloop.judge.stage import Judging, weight_of
 from oneloop.measure.statistics.majority import majority_at_k
 from oneloop.measure.statistics.paired import bootstrap_mean
 from oneloop.measure.statistics.passk import unbiased_pass_at_k
@@ -97,8 +97,11 @@ def score_of(judged: Rollouts) -> torch.Tensor:
 
 def pattern_of(judge: Judge) -> str | None:
     """How the first judge that says correct finds the answer in a text; None: all of it is the answer."""
-    judges = getattr(judge, "judges", [judge])
-    return next((each.extract for each in judges if hasattr(each, "extract")), None)
+    judges = judge.judges if isinstance(judge, Judging) else [judge]
+    found = (
+        trait(each, JudgeDefaults, "extract") for each in judges if "correct" in declared(each, "writes")
+    )
+    return next(found, None)
 
 
 def held_out(data: Data, size: int, samples: int, seed: int) -> Rollouts:

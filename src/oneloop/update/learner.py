@@ -16,13 +16,14 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Objective, Policy
+from oneloop.core.protocols import Here, Objective, ObjectiveDefaults, Policy, trait
 from oneloop.core.rollouts import Rollouts
 from oneloop.update.averaging import action_weights, averaging
 from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate, scheduled
 from oneloop.update.not_finite import NotFinite, check_finite
 from oneloop.update.readings import Readings, Seen
 
+AVERAGES = ("mean", "over", "where", "constant_length")
 CLIPS = ("clip_low", "clip_high")
 
 

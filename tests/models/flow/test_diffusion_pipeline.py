@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.sample.plan.dress.fork import Fork
 from tests.models.flow.tiny_pipelines import flux, stable_diffusion_3
 from tests.support.trees import asked

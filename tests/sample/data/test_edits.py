@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.sample.data.edits import Edits, binary, pixels
 from oneloop.sample.data.mixture import Mixture
 from oneloop.sample.data.rows import Rows

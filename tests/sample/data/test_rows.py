@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.sample.data.rows import Rows
 
 

@@ -208,16 +208,17 @@ def test_keep_mixed_refuses_groups_without_signal_and_asks_for_others():
 def test_what_keep_mixed_keeps(rewards, kept):
     group = plan(n=len(rewards)).ask()
     group = group.take(group.group == 0).put(reward=torch.tensor(rewards, dtype=torch.float64))
-    assert KeepMixed()(group) is kept
+    assert KeepMixed().keeps(group) is kept
 
 
 def test_too_many_refused_groups_are_an_error_with_counts():
     impossible = Rows(rows=[{"prompt": str(i)} for i in range(500)])
 
-    def nothing(group: Rollouts) -> bool:
-        return False
+    class Nothing:
+        def keeps(self, group: Rollouts) -> bool:
+            return False
 
-    made = Plan(data=impossible, groups=3, count=Uniform(n=2), keep=nothing, max_refills=4)
+    made = Plan(data=impossible, groups=3, count=Uniform(n=2), keep=Nothing(), max_refills=4)
     made.begin(SEED, 10)
     with pytest.raises(DrySource, match=r"0 of 3 groups carry signal \(15 refused.*\).*max_refills \(4\)"):
         list(batches(made, FakeSampler(), 1))
@@ -315,6 +316,8 @@ def test_a_group_in_which_a_judge_failed_is_refused_whole():
 class Twice:
     """2 rollouts, then as many more as the best reward is high."""
 
+    n = 2
+
     @property
     def rounds(self) -> int:
         return 2
@@ -358,6 +361,9 @@ def test_no_data_is_an_error():
     class Nothing:
         def __len__(self):
             return 0
+
+        def __getitem__(self, key):
+            raise IndexError(key)
 
     made = Plan(data=Nothing())
     with pytest.raises(ValueError, match="plan.data has no rows"):

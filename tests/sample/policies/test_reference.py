@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.sample.policies.denoising.rendering import composite
 from tests.support.trees import asked, policy
 

@@ -4,7 +4,7 @@ import ast
 import importlib.util
 from pathlib import Path
 
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 
 
 def check(path: str) -> None:

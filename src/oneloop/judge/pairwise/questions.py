@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 
 PROMPT = "{prompt}"
 QUESTIONS = {

@@ -130,7 +130,7 @@ def _passing(policy: Language, model: Any, tokenizer: Any, phase: Phase) -> list
     """What one step takes."""
     config = model.config.get_text_config()
     wide = 4 if policy.precision == "float32" else 2
-    rows = (phase.plan.in_flight or phase.plan.groups) * getattr(phase.plan.count, "n", 8)
+    rows = (phase.plan.in_flight or phase.plan.groups) * phase.plan.count.n
     prompt = prompt_length(tokenizer, phase.plan.data)
     positions = getattr(config, "max_position_embeddings", None) or 1 << 30
     length = bucket(min((prompt or 0) + policy.max_new_tokens, positions))

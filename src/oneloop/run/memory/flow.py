@@ -60,7 +60,7 @@ def _steady(policy: Flow, network: Any, phases: Sequence[Phase]) -> list[Row]:
 
 def _passing(policy: Flow, network: Any, phase: Phase) -> list[Row]:
     """What one step takes."""
-    images = (phase.plan.in_flight or phase.plan.groups) * getattr(phase.plan.count, "n", 1)
+    images = (phase.plan.in_flight or phase.plan.groups) * phase.plan.count.n
     edges, calls = images * (policy.steps - 1), images * policy.steps
     for part in phase.plan.dress:
         if isinstance(part, Fork):

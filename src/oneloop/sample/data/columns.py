@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 
 Row = dict[str, Any]
 Message = dict[str, Any]

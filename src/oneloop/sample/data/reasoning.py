@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from oneloop.core import draws
-from oneloop.core.part import nearest, part
+from oneloop.core.part import part
+from oneloop.core.rooms import nearest
 
 QUESTION = "{question}"
 

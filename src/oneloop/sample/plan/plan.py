@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.part import Of, Options, part
+from oneloop.core.protocols import Remembering
 from oneloop.core.rollouts import Rollouts, Table
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.leftovers import Leftovers
@@ -69,7 +70,7 @@ class Plan:
     @property
     def _remembering(self) -> list[Any]:
         """Dress parts that learn from what was judged, so that they have a state."""
-        return [dress for dress in self.dress if hasattr(dress, "learn")]
+        return [dress for dress in self.dress if isinstance(dress, Remembering)]
 
     # ask
 
@@ -159,7 +160,7 @@ class Plan:
         if bool((rollouts.id.diff() < 0).any()):  # not in the order in which they happened to finish
             rollouts = rollouts.take(rollouts.id.argsort())
         dropped = "drop_group" in rollouts and bool(rollouts["drop_group"].any())
-        refused = dropped or (self.keep is not None and not self.keep(rollouts))
+        refused = dropped or (self.keep is not None and not self.keep.keeps(rollouts))
         self.piles.close(group, rollouts, refused)
 
     def batch(self) -> Rollouts | None:

@@ -242,6 +242,10 @@ class FlowPolicy:
         """From now on the reference means the present weights (with adapters: the network without them)."""
         self.reference.keep(self.network)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Nothing: images have no tokens."""
+        return ""
+
     def as_reference(self) -> AbstractContextManager[None]:
         """Within it, velocities are the reference's."""
         return self.reference.acting(self.network)

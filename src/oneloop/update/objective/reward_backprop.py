@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.part import Of, declared, part
-from oneloop.core.protocols import Here, Mean, Where
+from oneloop.core.protocols import Grader, Here, JudgeDefaults, Mean, Where, trait
 from oneloop.core.rollouts import Rollouts
 
 
@@ -64,13 +64,13 @@ class RewardBackprop:
 
     def __post_init__(self) -> None:
         name = type(self.judge).__name__
-        if not hasattr(self.judge, "grade"):
+        if not isinstance(self.judge, Grader):
             raise ValueError(
                 f"judge: {name} cannot be differentiated: it scores finished images and has no `grade` "
                 "with a "
                 f"gradient in them. Use it as the reward of policy_gradient, or take the judge preference"
             )
-        if reason := getattr(self.judge, "no_gradient", ""):
+        if reason := trait(self.judge, JudgeDefaults, "no_gradient"):
             raise ValueError(f"judge: {name} cannot be differentiated: {reason}")
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oneloop.core.part import build
+from oneloop.core.rooms import build
 from oneloop.credit.tree import Tree
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show

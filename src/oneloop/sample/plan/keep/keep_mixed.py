@@ -17,7 +17,7 @@ class KeepMixed:
     by: Literal["reward", "token"] = "reward"
     """token: also a group whose tokens differ in `flaw`, all right or all wrong as it may be (CAPO)."""
 
-    def __call__(self, group: Rollouts) -> bool:
+    def keeps(self, group: Rollouts) -> bool:
         """Whether the complete `group` is worth learning from."""
         if not bool(segments.constant(group.reward, group.group).all()):
             return True
