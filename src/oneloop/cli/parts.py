@@ -68,7 +68,7 @@ def first_line(cls: type[Any]) -> str:
 
 def room_line(room: str) -> str:
     """What the folder of a kind of part answers: the first sentence of its docstring."""
-    said = str(importlib.import_module(f"oneloop.{ROOMS[room]}").__doc__).split("\n\n")[0]
+    said = str(importlib.import_module(f"oneloop.{ROOMS[room].folder}").__doc__).split("\n\n")[0]
     return " ".join(said.split()).split(" Protocol:")[0]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Objective, ObjectiveDefaults, Policy, trait
+from oneloop.core.protocols import Here, Objective, Policy
 from oneloop.core.rollouts import Rollouts
 from oneloop.update.averaging import action_weights, averaging
 from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate, scheduled
