@@ -1,3 +1,4 @@
+import functools
 import threading
 import time
 from pathlib import Path
@@ -160,6 +161,50 @@ def test_faults_of_the_recipe(fields, message):
     assert message in inner
 
 
-def test_a_convention_is_checked_when_the_function_is_loaded():
-    with pytest.raises(CannotStart, match=r"nothing'.*its parameters \(a, b\) fit no known convention"):
-        judge("nothing")(rollouts(["a"]))
+def test_a_convention_is_checked_without_importing_the_function():
+    with pytest.raises(ValidationError, match=r"its parameters \(a, b\) fit no known convention"):
+        judge("nothing")
+
+
+def test_what_the_data_lacks_is_said_before_anything_is_sampled():
+    def reward(completions, solution, level=0):
+        return []
+
+    assert Function(path=reward).lacks(["prompt", "solution"]) == []
+    (told,) = Function(path=reward).lacks(["prompt", "answer"])
+    assert told.startswith("it asks for 'solution', which is no column of the data; there are: answer, ")
+    assert judge("columns_seen").lacks(["prompt", "answer"]) == []
+
+
+def test_a_right_answer_that_is_asked_for_and_not_there_is_warned_of():
+    def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+        return 0.0
+
+    with pytest.warns(
+        UserWarning, match="'compute_score' asks for 'ground_truth', which is the data's column"
+    ):
+        assert Function(path=compute_score).lacks(["prompt", "solution"]) == []
+
+
+def test_partials_and_objects_are_called_by_the_name_of_what_they_hold():
+    assert Function(path=functools.partial(len_of)).name == "len_of"
+    assert build("judge", {"function": {"path": Scored()}}).name == "Scored"
+
+
+class Scored:
+    def __call__(self, completions):
+        return [1.0] * len(completions)
+
+
+class Rubric:
+    funcs, weights = [len_of], [0.5]
+
+
+def test_a_rubric_is_refused_with_its_functions_as_judges():
+    with pytest.raises(ValidationError, match="a Rubric of verifiers is no function; .*len_of, weight: 0.5"):
+        Function(path=Rubric())
+
+
+def test_what_the_source_does_not_tell_is_checked_when_the_function_is_loaded():
+    with pytest.raises(CannotStart, match=r"wrapped'.*its parameters \(a, b\) fit no known convention"):
+        judge("wrapped").lacks(["prompt"])

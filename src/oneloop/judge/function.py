@@ -1,25 +1,37 @@
-"""A reward function of your own, or of another library: TRL's signature and those in tools/signatures.py.
+"""A reward function of your own, or of another library: the signatures are in functions/conventions.py.
 
-By path it runs in a worker process that is killed when it hangs (tools/sandbox.py); a Python callable runs
-in this process, where it can be waited for but not killed (tools/live.py). None means "no verdict"; NaN, a
-wrong number of scores and an exception are errors. What it logs (TRL's log_extra, further entries of a dict)
+By path it runs in a worker process that is killed when it hangs; a Python callable runs in this process,
+where it can be interrupted but not killed (oneloop.judge.isolation). None means "no verdict"; NaN, a wrong
+number of scores and an exception are errors. What it logs (TRL's log_extra, further entries of a dict)
 goes to the column `extra.<name>`, a dict a rollout; TRL's log_metric to `facts["judge_metrics"]`.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
 import torch
+from pydantic import BeforeValidator
 
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import Limits, Verdict, columns, verdict
 from oneloop.judge.functions import locate
-from oneloop.judge.functions.call import adapted
+from oneloop.judge.functions.call import adapted, refused_rubric
+from oneloop.judge.functions.conventions import lacking, style_of
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.sandbox import Outcome, Sandbox, shared
+
+ANSWERS = ("ground_truth", "ground_truths", "labels")
+"""Parameters that are given the column `answer`."""
+
+
+def _no_rubric(function: Any) -> Any:
+    if hasattr(function, "funcs") and not callable(function):
+        raise ValueError(refused_rubric(function))
+    return function
 
 
 @part(
@@ -29,7 +41,7 @@ from oneloop.judge.isolation.sandbox import Outcome, Sandbox, shared
 class Function:
     """The scores of `path`, called with the batch or one rollout at a time, as its parameters ask."""
 
-    path: str | Callable[..., Any]
+    path: Annotated[str | Callable[..., Any], BeforeValidator(_no_rubric)]
     """`file.py:function`, `package.module.function`, or a Python callable."""
     name: str = ""
     """Names the columns; empty: the function's own name."""
@@ -44,9 +56,13 @@ class Function:
     def __post_init__(self) -> None:
         if isinstance(self.path, str):
             locate.check(self.path)
+            known = locate.parameters(self.path)
+            if known is not None and any(known):  # one without parameters makes the function
+                style_of(*known)
             own = self.path.replace(":", ".").rpartition(".")[2]
         else:
-            own = getattr(self.path, "__name__", type(self.path).__name__)
+            named = getattr(self.path, "func", self.path)  # what functools.partial holds
+            own = str(getattr(self.path, "__name__", "") or getattr(named, "__name__", type(named).__name__))
             assert self._runner  # refuses what fits no convention
             if self.limits.of_a_worker != Limits().of_a_worker:
                 raise ValueError(
@@ -74,6 +90,22 @@ class Function:
         means = {metric: sum(values) / len(values) for metric, values in metrics.items()}
         return judged.put_facts(judge_metrics={**rollouts.facts.get("judge_metrics", {}), **means})
 
+    def lacks(self, columns: Sequence[str]) -> list[str]:
+        """What the function asks for and data with these `columns` cannot give it, in words.
+
+        Warns where it asks for the right answer and the data has none. Raises CannotStart when the function
+        cannot be loaded or fits no convention.
+        """
+        info = self._runner.info
+        wanted = [name for name in ANSWERS if name in info["required"] and name in info["offers"]]
+        if wanted and "answer" not in columns:
+            warnings.warn(
+                f"judge '{self.name}' asks for '{wanted[0]}', which is the data's column 'answer', and there "
+                f"is none (columns: {', '.join(columns)}): it is given None; name yours with label_key",
+                stacklevel=2,
+            )
+        return lacking(info["required"], info["offers"], columns if info["columns"] else None)
+
     @cached_property
     def _runner(self) -> Sandbox | Live:
         if not isinstance(self.path, str):
@@ -100,9 +132,9 @@ class Function:
 
     def _rows(self, rollouts: Rollouts) -> list[dict[str, Any]]:
         """What the function is told of each rollout: no more than its parameters ask for."""
-        names = self._runner.info["names"]
+        info = self._runner.info
         ids, groups = rollouts.id.tolist(), rollouts.group.tolist()
-        texts = [""] * len(rollouts) if "images" in names and "text" not in rollouts else rollouts.text
+        texts = [""] * len(rollouts) if info["pictures"] and "text" not in rollouts else rollouts.text
         rows = [
             {
                 "prompt": example["prompt"],
@@ -113,11 +145,12 @@ class Function:
             }
             for example, text, i, group in zip(rollouts.example, texts, ids, groups, strict=True)
         ]
-        if "completion_ids" in names:
+        # one that takes anything (**columns) is given token ids where a policy writes tokens
+        if "completion_ids" in info["names"] or (info["tokens"] and "token" in rollouts.actions):
             row, action = rollouts.paths
             tokens = rollouts.actions.token[action].split(torch.bincount(row, minlength=len(rows)).tolist())
             rows = [{**told, "tokens": ids.tolist()} for told, ids in zip(rows, tokens, strict=True)]
-        if "images" in names:
+        if info["pictures"]:
             pictures = (rollouts.output * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
             rows = [{**told, "image": picture.numpy()} for told, picture in zip(rows, pictures, strict=True)]
         return rows

@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import math
 
 import numpy as np
@@ -63,16 +64,113 @@ def test_trl_completion_ids_and_ragged_columns():
     ) == [3, True]
 
 
-def test_ms_swift_takes_text_even_of_a_conversation():
-    class ORM:
-        def __call__(self, completions, answer, **kwargs):
-            return [
-                float(text == "t0") + float(label == "2")
-                for text, label in zip(completions, answer, strict=True)
-            ]
+class ORM:
+    """As ms-swift's."""
 
-    assert scores(call(ORM, rows(prompt=CHAT))) == [2.0, 1.0]
-    assert scores(call(ORM(), rows(prompt=CHAT))) == [2.0, 1.0]
+
+class Accuracy(ORM):
+    def __call__(self, completions, answer, **kwargs):
+        return [
+            float(text == "t0") + float(label == "2") for text, label in zip(completions, answer, strict=True)
+        ]
+
+
+def test_ms_swift_takes_text_even_of_a_conversation():
+    assert scores(call(Accuracy, rows(prompt=CHAT))) == [2.0, 1.0]
+    assert scores(call(Accuracy(), rows(prompt=CHAT))) == [2.0, 1.0]
+
+
+def length(completions, scale=1.0, **columns):
+    return [scale * len(turns[0]["content"]) for turns in completions]
+
+
+class Length:
+    def __call__(self, completions, **columns):
+        return length(completions)
+
+    def method(self, completions, **columns):
+        return length(completions)
+
+
+@pytest.mark.parametrize("reward", [length, functools.partial(length), Length, Length(), Length().method])
+def test_whatever_can_be_called_takes_messages_of_a_conversation(reward):
+    assert scores(call(reward, rows(prompt=CHAT))) == [2.0, 2.0]
+
+
+def test_a_column_of_the_data_does_not_replace_what_partial_holds():
+    assert scores(call(functools.partial(length, scale=2.0), rows(prompt=CHAT, scale=9.0))) == [4.0, 4.0]
+    assert adapted(functools.partial(length, scale=2.0)).info["names"] == ["completions"]
+
+
+def test_completions_decide_whatever_the_columns_are_called():
+    columns = {"images": "x.png", "queries": "q", "solution_str": "s", "sample": 1, "args": 2}
+
+    def reward(prompts, completions, images, queries, solution_str, sample, args):
+        return [float((images[0], queries[0], solution_str[0], args[0]) == ("x.png", "q", "s", 2))] * 2
+
+    assert scores(call(reward, rows(**columns))) == [1.0, 1.0]
+
+
+def test_token_ids_alone_are_enough():
+    told = [{**row, "tokens": [1] * (row["id"] + 1)} for row in rows()]
+    assert scores(call(lambda completion_ids, **kwargs: [len(ids) for ids in completion_ids], told)) == [1, 2]
+    assert adapted(lambda completion_ids: []).info["tokens"]
+
+
+def test_a_function_that_names_nothing_is_given_what_trl_gives():
+    told = [{**row, "tokens": [7]} for row in rows()]
+
+    def reward(**kwargs):
+        assert {"prompts", "completions", "completion_ids", "answer", "trainer_state"} <= set(kwargs)
+        return [1.0] * len(kwargs["completions"])
+
+    assert scores(call(reward, told)) == [1.0, 1.0]
+
+
+def test_parameters_by_place_are_filled_by_place():
+    def reward(prompts, completions, /, answer):
+        return [float(text == "t0" and right == "2") for text, right in zip(completions, answer, strict=True)]
+
+    assert scores(call(reward, rows())) == [1.0, 0.0]
+
+
+def test_verifiers_functions_that_look_at_the_completion():
+    async def correct(completion, answer, **kwargs):
+        return float(completion[-1]["content"] == "t1" and answer == "2")
+
+    assert scores(call(correct, rows(prompt=CHAT))) == [0.0, 1.0]
+
+
+class Rubric:
+    def __init__(self):
+        self.funcs, self.weights = [length, Length()], [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            Rubric(),
+            "a Rubric of verifiers is no function; .* {path: your_file.py:length, weight: 1} "
+            "- function: {path: your_file.py:Length, weight: 0.5}",
+        ),
+        ([1, 2], r"it is no function but \[1, 2\] \(list\)"),
+        (
+            type("Needs", (Length,), {"__init__": lambda self, size: None}),
+            "it is a class that needs size: make",
+        ),
+        (lambda max_completion_len, soft_punish_cache: None, "makes a reward function is called in a file"),
+        (dict.get, "fit no known convention|cannot be read"),
+    ],
+)
+def test_what_is_no_reward_function_is_refused_with_the_way_to_make_one(function, message):
+    with pytest.raises(ValueError, match=message):
+        adapted(function)
+
+
+def test_text_where_messages_are_meant_is_told_the_option():
+    with pytest.raises(TypeError, match="the prompts are text, so completions are: .* chat: true"):
+        call(length, rows())
 
 
 def test_one_at_a_time():
@@ -207,5 +305,7 @@ def test_unknown_conventions_and_missing_columns_are_named():
         ValueError, match=r"its parameters \(a, b\) fit no known convention; known by: .*completions"
     ):
         adapted(lambda a, b: 0)
-    with pytest.raises(TypeError, match="it asks for 'solution'; there are: prompts, completions, answer, n"):
+    with pytest.raises(
+        TypeError, match="it asks for 'solution', which is no column of the data; there are: answer"
+    ):
         call(lambda completions, solution: [], rows())

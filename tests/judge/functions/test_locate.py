@@ -1,6 +1,6 @@
 import pytest
 
-from oneloop.judge.functions.locate import check
+from oneloop.judge.functions.locate import check, parameters
 
 
 @pytest.fixture
@@ -57,3 +57,26 @@ def test_a_syntax_error_is_told_with_its_line(tmp_path):
 def test_a_star_import_may_hold_anything(tmp_path):
     (tmp_path / "star.py").write_text("from elsewhere import *\n")
     check(f"{tmp_path / 'star.py'}:f")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(a, /, b, *, c=1, **more): ...", (["a", "b", "c"], True)),
+        ("async def f(a): ...", (["a"], False)),
+        ("class f:\n    def __call__(self, a): ...", (["a"], False)),
+        ("class f(Other): ...", None),
+        ("@wrapped\ndef f(a): ...", None),
+        ("f = partial(g, 1)", None),
+        ("if True:\n    def f(a): ...", None),
+    ],
+)
+def test_parameters_are_read_where_the_source_tells_them(tmp_path, source, found):
+    path = tmp_path / "rewards.py"
+    path.write_text(source)
+    assert parameters(f"{path}:f") == found
+
+
+def test_parameters_of_a_function_of_a_module():
+    assert parameters("oneloop.judge.functions.locate.parameters") == (["path"], False)
+    assert parameters("math.sqrt") is None

@@ -1,107 +1,57 @@
-"""Calls a reward function of any convention with rows, and reads what it returns. Runs inside a worker.
+"""Calls a reward function of any convention with rows. Runs inside a worker.
 
-A function returns a number or None a rollout, as list, tuple or array, or a dict with `rewards`, `reward`,
-`score` or `scores`, for the batch or for each; what else the dict holds is logged. It may be async; one that
-takes a rollout at a time is then called for all of them at once.
+It may be async; one that takes a rollout at a time is then called for all of them at once.
 """
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from oneloop.judge.functions.conventions import Row, style_of, text_of
+from oneloop.judge.functions.conventions import Row, lacking, style_of, text_of
+from oneloop.judge.functions.returned import Log
 
-SCORES = ("rewards", "reward", "score", "scores")
-
-
-class Log:
-    """What a reward function hands over beside its scores: columns of one value a rollout, and metrics."""
-
-    def __init__(self, rows: int):
-        self.rows = rows
-        self.columns: dict[str, list[Any]] = {}
-        self.metrics: dict[str, float] = {}
-
-    def extra(self, column: str, values: Sequence[Any]) -> None:
-        """TRL's log_extra. Raises ValueError on another length than the batch's."""
-        if len(values) != self.rows:
-            raise ValueError(f"log_extra('{column}'): {len(values)} values for {self.rows} rollouts")
-        self.columns[column] = [loggable(value) for value in values]
-
-    def metric(self, name: str, value: float) -> None:
-        """TRL's log_metric."""
-        self.metrics[name] = float(value)
-
-    def read(self, result: Any) -> list[list[Any]]:
-        """[number or None, error or None] of each rollout, from what a function returned for the batch."""
-        if isinstance(result, tuple):  # flow_grpo: (scores, metadata)
-            result = result[0]
-        if isinstance(result, dict):
-            result = self._entries(result, lambda name, value: self.extra(name, _listed(value)))
-        scores = _listed(result)
-        if not isinstance(scores, list) or len(scores) != self.rows:
-            got = f"{len(scores)} scores" if isinstance(scores, list) else repr(scores)[:80]
-            return [[None, f"returned {got} for {self.rows} rollouts"]] * self.rows
-        return [self._read_one(i, score) for i, score in enumerate(scores)]
-
-    def _read_one(self, i: int, score: Any) -> list[Any]:
-        if isinstance(score, BaseException):
-            return [None, f"{type(score).__name__}: {score}"]
-        if isinstance(score, dict):
-            try:
-                score = self._entries(score, lambda name, value: self._set(name, i, value))
-            except ValueError as error:
-                return [None, str(error)]
-        score = score.item() if hasattr(score, "item") else score
-        known = score is None or isinstance(score, bool | int | float)
-        return [score, None] if known else [None, f"returned {score!r:.80}, which is no number"]
-
-    def _entries(self, result: dict[str, Any], log: Callable[[str, Any], None]) -> Any:
-        if not (key := next((name for name in SCORES if name in result), None)):
-            raise ValueError(f"returned a dict without {', '.join(SCORES)}; its keys are {list(result)}")
-        extras = {name: value for name, value in result.items() if name not in (key, "extra_logs")}
-        for name, value in {**extras, **result.get("extra_logs", {})}.items():
-            log(name, value)
-        return result[key]
-
-    def _set(self, column: str, i: int, value: Any) -> None:
-        self.columns.setdefault(column, [None] * self.rows)[i] = loggable(value)
-
-
-def loggable(value: Any) -> Any:
-    """A number, text, or None; of anything else its text."""
-    value = value.item() if hasattr(value, "item") else value
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _listed(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
+MORE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+ONLY_BY_PLACE = inspect.Parameter.POSITIONAL_ONLY
+TEXTS_ONLY = ("ORM", "AsyncORM")
+"""Classes of ms-swift: what is derived from them takes text, also of a conversation."""
+MESSAGES = "where it wants lists of messages, write chat: true in the data part"
 
 
 class Adapted:
     """Calls one reward function with rows; `info` says what it must be sent.
 
     A call takes {rows, facts, seconds} and returns {values: [[number or None, error or None], ...],
-    columns: {name: list}, metrics: {name: number}}.
+    columns: {name: list}, metrics: {name: number}}. Raises ValueError when the function fits no convention.
     """
 
     def __init__(self, function: Callable[..., Any]):
         self._function = function
-        parameters = inspect.signature(function).parameters
-        self._names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        self._required = [n for n in self._names if parameters[n].default is inspect.Parameter.empty]
+        parameters = parameters_of(function)
+        bound = _bound(function)
+        self._names = [name for name, p in parameters.items() if p.kind not in MORE and name not in bound]
+        self._required = [name for name in self._names if parameters[name].default is parameters[name].empty]
+        self._by_place = [name for name in self._names if parameters[name].kind is ONLY_BY_PLACE]
         self._open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self._style = style_of(self._names)
-        self._is_object = not inspect.isroutine(function)  # ms-swift's convention
-        called = type(function).__call__ if self._is_object else function
+        self._bound = bound
+        self._style = style_of(self._names, self._open)
+        self._texts = any(cls.__name__ in TEXTS_ONLY for cls in type(function).__mro__)
+        called = (
+            function if inspect.isroutine(function) else getattr(function, "func", type(function).__call__)
+        )
         self._concurrent = self._style.one and inspect.iscoroutinefunction(called)
         # one loop for all calls: clients that the function keeps open belong to the loop they were made in
         self._loop = asyncio.new_event_loop()
         self.info = {
             "names": self._names,
+            "required": self._required,
+            "offers": sorted(self._style.offers),
+            "columns": self._style.columns,
             "all_columns": self._open and self._style.columns,
+            "tokens": "completion_ids" in self._names or (self._open and self._style.columns),
+            "pictures": self._style.pictures,
             "one": self._style.one and not self._concurrent,
             "concurrent": self._concurrent,
         }
@@ -113,7 +63,7 @@ class Adapted:
         if self._concurrent:
             result = self._loop.run_until_complete(self._gather(rows, facts, log, argument["seconds"]))
         else:
-            result = self._function(**self._arguments(rows, facts, log))
+            result = self._called(rows, facts, log)
             if inspect.isawaitable(result):
                 result = self._loop.run_until_complete(result)
             result = [result] if self._style.one else result
@@ -122,30 +72,88 @@ class Adapted:
     async def _gather(
         self, rows: Sequence[Row], facts: dict[str, Any], log: Log, seconds: float
     ) -> list[Any]:
-        calls = [self._function(**self._arguments([row], facts, log)) for row in rows]
+        calls = [self._called([row], facts, log) for row in rows]
         timed = (asyncio.wait_for(call, seconds) for call in calls)
         results = await asyncio.gather(*timed, return_exceptions=True)
         late = TimeoutError(f"took more than {seconds:g} s")
         return [late if isinstance(result, TimeoutError) else result for result in results]
 
-    def _arguments(self, rows: Sequence[Row], facts: dict[str, Any], log: Log) -> dict[str, Any]:
-        if self._is_object:
+    def _called(self, rows: Sequence[Row], facts: dict[str, Any], log: Log) -> Any:
+        if self._texts:
             rows = [{**row, "prompt": text_of(row["prompt"])} for row in rows]
+        offered = self._offered(rows, facts, log)
+        for missing in lacking(self._required, list(offered), None):
+            raise TypeError(missing)
+        by_place = [offered[name] for name in self._by_place if name in offered]
+        wanted = offered if self._open else [name for name in self._names if name in offered]
+        named = {name: offered[name] for name in wanted if name not in self._by_place}
+        try:
+            return self._function(*by_place, **named)
+        except TypeError as error:
+            if "string indices must be integers" in str(error) and isinstance(rows[0]["prompt"], str):
+                raise TypeError(f"{error}; the prompts are text, so completions are: {MESSAGES}") from error
+            raise
+
+    def _offered(self, rows: Sequence[Row], facts: dict[str, Any], log: Log) -> dict[str, Any]:
+        """Everything the function may be given, by name."""
         offered = self._style.arguments(rows)
         if self._style.columns:
-            taken = {*offered, "prompt", "completion", "completion_ids"}
+            taken = {*offered, *self._style.offers, "prompt", "completion"}
             names = dict.fromkeys(name for row in rows for name in row["example"] if name not in taken)
             columns = {name: [row["example"].get(name) for row in rows] for name in names}
             offered |= {name: column[0] for name, column in columns.items()} if self._style.one else columns
             offered["trainer_state"] = SimpleNamespace(global_step=facts.get("step"), **facts)
             offered |= {"log_extra": log.extra, "log_metric": log.metric}
-        if missing := [name for name in self._required if name not in offered]:
-            raise TypeError(f"it asks for '{missing[0]}'; there are: {', '.join(offered)}")
-        return offered if self._open else {name: offered[name] for name in self._names if name in offered}
+        return {name: value for name, value in offered.items() if name not in self._bound}
+
+
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of `function`. Raises ValueError where Python cannot tell them."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(
+            f"the parameters of {name} cannot be read: write a function in Python around it"
+        ) from None
+
+
+def _bound(function: Any) -> frozenset[str]:
+    """Names that functools.partial has given values: what the data calls by them does not replace these."""
+    return frozenset(function.keywords) if isinstance(function, partial) else frozenset()
 
 
 def adapted(function: Any) -> Adapted:
     """`function`, or a class that makes it, ready for rows. Raises ValueError when it fits no convention."""
-    if inspect.isclass(function) or not inspect.signature(function).parameters:
+    if hasattr(function, "funcs") and not callable(function):
+        raise ValueError(refused_rubric(function))
+    if not callable(function):
+        raise ValueError(f"it is no function but {function!r:.80} ({type(function).__name__})")
+    if inspect.isclass(function) or not parameters_of(function):
+        needed = [
+            p.name for p in parameters_of(function).values() if p.default is p.empty and p.kind not in MORE
+        ]
+        if needed:
+            raise ValueError(
+                f"it is a class that needs {', '.join(needed)}: make the object in your file "
+                f"(reward = {function.__name__}(...)), and let the path name that"
+            )
         function = function()
     return Adapted(function)
+
+
+def refused_rubric(rubric: Any) -> str:
+    """What to write instead of a Rubric of verifiers: its functions, one judge each."""
+    functions = getattr(rubric, "funcs", None) or getattr(rubric, "reward_funcs", None) or []
+    weights = (
+        getattr(rubric, "weights", None) or getattr(rubric, "reward_weights", None) or [1.0] * len(functions)
+    )
+    names = [getattr(one, "__name__", type(one).__name__) for one in functions]
+    judges = [
+        f"- function: {{path: your_file.py:{name}, weight: {weight:g}}}"
+        for name, weight in zip(names, weights, strict=False)
+    ]
+    listed = " ".join(judges) or "- function: {path: your_file.py:name, weight: 1}"
+    return (
+        f"a Rubric of verifiers is no function; give its functions one by one, each with its weight: {listed}"
+    )

@@ -28,6 +28,26 @@ def check(path: str) -> None:
     _check_name(source, path[len(name) + 1 :])
 
 
+def parameters(path: str) -> tuple[list[str], bool] | None:
+    """(names of the parameters, whether it takes more by **) of the function that `path` names.
+
+    None where its source does not tell: it is compiled, decorated, or made by an assignment.
+    """
+    name = path.rpartition(":" if ".py:" in path else ".")[2]
+    source = Path(path.rpartition(":")[0]) if ".py:" in path else _source(path.rpartition(".")[0])
+    if source is None or source.suffix != ".py":
+        return None
+    found = [node for node in ast.parse(source.read_text()).body if getattr(node, "name", None) == name]
+    node = found[-1] if found else None
+    if isinstance(node, ast.ClassDef):
+        calls = [one for one in node.body if getattr(one, "name", None) == "__call__"]
+        node = calls[-1] if calls and not node.decorator_list else None
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.decorator_list:
+        return None
+    given = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return given[isinstance(found[-1], ast.ClassDef) :], node.args.kwarg is not None
+
+
 def _source(module: str) -> Path | None:
     """The file of `module`, None where there is none; the packages it lies in are not imported."""
     first, *rest = module.split(".")
