@@ -163,7 +163,7 @@ ELSEWHERE = {
 
 
 def lacking(required: Sequence[str], offers: Sequence[str], columns: Sequence[str] | None) -> list[str]:
-    """What is asked for and not to be had, in words; `columns` of the data, None where they are no arguments."""
+    """What is asked for and not to be had, in words; without `columns` those of the data are no arguments."""
     there = [*offers, *(columns or [])]
     return [
         f"it asks for '{name}', {ELSEWHERE.get(name, 'which is no column of the data')}; there are: "
