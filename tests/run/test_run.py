@@ -1,5 +1,6 @@
 """A run: what it writes, in which order, and what of it adds up."""
 
+import io
 import json
 from collections import Counter
 
@@ -7,13 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from oneloop.core import storage
 from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
+from oneloop.judge.stage import JudgeOutage
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
-from oneloop.run.record import Metrics, prompt_text, read_lines, rollout_rows, write_rollouts
+from oneloop.run.record import Metrics, prompt_text, read_lines, rollout_rows, write_parquet, write_rollouts
 from oneloop.run.run import Alarm, Run, claim_directory, needs_reference
+from oneloop.run.terminal import Terminal
 from oneloop.update.not_finite import NotFinite
 from tests.support.toy import chains
 from tests.support.training import ROWS, lines, raw_recipe, recipe, train
@@ -78,7 +82,9 @@ def test_what_lies_in_the_directory(whole):
     assert [path.name for path in checkpoints(whole)] == ["checkpoint-10", "checkpoint-11"]
     assert json.loads((whole / "environment.json").read_text())["torch"] == torch.__version__
     assert not list(whole.rglob(".*")), "nothing half written is left"
-    assert not list((whole / "journal" / "reinforce").iterdir()), "the last checkpoint holds everything"
+    older = storage.read_state(whole / "checkpoint-10" / "loop")
+    entries = storage.numbered(whole / "journal" / "reinforce", "ask-{:08d}.entry")
+    assert list(entries) == list(range(older["asks"], older["asks"] + len(entries))), "what it does not hold"
     assert claim_directory(whole, recipe(), resume=True) is None
 
 
@@ -367,3 +373,48 @@ def test_a_budget_of_sampled_tokens_ends_a_phase_after_the_step_that_spends_it(t
     cut = [line for line in lines(tmp_path / "cut") if line["kind"] == "step"]
     assert [line["step"] for line in cut] == [line["step"] for line in steps[: len(cut)]]
     assert [line["num_tokens"] for line in cut if line["phase"] == "reinforce"] == spent[:3]
+
+
+def test_text_that_no_encoding_has_is_recorded_and_cannot_act_on_a_terminal(tmp_path):
+    def surly(completions, **_):
+        raise ValueError("\x1b[2Jcleared \ud800 half\r")
+
+    raw = raw_recipe()["phases"]["reinforce"]
+    raw["judge"] = [{"function": {"path": surly, "name": "surly"}}]
+    raw["plan"] = {"data": {"rows": {"rows": ROWS}}, "groups": 2, "count": {"uniform": {"n": 2}}}
+    raw["steps"] = 2
+    shown = io.StringIO()
+    options = {"phases": {"reinforce": raw}, "evaluate": None}
+    made = Run(recipe(**options), tmp_path / "run", False, Show(Terminal(file=shown, force_terminal=False)))
+    with pytest.warns(JudgeOutage):
+        made.train()
+    wanted = r"ValueError: \x1b[2Jcleared ? half\r"
+    assert {row["error.surly"].partition(" (")[0] for row in rows_of(tmp_path / "run")} == {wanted}
+    assert r"\x1b[2Jcleared ? half" in shown.getvalue() and "\x1b" not in shown.getvalue()
+
+
+def test_half_surrogates_of_the_data_are_recorded_as_question_marks(tmp_path):
+    write_parquet(tmp_path / "x.parquet", [{"prompt": "a\ud800", "piece": ["\udfff", "b"], "n": 1}])
+    assert pq.read_table(tmp_path / "x.parquet").to_pylist() == [
+        {"prompt": "a?", "piece": ["?", "b"], "n": 1}
+    ]
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    metrics.write(kind="doctor", sentence="a\ud800")
+    assert read_lines(metrics.path) == [{"kind": "doctor", "sentence": "a?"}]
+
+
+def test_a_damaged_line_of_metrics_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"kind": "step"}\n{"ki\xffnd": 1}\n{"half"')
+    with pytest.raises(storage.Damaged, match=r"metrics.jsonl is damaged at line 2: no JSON object"):
+        read_lines(path)
+
+
+def test_what_is_written_is_read_with_its_checksums(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_parquet(path, [{"text": "abc" * 50}])
+    content = bytearray(path.read_bytes())
+    content[30] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="CRC|checksum|corrupt"):
+        pq.read_table(path, page_checksum_verification=True)

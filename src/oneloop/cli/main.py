@@ -17,8 +17,9 @@ import traceback
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
+
+from oneloop.run.terminal import Terminal
 
 
 class Listed(NamedTuple):
@@ -119,7 +120,7 @@ def main() -> Any:
         sentences = user_fault(error)
         if not sentences:
             raise
-        shown = Console(stderr=True, soft_wrap=True, highlight=False)
+        shown = Terminal(stderr=True, soft_wrap=True, highlight=False)
         if len(sentences) > 1:
             sentences = [f"{len(sentences)} faults", *(f"  {sentence}" for sentence in sentences)]
         shown.print("[bold red]error[/]: ", end="")

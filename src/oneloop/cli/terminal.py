@@ -4,13 +4,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from oneloop.core.web import printable
 from oneloop.recipe.overrides import pair_up
 from oneloop.recipe.recipe import Recipe, load_recipe
+from oneloop.run.terminal import Terminal
 
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Terminal(width=None if sys.stdout.isatty() else 120)
 
 
 def say(sentence: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from oneloop.cli.terminal import console, load, say
 from oneloop.core.storage import replace_file
@@ -18,6 +17,7 @@ from oneloop.run.memory.estimate import estimate
 from oneloop.run.progress import Show, closing_table
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
+from oneloop.run.terminal import Terminal
 
 
 def train(
@@ -68,14 +68,17 @@ def train(
         console,
         verbose=verbose,
         completions=log_completions,
-        warnings=Console(stderr=True) if quiet else None,
+        warnings=Terminal(stderr=True) if quiet else None,
     )
     running = Run(loaded, directory, resume, show)
     try:
         with sigterm_interrupts():
             running.train()
     except BaseException as error:
-        summary(running)
+        try:
+            summary(running)
+        except Exception as failed:  # it must not take the place of what stopped the run
+            say(f"no summary: {type(failed).__name__}: {failed}")
         say(f"stopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume")
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None

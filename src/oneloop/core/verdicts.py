@@ -16,6 +16,10 @@ from pydantic import Field
 
 from oneloop.core.part import CONFIGURATION
 from oneloop.core.rollouts import Column
+from oneloop.core.text import shown
+
+LONGEST = 2000
+"""Characters kept of an error."""
 
 
 class JudgeError(ValueError):
@@ -56,6 +60,10 @@ class Verdict:
 
     score: float = math.nan
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.error is not None:  # words of others, on their way to files and terminals
+            object.__setattr__(self, "error", shown(self.error[:LONGEST]))
 
 
 def verdict(value: Any) -> Verdict:

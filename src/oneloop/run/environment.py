@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import oneloop
+from oneloop.core.text import without_logins
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "reasoning-gym", "math-verify")
 
@@ -24,7 +25,7 @@ def environment() -> str:
         "cpu": _processor(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "command": " ".join(sys.argv),
+        "command": without_logins(" ".join(sys.argv)),
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
     return json.dumps(facts, indent=2)

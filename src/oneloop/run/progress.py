@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from oneloop.core.rollouts import Rollouts
+from oneloop.core.text import shown
+from oneloop.run.terminal import Terminal
 
 COLOURS = {"note": "cyan", "warn": "yellow", "alarm": "bold red"}
 RHYTHM = 10.0
@@ -42,7 +44,7 @@ class Show:
         completions: int = 0,
         warnings: Console | None = None,
     ):
-        self.console = console or Console(quiet=quiet, stderr=False)
+        self.console = console or Terminal(quiet=quiet, stderr=False)
         self.warnings = warnings or self.console
         self.verbose, self.completions = verbose, completions
         self.evaluations: list[dict[str, Any]] = []
@@ -113,7 +115,7 @@ class Show:
     def says(self, sentence: str) -> None:
         """A line that is not part of the bars."""
         if self._progress is not None and self._inside is not None:
-            self._progress.update(self._inside, note=escape(sentence))
+            self._progress.update(self._inside, note=escape(shown(sentence)))
         else:
             self._say(sentence)
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.storage import flush
+from oneloop.core.storage import Damaged, replace_file
+from oneloop.core.text import unicode
 
 PER_ACTION = (
     *("token", "logprob", "entropy", "advantage", "share", "ratio", "version"),
@@ -47,7 +48,7 @@ class Metrics:
     def write(self, **values: Any) -> None:
         """One line; every hook (a tracker, say) sees it too."""
         with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(unicode(values)) + "\n")
         self.lines += 1
         for hook in self.hooks:
             hook(values)
@@ -71,11 +72,13 @@ def write_rollouts(
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes `rows`; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
-    flush(temporary)
-    temporary.replace(path)
+    try:
+        table = pa.Table.from_pylist(rows)
+    except UnicodeEncodeError:
+        table = pa.Table.from_pylist(unicode(rows))
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    replace_file(path, file.getvalue())
 
 
 def write_held_out(path: Path, judged: Rollouts) -> None:
@@ -158,6 +161,15 @@ def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that a kill cut off is left out."""
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    """The objects of a JSON-lines file; a last line that a kill cut off is left out.
+
+    Raises Damaged naming the first line that is no JSON object.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(dict(json.loads(line).items()))
+        except (ValueError, AttributeError):
+            raise Damaged(f"{path} is damaged at line {number}: no JSON object, {line[:60]!r}") from None
+    return found

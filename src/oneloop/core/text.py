@@ -1,0 +1,36 @@
+"""Text of others on its way to a file, a terminal or a log: what must not get there is replaced.
+
+unicode(text)           for files: half surrogates, which no encoding has, become question marks
+shown(text)             for terminals: control characters are written out, so that they cannot act
+without_logins(text)    for both: user names and passwords in addresses become ***
+"""
+
+import re
+from typing import Any
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but line end and tab, and marks that turn the direction of writing."""
+LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+
+
+def unicode(value: Any) -> Any:
+    """`value`, a text or lists, tuples and dicts of them, with a question mark for every half surrogate."""
+    if isinstance(value, str):
+        return value if value.isascii() else SURROGATE.sub("?", value)
+    if isinstance(value, dict):
+        return {unicode(key): unicode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(unicode, value))
+    return value
+
+
+def shown(text: str) -> str:
+    """`text` with every character that would act on a terminal written as Python writes it, such as \\x1b."""
+    escaped = ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return SURROGATE.sub("?", escaped)
+
+
+def without_logins(text: str) -> str:
+    """`text` with *** in place of the `user:password` of each address in it."""
+    return LOGIN.sub("***@", text)
