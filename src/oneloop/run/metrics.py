@@ -8,6 +8,7 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.run.logged import logged_means
 from oneloop.run.win_rates import win_rates
 
 LAGS = 8
@@ -58,7 +59,7 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
         if f"valid.{judge}" in batch:
             numbers[f"judge/{judge}/critique_valid_rate"] = batch[f"valid.{judge}"].nanmean()
             numbers[f"judge/{judge}/cost"] = batch[f"cost.{judge}"].sum()
-    numbers |= batch.facts.get("judge_metrics", {})
+    numbers |= batch.facts.get("judge_metrics", {}) | logged_means(batch)
     if "correct" in batch:
         correct = batch.correct.double()
         if "seeded" in batch:  # an answer after solved examples is no answer to the question alone

@@ -15,6 +15,7 @@ from torch import Tensor
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.storage import Damaged, replace_file
 from oneloop.core.text import unicode
+from oneloop.run.logged import logged_columns, with_all_columns
 
 PER_ACTION = (
     *("token", "logprob", "entropy", "advantage", "share", "ratio", "version"),
@@ -67,7 +68,7 @@ def write_rollouts(
         rows += rollout_rows(rollouts, step, phase, trained, decode)
     if not rows:
         return
-    write_parquet(path, rows)
+    write_parquet(path, with_all_columns(rows))
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -108,6 +109,7 @@ def rollout_rows(
         if name in rollouts:
             column = rollouts[name]
             columns[name] = column if isinstance(column, list) else column.tolist()
+    columns |= logged_columns(rollouts)
     columns["prompt"] = [prompt_text(context) for context in rollouts.context]
     if "output" in rollouts:  # an image is what was written; its latents stay out of the record
         columns["text"] = [""] * len(rollouts)
