@@ -61,10 +61,19 @@ class Estimate:
 
 
 def device_of(asked: str) -> str:
-    """The device that "auto" means: a GPU where there is one."""
-    if asked != "auto":
-        return asked
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """The device that `asked` means; auto: a GPU where there is one.
+
+    Raises ValueError for what is no device, or one that this machine does not have.
+    """
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except Exception as error:  # each kind of device has an error of its own
+        known = ", ".join(["auto", "cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))])
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"device: '{asked}' is not to be had here ({why}); there is: {known}") from error
+    return asked
 
 
 def free_memory(device: str) -> int:

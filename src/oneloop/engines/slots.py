@@ -57,25 +57,25 @@ class SlotEngine:
         self.stop = StopStrings(stop, decode)
         self._sources: list[Tensor] = list(unwrapped(model).parameters())
         self.positions = context_window(model)
-        self.model, self.forward = twin(unwrapped(model), dtype)
-        self._copies: list[Tensor] = [] if dtype is None else list(self.model.parameters())
+        self._second, self.forward = twin(unwrapped(model), dtype)
+        self.model = self._second.model
         on_cpu = self._sources[0].device.type == "cpu"  # where layouts are made of shared weights
-        self._shared = self._sources if dtype is None and on_cpu else []
+        self._watched = self._sources if dtype is None and (on_cpu or self._second.own) else []
         self._seen = self._first_numbers()
         self._cache: SlotCache | None = None
         self.meter = meter or Meter()
 
     def refresh(self) -> None:
         """Take over the training model's weights after an update: its copies, and layouts made of them."""
+        self._second.refresh()
         with torch.no_grad():
-            if self._copies:
-                torch._foreach_copy_(self._copies, self._sources)
             self.forward.refresh()
         self._seen = self._first_numbers()
 
     def _first_numbers(self) -> list[float]:
-        """Of each shared parameter: an update that moves none of them is unlikely."""
-        return [float(parameter.detach().reshape(-1)[0]) for parameter in self._shared if parameter.numel()]
+        """Of each parameter that is watched: an update that moves none of them is unlikely."""
+        first = [weight.detach().reshape(-1)[:1].double() for weight in self._watched]
+        return torch.cat(first).tolist() if first else []
 
     def generate(
         self, requests: Sequence[Request], enough: int | None = None, progress: Progress | None = None

@@ -6,14 +6,14 @@ Not here: the sampling loop (slots.py)."""
 
 from __future__ import annotations
 
-import copy
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from oneloop.engines.llama_forward import LlamaForward, fusable
+from oneloop.engines.merged import SecondModel
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
 
 
@@ -27,20 +27,15 @@ class Forward(Protocol):
         """Take over the model's weights after an update."""
 
 
-def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedModel, Forward]:
-    """A second model in evaluation mode on the slot attention, and the function that gives its packed logits.
+def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[SecondModel, Forward]:
+    """A second model in evaluation mode on the slot attention, and what gives its logits packed.
 
-    Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`.
+    Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`; adapters are added
+    to the weights they stand beside (see merged.py).
     The function is the tersest that gives the model's logits on a few tokens; ValueError if none does.
     """
-
-    def parameter(source: nn.Parameter) -> nn.Parameter:
-        if dtype is None:
-            return source
-        return nn.Parameter(source.detach().to(dtype, copy=True), requires_grad=False)
-
-    shared = {id(source): parameter(source) for source in model.parameters()}
-    second: PreTrainedModel = copy.deepcopy(model, shared).eval()
+    made = SecondModel(model, dtype)
+    second = made.model
     probe = torch.arange(12, device=model.device) % second.config.get_text_config().vocab_size
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
@@ -53,7 +48,7 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[PreTrainedM
             gap = (expected - _probe(forward, probe, second.dtype)).abs().max().item()
         size = expected.abs().max().item()
         if gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
-            return second, forward
+            return made, forward
     raise ValueError(
         f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a "
         f"scale of {size:.3g}), so its attention is not supported; sample it from a server instead"

@@ -66,7 +66,7 @@ def encoder(name: str) -> Embedder:
             f"pip install 'oneloop[encoders]'; without it: '{TFIDF}'"
         ) from None
     try:
-        model: Any = SentenceTransformer(name)
+        model: Any = SentenceTransformer(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"embedder '{name}' cannot be loaded: {error}; without one: '{TFIDF}'") from error
 

@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from oneloop.core import storage
 from oneloop.sample.policies.language import Language
-from oneloop.sample.policies.tokens.loading import Lora
+from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.kl import Kl
 from oneloop.update.objective.policy_gradient import PolicyGradient
@@ -61,7 +61,7 @@ def test_a_bf16_copy_for_sampling_follows_the_weights(opened):
     assert {weight.dtype for weight in policy.model.parameters()} == {torch.float32}
 
 
-def test_lora_trains_adapters_only_and_the_reference_is_the_model_without(opened):
+def test_lora_trains_adapters_only_and_the_reference_is_the_policy_as_it_was(opened):
     plain, policy = opened("qwen2"), opened("qwen2", lora=LORA)
     before = weights(policy)
     assert sum(w.numel() for w in policy.model.parameters() if w.requires_grad) < 0.3 * sum(
@@ -75,9 +75,13 @@ def test_lora_trains_adapters_only_and_the_reference_is_the_model_without(opened
     after = weights(policy)
     assert changed(before, after) and all("lora" in name for name in changed(before, after))
     policy.keep_reference()
-    written = policy.annotate(finished, ["reference", "proximal"]).actions
-    assert torch.allclose(written.reference, finished.actions.logprob, atol=1e-5)
-    assert (written.proximal - written.reference).abs().max() > 1e-3
+    found = policy.annotate(finished, ["reference", "proximal"]).actions
+    assert torch.equal(found.reference, found.proximal)
+    assert (found.reference - finished.actions.logprob).abs().max() > 1e-3
+    supervised(policy, 2)
+    later = policy.annotate(finished, ["reference", "proximal"]).actions
+    assert torch.equal(later.reference, found.reference)
+    assert (later.proximal - later.reference).abs().max() > 1e-3
     fresh, _ = policy.sample(asked(seed=9))
     with torch.no_grad():
         at = policy.at(fresh, torch.arange(len(fresh.actions)))
@@ -157,6 +161,7 @@ def test_annotate_under_lora_leaves_adapters_on(opened):
     supervised(policy, 2)
     finished, _ = policy.sample(asked())
     first = policy.annotate(finished, ["proximal"]).actions.proximal
+    policy.keep_reference()
     policy.annotate(finished, ["reference"])
     assert torch.equal(first, policy.annotate(finished, ["proximal"]).actions.proximal)
     assert all(piece.numel() for piece in policy.batches(finished, everything(finished), 30))

@@ -105,5 +105,5 @@ def sentence_encoder(name: str) -> Embed:
         raise RankingError(
             f"encoder '{name}' needs sentence-transformers: pip install 'oneloop[encoders]'"
         ) from None
-    model = SentenceTransformer(name, device="cpu")
+    model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
     return lambda texts: model.encode(texts, show_progress_bar=False, convert_to_numpy=True)

@@ -59,7 +59,7 @@ class DiffusionPipeline:
             ) from error
         try:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                self.name, dtype=getattr(torch, self.dtype)
+                self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -87,9 +87,11 @@ class DiffusionPipeline:
 
     def _component(self, name: str, library: str, cls_name: str) -> Any:
         """A network on the device `meta`; a tokenizer or scheduler as it is."""
+        if library not in ("diffusers", "transformers"):
+            raise ValueError(f"its {name} is a {library}.{cls_name}: code of others is never run")
         cls = getattr(importlib.import_module(library), cls_name)
         if not issubclass(cls, nn.Module):
-            return cls.from_pretrained(self.name, subfolder=name)
+            return cls.from_pretrained(self.name, subfolder=name, trust_remote_code=False)
         with torch.device("meta"):
             if library == "diffusers":
                 network = cls.from_config(cls.load_config(self.name, subfolder=name))

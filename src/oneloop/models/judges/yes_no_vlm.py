@@ -43,9 +43,9 @@ class YesNoVlm:
         """Loads it. Raises ValueError when it cannot be, or when an answer is not one token."""
         transformers: Any = importlib.import_module("transformers")
         try:
-            processor = transformers.AutoProcessor.from_pretrained(self.name)
+            processor = transformers.AutoProcessor.from_pretrained(self.name, trust_remote_code=False)
             model = transformers.AutoModelForImageTextToText.from_pretrained(
-                self.name, dtype=getattr(torch, self.dtype)
+                self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise ValueError(

@@ -9,22 +9,22 @@ see flow_memory.py. Not here: other policies.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from oneloop.core.memory import ACTIVATIONS, Estimate, Row, device_of, free_memory
 from oneloop.core.part import declared
 from oneloop.engines.llama_forward import FAMILY, packs
+from oneloop.engines.merged import added_by, plain_adapters
 from oneloop.engines.slot_cache import bucket
+from oneloop.engines.twin import unwrapped
 from oneloop.recipe.recipe import Phase, Recipe
 from oneloop.run.memory.flow import flow_rows
 from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.forward import CHUNK
-from oneloop.sample.policies.tokens.loading import add_lora
+from oneloop.sample.policies.tokens.loading import outline
 from oneloop.sample.policies.tokens.prompts import Prompts
 
 LOOKED_AT = 16
@@ -65,28 +65,7 @@ def _found(rows: Sequence[Row], device: str, remedy: str) -> Estimate:
 def empty_model(policy: Language) -> tuple[Any, Any]:
     """(the model as it will be trained, without memory for its weights; its tokenizer)."""
     dtype = torch.bfloat16 if policy.precision == "bf16" else torch.float32
-    if not isinstance(policy.model, str):
-        with torch.device("meta"):
-            model, tokenizer = policy.model.build()
-    else:
-        name = _base_of(policy.model)
-        try:
-            tokenizer, config = AutoTokenizer.from_pretrained(policy.model), AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"policy.language.model: cannot find '{policy.model}': {error}") from error
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    model = model.to(dtype)
-    return add_lora(model, policy.lora) if policy.lora else model, tokenizer
-
-
-def _base_of(model: str) -> str:
-    """The model under a folder of adapters; any other name as it is."""
-    if not (Path(model) / "adapter_config.json").exists():
-        return model
-    from peft import PeftConfig
-
-    return str(PeftConfig.from_pretrained(model).base_model_name_or_path)
+    return outline(policy.model, dtype, policy.lora)
 
 
 def _steady(policy: Language, model: Any, phases: Sequence[Phase]) -> list[Row]:
@@ -118,12 +97,18 @@ def engine_copies(policy: Language, model: Any, count: int) -> int:
     """Bytes of the sampler's own weights: a bf16 copy, and on a CPU the Llama family's laid out anew."""
     narrow = policy.precision == "bf16" or policy.sampling_precision == "bf16"
     dtype = torch.bfloat16 if narrow else torch.float32
-    copied = 2 * count if policy.sampling_precision == "bf16" else 0
-    if policy.lora or type(model).__name__ not in FAMILY or not packs(torch.device(policy.device), dtype):
+    copies = torch.bfloat16 if policy.sampling_precision == "bf16" else None
+    plain = unwrapped(model)
+    adapted = plain_adapters(plain, copies)
+    beside = sum(weight.numel() for layer in adapted.values() for weight in added_by(layer))
+    changed = sum(layer.get_base_layer().weight.numel() for layer in adapted.values())
+    copied = 2 * (count - beside) if copies else 4 * changed
+    terse = type(plain).__name__ in FAMILY and (adapted or not policy.lora)
+    if not terse or not packs(torch.device(policy.device), dtype):
         return copied
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     products = sum(weight.numel() for module in linear for weight in module.parameters())
-    return copied + dtype.itemsize * products
+    return copied + dtype.itemsize * (products - beside)
 
 
 def _passing(policy: Language, model: Any, tokenizer: Any, phase: Phase) -> list[Row]:

@@ -11,13 +11,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from oneloop.core import draws
+from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
 from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
@@ -29,7 +30,8 @@ from oneloop.engines.turns import eos_ids
 from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
 from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.here import TokenHere
-from oneloop.sample.policies.tokens.loading import Lora, add_lora, load_model, load_weights
+from oneloop.sample.policies.tokens.loading import load_weights, open_model, save_weights
+from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.sample.policies.tokens.packing import Packed, pack, shared_rows
 from oneloop.sample.policies.tokens.prompts import Prompts
 from oneloop.sample.policies.tokens.spans import cut, token_spans
@@ -84,8 +86,10 @@ class Language:
 
     def settled(self) -> "Language":
         """The same options with "auto" replaced by what this machine does best."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        device = device if self.device == "auto" else self.device
+        try:
+            device = device_of(self.device)
+        except ValueError as error:
+            raise ValueError(f"policy.language.{error}") from error
         precision, sampling = self.precision, self.sampling_precision
         if precision == "auto":
             precision = "bf16_autocast" if prefers_bf16(torch.device(device)) else "float32"
@@ -102,11 +106,11 @@ class LanguagePolicy:
 
     def __init__(self, options: Language):
         dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-        model, self.tokenizer = load_model(options.model, dtype)
-        self.eos = eos_ids(model, self.tokenizer)
-        self.model: Any = add_lora(model, options.lora) if options.lora else model
+        self._opened = open_model(options.model, dtype, options.lora)
+        self.model, self.tokenizer = self._opened.model, self._opened.tokenizer
+        self.eos = eos_ids(self.model, self.tokenizer)
         self._reference: CausalForward | None = None
-        cast(Any, self.model).to(options.device)
+        self.model.to(options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
@@ -114,7 +118,7 @@ class LanguagePolicy:
             self.tokenizer,
             self.eos,
             options.chat_template_kwargs,
-            int(cast(Any, model.get_input_embeddings()).weight.shape[0]),
+            int(self.model.get_input_embeddings().weight.shape[0]),
         )
         self.meter = Meter()
         self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
@@ -294,23 +298,19 @@ class LanguagePolicy:
     # reference, weights, disk
 
     def keep_reference(self) -> None:
-        """From now on `reference` means the present weights (with LoRA: the model without its adapters)."""
-        if self.options.lora is None:
-            kept = copy.deepcopy(self.model).eval().requires_grad_(False)
-            self._reference = CausalForward(kept, self.options.precision == "bf16_autocast")
+        """From now on `reference` means the present weights, adapters included."""
+        frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
+        kept = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
+        self._reference = CausalForward(kept, self.options.precision == "bf16_autocast")
 
-    @contextmanager
-    def reference_forward(self) -> Iterator[CausalForward]:
-        """The forward pass of the reference model."""
-        if self.options.lora is not None:
-            with self.model.disable_adapter():
-                yield self.forward
-        elif self._reference is None:
+    @property
+    def reference(self) -> CausalForward:
+        """The forward pass of the reference; raises ValueError when none is kept."""
+        if self._reference is None:
             raise ValueError(
                 "this policy keeps no reference; a part that reads 'reference' must ask for one first"
             )
-        else:
-            yield self._reference
+        return self._reference
 
     def updated(self) -> None:
         """The weights have changed: a new version, and fresh weights in the engine."""
@@ -318,21 +318,28 @@ class LanguagePolicy:
         self.engine.refresh()
 
     def save(self, folder: Path) -> None:
-        """A normal Hugging Face (or PEFT) folder."""
-        self.model.save_pretrained(folder)
+        """A normal Hugging Face folder, of a model or of adapters."""
+        save_weights(self._opened, folder)
         self.tokenizer.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a folder of weights does not hold: the version, and the reference's weights."""
-        reference = self._reference.model.state_dict() if self._reference is not None else None
-        return {"version": self.version, "reference": reference}
+        """What a folder of weights does not hold: the version, and what the reference has of its own."""
+        return {"version": self.version, "reference": self._kept() if self._reference is not None else None}
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The reference's weights by name, those it shares with the model left out."""
+        assert self._reference is not None
+        shared = {id(weight) for weight in self.model.parameters()}
+        own = self._reference.model.named_parameters()
+        return {name: weight.detach() for name, weight in own if id(weight) not in shared}
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:
         """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
         load_weights(self.model, folder)
         if state["reference"] is not None:
             self.keep_reference()
-            assert self._reference is not None
-            self._reference.model.load_state_dict(state["reference"])
+            with torch.no_grad():
+                for name, weight in self._kept().items():
+                    weight.copy_(state["reference"][name])
         self.version = state["version"]
         self.engine.refresh()

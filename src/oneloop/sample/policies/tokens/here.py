@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from oneloop.sample.policies.tokens.forward import CHUNK, chosen_logprob, token_logprobs
+from oneloop.engines.law import Law
+from oneloop.sample.policies.tokens.forward import CHUNK, CausalForward, chosen_logprob, token_logprobs
 from oneloop.sample.policies.tokens.packing import Packed
 
-if TYPE_CHECKING:
-    from oneloop.sample.policies.language import LanguagePolicy
+
+class Weights(Protocol):
+    """What log-probs of tokens are computed with."""
+
+    law: Law
+    """What tokens are drawn by, given logits."""
+
+    @property
+    def forward(self) -> CausalForward:
+        """The forward pass under the present weights."""
+
+    @property
+    def reference(self) -> CausalForward:
+        """The forward pass of the reference."""
 
 
 class TokenHere:
     """`protocols.Here` for chosen tokens [a] of some sequences; each answer costs at most one forward."""
 
-    def __init__(
-        self, policy: LanguagePolicy, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor
-    ):
-        self.policy, self.forward, self.packed = policy, policy.forward, packed
+    def __init__(self, weights: Weights, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor):
+        self.weights, self.forward, self.packed = weights, weights.forward, packed
         self.sequence, self.depth = sequence, depth
         self.tokens = tokens.to(self.forward.device)
 
@@ -37,7 +48,7 @@ class TokenHere:
 
     @cached_property
     def _scores(self) -> tuple[Tensor, Tensor]:
-        law = self.policy.law
+        law = self.weights.law
         if self.forward.vocabulary * len(self.tokens) > CHUNK and "logits" not in self.__dict__:
             return token_logprobs(self.hidden, self.forward.head, self.tokens, law, self.forward.vocabulary)
         return chosen_logprob(self.logits, self.tokens, law)
@@ -66,6 +77,7 @@ class TokenHere:
     @cached_property
     def reference(self) -> Tensor:
         """[a], log-probability under the policy's reference, no gradient."""
-        with torch.no_grad(), self.policy.reference_forward() as forward:
+        forward = self.weights.reference
+        with torch.no_grad():
             hidden = forward.hidden(self.packed, self.sequence, self.depth)
-            return token_logprobs(hidden, forward.head, self.tokens, self.policy.law, forward.vocabulary)[0]
+            return token_logprobs(hidden, forward.head, self.tokens, self.weights.law, forward.vocabulary)[0]

@@ -1,71 +1,192 @@
-"""A causal language model and its tokenizer from a hub name, a folder or a `models` part; LoRA by PEFT."""
+"""A causal language model and its tokenizer from a hub name, a folder or a `models` part, adapters above it.
 
+Every fault is a sentence that begins with the option. Code from a folder or the hub is never run.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from oneloop.core.part import part
+from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
+
+OPTION = "policy.language.model"
+ADAPTERS = "adapters"
+"""Folder for adapters within a checkpoint whose model has them added to its weights."""
+Model = Any  # a transformers model, or PEFT's wrapper around one
+Tokenizer = Any
 
 
-@part(paper="2106.09685")
-class Lora:
-    """Low-rank adapters on the linear layers instead of all weights."""
+@dataclass(frozen=True)
+class Opened:
+    """A model with its weights."""
 
-    rank: Annotated[int, Field(ge=1)] = 16
-    """Rank of the adapters."""
-    alpha: Annotated[int, Field(gt=0)] = 32
-    """Scale: the update is multiplied by alpha / rank."""
-    targets: tuple[str, ...] | str = "all-linear"
-    """Names of the layers that get an adapter."""
+    model: Model
+    tokenizer: Tokenizer
+    base: str | None
+    """Where the weights below adapters are found again: a hub name or a folder; None: nowhere."""
 
 
-def load_model(model: Any, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model in `dtype`, tokenizer). `model`: hub name or folder, or an object with `build()`.
+def open_model(model: Any, dtype: torch.dtype, lora: Lora | None) -> Opened:
+    """The model in `dtype`, ready to be trained. `model`: a hub name, a folder, or a part with `build()`.
 
-    A folder with a PEFT adapter loads its base model and the adapter. Raises ValueError with the name
-    when nothing can be loaded; code from the hub is never run.
+    A folder of adapters is its base model with them: trained on where `lora` describes them, else added to
+    its weights (see lora.py). Raises ValueError naming `model` when it cannot be loaded, or when a weight is
+    missing or not a finite number.
     """
     logging.disable_progress_bar()  # a run draws its own bars
     if not isinstance(model, str):
         built, tokenizer = model.build()
-        return built.to(dtype), tokenizer
+        built = built.to(dtype)
+        return Opened(add_lora(built, lora) if lora else built, tokenizer, None)
+    tokenizer, base = load_tokenizer(model), base_of(model)
+    loaded = _weights(base, dtype)
+    where: str | None = str(Path(base).resolve()) if Path(base).exists() else base
+    if base != model:
+        try:
+            loaded, apart = take_up(loaded, model, lora, lambda: _outline(base, dtype))
+        except ValueError as error:
+            raise ValueError(f"{OPTION}: {error}") from error
+        where = where if apart else None
+    elif lora:
+        loaded = add_lora(loaded, lora)
+    _check_finite(loaded, model)
+    return Opened(loaded, tokenizer, where)
+
+
+def outline(model: Any, dtype: torch.dtype, lora: Lora | None) -> tuple[Model, Tokenizer]:
+    """(the model as it will be trained, without memory for its weights; its tokenizer).
+
+    Raises ValueError naming `model` when there is none, or none that is a causal language model.
+    """
+    if isinstance(model, str):
+        tokenizer, empty = load_tokenizer(model), _outline(base_of(model), dtype)
+    else:
+        with torch.device("meta"):
+            empty, tokenizer = model.build()
+        empty = empty.to(dtype)
+    return add_lora(empty, lora) if lora else empty, tokenizer
+
+
+def load_tokenizer(model: str) -> Tokenizer:
+    """The tokenizer of a model, or of adapters; adapters without one have their base model's."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-    except (OSError, ValueError) as error:
-        hint = (
-            ""
-            if "/" not in model or Path(model).exists()
-            else " (is it downloaded, or the network reachable?)"
+        return _asked(model, lambda: AutoTokenizer.from_pretrained(model, trust_remote_code=False))
+    except ValueError:
+        base = base_of(model)
+        if base == model:
+            raise
+        return _asked(base, lambda: AutoTokenizer.from_pretrained(base, trust_remote_code=False))
+
+
+def load_config(model: str) -> Any:
+    """The configuration of the model, below adapters where `model` are adapters."""
+    base = base_of(model)
+    return _asked(base, lambda: AutoConfig.from_pretrained(base, trust_remote_code=False))
+
+
+def base_of(model: str) -> str:
+    """The model below a folder (or a repository) of adapters; any other name as it is."""
+    from peft import PeftConfig
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if Path(model).exists() and not (Path(model) / "adapter_config.json").exists():
+        return model
+    try:
+        if find_adapter_config_file(model) is None:
+            return model
+    except OSError:  # there is no such repository: whoever loads the model says it better
+        return model
+    base = _asked(model, lambda: PeftConfig.from_pretrained(model)).base_model_name_or_path
+    if not base:
+        raise ValueError(f"{OPTION}: the adapters in '{model}' do not say which model they belong to")
+    return str(base)
+
+
+def _weights(name: str, dtype: torch.dtype) -> Model:
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, trust_remote_code=False, output_loading_info=True
         )
-        raise ValueError(f"policy.language.model: cannot load '{model}'{hint}: {error}") from error
-    return loaded, tokenizer
+
+    loaded, found = _asked(name, load)
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(
+            f"{OPTION}: '{name}' has no weights for {missing[0]}{more} of {type(loaded).__name__}"
+        )
+    return loaded
 
 
-def add_lora(model: PreTrainedModel, lora: Lora) -> Any:
-    """`model` frozen, with trainable adapters."""
-    from peft import LoraConfig, get_peft_model
+def _outline(name: str, dtype: torch.dtype) -> Model:
+    config = load_config(name)
+    with torch.device("meta"):
+        return _asked(name, lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False)).to(
+            dtype
+        )
 
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    with torch.random.fork_rng(devices=[]):  # the adapters' first weights are drawn: the same ones always
-        torch.manual_seed(0)
-        return get_peft_model(model, config)
+
+def _asked(name: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives; whatever the libraries raise becomes a sentence about `name`."""
+    try:
+        return load()
+    except Exception as error:
+        raise ValueError(f"{OPTION}: cannot load '{name}'{_why(name, error)}") from error
+
+
+def _why(name: str, error: Exception) -> str:
+    said = str(error)
+    if "trust_remote_code" in said:
+        return ": it brings its own code, which is never run; take a model that transformers itself knows"
+    if "Unrecognized configuration class" in said:
+        kind = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
+        return f": {kind} is not the configuration of a causal language model"
+    if not Path(name).exists() and (name.count("/") > 1 or name[0] in "./~"):
+        return ": there is no such folder"
+    if isinstance(error, OSError) and not Path(name).exists():
+        return f" (is it downloaded, or the network reachable?): {said}"
+    return f": {said or type(error).__name__}"
 
 
 @torch.no_grad()
-def load_weights(model: Any, folder: Path) -> None:
-    """Copies the weights that `save_pretrained` left in `folder` into `model`, in place."""
-    if hasattr(model, "get_base_model"):
+def _check_finite(model: Model, name: str) -> None:
+    for weight, values in model.named_parameters():
+        if not bool(values.isfinite().all()):
+            raise ValueError(
+                f"{OPTION}: '{name}' has weights that are not finite numbers ({weight}); the run that wrote "
+                "it has diverged; take an earlier checkpoint"
+            )
+
+
+def save_weights(opened: Opened, folder: Path) -> None:
+    """Writes the model as a folder that `from_pretrained` loads.
+
+    Adapters are written alone where the model below them is found again; else the model with the adapters
+    added to its weights, and the adapters beside it for the run to go on with.
+    """
+    model = opened.model
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(folder)
+        return
+    model.peft_config["default"].base_model_name_or_path = opened.base
+    if opened.base is None:
+        copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
+    model.save_pretrained(folder if opened.base is not None else folder / ADAPTERS)
+
+
+@torch.no_grad()
+def load_weights(model: Model, folder: Path) -> None:
+    """Copies the weights that `save_weights` left in `folder` into `model`, in place."""
+    if hasattr(model, "peft_config"):
         from peft import load_peft_weights, set_peft_model_state_dict
 
-        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+        adapters = folder / ADAPTERS if (folder / ADAPTERS).exists() else folder
+        set_peft_model_state_dict(model, load_peft_weights(str(adapters), device="cpu"))
         return
     stored = type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
     for name, weight in model.state_dict().items():

@@ -9,7 +9,8 @@ prefix: a fork's `correlation` is for images. A prefix is read again after each 
 tree half-way.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +19,29 @@ from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.engines.request import Reply, Request
 from oneloop.sample.policies.trees.branches import Branches, distinct
 
-if TYPE_CHECKING:
-    from oneloop.sample.policies.language import LanguagePolicy
+
+class Engine(Protocol):
+    """What completes requests."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Reply]:
+        """A reply to each request, in their order."""
 
 
-def sample_trees(policy: "LanguagePolicy", asked: Rollouts) -> Rollouts:
+class Sampler(Protocol):
+    """What trees are sampled by."""
+
+    version: int
+    """Number of the weights, which actions are marked with."""
+
+    @property
+    def engine(self) -> Engine:
+        """Completes requests under the present weights."""
+
+    def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
+        """What the engine is asked for one row that has the tokens `partial`."""
+
+
+def sample_trees(policy: Sampler, asked: Rollouts) -> Rollouts:
     """`asked` with their tokens. Raises ValueError for rows that have some already."""
     if len(asked.actions):
         raise ValueError(f"trees are sampled in one go, but rows {asked.id.tolist()[:8]} have tokens already")
@@ -52,18 +71,14 @@ def sample_trees(policy: "LanguagePolicy", asked: Rollouts) -> Rollouts:
     return _table(policy.version, asked, branches, tokens, logprobs).put(status=status)
 
 
-def _request(
-    policy: "LanguagePolicy", asked: Rollouts, row: int, partial: list[int], end: int | None
-) -> Request:
+def _request(policy: Sampler, asked: Rollouts, row: int, partial: list[int], end: int | None) -> Request:
     """For what follows `partial`, up to the fork at `end`."""
     whole = policy.request(asked, row, partial)
     limit = whole.limit if end is None else min(end, whole.limit)
     return Request(whole.key, whole.group, whole.prompt, limit, whole.partial)
 
 
-def _ended(
-    policy: "LanguagePolicy", asked: Rollouts, row: int, had: int, reply: Reply, end: int | None
-) -> str:
+def _ended(policy: Sampler, asked: Rollouts, row: int, had: int, reply: Reply, end: int | None) -> str:
     """The status of a branch: "pending" where it only met the next fork."""
     limit = policy.request(asked, row, ()).limit
     if reply.status == "stop" or end is None or had + len(reply.tokens) >= limit:

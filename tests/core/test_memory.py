@@ -1,0 +1,21 @@
+"""What a run can be placed on."""
+
+import pytest
+
+from oneloop.core.memory import device_of
+from oneloop.sample.policies.language import Language
+
+
+def test_a_device_that_is_there_is_taken_as_it_is():
+    assert device_of("cpu") == "cpu"
+    assert device_of("auto") in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", "xpu:7"])
+def test_a_device_that_is_not_there_is_said_with_what_there_is(device):
+    with pytest.raises(
+        ValueError, match=f"^device: '{device}' is not to be had here .*; there is: auto, cpu"
+    ):
+        device_of(device)
+    with pytest.raises(ValueError, match=rf"^policy\.language\.device: '{device}' is not"):
+        Language(model="none", device=device).settled()
