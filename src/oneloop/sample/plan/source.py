@@ -10,6 +10,10 @@ import numpy as np
 from oneloop.core import draws
 from oneloop.core.protocols import Data
 
+IN_MEMORY = 2**20
+"""Up to so many rows a shuffled order is a list; beyond, a place of it is computed when it is asked for."""
+ROUNDS = 4
+
 
 class Source:
     """Hands out (key, row) one at a time.
@@ -23,7 +27,7 @@ class Source:
             raise ValueError("plan.data has no rows")
         self.data, self.shuffle, self.epochs, self.seed = data, shuffle, epochs, seed
         self.handed_out = 0
-        self._epoch: tuple[int, np.ndarray | range] = (-1, range(0))
+        self._epoch: tuple[int, np.ndarray | range | Scattered] = (-1, range(0))
 
     @property
     def exhausted(self) -> bool:
@@ -41,8 +45,36 @@ class Source:
         key = int(self._epoch[1][position])
         return key, self.data[key]
 
-    def _order(self, epoch: int) -> np.ndarray | range:
+    def _order(self, epoch: int) -> "np.ndarray | range | Scattered":
+        size, key = len(self.data), int(draws.mix(self.seed, "order", epoch))
         if not self.shuffle:
-            return range(len(self.data))
-        generator = np.random.Generator(np.random.Philox(key=int(draws.mix(self.seed, "order", epoch))))
-        return generator.permutation(len(self.data))
+            return range(size)
+        if size > IN_MEMORY:
+            return Scattered(size, key)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(size)
+
+
+class Scattered:
+    """A shuffled order of 0..size-1 that is nowhere stored.
+
+    A Feistel network over the bits of a place, applied again while the result lies outside (Black and
+    Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+    """
+
+    def __init__(self, size: int, key: int):
+        self.size, self.key = size, key
+        self._half = (max(size - 1, 1).bit_length() + 1) // 2
+
+    def __getitem__(self, place: int) -> int:
+        """The number at that place; every number is at one place."""
+        value = self._mixed(place)
+        while value >= self.size:
+            value = self._mixed(value)
+        return value
+
+    def _mixed(self, value: int) -> int:
+        mask = (1 << self._half) - 1
+        left, right = value >> self._half, value & mask
+        for turn in range(ROUNDS):
+            left, right = right, left ^ (int(draws.mix(self.key, turn, right)) & mask)
+        return (left << self._half) | right
