@@ -22,8 +22,13 @@ FAULTS = {
     "cut": 0,  # drop the first so many streams after three tokens
     "tokens": 10**9,  # exit without a word after so many
     "pause": 0.0,  # seconds a token
+    "junk": False,  # send comments for ever instead of tokens
+    "wide": False,  # send a line of 8 MB
+    "beyond": False,  # never say that the limit is reached
+    "say": None,  # this chunk instead of tokens
 }
 faults, open_streams = dict(FAULTS), set()
+logins = []
 model, lock = tiny("llama").eval(), threading.Lock()
 torch.set_num_threads(1)
 
@@ -78,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self):
-        self.answer(200, {"data": [{"id": "tiny", "max_model_len": 128}], "streams": len(open_streams)})
+        self.answer(
+            200,
+            {"data": [{"id": "tiny", "max_model_len": 128}], "streams": len(open_streams), "logins": logins},
+        )
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -91,6 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(400, {"error": f"no such token in {body['prompt']}"})
         if not body.get("stream"):
             return self.answer(200, {"choices": [choice(*next(sample(body)))]})
+        logins.append(self.headers.get("Authorization"))
         self.send_response(200)
         self.send_header("Connection", "close")
         self.end_headers()
@@ -105,6 +114,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, body):
         cut = spend("cut")
+        while faults["junk"]:
+            self.wfile.write(b": still here\n")
+            self.wfile.flush()
+            time.sleep(0.05)
+        if faults["wide"]:
+            self.wfile.write(b"data: " + b" " * (8 << 20))
+        if faults["say"] is not None:
+            self.wfile.write(f"data: {json.dumps(faults['say'])}\n\n".encode())
+            return
+        if faults["beyond"]:
+            body = {**body, "max_tokens": body["max_tokens"] + 50}
         for n, drawn in enumerate(sample(body)):
             if cut and n == 3:
                 return

@@ -1,5 +1,6 @@
 """server.py against a real server process: same tokens as the model, abort, retries, ways to fail."""
 
+import base64
 import subprocess
 import sys
 import time
@@ -164,6 +165,49 @@ def test_servers_that_cannot_be_trusted_are_refused(url):
         ServerEngine(url, model="large")
     with pytest.raises(ValueError, match="129 positions, but the model has 128"):
         ServerEngine(url).generate([Request(0, 0, (1,) * 100, 29)])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"junk": True}, "no new token for 1 s"),
+        ({"wide": True}, "a line of more than 4,194,304 bytes"),
+        ({"say": {"error": "\x1b[2Jno"}}, r"the server reported \\x1b\[2Jno"),
+        ({"say": {"choices": [3]}}, "the server sent 3 for a choice"),
+        ({"say": []}, "which is no completion"),
+    ],
+)
+def test_a_server_that_sends_anything_but_tokens_is_given_up_in_time(url, fault, words):
+    with faults(url, **fault), pytest.raises(ServerLost, match=words):
+        ServerEngine(url, retries=0, timeout=1.0).generate(ragged(1, limit=4))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"beyond": True}, "sent more than the 4 tokens it was asked for"),
+        (
+            {"say": {"choices": [{"token_ids": ["7"], "finish_reason": "stop"}]}},
+            r"token ids are \['7'\], not num",
+        ),
+        (
+            {"say": {"choices": [{"token_ids": [7], "logprobs": {"token_logprobs": ["x"]}}]}},
+            r"log-probs \['x'\]",
+        ),
+    ],
+)
+def test_tokens_that_cannot_be_are_refused(url, fault, words):
+    with faults(url, **fault), pytest.raises(ValueError, match=words):
+        ServerEngine(url, retries=0).generate(ragged(1, limit=4))
+
+
+def test_a_password_in_the_address_is_sent_and_never_shown(url):
+    engine = ServerEngine(url.replace("http://", "http://me:secret@"))
+    engine.generate(ragged(1, limit=4))
+    sent = httpx.get(f"{url}/v1/models").json()["logins"][-1]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == b"me:secret" and engine.url == url
+    with pytest.raises(ServerLost, match="http://127.0.0.1:9: no server answers"):
+        ServerEngine("http://me:secret@127.0.0.1:9")
 
 
 def test_it_works_where_a_loop_is_running(url):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.part import part
 from oneloop.core.rollouts import MissingColumn
 from oneloop.core.verdicts import JudgeError, Limits, columns, verdict
 from oneloop.judge.function import Function
@@ -207,3 +208,31 @@ def test_a_judge_that_returns_something_else_is_named():
         Judging([judge])(rollouts(["x"]))
     with pytest.raises(JudgeError, match="got 1 rollouts"):
         Judging([lambda table: table.take(torch.tensor([0]))])(rollouts(["x", "y"]))
+
+
+@part(writes=("reward.marks", "error.marks", "actions.flaw"))
+class Marks:
+    """A judge that is to write more than verdicts, and fails."""
+
+    name: str = "marks"
+    weight: float = 1.0
+
+    def __call__(self, asked):
+        raise KeyError("here")
+
+
+@part(writes=("reward.right", "error.right", "correct"))
+class Right(Marks):
+    """One that is to write verdicts alone."""
+
+    name: str = "right"
+
+
+def test_a_judge_that_raises_is_the_error_that_is_told_not_the_column_it_lacks():
+    with pytest.raises(
+        JudgeError, match=r"judge 'marks' failed on .* wrote no actions.flaw: KeyError: 'here'"
+    ):
+        Judging([Marks()])(rollouts(["x"]))
+    with pytest.warns(JudgeOutage):
+        judged = Judging([Right()])(rollouts(["x", "y"]))
+    assert judged["error.right"] == ["KeyError: 'here'"] * 2 and same(judged.correct, [NAN, NAN])

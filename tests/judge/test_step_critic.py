@@ -162,3 +162,18 @@ def test_faults_of_the_recipe(options, message):
 def test_a_function_that_is_no_critic_is_told_when_it_is_loaded():
     with pytest.raises(CannotStart, match="a critic takes `steps` or `text`"):
         critic("length")(by_character(["1"]))
+
+
+def test_an_exception_nobody_expected_is_said_in_every_column(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(StepCritic, "_ask_function", broken)
+    judges = [Verifier(by="exact"), critic()]
+    judged = Judging(judges)(by_character(["1\n\n7", ""]))
+    assert judged["error.step_critic"] == [
+        "no usable critique (1 failed), first: RuntimeError: the disk is on fire",
+        None,
+    ]
+    assert judged.actions.flaw.isnan().tolist() == [True] * 5 + [False] and judged.critique[0] is None
+    assert judged["valid.step_critic"][0] == 0 and judged["reward.step_critic"].isnan().all()

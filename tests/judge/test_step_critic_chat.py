@@ -94,11 +94,15 @@ def test_an_outage_is_an_error_that_says_how_to_go_on(server, fault):
         critic(server)(by_character(TEXTS))
 
 
-def test_faults_of_the_data_and_the_key(server):
+def test_faults_of_the_data_the_key_and_the_cache(server, tmp_path):
     with pytest.raises(JudgeError, match="reference: the data has no column 'solution'; columns there are"):
         critic(server, reference="solution")(by_character(TEXTS))
     with pytest.raises(JudgeError, match="environment variable NO_SUCH_KEY"):
         critic(server, ask={"api_key_env": "NO_SUCH_KEY"})(by_character(TEXTS))
+    (tmp_path / "broken.sqlite").write_text("no database, but long enough to be taken for one" * 9)
+    for cache in (tmp_path, tmp_path / "broken.sqlite"):
+        with pytest.raises(JudgeError, match=f"judge 'step_critic': cache: {cache}: "):
+            critic(server, ask={"cache": str(cache)})(by_character(TEXTS))
     server.break_(say=GOOD)
     critic(server, reference=None)(by_character(["9\n\n9"]))
     assert "<reference>" not in json.dumps(server.asked())

@@ -6,13 +6,15 @@ Not here: retries, concurrency, abort (server.py)."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import httpx
 import numpy as np
 
 from oneloop.core.draws import mix
+from oneloop.core.web import printable
 from oneloop.engines.law import Law
 from oneloop.engines.request import Reply, Request
 
@@ -69,50 +71,70 @@ class Dialect:
     def take(self, stream: Stream, chunk: dict[str, Any]) -> str | None:
         """Add one chunk's tokens to the stream; gives the finish reason, if it has one.
 
-        Raises ValueError for a reply without token ids or log-probs, Interrupted for an error reported there.
+        Raises ValueError for a reply without token ids or log-probs and for more tokens than were asked for,
+        Interrupted for an error reported there.
         """
+        request = stream.request
         if "error" in chunk:
-            raise Interrupted(f"the server reported {chunk['error']}")
-        for choice in chunk.get("choices", ()):
-            ids = choice.get("token_ids")
-            if ids is None and (choice.get("text") or choice.get("finish_reason") is None):
-                raise ValueError(
-                    f"{self.url}: the reply has no token ids (choices[].token_ids), and text is never "
-                    "re-tokenised here; serve with vLLM >= 0.10.2 or an SGLang that knows return_token_ids"
-                )
-            logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or []
-            ids = ids or []
-            if len(logprobs) != len(ids) or None in logprobs:
-                raise ValueError(f"{self.url}: the reply has {len(ids)} token ids but log-probs {logprobs}")
+            raise Interrupted(f"the server reported {printable(str(chunk['error']))}")
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                raise Interrupted(f"the server sent {printable(repr(choice)[:200], 60)} for a choice")
+            ids, logprobs = self._tokens(choice)
             stream.tokens.extend(ids)
             stream.logprobs.extend(logprobs)
+            if len(request.partial) + len(stream.tokens) > request.limit:
+                raise ValueError(f"{self.url}: sent more than the {request.limit} tokens it was asked for")
             if choice.get("finish_reason") is not None:
                 return str(choice["finish_reason"])
         return None
 
-    def refuse(self, response: httpx.Response) -> None:
+    def _tokens(self, choice: dict[str, Any]) -> tuple[list[int], list[float]]:
+        """(token ids, their log-probs) of one choice. Raises ValueError where one of the two is missing."""
+        ids = choice.get("token_ids")
+        if ids is None and (choice.get("text") or choice.get("finish_reason") is None):
+            raise ValueError(
+                f"{self.url}: the reply has no token ids (choices[].token_ids), and text is never "
+                "re-tokenised here; serve with vLLM >= 0.10.2 or an SGLang that knows return_token_ids"
+            )
+        told = choice.get("logprobs")
+        logprobs = (told.get("token_logprobs") if isinstance(told, dict) else None) or []
+        ids = ids or []
+        if not (isinstance(ids, list) and all(type(token) is int and token >= 0 for token in ids)):
+            raise ValueError(f"{self.url}: token ids are {printable(repr(ids)[:200], 60)}, not numbers")
+        numbers = isinstance(logprobs, list) and all(isinstance(value, int | float) for value in logprobs)
+        if not numbers or len(logprobs) != len(ids):
+            shown = printable(repr(logprobs)[:200], 60)
+            raise ValueError(f"{self.url}: the reply has {len(ids)} token ids but log-probs {shown}")
+        return ids, [float(value) for value in logprobs]
+
+    def refuse(self, status: int, reason: str, content: bytes) -> None:
         """Raise for an answer that is not 200: Interrupted where trying again may help, else ValueError."""
-        words = f"{self.url}: answered {response.status_code} {response.reason_phrase}: {response.text[:300]}"
-        raise Interrupted(words) if response.status_code in RETRIED else ValueError(words)
+        said = printable(content[:300].decode(errors="replace"), 300)
+        words = f"{self.url}: answered {status} {printable(reason, 60)}: {said}"
+        raise Interrupted(words) if status in RETRIED else ValueError(words)
 
-    async def law_is_honoured(self, client: httpx.AsyncClient, request: Request) -> bool:
-        """Ask for one token with the law and without: equal best log-probs mean that it is ignored.
-
-        False when nothing can be told (an unreachable server, a certain token). Raises ValueError if ignored.
-        """
+    def law_questions(self, request: Request) -> list[dict[str, Any]]:
+        """Bodies that ask for one token with the law and without; none for a law that needs no question."""
         if self.law == Law() or self.law.greedy:
+            return []
+        once = {"max_tokens": 1, "logprobs": 1, "stream": False}
+        return [{**self.body(Stream(request)), **_law_fields(law), **once} for law in (self.law, Law())]
+
+    def law_is_honoured(self, answers: Sequence[bytes]) -> bool:
+        """Whether log-probs are those of the law: equal best ones with the law and without mean that it is
+        ignored. `answers`: what was answered to `law_questions`.
+
+        False when nothing can be told (an answer that cannot be read, a certain token). Raises ValueError if
+        the law is ignored.
+        """
+        if not answers:
             return True
-        best = []
-        for law in (self.law, Law()):
-            once = {"max_tokens": 1, "logprobs": 1, "stream": False}
-            body = {**self.body(Stream(request)), **_law_fields(law), **once}
-            try:
-                response = await client.post(f"{self.url}/v1/completions", json=body)
-            except httpx.TransportError:
-                return False
-            if response.status_code != 200:
-                return False
-            best.append(max(response.json()["choices"][0]["logprobs"]["top_logprobs"][0].values()))
+        try:
+            best = [_best(json.loads(answer)) for answer in answers]
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return False
         if min(best) > -1e-3:
             return False
         if abs(best[0] - best[1]) < 1e-6:
@@ -121,6 +143,11 @@ class Dialect:
                 "start vLLM with --logprobs-mode processed_logprobs"
             )
         return True
+
+
+def _best(answer: Any) -> float:
+    """The highest log-prob of the first token of a completion."""
+    return max(float(value) for value in answer["choices"][0]["logprobs"]["top_logprobs"][0].values())
 
 
 def seed(key: int, sampled: int) -> int:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import httpx
 
+from oneloop.core.web import PLAIN, Unreadable, body_of, printable, split_login, wait_for
 from oneloop.engines.completions import Dialect, Interrupted, Stream
 from oneloop.engines.law import Law
 from oneloop.engines.request import Groups, Progress, Reply, Request, check
+
+LARGEST = 4 << 20
+"""Bytes of a line of a stream, or of an answer that is no stream."""
 
 
 class ServerLost(ConnectionError):
@@ -34,8 +37,9 @@ class ServerEngine:
 
     model: its name there; None takes the only one served. eos, stop: token ids and strings that end a turn,
     beside the server's own. concurrency: requests in the air at once. retries: attempts after a failure
-    without a new token in between, after backoff, 2 * backoff, 4 * backoff ... seconds. timeout: seconds of
-    silence that count as a failure.
+    without a new token in between, after backoff, 2 * backoff, 4 * backoff ... seconds. timeout: seconds
+    without a new token that count as a failure, whatever else the server sends. A user name and a password
+    in the url are sent, and shown nowhere.
     Raises ServerLost if nobody answers, ValueError if the model is not served there.
     """
 
@@ -53,9 +57,10 @@ class ServerEngine:
         timeout: float = 600.0,
         api_key: str | None = None,
     ) -> None:
-        self.url = url.rstrip("/").removesuffix("/v1")
+        bare, self._login = split_login(url)
+        self.url = bare.rstrip("/").removesuffix("/v1")
         self.concurrency, self.retries, self.backoff, self.timeout = concurrency, retries, backoff, timeout
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {**PLAIN, **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self.model, self.positions = self._served(model)
         self.dialect = Dialect(self.url, self.model, law, frozenset(map(int, eos)), tuple(stop))
         self._law_checked = False
@@ -73,7 +78,7 @@ class ServerEngine:
         if not requests:
             return []
         streams = [Stream(request) for request in requests]
-        failures = _run(self._all(streams, groups, progress))
+        failures = wait_for(self._all(streams, groups, progress))
         replies = [stream.reply() for stream in streams]
         if failures:
             raise ServerLost(self._lost(failures, replies), replies)
@@ -93,10 +98,9 @@ class ServerEngine:
         self, streams: list[Stream], groups: Groups, progress: Progress | None
     ) -> dict[int, Interrupted]:
         """Run all streams to their end, or until enough groups are complete; gives what was lost."""
-        limits = httpx.Limits(max_connections=self.concurrency)
-        async with httpx.AsyncClient(headers=self._headers, timeout=self.timeout, limits=limits) as client:
+        async with self._client() as client:
             if not self._law_checked:
-                self._law_checked = await self.dialect.law_is_honoured(client, streams[0].request)
+                self._law_checked = await self._law_is_honoured(client, streams[0].request)
             gate, finished = asyncio.Semaphore(self.concurrency), 0
 
             async def one(stream: Stream) -> None:
@@ -133,67 +137,131 @@ class ServerEngine:
             before = len(stream.tokens)
             try:
                 return await self._attempt(client, stream)
-            except (httpx.TransportError, Interrupted) as error:
+            except (httpx.TransportError, TimeoutError, Interrupted) as error:
                 failed = 1 if len(stream.tokens) > before else failed + 1
                 if failed > self.retries:
-                    raise Interrupted(
-                        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-                    ) from error
+                    raise Interrupted(self._words(error)) from error
                 await asyncio.sleep(self.backoff * 2 ** (failed - 1))
 
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no new token for {self.timeout:g} s"
+        return f"{type(error).__name__}: {printable(str(error))}" if str(error) else type(error).__name__
+
     async def _attempt(self, client: httpx.AsyncClient, stream: Stream) -> None:
-        """Stream tokens from the server until it says why it stopped."""
-        body = self.dialect.body(stream)
-        async with client.stream("POST", f"{self.url}/v1/completions", json=body) as response:
+        """Stream tokens from the server until it says why it stopped. TimeoutError without new ones."""
+        body, clock = self.dialect.body(stream), asyncio.get_running_loop()
+        async with (
+            asyncio.timeout(self.timeout) as deadline,
+            client.stream("POST", f"{self.url}/v1/completions", json=body) as response,
+        ):
             if response.status_code != 200:
-                await response.aread()
-                self.dialect.refuse(response)
-            async for line in response.aiter_lines():
-                if not line.startswith("data:") or line == "data: [DONE]":
+                content = await self._body(response)
+                self.dialect.refuse(response.status_code, response.reason_phrase, content)
+            async for line in lines_of(response):
+                if not line.startswith(b"data:") or line == b"data: [DONE]":
                     continue
+                before = len(stream.tokens)
                 reason = self.dialect.take(stream, _parsed(line))
                 if reason in ("stop", "length"):
                     stream.status = "stop" if reason == "stop" else "length"
                     return
                 if reason is not None:
-                    raise Interrupted(f"the server ended it with finish_reason {reason!r}")
+                    raise Interrupted(f"the server ended it with finish_reason {printable(reason, 40)!r}")
+                if len(stream.tokens) > before:
+                    deadline.reschedule(clock.time() + self.timeout)
         raise Interrupted("the stream ended without a finish_reason")
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        try:
+            return await body_of(response, LARGEST)
+        except Unreadable as error:
+            raise Interrupted(str(error)) from None
+
+    async def _law_is_honoured(self, client: httpx.AsyncClient, request: Request) -> bool:
+        """As `Dialect.law_is_honoured`; False, "ask again later", where the server does not answer."""
+        answers = []
+        for body in self.dialect.law_questions(request):
+            try:
+                async with (
+                    asyncio.timeout(self.timeout),
+                    client.stream("POST", f"{self.url}/v1/completions", json=body) as response,
+                ):
+                    if response.status_code != 200:
+                        return False
+                    answers.append(await self._body(response))
+            except (httpx.TransportError, TimeoutError, Interrupted):
+                return False
+        return self.dialect.law_is_honoured(answers)
 
     def _served(self, model: str | None) -> tuple[str, int | None]:
         """The model's name and its context window, where the server states one."""
+        content = wait_for(self._models())
         try:
-            response = httpx.get(
-                f"{self.url}/v1/models", headers=self._headers, timeout=min(self.timeout, 30)
-            )
-        except httpx.TransportError as error:
-            raise ServerLost(
-                f"{self.url}: no server answers ({type(error).__name__}: {error})", []
-            ) from error
-        if response.status_code != 200:
-            raise ValueError(
-                f"{self.url}/v1/models: answered {response.status_code} {response.reason_phrase}"
-            )
-        served = {entry["id"]: entry.get("max_model_len") for entry in response.json()["data"]}
+            listed = json.loads(content)["data"]
+            served: dict[str, int | None] = {
+                entry["id"]: _window(entry.get("max_model_len")) for entry in listed
+            }
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            shown = printable(content[:200].decode(errors="replace"))
+            raise ValueError(f"{self.url}/v1/models: answered no list of models: {shown!r}") from None
         if model is None and len(served) != 1:
-            raise ValueError(f"model: {self.url} serves {', '.join(served) or 'none'}; name one of them")
+            raise ValueError(f"model: {self.url} serves {_names(served)}; name one of them")
         name = next(iter(served)) if model is None else model
         if name not in served:
-            raise ValueError(f"model: got {name!r}, but {self.url} serves {', '.join(served)}")
+            raise ValueError(f"model: got {name!r}, but {self.url} serves {_names(served)}")
         return name, served[name]
 
+    async def _models(self) -> bytes:
+        """What the server answers when asked for its models."""
+        url, seconds = f"{self.url}/v1/models", min(self.timeout, 30)
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._client() as client,
+                client.stream("GET", url) as response,
+            ):
+                if response.status_code == 200:
+                    return await body_of(response, LARGEST)
+        except (httpx.TransportError, TimeoutError) as error:
+            words = f"{type(error).__name__}: {error}" if str(error) else f"{seconds:g} s of silence"
+            raise ServerLost(f"{self.url}: no server answers ({words})", []) from error
+        except (Unreadable, httpx.InvalidURL) as error:
+            raise ValueError(f"{url}: {error}") from None
+        raise ValueError(f"{url}: answered {response.status_code} {printable(response.reason_phrase, 60)}")
 
-def _parsed(line: str) -> dict[str, Any]:
+    def _client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self.concurrency)
+        auth = None if self._login is None else httpx.BasicAuth(*self._login)
+        return httpx.AsyncClient(headers=self._headers, auth=auth, timeout=None, limits=limits)
+
+
+async def lines_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Lines of a streamed body. Raises Interrupted for one that is longer than LARGEST bytes."""
+    rest = b""
+    async for piece in response.aiter_raw():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.strip()
+        if len(rest) > LARGEST:
+            raise Interrupted(f"the stream has a line of more than {LARGEST:,} bytes")
+    yield rest.strip()
+
+
+def _window(length: Any) -> int | None:
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _names(served: Collection[str]) -> str:
+    return printable(", ".join(served)) or "none"
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        return json.loads(line[5:])  # type: ignore[no-any-return]
-    except json.JSONDecodeError as error:  # the server died while writing it
-        raise Interrupted(f"the stream broke off in {line[:60]!r}") from error
-
-
-def _run(work: Coroutine[Any, Any, dict[int, Interrupted]]) -> dict[int, Interrupted]:
-    """asyncio.run, also where a loop is already running (a notebook): then in a thread of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        chunk = json.loads(line[5:])
+    except (ValueError, RecursionError) as error:  # the server died while writing it
+        shown = printable(line[:60].decode(errors="replace"))
+        raise Interrupted(f"the stream broke off in {shown!r}") from error
+    if not isinstance(chunk, dict):
+        raise Interrupted(f"the stream holds {printable(repr(chunk)[:200], 60)}, which is no completion")
+    return chunk

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oneloop.core.part import declared
 from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
@@ -138,14 +139,29 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
     except (MissingColumn, CannotStart, JudgeError):
         raise
     except Exception as error:
-        failed = Verdict(error=f"{type(error).__name__}: {error}")
-        return rollouts.put(columns(name, [failed] * len(rollouts)))
+        return _unjudged(judge, rollouts, error)
     wanted = f"judge '{name}' must return its {len(rollouts)} rollouts with a tensor 'reward.{name}'"
     if len(judged) != len(rollouts):
         raise JudgeError(f"{wanted}, got {len(judged)} rollouts")
     if f"reward.{name}" not in judged or not isinstance(judged[f"reward.{name}"], Tensor):
         raise JudgeError(f"{wanted}, got the columns {', '.join(judged)}")
     return judged if f"error.{name}" in judged else judged.put({f"error.{name}": [None] * len(judged)})
+
+
+def _unjudged(judge: Judge, rollouts: Rollouts, error: Exception) -> Rollouts:
+    """All columns of a judge that raised, as "no verdict" and the error. Raises JudgeError for a judge that
+    writes more than verdicts: what it means by "unknown" there only it can say."""
+    name, words = name_of(judge), f"{type(error).__name__}: {error}"
+    written = columns(name, [Verdict(error=words)] * len(rollouts))
+    own = {*written, f"extra.{name}", "correct"}
+    if rest := [column for column in declared(judge, "writes") if column not in own]:
+        raise JudgeError(
+            f"judge '{name}' failed on a batch of {len(rollouts)} rollouts and wrote no {', '.join(rest)}: "
+            f"{words}. The rollouts are kept; mend the cause, then continue with --resume"
+        ) from error
+    if "correct" in declared(judge, "writes") and "correct" not in rollouts:
+        written["correct"] = torch.full((len(rollouts),), math.nan, dtype=torch.float64)
+    return rollouts.put(written)
 
 
 def _patched(judged: Table, rows: Tensor, written: dict[str, Column]) -> dict[str, Column]:

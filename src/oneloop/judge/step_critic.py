@@ -32,6 +32,7 @@ from oneloop.judge.critique.chat import shared as client
 from oneloop.judge.critique.chat_server import ChatServer
 from oneloop.judge.critique.critics import Critic
 from oneloop.judge.critique.critiques import Vote, critique_messages, vote
+from oneloop.judge.critique.kept import BrokenCache
 from oneloop.judge.critique.replies import remarks, wrong_steps
 from oneloop.judge.critique.solutions import Solution, critique, marked, verdict, warn_of_single_steps
 from oneloop.judge.critique.step_lists import Unclear
@@ -40,7 +41,7 @@ from oneloop.judge.functions import locate
 from oneloop.judge.functions.conventions import text_of
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.messages import sendable
-from oneloop.judge.isolation.sandbox import Sandbox, shared
+from oneloop.judge.isolation.sandbox import CannotStart, Sandbox, shared
 
 PUBLISHED = 4
 """Critiques of each solution in the paper."""
@@ -109,15 +110,26 @@ class StepCritic:
         return self.critiques or (PUBLISHED if self.chat is not None else 1)
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
-        """Raises CannotStart for a function that cannot be loaded, CriticOutage for a server that is away."""
+        """Raises CannotStart for a function that cannot be loaded, CriticOutage for a server that is away.
+
+        Raises JudgeError for what would fail on every batch: no key, no cache, no such column of the data.
+        """
         solutions = [Solution(row, text) for row, text in enumerate(rollouts.text)]
         self._split(solutions)
         asked = [solution for solution in solutions if solution.steps and not solution.failures]
         warn_of_single_steps(asked, self.separator)
-        if self.chat is not None:
-            self._ask_model(asked, rollouts, self.chat)
-        else:
-            self._ask_function(asked, rollouts)
+        try:
+            if self.chat is not None:
+                self._ask_model(asked, rollouts, self.chat)
+            else:
+                self._ask_function(asked, rollouts)
+        except (JudgeError, CannotStart):
+            raise
+        except Exception as error:
+            # whatever it is, these rollouts have no critique, and the columns must say so
+            for solution in asked:
+                solution.wrong.clear()
+                solution.failures.append(f"{type(error).__name__}: {error}")
         return self._written(rollouts, solutions)
 
     # steps
@@ -182,7 +194,7 @@ class StepCritic:
         questions = [(prompt, draw) for prompt in prompts for draw in range(self.count)]
         try:
             replies = client(server).ask(questions)
-        except MissingKey as error:
+        except (MissingKey, BrokenCache) as error:
             raise JudgeError(f"judge '{self.name}': {error}") from error
         if replies and all(reply.away for reply in replies):
             raise CriticOutage(

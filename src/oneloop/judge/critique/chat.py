@@ -52,7 +52,7 @@ class Chat:
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
         """One reply for each question, in order; the same question twice is asked once.
 
-        Raises MissingKey. Every other failure is a reply with an error.
+        Raises MissingKey and BrokenCache. Every other failure is a reply with an error.
         """
         keys = [self._key(*question) for question in questions]
         found = {key: self._priced(*kept, cached=True) for key in keys if (kept := self._kept.get(key))}
