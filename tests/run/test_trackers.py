@@ -5,7 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from oneloop.core.extras import MissingExtra
+from oneloop.run.run import Run
 from oneloop.run.trackers import numbers, tracker
+from tests.support.training import recipe
 
 STEP = {"kind": "step", "phase": "train", "step": 3, "reward": 0.5, "num_tokens": 7}
 EVAL = {"kind": "eval", "mode": "greedy", "when": "after", "step": 4, "accuracy": 0.25}
@@ -42,8 +45,15 @@ def test_tensorboard_gets_scalars(monkeypatch, tmp_path):
 
 def test_a_missing_library_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"pip install 'oneloop\[wandb\]'"):
+    with pytest.raises(MissingExtra, match=r"trackers: wandb needs .* pip install '.\[wandb\]'"):
         tracker("wandb", "mine", tmp_path)
+
+
+def test_a_missing_library_is_said_before_there_is_a_folder(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingExtra, match="trackers: wandb needs"):
+        Run(recipe(trackers=["wandb"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_words_are_not_metrics():

@@ -18,6 +18,7 @@ from oneloop.run.progress import Show, closing_table
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
 from oneloop.run.terminal import Terminal
+from oneloop.run.trackers import require
 
 
 def train(
@@ -106,11 +107,13 @@ def sigterm_interrupts() -> Iterator[None]:
 
 def check_only(recipe: Recipe, directory: Path | None) -> None:
     """Writes the resolved recipe and prints the estimate."""
+    require(recipe.trackers)
+    needed = estimate(recipe)
     path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, resolved(recipe))
     say(f"the recipe is valid; every option written out: {path}")
-    if needed := estimate(recipe):
+    if needed:
         console.print(needed.table())
         say(needed.sentence)
 

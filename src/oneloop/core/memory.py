@@ -60,10 +60,10 @@ class Estimate:
         return table
 
 
-def device_of(asked: str) -> str:
+def device_of(asked: str, field: str = "device") -> str:
     """The device that `asked` means; auto: a GPU where there is one.
 
-    Raises ValueError for what is no device, or one that this machine does not have.
+    Raises ValueError, which begins with `field`, for what is no device, or one that this machine does not have.
     """
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +72,7 @@ def device_of(asked: str) -> str:
     except Exception as error:  # each kind of device has an error of its own
         known = ", ".join(["auto", "cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))])
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"device: '{asked}' is not to be had here ({why}); there is: {known}") from error
+        raise ValueError(f"{field}: '{asked}' is not to be had here ({why}); there is: {known}") from error
     return asked
 
 

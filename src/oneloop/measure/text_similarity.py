@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oneloop.core.extras import command
+
 Embedder = Callable[[list[str]], ArrayLike]
 Similarity = Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]
 TFIDF = "tfidf"
@@ -62,8 +64,7 @@ def encoder(name: str) -> Embedder:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise ValueError(
-            f"embedder '{name}' is a sentence encoder and needs an extra: "
-            f"pip install 'oneloop[encoders]'; without it: '{TFIDF}'"
+            f"embedder '{name}' needs sentence-transformers: {command('encoders')}; without it: '{TFIDF}'"
         ) from None
     try:
         model: Any = SentenceTransformer(name, trust_remote_code=False)

@@ -35,6 +35,7 @@ def _same(path: str, *names: str, **options: Any) -> dict[str, Alias]:
     return {name: Alias((path,), **options) for name in names}
 
 
+DASHBOARDS = {"wandb": ("wandb",), "tensorboard": ("tensorboard",), "trackio": ("trackio",), "none": ()}
 CLIP = "objective.policy_gradient.clip"
 ALIASES: dict[str, Alias] = {
     # what to try
@@ -167,6 +168,7 @@ ALIASES: dict[str, Alias] = {
     **_same("steps", "total_training_steps", "trainer.total_training_steps"),
     **_same("save_every", "save_steps", "save_freq", "trainer.save_freq", "save_interval"),
     **_same("keep_checkpoints", "save_total_limit", "max_actor_ckpt_to_keep"),
+    **_same("trackers", "report_to", "logger", "trainer.logger", values=DASHBOARDS, others=True),
     **_same("evaluate.every", "eval_steps", "test_freq", "trainer.test_freq", "eval_interval"),
 }
 
@@ -187,6 +189,7 @@ ELSEWHERE = {
     "gradient_checkpointing": "lower learner.tokens_per_micro_batch where memory is short",
     "reward_funcs": "write judge: [{function: {path: file.py:function}}]",
     "output_dir": "write --run DIRECTORY",
+    "use_peft": "write policy.language.lora={rank: 16}",
     "use_vllm": "sampling is the policy's own; see policies",
     "normalize_rewards": "write credit.group_relative.scale and .centre; its leave-one-out differs",
 }

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from oneloop.core import storage
+from oneloop.core.named import model_named
 
 TRAINER = "trainer_state.json"
 
@@ -89,11 +90,12 @@ def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
 def locate(model: str) -> tuple[str, Path | None]:
     """(folder or hub name, the recipe it was trained with): a run stands for its newest checkpoint.
 
-    Raises ValueError for a run without one, and Damaged for one that is not as it was written.
+    Raises ValueError for a run without one, Damaged for one that is not as it was written, and NoSuchModel
+    for a folder that is not there.
     """
     path = Path(model)
     if not path.is_dir():
-        return model, None
+        return model_named(model), None
     if (path / "metrics.jsonl").exists():
         if not checkpoints(path):
             raise ValueError(f"the run {path} has no checkpoint yet")

@@ -31,7 +31,7 @@ from oneloop.run.lock import Lock
 from oneloop.run.metrics import batch_metrics, json_safe
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
-from oneloop.run.trackers import tracker
+from oneloop.run.trackers import require, tracker
 from oneloop.update.learner import Learner
 
 IDS = 10**9
@@ -56,6 +56,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
+        require(recipe.trackers)
         self.lock = Lock(directory, self.show.says)
         try:
             claim_directory(directory, recipe, resume)

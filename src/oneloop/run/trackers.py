@@ -1,21 +1,23 @@
 """Other people's dashboards on the one metrics hook: TensorBoard, Weights & Biases, trackio.
 
-Each is an extra (`pip install oneloop[wandb]`), imported only when a recipe names it. metrics.jsonl is
+Each is an extra (`pip install '.[wandb]'` in a clone), imported only when a recipe names it. metrics.jsonl is
 written with or without them and is what every other part of oneloop reads. Not here: rollouts, pictures.
 """
 
 import importlib
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from oneloop.core.extras import MissingExtra
 from oneloop.recipe.recipe import Tracker
 
 Hook = Callable[[dict[str, Any]], None]
 
 
 def tracker(name: Tracker, run: str, directory: Path) -> Hook:
-    """A hook for `Metrics` that sends the numbers of a line on. Raises ValueError naming a missing extra."""
+    """A hook for `Metrics` that sends the numbers of a line on. Raises MissingExtra."""
     if name == "tensorboard":
         writer = _import("torch.utils.tensorboard", name).SummaryWriter(str(directory / "tensorboard"))
 
@@ -29,6 +31,13 @@ def tracker(name: Tracker, run: str, directory: Path) -> Hook:
     return lambda values: module.log(numbers(values), step=values.get("step"))
 
 
+def require(trackers: Sequence[Tracker]) -> None:
+    """Raises MissingExtra where one of them is not installed; imports none of them."""
+    for name in trackers:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(f"trackers: {name}", f"the package {name}", name)
+
+
 def numbers(values: dict[str, Any]) -> dict[str, float]:
     """The numeric metrics of a line; those of an evaluation under `eval/<mode>/`."""
     head = f"eval/{values['mode']}/" if values.get("kind") == "eval" else ""
@@ -40,4 +49,4 @@ def _import(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"trackers: '{extra}' is not installed; pip install 'oneloop[{extra}]'") from error
+        raise MissingExtra(f"trackers: {extra}", f"the package {extra}", extra) from error

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oneloop.core.extras import command
 from oneloop.measure.ranking.pool import Floats, RankingError, SamplePool
 from oneloop.measure.ranking.where import fact
 
@@ -102,8 +103,6 @@ def sentence_encoder(name: str) -> Embed:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise RankingError(
-            f"encoder '{name}' needs sentence-transformers: pip install 'oneloop[encoders]'"
-        ) from None
+        raise RankingError(f"encoder '{name}' needs sentence-transformers: {command('encoders')}") from None
     model = SentenceTransformer(name, device="cpu", trust_remote_code=False)
     return lambda texts: model.encode(texts, show_progress_bar=False, convert_to_numpy=True)

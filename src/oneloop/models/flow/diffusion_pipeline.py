@@ -21,6 +21,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
 
 FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline")
@@ -50,13 +51,11 @@ class DiffusionPipeline:
     """Longest prompt, in tokens of the T5 encoder."""
 
     def build(self) -> "PipelineNetwork":
-        """Loads it. Raises ValueError when it cannot be, ImportError without the extra `images`."""
+        """Loads it. Raises ValueError when it cannot be, MissingExtra without the extra `images`."""
         try:
             import diffusers
         except ImportError as error:
-            raise ImportError(
-                "models.diffusion_pipeline needs diffusers: pip install 'oneloop[images]'"
-            ) from error
+            raise MissingExtra("models.diffusion_pipeline", "diffusers", "images") from error
         try:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
 
 EVERY = 5
@@ -40,7 +41,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("plan.data.digits needs scikit-learn: pip install 'oneloop[images]'") from error
+        raise MissingExtra("plan.data.digits", "scikit-learn", "images") from error
     digits = load_digits()
     return (digits.images / 16).astype(np.float32)[:, None], digits.target
 

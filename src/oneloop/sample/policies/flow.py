@@ -101,7 +101,7 @@ class FlowPolicy:
             name = type(options.model).__name__
             known = "flow_transformer, flow_mlp, diffusion_pipeline"
             raise ValueError(f"policy.flow.model: {name} is no flow network; take one of {known}")
-        self.device = torch.device(device_of(options.device))
+        self.device = torch.device(device_of(options.device, "policy.flow.device"))
         self.network: Any = built.to(self.device).eval()
         self.model, self.options, self.version = self.network, options, 0
         self.shape: tuple[int, ...] = tuple(self.network.shape)

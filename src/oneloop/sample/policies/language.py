@@ -86,10 +86,7 @@ class Language:
 
     def settled(self) -> "Language":
         """The same options with "auto" replaced by what this machine does best."""
-        try:
-            device = device_of(self.device)
-        except ValueError as error:
-            raise ValueError(f"policy.language.{error}") from error
+        device = device_of(self.device, "policy.language.device")
         precision, sampling = self.precision, self.sampling_precision
         if precision == "auto":
             precision = "bf16_autocast" if prefers_bf16(torch.device(device)) else "float32"

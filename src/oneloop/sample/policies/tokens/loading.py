@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from oneloop.core.named import NoSuchModel, model_named
 from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
 
 OPTION = "policy.language.model"
@@ -97,6 +98,7 @@ def base_of(model: str) -> str:
 
     if Path(model).exists() and not (Path(model) / "adapter_config.json").exists():
         return model
+    _asked(model, lambda: None)  # a folder that is not there is not looked for on a hub
     try:
         if find_adapter_config_file(model) is None:
             return model
@@ -134,20 +136,21 @@ def _outline(name: str, dtype: torch.dtype) -> Model:
 def _asked(name: str, load: Callable[[], Any]) -> Any:
     """What `load` gives; whatever the libraries raise becomes a sentence about `name`."""
     try:
+        model_named(name)
         return load()
     except Exception as error:
         raise ValueError(f"{OPTION}: cannot load '{name}'{_why(name, error)}") from error
 
 
 def _why(name: str, error: Exception) -> str:
+    if isinstance(error, NoSuchModel):
+        return f": {error.why}"
     said = str(error)
     if "trust_remote_code" in said:
         return ": it brings its own code, which is never run; take a model that transformers itself knows"
     if "Unrecognized configuration class" in said:
         kind = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
         return f": {kind} is not the configuration of a causal language model"
-    if not Path(name).exists() and (name.count("/") > 1 or name[0] in "./~"):
-        return ": there is no such folder"
     if isinstance(error, OSError) and not Path(name).exists():
         return f" (is it downloaded, or the network reachable?): {said}"
     return f": {said or type(error).__name__}"
