@@ -238,7 +238,7 @@ def test_a_run_is_never_overwritten(here, oneloop):
     (here / "taken").mkdir()
     (here / "taken" / "recipe.yaml").write_text("steps: 1\n")
     code, _, err = oneloop("train", "tiny.yaml", "--run", "taken")
-    assert code == 2 and "taken holds a run already; continue it with --resume" in err
+    assert code == 2 and "taken holds a run already; go on with it (--resume" in err
     assert (here / "taken" / "recipe.yaml").read_text() == "steps: 1\n"
 
 

@@ -11,9 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_message_has_package_and_command():
     said = str(MissingExtra("plan.data.digits", "scikit-learn", "images"))
-    assert said == (
-        "plan.data.digits needs scikit-learn: in your clone of oneloop, pip install '.[images]'"
-    )
+    assert said == ("plan.data.digits needs scikit-learn: in your clone of oneloop, pip install '.[images]'")
 
 
 def test_every_extra_that_is_named_exists():

@@ -256,7 +256,7 @@ def test_a_run_directory_is_never_overwritten_silently(tmp_path):
     with pytest.raises(Stop):
         Run(recipe(), directory, False, StopAt(3, "step")).train()
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    with pytest.raises(FileExistsError, match="holds a run already; continue it with --resume"):
+    with pytest.raises(FileExistsError, match="holds a run already; go on with it"):
         train(directory)
     with pytest.raises(FileExistsError, match="is not the recipe given"):
         train(directory, resume=True, seed=6)

@@ -76,8 +76,8 @@ def compare(
     for seed in range(asked.seeds):
         for name, by_seed in recipes.items():
             recipe, run = by_seed[seed], directory / f"{name}-seed{seed}"
-            claim_directory(run, recipe, resume=True)  # refuses what another recipe left there
-            if not finished(run):
+            changed = claim_directory(run, recipe, resume=True)  # refuses what another recipe left there
+            if changed or not finished(run):
                 Run(recipe, run, resume=True, show=show(f"{name}, seed {seed}")).train()
             trained[name].append(outcome(run, recipe, name, seed))
     found = result(trained, recipes, asked, directory)

@@ -1,10 +1,10 @@
 """Where runs are: a new folder for each, and the one that a recipe's run goes on in."""
 
 from pathlib import Path
-from typing import Any
 
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
+from oneloop.run.resuming import same_run
 
 RUNS = Path("runs")
 
@@ -16,18 +16,17 @@ def free_directory(name: str, parent: Path = RUNS) -> Path:
 
 
 def to_resume(source: Path, recipe: Recipe) -> Path:
-    """The run whose own recipe `source` is, else the newest run of a recipe of that name.
+    """The run whose own recipe `source` is, else the newest run of that name that may go on as `recipe`.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError when there is none of that name; the newest of them is given where none may.
     """
     if source.name == "recipe.yaml" and (source.parent / "metrics.jsonl").exists():
         return source.parent
-    written = [path for path in RUNS.glob(f"{recipe.name}*/recipe.yaml") if _name_in(path) == recipe.name]
-    if not written:
+    written = {path: text.read(path) for path in RUNS.glob(f"{recipe.name}*/recipe.yaml")}
+    named = {
+        path: raw for path, raw in written.items() if isinstance(raw, dict) and raw.get("name") == recipe.name
+    }
+    if not named:
         raise FileNotFoundError(f"no run of '{recipe.name}' in {RUNS}/ to resume; give --run DIRECTORY")
-    return max(written, key=lambda path: path.stat().st_mtime).parent
-
-
-def _name_in(path: Path) -> Any:
-    loaded = text.read(path)
-    return loaded.get("name") if isinstance(loaded, dict) else None
+    fits = [path for path, raw in named.items() if same_run(raw, recipe)]
+    return max(fits or named, key=lambda path: path.stat().st_mtime).parent

@@ -51,6 +51,7 @@ class Show:
         self._lines = verbose or not self.console.is_terminal
         self._totals: Mapping[str, int] = {}
         self._printed = ("", float("-inf"))
+        self._batch: Rollouts | None = None
         self._seconds: list[float] = []
         self._progress: Progress | None = None
         self._bars: dict[str, TaskID] = {}
@@ -82,7 +83,11 @@ class Show:
         if self._progress is not None and self._inside is not None:
             self._progress.update(self._inside, completed=tokens, note=f"{finished} rollouts finished")
 
-    def step(self, values: Mapping[str, Any], batch: Rollouts | None = None) -> None:
+    def drew(self, batch: Rollouts) -> None:
+        """The batch of the step that is about to be shown."""
+        self._batch = batch if self.completions else None
+
+    def step(self, values: Mapping[str, Any]) -> None:
         """A step is over; `values` are its metrics."""
         if self._progress is not None:
             bar = self._bars[values["phase"]]
@@ -94,7 +99,7 @@ class Show:
         self._printed = (values["phase"], time.monotonic())
         if self._lines:
             self._say(self._line(values))
-        for sentence in completions(batch, self.completions) if batch is not None else ():
+        for sentence in completions(self._batch, self.completions) if self._batch is not None else ():
             self._say(sentence)
 
     def _due(self, values: Mapping[str, Any]) -> bool:

@@ -31,6 +31,7 @@ from oneloop.run.lock import Lock
 from oneloop.run.metrics import batch_metrics, json_safe
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
+from oneloop.run.resuming import take_over
 from oneloop.run.trackers import require, tracker
 from oneloop.update.learner import Learner
 
@@ -59,7 +60,7 @@ class Run:
         require(recipe.trackers)
         self.lock = Lock(directory, self.show.says)
         try:
-            claim_directory(directory, recipe, resume)
+            changed = claim_directory(directory, recipe, resume)
             sweep(directory)
         except BaseException:
             self.lock.release()
@@ -77,6 +78,8 @@ class Run:
         """Where the report is, or why there is none."""
         self._resumed: dict[str, Any] | None = None
         self._phase_state: Callable[[], dict[str, Any]] = dict
+        for sentence in changed:
+            self.show.says(sentence)
 
     def train(self) -> Path:
         """Runs all phases, writes the report and returns the directory, also of a run that stops early.
@@ -109,7 +112,7 @@ class Run:
             for folder, error in damaged:
                 kept = set_aside(folder).name
                 self.show.finding("warn", f"{error}; going on from {saved.name} (the other is now {kept})")
-            self._resumed = read_checkpoint(saved, self.policy)
+            self._resumed = self._extended(read_checkpoint(saved, self.policy))
             self._restore(self._resumed)
         self.metrics.truncate(self.metrics.lines)
         for board in self.recipe.trackers:
@@ -158,16 +161,19 @@ class Run:
             "judges": judging.state_dict() if judging is not None else [],
         }
         try:
+            if state is not None and state.get("steps"):  # it goes on where it once ended
+                self._between(name, phase)
             self._steps(name, phase, loop, journal)
         except Exception as error:
             journal.blame(error)
             raise
         finally:
             journal.close()
+        extend = {**self._phase_state(), "steps": phase.steps, "lines": self.metrics.lines}
         held = [*plan.piles.judged(), *plan.piles.take_refused(), *plan.piles.unfinished]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held], self.step)
         self._evaluate(name, "after")
-        self._phase_state = lambda: {"phase": index + 1}
+        self._phase_state = lambda: {"phase": index + 1, "extend": extend}
         self._checkpoint()
 
     def _steps(self, name: str, phase: Phase, loop: Loop, journal: Journal) -> None:
@@ -187,19 +193,24 @@ class Run:
             values = self._measure(name, phase, loop, batch) | stage_seconds(seconds) | {"step_time": took}
             pieces = [(batch, True), *((group, False) for group in phase.plan.piles.take_refused())]
             self._write_rollouts(f"step-{self.step:06d}", name, pieces, self.step)
-            self._log(values, batch)
+            self.show.drew(batch)
+            self._log(values)
             journal.settled()
             for notice in [*loop.learner.notices, *batch.facts.get("judge_errors", [])[:SHOWN]]:
                 self.show.finding("note", notice)
             loop.learner.notices.clear()
-            done = phase.plan.piles.step
-            if due(done, phase.steps):
-                self.gallery.draw(name, self.step)
-            every = self.recipe.evaluate.every if self.recipe.evaluate else 0
-            if every and done % every == 0 and done < phase.steps:
-                self._evaluate(name, "during")
-            if self.step % self.recipe.save_every == 0 and done < phase.steps:
-                self._checkpoint()
+            self._between(name, phase)
+
+    def _between(self, name: str, phase: Phase) -> None:
+        """What is due after a step, and at the last one is left to the end of the phase."""
+        done = phase.plan.piles.step
+        if due(done, phase.steps):
+            self.gallery.draw(name, self.step)
+        every = self.recipe.evaluate.every if self.recipe.evaluate else 0
+        if every and done % every == 0 and done < phase.steps:
+            self._evaluate(name, "during")
+        if self.step % self.recipe.save_every == 0 and done < phase.steps:
+            self._checkpoint()
 
     def _measure(self, name: str, phase: Phase, loop: Loop, batch: Rollouts) -> dict[str, Any]:
         measured = batch_metrics(batch)
@@ -219,11 +230,11 @@ class Run:
             **self.costs.metrics,
         }
 
-    def _log(self, values: dict[str, Any], batch: Rollouts) -> None:
+    def _log(self, values: dict[str, Any]) -> None:
         values = json_safe(values | {"time": time.time() - self.started})
         self.metrics.write(**values)
         self.history.append(values)
-        self.show.step(values, batch)
+        self.show.step(values)
         for finding in live(self.history, self.said):
             self._tell(finding)
 
@@ -278,6 +289,14 @@ class Run:
         if write_checkpoint(self.directory, self.step, self.policy, state, self.recipe.keep_checkpoints):
             forget(self.directory / "journal", list(self.recipe.phases), *reached(self.directory))
 
+    def _extended(self, state: dict[str, Any]) -> dict[str, Any]:
+        """`state`, or the one before the end of its phase where the recipe now has more steps for it."""
+        before = state.pop("extend", None)
+        if before is None:
+            return state
+        longer = list(self.recipe.phases.values())[before["phase"]].steps > before["steps"]
+        return {**state, **before} if longer else state
+
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.first_phase, self.costs = state["step"], state["phase"], Costs(state["costs"])
         self.metrics.lines = state["lines"]
@@ -315,20 +334,23 @@ def said(line: dict[str, Any]) -> dict[str, Any]:
 OUTPUTS = ("metrics.jsonl", "rollouts", "journal")
 
 
-def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> None:
-    """Makes `directory` this run's. Raises FileExistsError rather than mix two runs."""
+def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> list[str]:
+    """Makes `directory` this run's; gives sentences on what a resumed run changes.
+
+    Raises FileExistsError rather than mix two runs.
+    """
     written = directory / "recipe.yaml"
     if not written.exists() and (foreign := [name for name in OUTPUTS if (directory / name).exists()]):
         raise FileExistsError(f"{directory} holds {', '.join(foreign)} but no recipe.yaml: it is not a run")
     if written.exists() and not resume:
         raise FileExistsError(
-            f"{directory} holds a run already; continue it with --resume, or give another --run"
+            f"{directory} holds a run already; go on with it (--resume; in Python resume=True), "
+            "or give another directory (--run)"
         )
     if not written.exists():
         directory.mkdir(parents=True, exist_ok=True)
         replace_file(directory / "environment.json", environment())
         replace_file(written, resolved(recipe))
-    elif written.read_text() != resolved(recipe):
-        raise FileExistsError(
-            f"{written} is not the recipe given; resume with `oneloop train {written} --resume`"
-        )
+        return []
+    lines = read_lines(directory / "metrics.jsonl")
+    return take_over(written, recipe, [line for line in lines if line["kind"] == "step"])

@@ -1,0 +1,92 @@
+"""What a recipe may change when its run goes on: how long it is, and what is written down of it.
+
+Everything else would make another run of it: numbers before and after the change would not belong together.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oneloop.core.storage import replace_file
+from oneloop.recipe import text
+from oneloop.recipe.recipe import Recipe, resolved
+
+MAY_CHANGE = re.compile(
+    r"phases\.(?P<phase>.+)\.steps|evaluate\.every|save_every|keep_checkpoints|stop_on_alarm|trackers(\[\d+\])?"
+)
+SHOWN = 5
+"""So many differences are named."""
+Changes = dict[str, tuple[Any, Any]]
+
+
+class OtherRun(FileExistsError):
+    """A directory holds the run of another recipe; the message says in what they differ."""
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """{path: (value before, value after)} of two recipes as YAML says them; None where there is nothing."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    paths = [*old, *(path for path in new if path not in old)]
+    return {path: (old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)}
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of every value in nested mappings and lists; an empty one is a value itself."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node:
+        for index, value in enumerate(node):
+            yield from leaves(value, f"{path}[{index}]")
+    else:
+        yield path, node
+
+
+def same_run(before: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether a run of the recipe `before` may go on as one of `recipe`."""
+    return all(MAY_CHANGE.fullmatch(path) for path in changes(before, text.options(recipe)))
+
+
+def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lets the run whose recipe is the file `written` go on as `recipe`; gives a sentence for each change.
+
+    `history` are the metrics of the steps so far. Raises OtherRun where `recipe` changes more than it may, or
+    the steps of a phase that is over or has made more of them.
+    """
+    if written.read_text() == resolved(recipe):
+        return []
+    found = changes(text.read(written), text.parse(resolved(recipe)))
+    said = [f"{path}: {_short(old)} -> {_short(new)}" for path, (old, new) in found.items()]
+    if refused := [one for one, path in zip(said, found, strict=True) if not MAY_CHANGE.fullmatch(path)]:
+        more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        raise OtherRun(
+            f"{written} is not the recipe given, it differs in {', '.join(refused[:SHOWN])}{more}; "
+            f"go on as it was with `oneloop train {written} --resume`"
+        )
+    for path, (_, new) in found.items():
+        if phase := (MAY_CHANGE.fullmatch(path) or {"phase": None})["phase"]:
+            said += _lengthened(path, phase, new, recipe, history)
+    replace_file(written, resolved(recipe))
+    return [f"changed {one}" for one in said]
+
+
+def _lengthened(
+    path: str, phase: str, steps: int, recipe: Recipe, history: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Sentences on a phase whose number of steps changes. Raises OtherRun where it cannot."""
+    names = list(recipe.phases)
+    begun = [name for name in names if any(line["phase"] == name for line in history)]
+    if begun and names.index(phase) < names.index(begun[-1]):
+        raise OtherRun(f"{path}: phase '{phase}' is over, '{begun[-1]}' has begun; its steps cannot change")
+    done = max((line["phase_step"] for line in history if line["phase"] == phase), default=0)
+    if steps < done:
+        raise OtherRun(f"{path}: must be at least {done}, the steps that the run has made, got {steps}")
+    schedule = recipe.phases[phase].learner.schedule
+    if not done or schedule == "constant":
+        return []
+    return [f"the {schedule} schedule of phase '{phase}' now ends at step {steps}, from where the run stands"]
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is None else f"{value!s:.40}"
