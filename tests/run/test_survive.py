@@ -40,7 +40,7 @@ class StopAt(Show):
         if self.left == 0 and what == self.what:
             raise Stop
 
-    def step(self, values, batch):
+    def step(self, values):
         self._count("step")
 
     def says(self, sentence):
