@@ -207,7 +207,7 @@ def test_ctrl_c_says_how_to_go_on(here, oneloop, monkeypatch):
         ),
         (
             ["train", "tiny.yaml", "policy.language.model=./nowhere"],
-            "error: policy.language.model: cannot find",
+            "error: policy.language.model: cannot load",
         ),
         (
             ["train", "tiny.yaml", "policy.language.device=cuda:77", "--dry-run"],

@@ -63,7 +63,7 @@ class Estimate:
 def device_of(asked: str, field: str = "device") -> str:
     """The device that `asked` means; auto: a GPU where there is one.
 
-    Raises ValueError, which begins with `field`, for what is no device, or one that this machine does not have.
+    Raises ValueError, which begins with `field`, for what is no device, or one that is not in this machine.
     """
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from oneloop.core.part import nearest
+from oneloop.core.rooms import nearest
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
