@@ -11,6 +11,7 @@ seccomp      system calls that are never needed are denied
 privileges   those of root are given up
 """
 
+import contextlib
 import os
 import resource
 import sys
@@ -73,6 +74,9 @@ class Confinement:
             nonlocal folder
             folder = namespaces.private_root(folder, readable, "processes" in self.held)
 
+        if "user" in self.held:
+            with contextlib.suppress(OSError):  # read-only in many containers
+                namespaces.forbid_namespaces()
         self._put("root", root)
         os.chdir(folder)
         os.environ.update(HOME=folder, TMPDIR=folder)

@@ -35,6 +35,11 @@ def enter_user_namespace() -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
+def forbid_namespaces() -> None:
+    """No process in the user namespace makes a further one, in which it would have privileges again."""
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+
+
 def leave_network() -> None:
     """Leaves this process and its children a network without a single device that is up. Raises OSError."""
     libc("unshare", NEWNET)

@@ -9,6 +9,7 @@ library is imported: a worker starts in tens of milliseconds and never loads tor
 What the function prints goes where the parent's prints go and cannot be mistaken for an answer.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -22,6 +23,7 @@ from typing import Any
 from oneloop.judge.isolation.confinement import Access, Confinement
 from oneloop.judge.isolation.forked import Copies
 from oneloop.judge.isolation.messages import pack, receive, send
+from oneloop.judge.isolation.system import PR_SET_DUMPABLE, prctl
 from oneloop.judge.isolation.watch import fork_watched
 
 
@@ -43,6 +45,8 @@ def main(channel_number: int, guard_number: int) -> None:
             function = load(hello["adapter"])(function)
         memory = confinement.more_memory(hello["memory_mb"])
         if hello["copies"]:
+            with contextlib.suppress(OSError):  # this process cannot be traced, by its copies least of all
+                prctl(PR_SET_DUMPABLE, 0)
             function = Copies(function, hello["memory_mb"], memory, "seccomp" in confinement.held)
         elif memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
