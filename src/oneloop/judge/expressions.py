@@ -3,7 +3,8 @@
 Some scorers of reasoning-gym evaluate the answer as Python. A text passes here only if its syntax tree holds
 nothing but what such an answer is made of, so that evaluating it cannot run code: no attribute, no index, no
 call but of the functions of FUNCTIONS, no text inside a formula (sympy evaluates that once more). Powers are
-bounded, because `9**9**9` is an attack too. What a task evaluates is in TASKS.
+bounded, because `9**9**9` is an attack too. What a task evaluates is in TASKS. A check returns whether the
+text is to be evaluated in a process of its own, the second guard behind this one.
 """
 
 import ast
@@ -34,10 +35,9 @@ class NotPlain(ValueError):
 
 
 def check_list(text: str) -> bool:
-    """Whether `eval` would make a list of `text`; False: it would refuse it or look up one value.
+    """Whether `eval` would make a list of `text`. Raises NotPlain for one that is more than values.
 
     A text that is no Python at all is let through: evaluating it raises SyntaxError before anything runs.
-    Raises NotPlain for one that is more than values.
     """
     try:
         tree = _parsed(text.lstrip(" \t"))
@@ -50,32 +50,34 @@ def check_list(text: str) -> bool:
 
 
 def check_arithmetic(text: str) -> bool:
-    """True where `text` is arithmetic on numbers written with digits. Raises NotPlain."""
+    """False: arithmetic on numbers in digits, an alphabet in which nothing can be named. Raises NotPlain."""
     if unknown := re.search(r"[^0-9.+\-*/%() ]", text.strip()):
         raise NotPlain(f"{unknown[0]!r} is no part of arithmetic")
-    return _check(text, ARITHMETIC, OPERATORS)
+    _check(text, ARITHMETIC, OPERATORS)
+    return False
 
 
 def check_formula(text: str) -> bool:
     """True where `text` is a formula in one-letter variables and FUNCTIONS. Raises NotPlain."""
     if unknown := re.search(r"[^0-9A-Za-z.+\-*/(), ]", text.strip()):
         raise NotPlain(f"{unknown[0]!r} is no part of a formula")
-    return _check(text, FORMULA, OPERATORS)
+    _check(text, FORMULA, OPERATORS)
+    return True
 
 
 def check_bits(text: str) -> bool:
-    """True where `text` is arithmetic on whole numbers and their bits. Raises NotPlain."""
-    return _check(text, ARITHMETIC, BITS)
+    """False: arithmetic on whole numbers and their bits. Raises NotPlain."""
+    _check(text, ARITHMETIC, BITS)
+    return False
 
 
-def _check(text: str, allowed: tuple[type[ast.AST], ...], operators: tuple[type[ast.AST], ...]) -> bool:
+def _check(text: str, allowed: tuple[type[ast.AST], ...], operators: tuple[type[ast.AST], ...]) -> None:
     try:
         tree = _parsed(text.strip())
     except SyntaxError as error:
         raise NotPlain("it cannot be read as a formula") from error
     _allow(tree, allowed, operators, (int, float))
     _bound_powers(tree)
-    return True
 
 
 def _parsed(text: str) -> ast.Expression:

@@ -106,10 +106,10 @@ def reasoning_gym(text: str | None, row: dict[str, Any], alone: bool) -> Scored:
     if text is None or (check := TASKS.get(name)) is None:
         return _scored(task, text, row)
     try:
-        evaluated = check(text)
+        apart = check(text)
     except NotPlain as reason:
         return task.score_answer(None, entry=row), f"not evaluated: {reason}"
-    if evaluated and not alone and text != row["answer"]:
+    if apart and not alone and text != row["answer"]:
         raise OwnProcess
     return _scored(task, text, row)
 

@@ -138,7 +138,7 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
         judged = judge(rollouts)
     except (MissingColumn, CannotStart, JudgeError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a judge that calls exit() must not end the run, with code 0
         return _unjudged(judge, rollouts, error)
     wanted = f"judge '{name}' must return its {len(rollouts)} rollouts with a tensor 'reward.{name}'"
     if len(judged) != len(rollouts):

@@ -98,6 +98,12 @@ class Sandbox:
         with self._lock:
             return self._worker(0).info
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """The layers of isolation that a worker does not have here, and why. Raises CannotStart."""
+        with self._lock:
+            return self._worker(0).missing
+
     def run(self, arguments: Sequence[Any], seconds: float) -> list[Outcome]:
         """One outcome for each argument; every call is limited to `seconds` and independent of the others.
 
