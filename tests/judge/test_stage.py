@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -152,6 +153,15 @@ def test_retries_ask_for_the_failed_rollouts_alone():
     assert same(judged.reward, [1.0, 2.0, NAN])
     assert [extra["try"] for extra in judged["extra.judge"]] == [1, 2, 3]
     assert [error is None for error in judged["error.judge"]] == [True, True, False]
+
+
+def test_a_judge_that_calls_exit_has_failed_and_the_run_goes_on():
+    def leaves(table):
+        sys.exit(0)
+
+    with pytest.warns(JudgeOutage):
+        judged = Judging([leaves])(rollouts(["x", "y"]))
+    assert judged["error.leaves"] == ["SystemExit: 0"] * 2 and judged.reward.isnan().all()
 
 
 def test_a_retry_mends_a_flaky_service():

@@ -17,6 +17,7 @@ from oneloop.core.costs import Costs, costs_of, exhausted
 from oneloop.core.part import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.storage import flush, replace_file, set_aside, sweep
+from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe, resolved
@@ -120,11 +121,19 @@ class Run:
         self.policy.progress = self.show.tokens
         self.gallery = Gallery(self.recipe, self.policy, self.directory)
         phases = list(self.recipe.phases.items())
+        if told := isolation_notice(self._judges):
+            self.show.finding("warn", told)
         with self.show.running({name: phase.steps for name, phase in phases}):
             for index, (name, phase) in enumerate(phases):
                 if index >= self.first_phase:
                     self._run_phase(index, name, phase)
         self.metrics.write(kind="summary", phase=phases[-1][0], step=self.step, **self.costs.metrics)
+
+    @property
+    def _judges(self) -> list[Any]:
+        """Every judge of the recipe, of its phases and of its evaluation."""
+        own = [judge for phase in self.recipe.phases.values() for judge in phase.judge]
+        return [*own, *(self.recipe.evaluate.judge if self.recipe.evaluate else ())]
 
     # one phase
 

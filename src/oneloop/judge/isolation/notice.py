@@ -33,6 +33,6 @@ def sentence(missing: dict[str, str]) -> str | None:
         needed = {layer for deed in possible for layer in GUARDS[deed]}
         why = ", ".join(f"{layer}: {reason}" for layer, reason in missing.items() if layer in needed)
     return (
-        f"not isolated: what judges run in worker processes could {', '.join(possible)} ({why}); texts of the "
-        "model are still never run as code unless they are plain formulas (docs/threat_model.md)"
+        f"not isolated: code that judges run in worker processes could {', '.join(possible)} ({why}). What a "
+        "model wrote is evaluated only where it is plain values or a formula (docs/threat_model.md)"
     )
