@@ -148,7 +148,7 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
     return judged if f"error.{name}" in judged else judged.put({f"error.{name}": [None] * len(judged)})
 
 
-def _unjudged(judge: Judge, rollouts: Rollouts, error: Exception) -> Rollouts:
+def _unjudged(judge: Judge, rollouts: Rollouts, error: BaseException) -> Rollouts:
     """All columns of a judge that raised, as "no verdict" and the error. Raises JudgeError for a judge that
     writes more than verdicts: what it means by "unknown" there only it can say."""
     name, words = name_of(judge), f"{type(error).__name__}: {error}"
