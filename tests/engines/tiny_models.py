@@ -34,6 +34,43 @@ ARCHITECTURES = {
     "olmo2": {},
 }
 
+MIXTURE = {"num_local_experts": 4, "num_experts_per_tok": 2}
+LATENT = {
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
+FURTHER = {
+    # logits are the head's times one number
+    "granite": {"logits_scaling": 4.0, "embedding_multiplier": 2.0, "residual_multiplier": 0.5},
+    "granitemoe": {"logits_scaling": 4.0, **MIXTURE},
+    "cohere": {"logit_scale": 0.25},
+    "cohere2": {"logit_scale": 0.25, "sliding_window": 7},
+    "minicpm3": {"dim_model_base": 8, "num_key_value_heads": 4, **LATENT},
+    # keyword arguments are not passed down to the attention
+    "stablelm": {},
+    "nemotron": {},
+    # heads of one layer are larger than those of another
+    "gemma4_text": {
+        "head_dim": 8,
+        "global_head_dim": 16,
+        "vocab_size_per_layer_input": VOCABULARY,
+        "hidden_size_per_layer_input": 8,
+        "num_kv_shared_layers": 0,
+        **SLIDING,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    },
+}
+REFUSED = {
+    "llama4_text": ({"head_dim": 8, "intermediate_size_mlp": 48, **MIXTURE}, "chunked_attention layers"),
+    "mamba": ({}, "linear_attention layers"),
+    "bloom": ({"n_layer": 2, "n_head": 4}, "attention is of a kind that is not supported"),
+    "gpt_oss": ({"head_dim": 8, "sliding_window": 7, **MIXTURE}, "uses attention sinks"),
+    "bert": ({"is_decoder": True}, "does more to its logits"),
+}
+
 
 def tiny(name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     """A model of architecture `name` in training mode, as a trainer would hold it."""
@@ -43,5 +80,6 @@ def tiny(name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
         common = {key: COMMON[key] for key in kept}
     else:
         common = COMMON
-    config = AutoConfig.for_model(name, **{**common, **ARCHITECTURES[name], **changes})
+    own = {**ARCHITECTURES, **FURTHER}[name] if name not in REFUSED else REFUSED[name][0]
+    config = AutoConfig.for_model(name, **{**common, **own, **changes})
     return AutoModelForCausalLM.from_config(config).train()

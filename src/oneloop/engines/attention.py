@@ -2,12 +2,13 @@
 
     decode:   each live row attends to its slot up to its length, all rows in one batched product;
     prefill:  each new sequence attends to itself, causally, and is written into its slot.
-Models reach it through two public extension points of transformers: `AttentionInterface` names the function,
-and keyword arguments of `model(...)` are passed down to it (transformers' own paged attention does the same).
+Models reach it through a public extension point of transformers: `AttentionInterface` names the function. The
+step of the forward that is running is in `PRESENT`, because not every model passes keyword arguments down.
 Not here: chunked, linear or sink attention (refused)."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from oneloop.engines.slot_cache import Step
+
+PRESENT: ContextVar[Step] = ContextVar("step of the slot engine")
+"""The step that is being computed in this thread."""
 
 # S slots, R live rows, W positions a slot, N packed tokens, H query heads, K key heads, D head size
 
@@ -50,21 +54,17 @@ def slot_attention(
     scaling: float,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    slot_step: Step | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """`attend` as transformers calls it: query [1, H, N, D], key and value [1, K, N, D] -> [1, N, H, Dv].
 
-    Raises ValueError when the model has attention sinks, or has not passed `slot_step` down.
+    Raises ValueError when the model has attention sinks.
     """
-    if slot_step is None or others.get("s_aux") is not None:
-        missing = "does not pass keyword arguments down" if slot_step is None else "uses attention sinks"
-        raise ValueError(
-            f"engine: {type(module).__name__} {missing}; sample this model from a server instead"
-        )
+    if others.get("s_aux") is not None:
+        raise ValueError(f"{type(module).__name__} uses attention sinks")
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     layer: int = module.layer_idx  # type: ignore[assignment]
-    return attend(slot_step, layer, q, k, v, scaling, sliding_window, softcap)[None], None
+    return attend(PRESENT.get(), layer, q, k, v, scaling, sliding_window, softcap)[None], None
 
 
 def _decode(

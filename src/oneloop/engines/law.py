@@ -87,7 +87,8 @@ def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
     """
     cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
     target = uniforms.to(cumulative)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    drawn = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return drawn.clamp_(max=logprobs.shape[-1] - 1)  # beyond the last where log-probs are not numbers
 
 
 def _within(name: str, value: float, low: float, high: float, allowed: str, open_below: bool = False) -> None:

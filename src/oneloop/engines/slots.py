@@ -219,12 +219,17 @@ class _Call:
         logprobs = law.logprobs(logits)
         chosen = logits.argmax(dim=-1) if law.greedy else draw(logprobs, self.tensor(rows.uniforms()))
         picked = logprobs.gather(1, chosen[:, None]).squeeze(1)
-        tokens = chosen.cpu().numpy()
+        tokens, likely = chosen.cpu().numpy(), picked.cpu().numpy()
+        if not np.isfinite(likely).all():
+            raise ValueError(
+                "the model's logits are not finite numbers: its weights have overflowed, or are not numbers "
+                "themselves; take an earlier checkpoint, or begin again with a lower learning rate"
+            )
         count = rows.count
         rows.token[:count] = tokens
         rows.sampled[:count] += 1
         self.tokens += count
-        self.drawn.append((rows.request[:count].copy(), tokens, picked.cpu().numpy()))
+        self.drawn.append((rows.request[:count].copy(), tokens, likely))
 
     def retire(self) -> None:
         """Let the rows go that have ended, and close the gaps."""

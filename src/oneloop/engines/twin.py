@@ -6,12 +6,14 @@ Not here: the sampling loop (slots.py)."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from oneloop.engines.attention import PRESENT
 from oneloop.engines.llama_forward import LlamaForward, fusable
 from oneloop.engines.merged import SecondModel
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
@@ -32,26 +34,33 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[SecondModel
 
     Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`; adapters are added
     to the weights they stand beside (see merged.py).
-    The function is the tersest that gives the model's logits on a few tokens; ValueError if none does.
+    The function is the tersest that gives the model's logits on a few tokens. Raises ValueError, naming the
+    kind of model, when none does.
     """
     made = SecondModel(model, dtype)
-    second = made.model
-    probe = torch.arange(12, device=model.device) % second.config.get_text_config().vocab_size
+    try:
+        return made, _forward(made.model, owned=dtype is not None)
+    except Exception as error:  # whatever a model does that was not made for this
+        raise ValueError(f"{type(model).__name__} cannot be sampled in this process: {error}") from error
+
+
+def _forward(second: PreTrainedModel, owned: bool) -> Forward:
+    probe = torch.arange(12, device=second.device) % second.config.get_text_config().vocab_size
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
     second.set_attn_implementation("oneloop_slots")
     forwards: list[Forward] = [Modules(second)]
     if fusable(second):
-        forwards.insert(0, LlamaForward(second, owned=dtype is not None))
+        forwards.insert(0, LlamaForward(second, owned))
     for forward in forwards:
         with torch.inference_mode():
             gap = (expected - _probe(forward, probe, second.dtype)).abs().max().item()
         size = expected.abs().max().item()
         if gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
-            return made, forward
+            return forward
     raise ValueError(
-        f"engine: {type(model).__name__} gives other logits under the slot engine (off by {gap:.3g} on a "
-        f"scale of {size:.3g}), so its attention is not supported; sample it from a server instead"
+        f"its logits are off by {gap:.3g} on a scale of {size:.3g} under the slot engine, so its attention "
+        "is of a kind that is not supported"
     )
 
 
@@ -60,12 +69,20 @@ class Modules:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
         """Logits [kept, V] of ids [N]; `keep`: positions wanted, None for all."""
         wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
-        arguments = {"input_ids": ids[None], "position_ids": step.position[None], "logits_to_keep": wanted}
-        return self.model(**arguments, use_cache=False, slot_step=step).logits[0]  # type: ignore[no-any-return]
+        options = {"logits_to_keep": wanted} if self.chooses else {}
+        present = PRESENT.set(step)
+        try:
+            places = step.position[None]
+            made = self.model(input_ids=ids[None], position_ids=places, use_cache=False, **options).logits[0]
+        finally:
+            PRESENT.reset(present)
+        logits: Tensor = made if self.chooses or keep is None else made[keep]
+        return logits
 
     def refresh(self) -> None:
         """Nothing to do: the modules hold the weights."""
@@ -89,9 +106,7 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
     if config is None:
         return model
     if config.is_prompt_learning:
-        raise ValueError(
-            f"engine: {config.peft_type} adds virtual tokens, which the slot engine does not; use LoRA"
-        )
+        raise ValueError(f"{config.peft_type} adds virtual tokens, which the slot engine does not; use LoRA")
     return model.get_base_model()  # type: ignore[operator,no-any-return]
 
 
@@ -106,8 +121,8 @@ def context_window(model: PreTrainedModel) -> int | None:
     strange = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if strange:
         raise ValueError(
-            f"engine: {type(model).__name__} has {', '.join(sorted(strange))} layers; the slot engine runs "
-            "full_attention and sliding_attention layers only; sample this model from a server instead"
+            f"{type(model).__name__} has {', '.join(sorted(strange))} layers; supported are full_attention "
+            "and sliding_attention"
         )
     limit = getattr(config, "max_position_embeddings", None)
     rope = getattr(config, "rope_parameters", None) or {}

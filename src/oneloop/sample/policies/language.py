@@ -118,8 +118,11 @@ class LanguagePolicy:
             int(self.model.get_input_embeddings().weight.shape[0]),
         )
         self.meter = Meter()
-        self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
-        self.engine = self._engine()
+        try:
+            self.engine = self._engine()
+            self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
+        except ValueError as error:
+            raise ValueError(f"policy.language.model: {error}") from error
         self.progress: Callable[[int, int], None] | None = None
 
     def _engine(self) -> SlotEngine:

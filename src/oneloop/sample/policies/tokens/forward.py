@@ -27,8 +27,9 @@ CHUNK = 1 << 24
 class CausalForward:
     """Hidden states and head of any Hugging Face causal model, PEFT-wrapped or not.
 
-    The split is checked once, against the model's own logits, when this is made; a model whose logits
-    are more than its head (an unknown scaling) is refused with ValueError.
+    The split is checked once, against the model's own logits, when this is made. Logits may be the head's
+    times one number (Granite, Cohere), which is found there; a model that does more to them is refused with
+    ValueError.
     """
 
     def __init__(self, model: nn.Module, autocast: bool, meter: Meter | None = None):
@@ -36,9 +37,14 @@ class CausalForward:
         inner = base_model(model)
         self.backbone = inner.base_model
         self.output_layer = inner.get_output_embeddings()
-        self.vocabulary = int(self.output_layer.weight.shape[0])
-        self.softcap = getattr(inner.config, "final_logit_softcapping", None)
-        self.width = self._check()
+        self.softcap = getattr(inner.config.get_text_config(), "final_logit_softcapping", None)
+        self.scale = 1.0
+        try:
+            self.vocabulary = int(self.output_layer.weight.shape[0])
+            self.width = self._check()
+        except Exception as error:  # whatever a model does that was not made for this
+            name = type(inner).__name__
+            raise ValueError(f"{name} cannot be trained: {error}") from error
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +77,7 @@ class CausalForward:
         """Logits [a, V] of hidden states [a, H]."""
         with self.precision():
             logits: Tensor = self.output_layer(hidden)
+            logits = logits if self.scale == 1 else logits * self.scale
             return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
 
     @torch.no_grad()
@@ -82,12 +89,21 @@ class CausalForward:
             whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).float()
         sequence, depth = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2)
         alone, together = (pack([prompt] * 2, completions, width) for width in (0, WIDTH))
+        if not bool(whole.isfinite().all()):
+            raise ValueError("its logits are not finite numbers")
         if not self._close(whole, alone, sequence, depth):
-            name = type(self.model).__name__
-            raise ValueError(
-                f"{name} does more to its logits than its output layer; this model is not supported yet"
-            )
+            self.scale = self._factor(ids, alone, sequence, depth)
+            if self.softcap or not self._close(whole, alone, sequence, depth):
+                raise ValueError("it does more to its logits than its output layer and one factor")
         return WIDTH if self._close(whole, together, sequence, depth) else 0
+
+    def _factor(self, ids: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> float:
+        """What logits are the head's times, by least squares, in the precision of the weights."""
+        autocast, self.autocast = self.autocast, False
+        whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).double()
+        split = self.head(self.hidden(packed, sequence, depth)).double()
+        self.autocast = autocast
+        return float((whole * split).sum() / (split * split).sum())
 
     def packed_width(self, longest: int) -> int:
         """Width of packed rows when the longest sequence has `longest` tokens.

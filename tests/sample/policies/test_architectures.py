@@ -1,0 +1,53 @@
+"""Architectures that take something of their own: what is sampled is learned, or refused in words."""
+
+import pytest
+import torch
+
+from oneloop.engines.slots import SlotEngine
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.forward import CausalForward
+from tests.engines.tiny_models import FURTHER, REFUSED, tiny
+from tests.sample.policies.conftest import ALPHABET, asked, character_tokenizer
+
+SCALES = {"granite": 0.25, "granitemoe": 0.25, "cohere": 0.25, "cohere2": 0.25, "minicpm3": 0.25}
+
+
+def saved(name, folder) -> str:
+    tiny(name).save_pretrained(folder)
+    character_tokenizer(ALPHABET, 128).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_what_is_sampled_is_what_is_learned(name, tmp_path):
+    policy = Language(model=saved(name, tmp_path), max_new_tokens=12).open()
+    assert policy.forward.scale == pytest.approx(SCALES.get(name, 1.0), rel=1e-6)
+    finished, _ = policy.sample(asked(n=2))
+    with torch.no_grad():
+        gap = policy.at(finished, torch.arange(len(finished.actions))).logprob - finished.actions.logprob
+    assert gap.abs().max() < 1e-5  # fp32 sums in two orders; measured 3e-6 at most
+
+
+def test_a_factor_is_found_in_the_precision_of_the_weights():
+    assert CausalForward(tiny("granite").eval(), autocast=True).scale == pytest.approx(0.25, rel=1e-6)
+    assert CausalForward(tiny("granite").eval().bfloat16(), autocast=False).scale == pytest.approx(
+        0.25, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_is_refused_in_a_sentence(name, tmp_path):
+    with pytest.raises(ValueError, match=f"^policy.language.model: .*{REFUSED[name][1]}"):
+        Language(model=saved(name, tmp_path)).open()
+
+
+def test_logits_that_become_infinite_stop_the_sampling_in_words():
+    model = tiny("llama").eval()
+    engine = SlotEngine(model, eos=())
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e30)
+    from oneloop.engines.request import Request
+
+    with pytest.raises(ValueError, match="logits are not finite numbers: its weights have overflowed"):
+        engine.generate([Request(1, 0, (3, 4), 5)])
