@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.rollouts import Actions, MissingColumn, Rollouts, Table, writers
+from oneloop.core.columns import declarations
+from oneloop.core.rollouts import Actions, MissingColumn, Rollouts, Table
 from tests.support.toy import chains, forest, naive_paths
 
 seeds = st.integers(0, 10**6)
@@ -163,7 +164,7 @@ def test_a_missing_column_names_who_writes_it():
 
 def test_every_known_column_says_who_writes_it():
     for kind in (Rollouts, Actions):
-        assert writers(kind) and all(writers(kind).values())
+        assert declarations(kind) and all(column.by for column in declarations(kind).values())
 
 
 def test_columns_of_different_lengths_are_refused():

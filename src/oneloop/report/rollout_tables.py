@@ -19,6 +19,8 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
+from oneloop.core.columns import declarations
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.report.pictures import small
 from oneloop.report.run_directory import RunDirectoryError, truth
 from oneloop.report.sampling import evenly
@@ -28,10 +30,11 @@ BUDGET = 12_000_000
 FEWEST_STEPS = 24
 MOST_TOKENS = 4096
 REQUIRED = ("step", "id", "group", "prompt", "text")
-PER_TOKEN = ("logprob", "entropy", "advantage", "share", "ratio", "version", "flaw", "solution_step")
-PER_STEP = ("advantage", "share")
+KNOWN = {**declarations(Rollouts), **declarations(Actions)}
+PER_TOKEN = tuple(name for name, column in KNOWN.items() if "token" in column.shown)
+PER_STEP = tuple(name for name, column in KNOWN.items() if "step" in column.shown)
 """What is shown of the denoising steps of an image."""
-OPTIONAL = ("round", "seeded", "tree")
+OPTIONAL = tuple(name for name, column in KNOWN.items() if "rollout" in column.shown)
 """Numbers of a rollout that only some methods write."""
 
 Row = Mapping[str, Any]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from oneloop.core import segments
+from oneloop.core.columns import declarations
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.run.logged import logged_means
 from oneloop.run.win_rates import win_rates
@@ -98,30 +99,15 @@ def _actions(batch: Rollouts) -> dict[str, float | Tensor]:
     actions = batch.actions
     kept = actions.share > 0
     numbers: dict[str, float | Tensor] = {"step_tokens": len(actions), "kept_tokens": kept.sum()}
-    averages = {
-        "entropy": "entropy",
-        "ratio": "ratio/mean",
-        "clipped": "clip_ratio/region_mean",
-        "kl": "kl",
-        "nll": "nll",
-        "hit_rate": "hit_rate",
-        "flaw": "flaw_rate",
-        "logprob_gap": "sampling/logprob_gap_mean",
-        "importance": "importance/mean",
-        "importance_capped": "importance/capped_ratio",
-        "closed": "hinge/closed_ratio",
-    }
-    for column, metric in averages.items():
-        if column in actions:
-            numbers[metric] = actions[column].double()[kept].nanmean()
-    for column, metric in {"clipped": "clip_ratio/last_pass", "kl": "kl/last_pass"}.items():
-        if f"{column}_last" in actions:  # there were several passes over the batch
-            numbers[metric] = actions[f"{column}_last"].double()[kept].nanmean()
-    extremes = {"ratio/max": ("ratio", "high"), "ratio/min": ("ratio", "low")}
-    for metric, (column, end) in {**extremes, "sampling/logprob_gap_max": ("logprob_gap", "high")}.items():
-        known = _known(actions, f"{column}_{end}", column)
-        if len(known):
-            numbers[metric] = known.max() if end == "high" else known.min()
+    for name, column in declarations(Actions).items():
+        if column.mean and name in actions:
+            numbers[column.mean] = actions[name].double()[kept].nanmean()
+        if column.last_mean and f"{name}_last" in actions:  # there were several passes over the batch
+            numbers[column.last_mean] = actions[f"{name}_last"].double()[kept].nanmean()
+        if column.largest and len(known := _known(actions, f"{name}_high", name)):
+            numbers[column.largest] = known.max()
+        if column.smallest and len(known := _known(actions, f"{name}_low", name)):
+            numbers[column.smallest] = known.min()
     if "ratio" in actions:
         ratio = actions["ratio_last" if "ratio_last" in actions else "ratio"]
         numbers["effective_sample_size"] = effective_share(ratio[kept])

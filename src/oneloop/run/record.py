@@ -12,19 +12,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from oneloop.core.rollouts import Rollouts
+from oneloop.core.columns import declarations, recorded
+from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.storage import Damaged, replace_file
 from oneloop.core.text import unicode
 from oneloop.run.logged import logged_columns, with_all_columns
-
-PER_ACTION = (
-    *("token", "logprob", "entropy", "advantage", "share", "ratio", "version"),
-    *("flaw", "solution_step"),
-)
-PER_ROLLOUT = (
-    *("id", "group", "key", "text", "status", "reward", "correct"),
-    *("round", "seeded", "novelty", "critique", "tree", "branch", "propensity", "paid"),
-)
 
 
 class Metrics:
@@ -103,12 +95,9 @@ def rollout_rows(
     if len(rollouts) == 0:
         return []
     columns: dict[str, list[Any]] = {}
-    kinds = ("reward.", "error.", "valid.", "cost.", "yes.", "won.")
-    verdicts = [name for name in rollouts if name.startswith(kinds)]
-    for name in [*PER_ROLLOUT, *verdicts]:
-        if name in rollouts:
-            column = rollouts[name]
-            columns[name] = column if isinstance(column, list) else column.tolist()
+    for name in recorded(declarations(Rollouts), iter(rollouts)):
+        column = rollouts[name]
+        columns[name] = column if isinstance(column, list) else column.tolist()
     columns |= logged_columns(rollouts)
     columns["prompt"] = [prompt_text(context) for context in rollouts.context]
     if "output" in rollouts:  # an image is what was written; its latents stay out of the record
@@ -120,11 +109,8 @@ def rollout_rows(
     cuts = np.cumsum(rollouts.length.numpy())[:-1]
     if "tree" in rollouts:  # equal numbers are one action that rollouts share
         columns["action"] = [piece.tolist() for piece in np.split(action.numpy(), cuts)]
-    for name in PER_ACTION:
-        if name in rollouts.actions:
-            columns[name] = [
-                piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)
-            ]
+    for name in recorded(declarations(Actions), iter(rollouts.actions)):
+        columns[name] = [piece.tolist() for piece in np.split(rollouts.actions[name][action].numpy(), cuts)]
     if "token" in columns:
         pieces = {token: decode([token]) for tokens in columns["token"] for token in tokens}
         columns["piece"] = [[pieces[token] for token in tokens] for tokens in columns["token"]]
