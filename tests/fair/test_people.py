@@ -48,7 +48,13 @@ def test_numbers_are_scaled_and_text_becomes_columns(tmp_path):
         ("a,y\n", "no rows"),
         ("a,y\n1\n", "line 2: has more or fewer cells"),
         ("a,y\n1,1,1\n", "line 2: has more or fewer cells"),
-        ("a,y\n1,1\nnan,0\n", "line 3: 'a' must be finite, got 'nan'"),
+        ("a,y\n1,1\nnan,0\n", r"line 3: 'a' has no value, got 'nan' \(1 such rows\)"),
+        ("a,y\n1,1\n,0\n2,1\n", "line 3: 'a' has no value, got ''"),
+        ('a,b,y\n1,"x\ny",1\nNA,z,0\n', "line 4: 'a' has no value, got 'NA'"),
+        ("a,y\nred,1\n ,0\n", "line 3: 'a' has no value"),
+        ("a,y\n1,1\n2,0\n3+\x1b[2J,0\n", r"line 4: 'a' is a number in 2 of 3 rows, but '3\+\\x1b\[2J' here"),
+        ("a,y\n1,1\ninf,0\n", "line 3: 'a' must be a finite number, got 'inf'"),
+        ("a,a,y\n1,2,1\n", "two columns called 'a'"),
         ("a,y\n" + "".join(f"n{i},1\n" for i in range(21)), "'a' is text with 21 values"),
     ],
 )
@@ -69,6 +75,8 @@ def test_compas_is_filtered_and_scaled(tmp_path):
     assert found.y.tolist() == [1, 0]
     with pytest.raises(PeopleError, match="is not COMPAS: no column 'age'"):
         read_compas(written(tmp_path, "a,y\n1,1\n"))
+    with pytest.raises(PeopleError, match="line 2: 'age' must be a finite number, got ''"):
+        read_compas(written(tmp_path, COMPAS.replace("Male,39", "Male,")))
 
 
 def test_compas_is_found_in_an_installed_wheel(tmp_path, monkeypatch):
