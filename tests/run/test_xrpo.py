@@ -17,7 +17,7 @@ def train(directory, resume=False):
     phase = raw["phases"]["reinforce"]
     count = {"allocate": {"base": 2, "mean_budget": 4, "min_per_prompt": 3}}
     seeding = {
-        "seed_contexts": {"template": "{question}{solution}=", "train_on": "original", "max_characters": 20}
+        "seed_contexts": {"template": "{question}{solution}=", "train_on": "original", "max_tokens": 20}
     }
     phase["plan"] |= {"count": count, "dress": [seeding]}
     phase["credit"] = ["group_relative", "novelty"]

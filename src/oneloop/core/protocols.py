@@ -10,7 +10,7 @@ PolicyPart and the models are what a recipe names; the others are what those mak
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -201,6 +201,25 @@ class Remembering(Protocol):
         """What `state_dict` gave, to the bit."""
 
 
+class PromptRoom(NamedTuple):
+    """A prompt in the tokens of a policy."""
+
+    tokens: int
+    """Tokens of the prompt."""
+    left: int
+    """Tokens the model can still take behind it; below 1: the prompt is too long."""
+    limit: int
+    """Tokens the policy samples at most, whatever is left."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A dress part that lengthens prompts, and so must know how the policy measures them."""
+
+    def meet(self, policy: "Policy") -> None:
+        """The policy that the phase trains; called after `begin`, before the first ask."""
+
+
 @runtime_checkable
 class Listening(Protocol):
     """A part that hears of every update."""
@@ -280,6 +299,12 @@ class Policy(Protocol):
 
     def demonstrate(self, asked: Rollouts) -> Sampled:
         """(finished, none): what the data rows demonstrate, as if it had been sampled, with version -1."""
+
+    def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> "PromptRoom | None":
+        """How long `prompt` (with its data row `example`) is for this policy, and what may follow it.
+
+        None for a policy that reads no prompts of tokens. Raises ValueError for what is no prompt.
+        """
 
     def greedy(self) -> AbstractContextManager[None]:
         """Within it, `sample` takes the likeliest action everywhere."""

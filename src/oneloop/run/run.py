@@ -142,6 +142,7 @@ class Run:
         state, self._resumed = self._resumed, None
         plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
         plan.begin(seed, phase.steps, first=index * IDS)
+        plan.meet(self.policy)
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         folder = self.directory / "journal" / name

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.part import Of, Options, part
-from oneloop.core.protocols import Remembering
+from oneloop.core.protocols import Measuring, Policy, Remembering
 from oneloop.core.rollouts import Rollouts, Table
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.leftovers import Leftovers
@@ -66,6 +66,12 @@ class Plan:
         self.piles.reset(source, seed=seed, steps=steps, first=first)
         for dress in self._remembering:
             dress.begin()
+
+    def meet(self, policy: Policy) -> None:
+        """The policy that will sample what is asked, for dress parts that lengthen prompts."""
+        for dress in self.dress:
+            if isinstance(dress, Measuring):
+                dress.meet(policy)
 
     @property
     def _remembering(self) -> list[Any]:

@@ -10,7 +10,7 @@ steps fit one call. A step outside of a row's `window`, and not at its forks, fo
 table because the next step starts from it, with share 0 and log-prob 0.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -181,6 +181,9 @@ class FlowPolicy:
         Raises ValueError naming the row without one.
         """
         return demonstrations(self, asked), asked.take(torch.zeros(0, dtype=torch.long))
+
+    def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> None:
+        """None: a flow network reads conditions, which have no length."""
 
     @contextmanager
     def greedy(self) -> Iterator[None]:

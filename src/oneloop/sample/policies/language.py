@@ -8,7 +8,7 @@ actions are cut into micro-batches and looked at again under newer weights.
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,6 +21,7 @@ from oneloop.core import draws
 from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
 from oneloop.core.part import Of, part
+from oneloop.core.protocols import PromptRoom
 from oneloop.core.rollouts import Rollouts
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.law import Law
@@ -182,6 +183,11 @@ class LanguagePolicy:
                 f"{self.positions}; leave out long prompts, or take another model"
             )
         return self.positions - len(prompt)
+
+    def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> PromptRoom:
+        """As `Policy` says."""
+        tokens = len(self.prompts.encode(prompt, "a prompt that was lengthened", example))
+        return PromptRoom(tokens, self.positions - tokens, self.options.max_new_tokens)
 
     def prompt_ids(self, rollouts: Rollouts, row: int) -> tuple[int, ...]:
         """Token ids of the prompt of one row."""

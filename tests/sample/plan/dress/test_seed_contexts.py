@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from oneloop.core import storage
+from oneloop.core.protocols import PromptRoom
 from oneloop.core.rollouts import Rollouts
 from oneloop.measure.text_similarity import encoder, similarity, tfidf
 from oneloop.recipe.recipe import RecipeError, load_recipe
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.allocate import Allocate
-from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars, normal
-from oneloop.sample.plan.dress.seed_contexts import SeedContexts, block_of, filled, question_of, seeded
+from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars, block_of, filled, normal
+from oneloop.sample.plan.dress.seed_contexts import SeedContexts, question_of, seeded
 from oneloop.sample.plan.plan import Plan
 from tests.sample.plan.sampler import FakeSampler, batches, same
 
@@ -69,6 +70,49 @@ def run(made: Plan, steps: int, sampler: FakeSampler | None = None) -> list[Roll
     return done
 
 
+def within(limit):
+    return lambda text: len(text) <= limit
+
+
+class Reader:
+    """A policy as far as prompts are measured: a token a word, in a context of `positions` tokens."""
+
+    def __init__(self, positions: int, limit: int):
+        self.positions, self.limit = positions, limit
+
+    def prompt_room(self, prompt, example):
+        tokens = len(question_of(prompt).split())
+        return PromptRoom(tokens, self.positions - tokens, self.limit)
+
+
+SOLVED = ({"question": "apples number 91 ?", "solution": "take them one by one " * 20},)
+
+
+@pytest.mark.parametrize(
+    ("positions", "limit", "options", "words"),
+    [
+        (1000, 8, {}, 4 + 100),  # all of it
+        (64, 8, {}, 64 - 8 - 4),  # cut so that 8 tokens are left for the answer
+        (64, 60, {}, 0),  # the plain question leaves exactly 60
+        (64, 60, {"answer_tokens": 20}, 64 - 20 - 4),
+        (1000, 8, {"max_tokens": 30}, 30),
+        (64, 64, {}, 0),  # nothing is left to spare
+    ],
+)
+def test_examples_leave_the_model_room_for_the_answer(positions, limit, options, words):
+    part = SeedContexts(solved=SOLVED, **options)
+    made = plan(part=part, data=Rows(rows=[{"prompt": "apples number 3 ?"}] * 6), groups=2)
+    made.meet(Reader(positions, limit))
+    asked = made.ask()
+    zero = torch.zeros(len(asked), dtype=torch.float64)
+    finished, unfinished = FakeSampler()(asked)
+    made.tell(finished.put(reward=zero, correct=zero, text=["no"] * len(finished)), unfinished)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (prompt,) = {context[0][1] for context in made.ask().context}
+    assert prompt.endswith("apples number 3 ?") and len(prompt.split()) == words + 4
+
+
 def test_stuck_groups_alone_are_seeded_and_only_after_they_failed():
     first, second = run(plan(), 2)
     for batch in (first, second):
@@ -97,7 +141,7 @@ def test_most_similar_last():
     )
     found = store.store.nearest(["how many plums , number 90 ?"], 3, 0.0)[0]
     assert found[0].solution == "plums" or found[0].question == "apples number 90"
-    text, count = block_of(found, "{question}={solution};", 1000)
+    text, count = block_of(found, "{question}={solution};", within(1000))
     assert count == len(found) and text.rstrip(";").endswith(found[0].solution)
 
 
@@ -168,7 +212,7 @@ texts = st.text(alphabet="ab{}qs\n", min_size=1, max_size=60)
 @given(st.lists(st.tuples(texts, texts), max_size=4), st.integers(1, 200))
 def test_a_block_keeps_within_its_limit_and_never_cuts_a_question(pairs, limit):
     exemplars = [Exemplar(*pair) for pair in pairs]
-    text, count = block_of(exemplars, "{question}>{solution}|", limit)
+    text, count = block_of(exemplars, "{question}>{solution}|", within(limit))
     assert len(text) <= limit and count <= len(pairs)
     for exemplar in exemplars[:count]:
         shortest = exemplar.solution[: min(16, len(exemplar.solution))]
@@ -181,10 +225,10 @@ def test_braces_in_a_text_are_text():
 
 def test_solutions_are_cut_before_examples_are_left_out():
     exemplars = [Exemplar("q1", "a" * 100), Exemplar("q2", "b" * 100)]
-    text, count = block_of(exemplars, "{question}{solution}", 64)
+    text, count = block_of(exemplars, "{question}{solution}", within(64))
     assert (text, count) == ("q2" + "b" * 30 + "q1" + "a" * 30, 2)
-    assert block_of(exemplars, "{question}{solution}", 30) == ("q1" + "a" * 28, 1)
-    assert block_of(exemplars, "{question}{solution}", 10) == ("", 0)
+    assert block_of(exemplars, "{question}{solution}", within(30)) == ("q1" + "a" * 28, 1)
+    assert block_of(exemplars, "{question}{solution}", within(10)) == ("", 0)
 
 
 def test_stopped_between_phases_it_continues_equally(tmp_path):
@@ -283,7 +327,8 @@ def test_a_sentence_encoder_without_the_extra(monkeypatch):
 
 def test_a_sentence_encoder_by_name(monkeypatch):
     class Fake:
-        def __init__(self, name):
+        def __init__(self, name, trust_remote_code):
+            assert not trust_remote_code
             if name == "absent":
                 raise OSError("not there")
 

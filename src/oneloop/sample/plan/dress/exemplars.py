@@ -1,10 +1,12 @@
-"""Solved questions, found again by likeness: the memory behind seeded contexts. Not a part.
+"""Solved questions, found again by likeness, and the text they make: the memory behind seeded contexts.
 
-One solution a question, the newest; the oldest questions leave when it is full. What is held out for
-evaluation never gets in, and nobody is shown his own question, or one so like it that it is the same.
+Each question has one solution, the newest; the oldest questions leave when the store is full. Questions that
+are held out for evaluation never get in. No question is shown itself as an example, nor one that is so like
+it that it counts as the same. Not a part.
 """
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +90,48 @@ class Exemplars:
         found = [Exemplar(*pair) for pair in state["solved"]]
         self.solved = {normal(exemplar.question): exemplar for exemplar in found}
         self.refused = state["refused"]
+
+
+SHORTEST = 16
+"""Characters: a solution that would be cut shorter is left out with its question."""
+
+
+def block_of(exemplars: Sequence[Exemplar], template: str, fits: Callable[[str], bool]) -> tuple[str, int]:
+    """(text of the exemplars, the first one last, as long as `fits` allows; how many it holds).
+
+    Solutions are shortened first, all to one number of characters; then the last exemplars are left out.
+    Questions are never cut. `fits` is asked about whole texts and must not hold for one that is longer where
+    it fails for a shorter one.
+    """
+    kept = list(exemplars)
+    while kept:
+        longest = max(len(exemplar.solution) for exemplar in kept)
+        shortest = min(SHORTEST, longest)
+        if fits(text := _joined(kept, template, longest)):
+            return text, len(kept)
+        if fits(text := _joined(kept, template, shortest)):
+            low, high = shortest, longest  # `low` fits, `high` does not
+            while high - low > 1:
+                middle = (low + high) // 2
+                if fits(tried := _joined(kept, template, middle)):
+                    low, text = middle, tried
+                else:
+                    high = middle
+            return text, len(kept)
+        kept.pop()
+    return "", 0
+
+
+def _joined(exemplars: Sequence[Exemplar], template: str, length: int) -> str:
+    """The exemplars, the first one last, with solutions of at most `length` characters."""
+    texts = (filled(template, each.question, each.solution[:length]) for each in reversed(exemplars))
+    return "".join(texts)
+
+
+def filled(template: str, question: str, solution: str) -> str:
+    """The template with both texts in it, whatever braces they hold."""
+    texts = {"question": question, "solution": solution}
+    return re.sub(r"\{(question|solution)\}", lambda place: texts[place[1]], template)
 
 
 def normal(question: str) -> str:

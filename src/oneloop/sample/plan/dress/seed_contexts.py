@@ -9,9 +9,8 @@ was sampled from (see `old` of policy_gradient). Needs a count strategy with sev
 The paper's template and what it trains on are not known; both are options.
 """
 
-import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -19,13 +18,13 @@ import torch
 from pydantic import Field
 
 from oneloop.core.part import Of, part
+from oneloop.core.protocols import Policy, PromptRoom
 from oneloop.core.rollouts import Rollouts
 from oneloop.measure.text_similarity import TFIDF, similarity
-from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars
+from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars, block_of
 
 Prompt = str | list[dict[str, Any]]
-SHORTEST = 16
-"""Characters: a solution that would be cut shorter is left out with its question."""
+UNBOUNDED = 1 << 30
 
 
 def question_of(prompt: Prompt) -> str:
@@ -36,6 +35,11 @@ def question_of(prompt: Prompt) -> str:
     return str(said[-1]) if said else ""
 
 
+def by_characters(prompt: Prompt, example: Mapping[str, Any]) -> PromptRoom:
+    """The measure without a policy: a token for each character of the question, and no bound."""
+    return PromptRoom(len(question_of(prompt)), UNBOUNDED, UNBOUNDED)
+
+
 def seeded(prompt: Prompt, block: str) -> Prompt:
     """`prompt` with `block` before it; in a conversation, before what the user says last."""
     if isinstance(prompt, str):
@@ -43,28 +47,6 @@ def seeded(prompt: Prompt, block: str) -> Prompt:
     last = max(i for i, message in enumerate(prompt) if message.get("role") == "user")
     message = {**prompt[last], "content": block + prompt[last]["content"]}
     return [*prompt[:last], message, *prompt[last + 1 :]]
-
-
-def block_of(exemplars: Sequence[Exemplar], template: str, limit: int) -> tuple[str, int]:
-    """(text of the exemplars, the first one last, within `limit` characters; how many it holds).
-
-    Solutions are shortened first, each to its equal part of the room; then the last exemplars are left out.
-    """
-    kept = list(exemplars)
-    while kept:
-        bare = sum(len(filled(template, exemplar.question, "")) for exemplar in kept)
-        room = (limit - bare) // len(kept)
-        if all(room >= min(SHORTEST, len(exemplar.solution)) for exemplar in kept):
-            texts = [filled(template, each.question, each.solution[:room]) for each in reversed(kept)]
-            return "".join(texts), len(kept)
-        kept.pop()
-    return "", 0
-
-
-def filled(template: str, question: str, solution: str) -> str:
-    """The template with both texts in it, whatever braces they hold."""
-    texts = {"question": question, "solution": solution}
-    return re.sub(r"\{(question|solution)\}", lambda place: texts[place[1]], template)
 
 
 @part(
@@ -85,8 +67,10 @@ class SeedContexts:
     """Only examples more alike than this (cosine); where there is none the prompt stays as it is."""
     max_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
     """A question at least so like another counts as the same one: it is no example for it."""
-    max_characters: Annotated[int, Field(ge=1)] = 4000
-    """Length of all examples: solutions are cut to fit, then examples left out, never the question."""
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    """Tokens of all examples: solutions are cut to fit, then examples left out, never the question."""
+    answer_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of the model's context that examples leave for the answer; None: as many as without them."""
     template: str = "{question}\n{solution}\n\n"
     """Text of one example; in a conversation the examples precede what the user says last."""
     train_on: Literal["seeded", "original"] = "seeded"
@@ -124,6 +108,32 @@ class SeedContexts:
         store.add([Exemplar(example["question"], example["solution"]) for example in self.solved])
         return store
 
+    def meet(self, policy: Policy) -> None:
+        """From now on prompts are measured as `policy` reads them; before, a character counts as a token."""
+        vars(self)["room_of"] = policy.prompt_room
+
+    @cached_property
+    def room_of(self) -> Callable[[Any, Mapping[str, Any]], PromptRoom | None]:
+        """How long a prompt is, and what may follow it."""
+        return by_characters
+
+    def _fits(self, prompt: Prompt, example: Mapping[str, Any]) -> Callable[[str], bool]:
+        """Whether a block of examples may stand before `prompt`."""
+        bare = self.room_of(prompt, example)
+        if bare is None:
+            raise ValueError(
+                "seed_contexts: this policy reads no prompts of tokens, so none can be lengthened"
+            )
+        needed = min(bare.limit, bare.left) if self.answer_tokens is None else self.answer_tokens
+
+        def fits(block: str) -> bool:
+            whole = self.room_of(seeded(prompt, block), example)
+            return (
+                whole is not None and whole.tokens - bare.tokens <= self.max_tokens and whole.left >= needed
+            )
+
+        return fits
+
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Fresh rows, those of groups that only failed so far with examples; warns when none is found."""
         stuck = (rollouts.solve_rate == 0).nonzero().squeeze(1).tolist()
@@ -133,13 +143,13 @@ class SeedContexts:
             [question_of(prompt) for prompt in prompts], self.examples, self.min_similarity
         )
         blocks = {
-            group: block_of(each, self.template, self.max_characters)
-            for group, each in zip(places, found, strict=True)
+            group: block_of(each, self.template, self._fits(prompt, rollouts.example[row]))
+            for (group, row), prompt, each in zip(places.items(), prompts, found, strict=True)
         }
         if any(count == 0 for _, count in blocks.values()):
             warnings.warn(  # one text always, so that it is said once; the metrics count
                 "seed_contexts: no solved example fits some prompt that only failed, so it is asked again as "
-                "it is; give some (solved), or lower min_similarity",
+                "it is; give some (solved), lower min_similarity, or fewer answer_tokens",
                 stacklevel=2,
             )
         context, counts = list(rollouts.context), torch.zeros(len(rollouts), dtype=torch.long)
