@@ -33,6 +33,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run, or with the newest of this recipe.")
     ] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Resume although data or code has changed since.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
     dry_run: Annotated[
         bool,
@@ -71,7 +74,7 @@ def train(
         completions=log_completions,
         warnings=Terminal(stderr=True) if quiet else None,
     )
-    running = Run(loaded, directory, resume, show)
+    running = Run(loaded, directory, resume, show, accept_changes)
     try:
         with sigterm_interrupts():
             running.train()

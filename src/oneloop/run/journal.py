@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from oneloop.core import storage
+from oneloop.core.identity import identity
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts
 from oneloop.run.reserve import Reserve
@@ -103,6 +104,7 @@ class Journal:
     def _write(self, asked: Rollouts, entry: Entry) -> None:
         state = {
             "asked": asked.id,
+            "rows": _rows(asked),
             "judged": entry.judged,
             "evaluations": entry.evaluations,
             "finished": entry.finished.without("example").state_dict(),
@@ -129,6 +131,8 @@ class Journal:
             state: dict[str, Any] = storage.read_entry(path)
             if not torch.equal(state["asked"], asked.id):  # the recipe or the seed was another
                 return None
+            if state["rows"] != _rows(asked):
+                raise ValueError("it answers to data rows with other contents")
             finished, unfinished = (_piece(state[name], asked) for name in ("finished", "unfinished"))
             return Entry(finished, unfinished, bool(state["judged"]), int(state["evaluations"]))
         except Exception as error:
@@ -144,6 +148,13 @@ class Journal:
 
     def _path(self, ask: int) -> Path:
         return self.folder / ENTRY.format(ask)
+
+
+def _rows(asked: Rollouts) -> str:
+    """The identity of the data rows of `asked`."""
+    return identity(
+        [identity(row) for row in dict(zip(asked.key.tolist(), asked.example, strict=True)).values()]
+    )
 
 
 def _piece(stored: dict[str, Any], asked: Rollouts) -> Rollouts:

@@ -6,6 +6,7 @@
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from typing import Any
 
 from oneloop.core import draws
 from oneloop.core.costs import Costs, costs_of, exhausted
+from oneloop.core.identity import fingerprint
 from oneloop.core.part import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.storage import flush, replace_file, set_aside, sweep
@@ -23,6 +25,7 @@ from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe, resolved
 from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.doctor import Finding, fallen, live
+from oneloop.run import changes
 from oneloop.run.checkpoint import reached, read_checkpoint, sound, write_checkpoint
 from oneloop.run.environment import environment
 from oneloop.run.evaluation import answered, measure, pattern_of, scorers
@@ -56,9 +59,18 @@ class Run:
     Raises FileExistsError when that holds a run and `resume` is off, InUse when another run writes there.
     """
 
-    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, show: Show | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: Path,
+        resume: bool = False,
+        show: Show | None = None,
+        accept_changes: bool = False,
+    ):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
         require(recipe.trackers)
+        self.accept_changes = accept_changes
+        """Whether to resume although data or code of the recipe changed after the checkpoint."""
         self.lock = Lock(directory, self.show.says)
         try:
             changed = claim_directory(directory, recipe, resume)
@@ -114,6 +126,8 @@ class Run:
                 kept = set_aside(folder).name
                 self.show.finding("warn", f"{error}; going on from {saved.name} (the other is now {kept})")
             self._resumed = self._extended(read_checkpoint(saved, self.policy))
+        self._compare()
+        if self._resumed:
             self._restore(self._resumed)
         self.metrics.truncate(self.metrics.lines)
         for board in self.recipe.trackers:
@@ -135,6 +149,17 @@ class Run:
         own = [judge for phase in self.recipe.phases.values() for judge in phase.judge]
         return [*own, *(self.recipe.evaluate.judge if self.recipe.evaluate else ())]
 
+    def _compare(self) -> None:
+        """Says what has changed since the checkpoint or the start. Raises Changed if it must be accepted."""
+        began = self.directory / "journal" / "made_with.json"
+        before = self._resumed or (json.loads(began.read_text()) if began.exists() else None)
+        if before:
+            for level, sentence in changes.compared(self.recipe, before, self.accept_changes):
+                self.show.finding(level, sentence)
+        self._made_with = {"surroundings": changes.surroundings(), "code": changes.code(self.recipe)}
+        if not self._resumed:
+            replace_file(began, json.dumps({"phase": 0, **self._made_with}))
+
     # one phase
 
     def _run_phase(self, index: int, name: str, phase: Phase) -> None:
@@ -143,6 +168,7 @@ class Run:
         plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
         plan.begin(seed, phase.steps, first=index * IDS)
         plan.meet(self.policy)
+        data = list(fingerprint(plan.data))
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
         sample = self.policy.sample if phase.sample == "policy" else self.policy.demonstrate
         folder = self.directory / "journal" / name
@@ -169,6 +195,7 @@ class Run:
             "learner": learner.state_dict(),
             "asks": journal.asks,
             "judges": judging.state_dict() if judging is not None else [],
+            "data": {"fingerprint": data, "held": changes.held(plan.piles)},
         }
         try:
             if state is not None and state.get("steps"):  # it goes on where it once ended
@@ -289,6 +316,7 @@ class Run:
     def _checkpoint(self) -> None:
         state = {
             **self._phase_state(),
+            **self._made_with,
             "step": self.step,
             "lines": self.metrics.lines,
             "costs": dict(self.costs.spent),

@@ -20,7 +20,7 @@ def check(path: str) -> None:
             raise ValueError(
                 f"a function is written 'file.py:function' or 'package.module.function', got {path!r}"
             )
-        if (found := _source(name)) is None:
+        if (found := module_file(name)) is None:
             raise ValueError(f"cannot find the module '{name}' of '{path}'")
         source = found
         if source.suffix != ".py":  # compiled, or a namespace: only importing it would tell
@@ -34,7 +34,7 @@ def parameters(path: str) -> tuple[list[str], bool] | None:
     None where its source does not tell: it is compiled, decorated, or made by an assignment.
     """
     name = path.rpartition(":" if ".py:" in path else ".")[2]
-    source = Path(path.rpartition(":")[0]) if ".py:" in path else _source(path.rpartition(".")[0])
+    source = Path(path.rpartition(":")[0]) if ".py:" in path else module_file(path.rpartition(".")[0])
     if source is None or source.suffix != ".py":
         return None
     found = [node for node in ast.parse(source.read_text()).body if getattr(node, "name", None) == name]
@@ -48,7 +48,7 @@ def parameters(path: str) -> tuple[list[str], bool] | None:
     return given[isinstance(found[-1], ast.ClassDef) :], node.args.kwarg is not None
 
 
-def _source(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """The file of `module`, None where there is none; the packages it lies in are not imported."""
     first, *rest = module.split(".")
     spec = importlib.util.find_spec(first)
