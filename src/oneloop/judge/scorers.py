@@ -9,11 +9,11 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from oneloop.judge.answers import accepted
 from oneloop.judge.expressions import HARMLESS, ROWS, TASKS, NotPlain, evaluates
+from oneloop.judge.formulas import equal
 from oneloop.judge.isolation.forked import OwnProcess
 
 Scored = tuple[float | None, str | None]
@@ -53,28 +53,18 @@ def exact(text: str | None, row: dict[str, Any]) -> float | None:
 
 def math(text: str | None, row: dict[str, Any]) -> float | None:
     """1 when math-verify finds the text equal to a right answer. Raises ValueError where it can read none."""
+    # its own timeouts are SIGALRM handlers, which some expressions outlive; ours kills the process
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that they are off
     scores: list[float] = []
     unread: list[ValueError] = []
     for answer in accepted(row["answer"]):
         try:
-            scores.append(_equal(text, answer))
+            scores.append(float(equal(text or "", answer)))
         except ValueError as error:
             unread.append(error)
     if unread and not scores:
         raise unread[0]
     return max(scores) if scores else None
-
-
-def _equal(text: str | None, answer: str) -> float:
-    import math_verify
-
-    # its own timeouts are SIGALRM handlers, which some expressions outlive; ours kills the process
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that they are off
-    gold = _parsed(f"${answer}$" if "\\" in answer and "$" not in answer else answer)
-    if not gold:
-        raise ValueError(f"math-verify finds no mathematics in the right answer {answer!r:.100}")
-    found = math_verify.parse(text or "", parsing_timeout=None)
-    return float(bool(found) and math_verify.verify(gold, found, timeout_seconds=None))
 
 
 def _warm() -> None:
@@ -84,13 +74,6 @@ def _warm() -> None:
 
 
 WARM = {"math": _warm, "reasoning_gym": lambda: __import__("reasoning_gym")}
-
-
-@cache
-def _parsed(answer: str) -> Any:
-    import math_verify
-
-    return math_verify.parse(answer, parsing_timeout=None)
 
 
 def reasoning_gym(text: str | None, row: dict[str, Any], alone: bool) -> Scored:
