@@ -19,12 +19,12 @@ from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.elo import MOST_GAMES
 from oneloop.measure.ranking.query import query as query_of
-from oneloop.measure.ranking.query import sentence_encoder
 from oneloop.measure.ranking.ranking import Method
 from oneloop.measure.ranking.readers import READERS, Reading, read
 from oneloop.measure.ranking.readers.tables import ALIASES
 from oneloop.measure.ranking.select import informative as informative_of
 from oneloop.measure.ranking.where import where as where_of
+from oneloop.measure.text_similarity import TFIDF
 from oneloop.report.ranking_page import write_ranking_page
 
 
@@ -85,8 +85,8 @@ def rank_models(
     if where:
         found = fitting(found, where)
     if query:
-        embed = sentence_encoder(encoder) if encoder else None
-        found = nearest_samples(found, query, embed=embed, top_k=top_k, threshold=threshold, answer=answer)
+        asked = {"embedder": encoder or TFIDF, "top_k": top_k, "threshold": threshold, "answer": answer}
+        found = nearest_samples(found, query, **asked)
     if informative:
         found = Found(informative_of(found.pool, informative, seed))
         say(f"{len(found.pool.samples)} informative samples drawn")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from oneloop.measure.ranking import RankingError, from_long, rank
-from oneloop.measure.ranking.query import query, sentence_encoder
+from oneloop.measure.ranking.query import query
 from oneloop.measure.ranking.where import where
+from oneloop.measure.text_similarity import encoder
 
 QUESTIONS = [
     ("What is the derivative of x squared?", "calculus", 3, "2x"),
@@ -60,9 +61,10 @@ def test_bad_filters_are_named(pool):
 
 def test_words_retrieve_the_samples_that_hold_them(pool):
     found = query(pool, "derivative")
-    assert found.pool.samples.tolist() == ["q0", "q1"] and (found.similarity > 0).all()
+    # the shorter of two questions that hold the word is nearer
+    assert found.pool.samples.tolist() == ["q1", "q0"] and (found.similarity > 0).all()
     assert found.message == "2 of 4 samples retrieved for 'derivative'"
-    assert query(pool, "derivative", top_k=1).pool.samples.tolist() == ["q0"]
+    assert query(pool, "derivative", top_k=1).pool.samples.tolist() == ["q1"]
     assert query(pool, "derivative", answer="sin").pool.samples.tolist() == ["q1"]
     assert query(pool, "who wrote it", threshold=0.2).pool.samples.tolist() == ["q2"]
 
@@ -89,7 +91,7 @@ def test_the_embedder_is_injected_and_its_vectors_need_no_unit_length(pool):
             [next((v for key, v in directions.items() if text.startswith(key)), [1, 0]) for text in texts]
         )
 
-    found = query(pool, "anything", embed=embed, threshold=0.5)
+    found = query(pool, "anything", embedder=embed, threshold=0.5)
     assert found.pool.samples.tolist() == ["q0", "q1"]
     assert found.similarity == pytest.approx([1, 1 / np.hypot(1, 0.1)])
 
@@ -109,20 +111,8 @@ def test_bad_queries_are_named(pool):
         query(pool, "x", about="question")
 
 
-def test_an_encoder_without_its_package_says_what_to_install(monkeypatch):
+def test_an_encoder_without_its_package_says_what_to_install(pool, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
-    with pytest.raises(RankingError, match=r"pip install 'oneloop\[encoders\]'"):
-        sentence_encoder("all-MiniLM-L6-v2")
-
-
-def test_an_encoder_is_loaded_by_name(monkeypatch):
-    class Model:
-        def __init__(self, name, device):
-            self.name = name
-
-        def encode(self, texts, **options):
-            return np.array([[len(text), 1.0] for text in texts])
-
-    fake = type("module", (), {"SentenceTransformer": Model})
-    monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", fake)
-    assert sentence_encoder("mine")(["ab"]).tolist() == [[2.0, 1.0]]
+    encoder.cache_clear()
+    with pytest.raises(ValueError, match=r"needs sentence-transformers: .*\[encoders\]"):
+        query(pool, "x", embedder="all-MiniLM-L6-v2")
