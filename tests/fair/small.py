@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from oneloop.fair.panel import Panel, WeightedDistance
+from oneloop.fair.panel import AuditorPanel, WeightedDistance
 
 
 class Table:
@@ -31,5 +31,5 @@ def small_stream(rounds=60, k=4, seed=0):
     draw = np.random.Generator(np.random.Philox(seed))
     x = draw.random((rounds, k, 3))
     y = (x[..., 0] + 0.3 * draw.random((rounds, k)) > 0.6).astype(float)
-    panel = Panel([WeightedDistance(w) for w in draw.random((3, 3))], alpha=0.05, gamma=0.5)
+    panel = AuditorPanel([WeightedDistance(w) for w in draw.random((3, 3))], alpha=0.05, gamma=0.5)
     return x, y, panel

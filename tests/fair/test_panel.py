@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneloop.fair.panel import (
+    AuditorPanel,
     DistanceFunction,
-    Panel,
     Reporters,
     WeightedDistance,
     needed,
@@ -38,7 +38,7 @@ X = np.zeros((2, 1))
     [(1 / 3, 1, 0.1, True), (0.5, 2, 0.3, True), (2 / 3, 2, 0.3, True), (1.0, 3, 0.6, False)],
 )
 def test_worked_panel(gamma, s, effective, violated):
-    panel = Panel([of_pair(d) for d in (0.1, 0.3, 0.6)], alpha=0.1, gamma=gamma)
+    panel = AuditorPanel([of_pair(d) for d in (0.1, 0.3, 0.6)], alpha=0.1, gamma=gamma)
     assert panel.needed == s
     assert panel.effective_distance(X)[0, 1] == pytest.approx(effective, abs=1e-12)
     found = panel.audit(np.array([0.75, 0.25]), X)
@@ -69,7 +69,9 @@ def test_a_panel_is_its_order_statistic(case):
     s = needed(gamma, m)
     by_share = share >= s / m - 1e-12
     assert np.array_equal(by_share, gap > order_statistic(distances, s) + alpha)
-    found = Panel([Fixed(d) for d in distances], alpha=alpha, gamma=gamma).audit(probs, np.zeros((k, 1)))
+    found = AuditorPanel([Fixed(d) for d in distances], alpha=alpha, gamma=gamma).audit(
+        probs, np.zeros((k, 1))
+    )
     assert (found is not None) == by_share.any()
     if found is not None:
         assert by_share[found.favoured, found.disfavoured] and found.votes / m >= gamma - 1e-9
@@ -88,12 +90,15 @@ def test_stricter_panels_report_more(case, more_alpha, more_gamma):
     assert not (violated(alpha + more_alpha, gamma) & ~violated(alpha, gamma)).any()
     assert not (violated(alpha, max(gamma, more_gamma)) & ~violated(alpha, gamma)).any()
     assert not violated(1.0, gamma).any()
-    assert Panel([Fixed(d) for d in distances], alpha=0, gamma=gamma).audit(np.full(k, 0.3), X[:1]) is None
+    assert (
+        AuditorPanel([Fixed(d) for d in distances], alpha=0, gamma=gamma).audit(np.full(k, 0.3), X[:1])
+        is None
+    )
 
 
 def test_people_who_are_alike_and_treated_alike_are_no_violation():
     x = np.ones((3, 2))
-    panel = Panel([WeightedDistance([1, 1])], alpha=0, gamma=1)
+    panel = AuditorPanel([WeightedDistance([1, 1])], alpha=0, gamma=1)
     assert panel.audit(np.full(3, 0.7), x) is None  # strict: a gap of 0 over a distance of 0
     assert panel.audit(np.array([0.7, 0.7, 0.6]), x) is not None
 
@@ -106,7 +111,7 @@ def test_share_of_two_thirds_is_two_of_three():
 def test_worst_or_first_pair():
     probs, x = np.array([0.5, 0.0, 1.0]), np.zeros((3, 1))
     worst, first = (
-        Panel([WeightedDistance([0])], alpha=0, gamma=1, report=how) for how in ("worst", "first")
+        AuditorPanel([WeightedDistance([0])], alpha=0, gamma=1, report=how) for how in ("worst", "first")
     )
     assert (worst.audit(probs, x).favoured, worst.audit(probs, x).disfavoured) == (2, 1)
     assert (first.audit(probs, x).favoured, first.audit(probs, x).disfavoured) == (0, 1)
@@ -122,7 +127,7 @@ def test_distances():
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, float("nan")])
 def test_a_distance_out_of_bounds_names_auditor_and_pair(bad):
-    panel = Panel([of_pair(0.5), of_pair(bad)], alpha=0, gamma=1)
+    panel = AuditorPanel([of_pair(0.5), of_pair(bad)], alpha=0, gamma=1)
     with pytest.raises(ValueError, match=f"auditor 1 gives {bad} between 0 and 1"):
         panel.audit(np.array([1.0, 0.0]), X)
 
@@ -130,13 +135,13 @@ def test_a_distance_out_of_bounds_names_auditor_and_pair(bad):
 def test_bad_panels():
     for gamma in (0, -1, 1.1):
         with pytest.raises(ValueError, match=f"gamma must be in .* got {gamma}"):
-            Panel([of_pair(1)], alpha=0, gamma=gamma)
+            AuditorPanel([of_pair(1)], alpha=0, gamma=gamma)
     with pytest.raises(ValueError, match="auditors: .* at least one"):
-        Panel([], alpha=0, gamma=1)
+        AuditorPanel([], alpha=0, gamma=1)
     with pytest.raises(ValueError, match="alpha must be at least 0, got -0.1"):
-        Panel([of_pair(1)], alpha=-0.1, gamma=1)
+        AuditorPanel([of_pair(1)], alpha=-0.1, gamma=1)
     with pytest.raises(ValueError, match=r"probs must be in \[0, 1\]"):
-        Panel([of_pair(1)], alpha=0, gamma=1).audit(np.array([1.2, 0]), X)
+        AuditorPanel([of_pair(1)], alpha=0, gamma=1).audit(np.array([1.2, 0]), X)
     with pytest.raises(ValueError, match="weights must be finite"):
         WeightedDistance([1, -1])
     with pytest.raises(ValueError, match="2 numbers for people of 1 features"):

@@ -13,7 +13,7 @@ from oneloop.fair.costs import Estimator, Flags
 from oneloop.fair.exp2 import Exp2, theory_rate
 from oneloop.fair.hindsight import best_fair_in_hindsight, rule_errors
 from oneloop.fair.oracles import EnumeratedOracle
-from oneloop.fair.panel import Floats, Panel
+from oneloop.fair.panel import AuditorPanel, Floats
 from oneloop.fair.people import People, find_compas, random_auditors, read_compas, synthetic_people
 from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rules
 from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
@@ -49,11 +49,11 @@ class Stream:
         flat = self.rules.predict(self.x.reshape(-1, self.x.shape[2]))
         return flat.reshape(len(self.rules), *self.y.shape)
 
-    def panel(self, alpha: float, gamma: float) -> Panel:
+    def panel(self, alpha: float, gamma: float) -> AuditorPanel:
         """The seed's auditors, as strict as asked."""
-        return Panel(random_auditors(self.x.shape[2], AUDITORS, self.seed), alpha=alpha, gamma=gamma)
+        return AuditorPanel(random_auditors(self.x.shape[2], AUDITORS, self.seed), alpha=alpha, gamma=gamma)
 
-    def fair_optimum(self, panel: Panel, alpha: float) -> float:
+    def fair_optimum(self, panel: AuditorPanel, alpha: float) -> float:
         """Error of the best policy in hindsight that is fair at `alpha`."""
         distance = np.stack([panel.effective_distance(people) for people in self.x])
         return best_fair_in_hindsight(self.decisions, self.y, distance, alpha).error
@@ -66,7 +66,7 @@ def stream(crowd: People, rounds: int, k: int, rules: int, seed: int) -> Stream:
 
 
 def exp2(
-    of: Stream, panel: Panel, penalty: float, rate: float = 0.05, estimator: Estimator = "known"
+    of: Stream, panel: AuditorPanel, penalty: float, rate: float = 0.05, estimator: Estimator = "known"
 ) -> dict[str, float]:
     """What one run of Exp2 measured."""
     learner = Exp2(
@@ -79,7 +79,7 @@ def exp2(
     return play.summary(list(play.play(learner, panel, of.x, of.y)))
 
 
-def ftpl(of: Stream, panel: Panel, penalty: float, rounds: int) -> dict[str, float]:
+def ftpl(of: Stream, panel: AuditorPanel, penalty: float, rounds: int) -> dict[str, float]:
     """What one run of FTPL measured, on the first `rounds`."""
     pool = of.pool[:1000]
     oracle = EnumeratedOracle(of.rules, pool[greedy_separator(of.rules, pool)], pool)
@@ -87,7 +87,7 @@ def ftpl(of: Stream, panel: Panel, penalty: float, rounds: int) -> dict[str, flo
     return play.summary(list(play.play(learner, panel, of.x[:rounds], of.y[:rounds])))
 
 
-def baselines(of: Stream, panel: Panel) -> dict[str, dict[str, float]]:
+def baselines(of: Stream, panel: AuditorPanel) -> dict[str, dict[str, float]]:
     """Following the leader: on labels seen, with the unseen taken for 0, and with all of them seen."""
     return {
         f"follow the leader, {name}": follow_the_leader(of, panel, name)
@@ -95,7 +95,7 @@ def baselines(of: Stream, panel: Panel) -> dict[str, dict[str, float]]:
     }
 
 
-def follow_the_leader(of: Stream, panel: Panel, labels: str) -> dict[str, float]:
+def follow_the_leader(of: Stream, panel: AuditorPanel, labels: str) -> dict[str, float]:
     """The rule with fewest mistakes so far decides, ties to the lowest number (after accepting all)."""
     total, rounds = np.zeros(len(of.rules)), []
     total[1] = -1e-9  # accept all first: who rejects all sees nothing

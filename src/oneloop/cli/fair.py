@@ -27,7 +27,7 @@ from oneloop.fair.costs import Flags
 from oneloop.fair.exp2 import Exp2, theory_rate
 from oneloop.fair.hindsight import best_fair_in_hindsight, rule_errors
 from oneloop.fair.oracles import EnumeratedOracle
-from oneloop.fair.panel import Floats, Panel, WeightedDistance
+from oneloop.fair.panel import AuditorPanel, Floats, WeightedDistance
 from oneloop.fair.people import People, random_auditors, read_people
 from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rules
 from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
@@ -103,7 +103,7 @@ class Stream:
         self.asked, k = asked, asked.people
         self.x, self.y = crowd.rounds(asked.rounds, k, asked.seed) if asked.rounds else crowd.in_order(k)
         self.rules: LinearRules = random_linear_rules(crowd.x, asked.rules, asked.seed)
-        self.panel = Panel(auditors_of(asked, crowd), alpha=asked.alpha, gamma=asked.gamma)
+        self.panel = AuditorPanel(auditors_of(asked, crowd), alpha=asked.alpha, gamma=asked.gamma)
         rounds = len(self.x)
         self.penalty = asked.penalty if asked.penalty >= 0 else bounds.default_penalty(asked.learner, rounds)
         self.rate = asked.learning_rate or theory_rate(asked.rules, rounds, k, self.penalty)

@@ -29,7 +29,7 @@ REJECT = 0.5
 
 
 @dataclass(frozen=True)
-class Costs:
+class DecisionCosts:
     """Estimated cost of accepting and of rejecting each of k people, each [k]."""
 
     accept: Floats
@@ -55,7 +55,7 @@ def estimated(
     *,
     estimator: Estimator = "known",
     reject_cost: float = REJECT,
-) -> Costs:
+) -> DecisionCosts:
     """Costs after deciding `chosen` [k].
 
     `label_cost` [k]: 1 - y of those accepted whose label is known, read nowhere else. `weight` [k]: one over
@@ -68,14 +68,14 @@ def estimated(
         extra_accept[violation.favoured] = penalty
         extra_reject[[violation.favoured, violation.disfavoured]] = penalty * REJECT
     if estimator == "known":
-        return Costs(accept + extra_accept, reject + extra_reject)
-    return Costs(
+        return DecisionCosts(accept + extra_accept, reject + extra_reject)
+    return DecisionCosts(
         accept + np.where(chosen, extra_accept * weight, 0.0),
         np.where(chosen, 0.0, (reject + extra_reject) * weight),
     )
 
 
-def true(labels: Floats, violation: Violation | None, penalty: float) -> Costs:
+def true(labels: Floats, violation: Violation | None, penalty: float) -> DecisionCosts:
     """Costs with all `labels` [k] known: what both estimators mean."""
     everybody = np.ones(len(labels), dtype=bool)
     return estimated(everybody, 1 - labels, np.ones(len(labels)), violation, penalty)

@@ -74,7 +74,7 @@ class DistanceFunction:
         return found
 
 
-class Panel:
+class AuditorPanel:
     """Auditors by distance; reports one pair to which enough of them object, or none."""
 
     def __init__(

@@ -28,7 +28,7 @@ from oneloop.core.part import Of, Options, declared, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
 from oneloop.fair import costs, exp2
-from oneloop.fair.panel import Floats, Panel, Violation
+from oneloop.fair.panel import AuditorPanel, Floats, Violation
 from oneloop.fair.rules import threshold_rules
 from oneloop.judge.functions import locate
 from oneloop.judge.pairwise import distances
@@ -210,7 +210,7 @@ class OneSided:
         try:
             panel = [Distances(distances.distances(auditor, shown, self.limits)) for auditor in self.auditors]
             x = np.zeros((len(rows), 1))
-            return Panel(panel, alpha=self.alpha, gamma=self.gamma).audit(np.clip(probs, 0, 1), x)
+            return AuditorPanel(panel, alpha=self.alpha, gamma=self.gamma).audit(np.clip(probs, 0, 1), x)
         except ValueError as error:
             raise JudgeError(f"judge '{self.name}': {error}") from error
 

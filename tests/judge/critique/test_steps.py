@@ -5,7 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.judge.critique.steps import Step, pieces_to_steps, render_tagged, split_steps, token_steps
+from oneloop.judge.critique.steps import (
+    SolutionStep,
+    pieces_to_steps,
+    render_tagged,
+    split_steps,
+    token_steps,
+)
 
 TEXTS = st.text(alphabet="ab \n$`=.", max_size=60)
 
@@ -47,7 +53,7 @@ def test_short_pieces_join_the_step_before_and_the_first_the_one_after():
 
 
 def test_a_splitters_pieces_must_be_the_text():
-    assert pieces_to_steps("abc", ["a", "bc"]) == [Step(0, 1), Step(1, 3)]
+    assert pieces_to_steps("abc", ["a", "bc"]) == [SolutionStep(0, 1), SolutionStep(1, 3)]
     with pytest.raises(ValueError, match="must give the text when joined; 1 pieces do not"):
         pieces_to_steps("abc", ["ab"])
 

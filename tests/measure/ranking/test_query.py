@@ -66,7 +66,7 @@ def test_words_retrieve_the_samples_that_hold_them(pool):
     assert found.message == "2 of 4 samples retrieved for 'derivative'"
     assert query(pool, "derivative", top_k=1).pool.samples.tolist() == ["q1"]
     assert query(pool, "derivative", answer="sin").pool.samples.tolist() == ["q1"]
-    assert query(pool, "who wrote it", threshold=0.2).pool.samples.tolist() == ["q2"]
+    assert query(pool, "who wrote it", threshold=0.2).pool.samples.tolist() == ["q2", "q3"]
 
 
 def test_a_personal_ranking_is_that_of_the_samples_found(pool):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import Verdict
-from oneloop.judge.critique.steps import Step, token_steps
+from oneloop.judge.critique.steps import SolutionStep, token_steps
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Solution:
 
     row: int
     text: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[SolutionStep] = field(default_factory=list)
     wrong: list[dict[int, str]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     cost: float = 0.0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Step(NamedTuple):
+class SolutionStep(NamedTuple):
     """Characters start..end (end excluded) of the text."""
 
     start: int
@@ -24,7 +24,7 @@ BLOCKS = re.compile(r"```.*?```|\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
 TAGS = re.compile(r"<(?=\s*/?\s*(?:step[\s_-]*\d*|problem|reference|solution)\s*/?\s*>)", re.IGNORECASE)
 
 
-def split_steps(text: str, separator: str = "\n\n", shortest: int = 1) -> list[Step]:
+def split_steps(text: str, separator: str = "\n\n", shortest: int = 1) -> list[SolutionStep]:
     """The steps of `text`, in order; "".join(text[s.start:s.end] for s in steps) == text, [] for "".
 
     A piece with fewer than `shortest` characters that are no white space joins the step before it (the first
@@ -38,21 +38,21 @@ def split_steps(text: str, separator: str = "\n\n", shortest: int = 1) -> list[S
     return joined(text, [*cuts, len(text)], shortest)
 
 
-def joined(text: str, ends: Sequence[int], shortest: int = 1) -> list[Step]:
+def joined(text: str, ends: Sequence[int], shortest: int = 1) -> list[SolutionStep]:
     """Steps that end at `ends`, pieces that are too short joined to a neighbour."""
-    steps: list[Step] = []
+    steps: list[SolutionStep] = []
     start = 0
     for end in ends:
         long_enough = len("".join(text[start:end].split())) >= shortest
         if long_enough:
-            steps.append(Step(start, end))
+            steps.append(SolutionStep(start, end))
         elif steps:
-            steps[-1] = Step(steps[-1].start, end)
+            steps[-1] = SolutionStep(steps[-1].start, end)
         start = end if long_enough or steps else start
-    return steps or ([Step(0, len(text))] if text else [])
+    return steps or ([SolutionStep(0, len(text))] if text else [])
 
 
-def pieces_to_steps(text: str, pieces: Sequence[str]) -> list[Step]:
+def pieces_to_steps(text: str, pieces: Sequence[str]) -> list[SolutionStep]:
     """Steps from a splitter's `pieces`. Raises ValueError unless they are the text, cut."""
     if "".join(pieces) != text:
         raise ValueError(f"the pieces must give the text when joined; {len(pieces)} pieces do not")
@@ -63,13 +63,13 @@ def pieces_to_steps(text: str, pieces: Sequence[str]) -> list[Step]:
     return joined(text, ends)
 
 
-def render_tagged(text: str, steps: Sequence[Step]) -> str:
+def render_tagged(text: str, steps: Sequence[SolutionStep]) -> str:
     """The steps between <step_k> tags, numbered from 0; tags that the text itself contains are disarmed."""
     shown = [TAGS.sub("&lt;", text[step.start : step.end].strip("\n")) for step in steps]
     return "\n".join(f"<step_{k}>\n{piece}\n</step_{k}>" for k, piece in enumerate(shown))
 
 
-def token_steps(start: Tensor, steps: Sequence[Step]) -> Tensor:
+def token_steps(start: Tensor, steps: Sequence[SolutionStep]) -> Tensor:
     """int64 [T], the step of each token by its first character `start` [T]; -1 where there are no steps.
 
     What stands behind the last character (an end token) belongs to the last step.

@@ -43,8 +43,8 @@ def query(
 
     `about`, `answers`: the facts that hold questions and answers. `threshold`: samples must be more similar
     than that. `embedder`: tfidf, the name or folder of a sentence encoder, or a function from texts to an
-    array [texts, d]. Raises RankingError for bad numbers and where the pool knows no such fact, and ValueError for
-    an encoder that cannot be loaded.
+    array [texts, d]. Raises RankingError for bad numbers and where the pool knows no such fact, and
+    ValueError for an encoder that cannot be loaded.
     """
     if top_k < 1 or not -1 <= threshold <= 1:
         raise RankingError(
