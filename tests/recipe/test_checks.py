@@ -38,7 +38,7 @@ class Writer:
             {"credit": []},
             [
                 "recipe.objective[0].policy_gradient: reads 'actions.advantage', which nothing before it "
-                "writes; add credit part 'group_relative'"
+                "writes; a credit part such as group_relative writes it"
             ],
         ),
         (

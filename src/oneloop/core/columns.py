@@ -32,6 +32,7 @@ class Declared:
 
 
 FAMILIES: dict[str, Declared] = {
+    "extra.": Declared("a judge: what it logs besides its verdict"),
     "reward.": Declared("a judge: its verdict", recorded=True),
     "error.": Declared("a judge: why it failed, in words", recorded=True),
     "valid.": Declared("the step_critic judge: share of usable critiques", recorded=True),

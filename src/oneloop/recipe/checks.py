@@ -6,9 +6,11 @@ Every fault is one sentence with its path, so that a recipe shows all of them at
 from collections.abc import Iterator
 from typing import Any
 
+from oneloop.core.columns import declarations, family
 from oneloop.core.part import declared
 from oneloop.core.protocols import DressDefaults, trait
-from oneloop.core.rooms import find, name_of, names
+from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.rooms import name_of, names
 from oneloop.judge.stage import name_of as name_of_judge
 from oneloop.judge.stage import weight_of
 
@@ -110,19 +112,9 @@ def _remedy(column: str, phase: Any) -> str:
         return f"{mine}add a judge ({', '.join(names('judge'))})"
     if column == "reference_output":
         return "set policy.flow.beside_reference: true"
-    writers = [
-        f"{room} part '{name}'"
-        for room in ("judge", "credit", "select")
-        for name in names(room)
-        if column in _written_by(find(room, name))
-    ]
-    return f"add {' or '.join(writers)}" if writers else "no known part writes it"
-
-
-def _written_by(part: Any) -> tuple[str, ...]:
-    """What `part` writes with its default options."""
-    writes = part.part_writes
-    return tuple(writes(part)) if callable(writes) else writes
+    table, name = Actions if column.startswith("actions.") else Rollouts, column.removeprefix("actions.")
+    known = declarations(table).get(name) or family(name)
+    return f"{known.by} writes it" if known else "no known part writes it"
 
 
 def _overwritten(where: str, phase: Any) -> Iterator[str]:
