@@ -14,6 +14,7 @@ from oneloop.recipe.recipe import Recipe, resolved
 from oneloop.report.doctor import diagnose
 from oneloop.run.directories import RUNS, free_directory, to_resume
 from oneloop.run.memory.estimate import estimate
+from oneloop.run.preflight import preflight
 from oneloop.run.progress import Show, closing_table
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
@@ -112,6 +113,8 @@ def check_only(recipe: Recipe, directory: Path | None) -> None:
     """Writes the resolved recipe and prints the estimate."""
     require(recipe.trackers)
     needed = estimate(recipe)
+    for note in preflight(recipe, remote=False):
+        say(note)
     path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, resolved(recipe))

@@ -221,6 +221,15 @@ class Measuring(Protocol):
 
 
 @runtime_checkable
+class RowChecking(Protocol):
+    """A policy that can say, before a run, whether it can start from a data row."""
+
+    def check_row(self, row: dict[str, Any], where: str, demonstrated: bool) -> None:
+        """Raises ValueError, naming `where`, for a row that it cannot sample from, or, when `demonstrated`,
+        whose demonstration it cannot learn from."""
+
+
+@runtime_checkable
 class Listening(Protocol):
     """A part that hears of every update."""
 

@@ -9,6 +9,7 @@ Partial credit, which many reasoning-gym tasks give, is in the reward and never 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -62,6 +63,14 @@ class Verifier:
         score = torch.tensor([v.score for v in verdicts], dtype=torch.float64)
         correct = torch.where(score.isnan(), score, (score >= 1).to(torch.float64))
         return rollouts.put(written, correct=correct)
+
+    def lacks(self, columns: Sequence[str]) -> list[str]:
+        """The columns it needs and data with these `columns` does not have, in words."""
+        return [
+            f"by {self.by} needs the column {name!r}; there are: {', '.join(columns)}"
+            for name in NEEDED[self.by]
+            if name not in columns
+        ]
 
     @property
     def _sandbox(self) -> Sandbox:

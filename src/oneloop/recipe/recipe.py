@@ -28,6 +28,7 @@ from oneloop.recipe.checks import check_evaluation, check_phase
 from oneloop.recipe.faults import faults
 from oneloop.recipe.fields import init_fields
 from oneloop.recipe.overrides import Misplaced, in_phase, pair_up, place, split
+from oneloop.sample.data.checked import OnBadRow
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learning
 
@@ -82,6 +83,9 @@ class Evaluation:
     """Rollouts per row when sampling."""
     every: Annotated[int, Field(ge=0)] = 0
     """Also every so many steps; 0: only before and after."""
+    on_bad_row: OnBadRow = "stop"
+    """What a row does that cannot be read or that the policy cannot start from: stop the run, or be left
+    out."""
 
 
 @part()

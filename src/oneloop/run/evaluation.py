@@ -1,6 +1,6 @@
 """Held-out accuracy of a policy, greedy and sampled, pass@k and maj@k, with intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +16,8 @@ from oneloop.judge.stage import Judging, weight_of
 from oneloop.measure.statistics.majority import majority_at_k
 from oneloop.measure.statistics.paired import bootstrap_mean
 from oneloop.measure.statistics.passk import unbiased_pass_at_k
+from oneloop.run.preflight import check_of
+from oneloop.sample.data.checked import OnBadRow, bad_rows, told
 
 Judge = Callable[[Rollouts], Rollouts]
 
@@ -33,13 +35,24 @@ def evaluate(
 
 
 def answered(
-    policy: Any, judge: Judge, data: Data, size: int, samples: int, seed: int, mode: str
+    policy: Any,
+    judge: Judge,
+    data: Data,
+    size: int,
+    samples: int,
+    seed: int,
+    mode: str,
+    on_bad_row: OnBadRow = "stop",
 ) -> Rollouts:
     """Judged rollouts of the first `size` rows of `data`: one greedy one each, or `samples` sampled ones.
 
-    Sampling noise is a function of (seed, row, sample), so two models meet the same draws.
+    Sampling noise is a function of (seed, row, sample), so two models meet the same draws. Raises BadRows for
+    a row that cannot be used, unless such rows are left out.
     """
-    asked = held_out(data, min(size, len(data)), 1 if mode == "greedy" else samples, seed)
+    size = min(size, len(data))
+    bad = bad_rows(data, range(size), check_of(policy, False))
+    told(bad, size, on_bad_row)
+    asked = held_out(data, size, 1 if mode == "greedy" else samples, seed, bad)
     with policy.greedy() if mode == "greedy" else nullcontext():
         finished, _ = policy.sample(asked)
     return judge(finished)
@@ -104,10 +117,10 @@ def pattern_of(judge: Judge) -> str | None:
     return next(found, None)
 
 
-def held_out(data: Data, size: int, samples: int, seed: int) -> Rollouts:
-    """Requests for `samples` rollouts of each of the first `size` rows."""
-    keys = torch.arange(size).repeat_interleave(samples)
-    rows = [data[key] for key in range(size)]
+def held_out(data: Data, size: int, samples: int, seed: int, without: Collection[int] = ()) -> Rollouts:
+    """Requests for `samples` rollouts of each of the first `size` rows, but those `without`."""
+    rows = {key: data[key] for key in range(size) if key not in without}
+    keys = torch.tensor(list(rows), dtype=torch.long).repeat_interleave(samples)
     columns: dict[str, Any] = {
         "id": torch.arange(len(keys)),
         "group": keys,

@@ -33,6 +33,7 @@ from oneloop.run.gallery import Gallery, due
 from oneloop.run.journal import Journal, forget
 from oneloop.run.lock import Lock
 from oneloop.run.metrics import batch_metrics, json_safe
+from oneloop.run.preflight import check_of, left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
 from oneloop.run.resuming import take_over
@@ -69,6 +70,7 @@ class Run:
     ):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
         require(recipe.trackers)
+        preflight(recipe)
         self.accept_changes = accept_changes
         """Whether to resume although data or code of the recipe changed after the checkpoint."""
         self.lock = Lock(directory, self.show.says)
@@ -120,6 +122,8 @@ class Run:
 
     def _train(self) -> None:
         self.policy = self.recipe.policy.open()
+        for note in left_out(self.recipe, self.policy):
+            self.show.finding("warn", note)
         saved, damaged = sound(self.directory)
         if saved:
             for folder, error in damaged:
@@ -166,7 +170,8 @@ class Run:
         seed = int(draws.mix(self.recipe.seed, "phase", index) >> 1)
         state, self._resumed = self._resumed, None
         plan, judging = phase.plan, Judging(phase.judge) if phase.judge else None
-        plan.begin(seed, phase.steps, first=index * IDS)
+        check = check_of(self.policy, phase.sample == "demonstrations")
+        plan.begin(seed, phase.steps, first=index * IDS, check=check)
         plan.meet(self.policy)
         data = list(fingerprint(plan.data))
         learner = Learner(self.policy, phase.objective, phase.learner, phase.steps)
@@ -296,9 +301,8 @@ class Run:
         for mode in ("greedy", "sampled"):
             self.show.says(f"evaluating {when} {name}, {mode}")
             judging = Judging(scorers(judges))
-            judged = answered(
-                self.policy, judging, spec.data, spec.size, spec.samples, self.recipe.seed, mode
-            )
+            asked = (spec.data, spec.size, spec.samples, self.recipe.seed, mode, spec.on_bad_row)
+            judged = answered(self.policy, judging, *asked)
             if when == "after":
                 write_held_out(self.directory / "held_out" / f"{name}-{mode}.parquet", judged)
             found = measure(judged, mode, pattern_of(judging)) | self.costs.metrics

@@ -6,12 +6,13 @@ asks for rows by number, in any order).
 """
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
 from oneloop.sample.data.columns import Reading
-from oneloop.sample.data.files.located import Table, load
+from oneloop.sample.data.files.located import KNOWN, Table, ending_of, load
 
 
 @part()
@@ -60,7 +61,16 @@ class Hub:
         """The row of that number. Raises IndexError outside 0..len-1, ValueError for a malformed row."""
         if not 0 <= key < len(self):
             raise IndexError(f"row {key} of {self.path}: there are {len(self)} rows")
-        return self._reading.row(self._table[key], self._table.place(key))
+        return self._reading.row(self._table[key], self.place(key))
+
+    @property
+    def local(self) -> bool:
+        """Whether `path` means files of this machine."""
+        return Path(self.path).exists() or "*" in self.path or ending_of(self.path) in KNOWN
+
+    def place(self, key: int) -> str:
+        """File and line of a row, or the data set and the row's number."""
+        return self._table.place(key)
 
     def fingerprint(self) -> Fingerprint:
         """Of all rows; of some where rows are pictures that would have to be decoded."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from oneloop.core.part import Of, Options, part
 from oneloop.core.protocols import Measuring, Policy, Remembering
 from oneloop.core.rollouts import Rollouts, Table
+from oneloop.sample.data.checked import Check, OnBadRow, unchecked
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.leftovers import Leftovers
 from oneloop.sample.plan.piles import Group, Piles
@@ -54,15 +55,19 @@ class Plan:
     """Shuffle the data anew each epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many passes over the data; None: as many as the steps need."""
+    on_bad_row: OnBadRow = "stop"
+    """What a row does that cannot be read or that the policy cannot start from: stop the run, or be left
+    out."""
     piles: Piles = dataclasses.field(default_factory=Piles, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.in_flight is not None and self.in_flight < self.groups:
             raise ValueError(f"in_flight must be at least groups ({self.groups}), got {self.in_flight}")
 
-    def begin(self, seed: int, steps: int, first: int = 0) -> None:
-        """Starts from nothing: `steps` batches will be handed out; ids count from `first`."""
-        source = Source(self.data, self.shuffle, self.epochs, seed)
+    def begin(self, seed: int, steps: int, first: int = 0, check: Check = unchecked) -> None:
+        """Starts from nothing: `steps` batches will be handed out; ids count from `first`. `check` raises
+        ValueError for a row that the policy cannot use."""
+        source = Source(self.data, self.shuffle, self.epochs, seed, check, self.on_bad_row)
         self.piles.reset(source, seed=seed, steps=steps, first=first)
         for dress in self._remembering:
             dress.begin()

@@ -9,6 +9,7 @@ import numpy as np
 
 from oneloop.core import draws
 from oneloop.core.protocols import Data
+from oneloop.sample.data.checked import BadRows, Check, OnBadRow, unchecked, usable
 
 IN_MEMORY = 2**20
 """Up to so many rows a shuffled order is a list; beyond, a place of it is computed when it is asked for."""
@@ -16,16 +17,25 @@ ROUNDS = 4
 
 
 class Source:
-    """Hands out (key, row) one at a time.
+    """Hands out (key, row) one at a time, without the bad rows when `on_bad_row` is skip.
 
     The order of epoch e is a function of (seed, e) alone, so a resumed run continues in the same order.
     Raises ValueError when the data is empty.
     """
 
-    def __init__(self, data: Data, shuffle: bool, epochs: int | None, seed: int):
+    def __init__(
+        self,
+        data: Data,
+        shuffle: bool,
+        epochs: int | None,
+        seed: int,
+        check: Check = unchecked,
+        on_bad_row: OnBadRow = "stop",
+    ):
         if len(data) == 0:
             raise ValueError("plan.data has no rows")
         self.data, self.shuffle, self.epochs, self.seed = data, shuffle, epochs, seed
+        self.check, self.on_bad_row = check, on_bad_row
         self.handed_out = 0
         self._epoch: tuple[int, np.ndarray | range | Scattered] = (-1, range(0))
 
@@ -35,15 +45,26 @@ class Source:
         return self.epochs is not None and self.handed_out >= self.epochs * len(self.data)
 
     def next(self) -> tuple[int, dict[str, Any]] | None:
-        """The next (key, row), or None when all epochs are over."""
-        if self.exhausted:
-            return None
+        """The next (key, row), or None when all epochs are over. Raises BadRows naming a row that is bad."""
+        first: ValueError | None = None
+        for _ in range(2 * len(self.data)):  # the good row of one epoch may come first, that of the next last
+            if self.exhausted:
+                return None
+            key = self._next_key()
+            try:
+                return key, usable(self.data, key, self.check)
+            except ValueError as error:
+                if self.on_bad_row == "stop":
+                    raise BadRows(f"{error} (on_bad_row: skip leaves such rows out)") from error
+                first = first or error
+        raise BadRows(f"plan.data has no row that can be used: {first}") from first
+
+    def _next_key(self) -> int:
         epoch, position = divmod(self.handed_out, len(self.data))
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._order(epoch))
         self.handed_out += 1
-        key = int(self._epoch[1][position])
-        return key, self.data[key]
+        return int(self._epoch[1][position])
 
     def _order(self, epoch: int) -> "np.ndarray | range | Scattered":
         size, key = len(self.data), int(draws.mix(self.seed, "order", epoch))

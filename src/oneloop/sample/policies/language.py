@@ -170,16 +170,16 @@ class LanguagePolicy:
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
         """What the engine is asked for one row that has the tokens `partial`."""
         prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
-        room = self._room(prompt, int(asked.key[row]))
+        room = self._room(prompt, f"data row {int(asked.key[row])}")
         limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
         key = int(draws.mix(asked.facts["seed"], int(asked.id[row])))
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
 
-    def _room(self, prompt: Sequence[int], key: int) -> int:
+    def _room(self, prompt: Sequence[int], where: str) -> int:
         """Tokens that may follow `prompt`, at least one. Raises ValueError naming the data row."""
         if len(prompt) >= self.positions:
             raise ValueError(
-                f"the prompt of data row {key} has {len(prompt)} tokens, but the model reads at most "
+                f"the prompt of {where} has {len(prompt)} tokens, but the model reads at most "
                 f"{self.positions}; leave out long prompts, or take another model"
             )
         return self.positions - len(prompt)
@@ -203,7 +203,7 @@ class LanguagePolicy:
         Their actions have version -1 and no log-prob (NaN). Raises ValueError naming the row without one.
         """
         lists = [
-            self._demonstration(example, int(key))
+            self._demonstration(example, f"data row {int(key)}")
             for example, key in zip(asked.example, asked.key, strict=True)
         ]
         shape: dict[str, Any] = {"token": lists}
@@ -213,13 +213,18 @@ class LanguagePolicy:
         finished = self._with_text(chains(asked, shape).put(status=status))
         return finished, finished.take(torch.zeros(0, dtype=torch.long))
 
-    def _demonstration(self, example: dict[str, Any], key: int) -> list[int]:
+    def check_row(self, row: dict[str, Any], where: str, demonstrated: bool) -> None:
+        """Raises ValueError, naming `where`, for a row whose prompt cannot be written in tokens or leaves no
+        room, or whose completion, where it is `demonstrated`, cannot be learned from."""
+        if demonstrated:
+            self._demonstration(row, where)
+        else:
+            self._room(self.prompts.encode(row["prompt"], where, row), where)
+
+    def _demonstration(self, example: dict[str, Any], where: str) -> list[int]:
         if example.get("completion") in (None, ""):
-            raise ValueError(
-                f"data row {key} has no 'completion' to learn from; its columns: {', '.join(example)}"
-            )
-        where = f"data row {key}"
-        room = self._room(self.prompts.encode(example["prompt"], where, example), key)
+            raise ValueError(f"{where} has no 'completion' to learn from; its columns: {', '.join(example)}")
+        room = self._room(self.prompts.encode(example["prompt"], where, example), where)
         ids = self.prompts.completion(example["prompt"], example["completion"], where, example)
         return list(ids[: min(self.options.max_new_tokens, room)])
 

@@ -1,0 +1,107 @@
+"""What is looked at before a run: whether data can be read, and whether judges get the columns they ask for.
+
+`preflight` needs no model and comes before one is loaded; `left_out` needs the policy, which knows what it
+can start from. Both look at the rows of files, up to a bound, and at a few of those that are generated.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from oneloop.core.protocols import Data, RowChecking
+from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.recipe.recipe import Recipe, RecipeError
+from oneloop.sample.data.checked import Check, OnBadRow, Placed, bad_rows, told, unchecked
+from oneloop.sample.data.hub import Hub
+from oneloop.sample.data.rows import Rows
+
+STORED = 20_000
+"""So many rows of a file are looked at, evenly spread."""
+GENERATED = 8
+"""So many rows of other data."""
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A judge that knows which columns of the data it needs."""
+
+    def lacks(self, columns: list[str]) -> list[str]:
+        """What it needs and data with these columns does not have, in words."""
+
+
+def preflight(recipe: Recipe, remote: bool = True) -> list[str]:
+    """Sentences about rows that will be left out. Raises RecipeError with every fault found.
+
+    Without `remote`, data sets that are not on this machine are not looked at.
+    """
+    faults, notes = list[str](), list[str]()
+    for where, data, judges, on_bad_row in sections(recipe):
+        if not remote and isinstance(data, Hub) and not data.local:
+            continue
+        try:
+            if note := _read(where, data, unchecked, on_bad_row):
+                notes.append(note)
+            columns = columns_of(data)
+        except ValueError as error:
+            faults.append(f"{where}.data: {error}")
+            continue
+        faults += _lacking(where, judges, columns)
+    if faults:
+        raise RecipeError(list(dict.fromkeys(faults)))
+    return notes
+
+
+def left_out(recipe: Recipe, policy: Any) -> list[str]:
+    """Sentences about rows that `policy` cannot use and that are left out. Raises BadRows where they stop
+    the run."""
+    notes = []
+    for where, data, _, on_bad_row in sections(recipe):
+        phase = recipe.phases.get(where.split(".")[2]) if where.startswith("recipe.phases.") else None
+        check = check_of(policy, phase is not None and phase.sample == "demonstrations")
+        if note := _read(where, data, check, on_bad_row):
+            notes.append(note)
+    return notes
+
+
+def check_of(policy: Any, demonstrated: bool) -> Check:
+    """What a row must pass for `policy` to sample from it, or to learn what it demonstrates."""
+    return (
+        partial(policy.check_row, demonstrated=demonstrated) if isinstance(policy, RowChecking) else unchecked
+    )
+
+
+def sections(recipe: Recipe) -> Iterator[tuple[str, Data, tuple[Any, ...], OnBadRow]]:
+    """(path in the recipe, data, who judges rollouts of it, what a bad row does) of all data in it."""
+    for name, phase in recipe.phases.items():
+        yield f"recipe.phases.{name}.plan", phase.plan.data, phase.judge, phase.plan.on_bad_row
+    if (spec := recipe.evaluate) is not None:
+        judges = spec.judge or next((phase.judge for phase in recipe.phases.values() if phase.judge), ())
+        yield "recipe.evaluate", spec.data, judges, spec.on_bad_row
+
+
+def columns_of(data: Data) -> list[str]:
+    """The columns of the first rows that can be read. Raises ValueError when none can."""
+    first = range(min(GENERATED, len(data)))
+    bad = bad_rows(data, first, unchecked)
+    columns = dict.fromkeys(name for key in first if key not in bad for name in data[key])
+    return list(columns)
+
+
+def _read(where: str, data: Data, check: Check, on_bad_row: OnBadRow) -> str:
+    """The sentence about bad rows of `data`; "" without any. Raises ValueError where they stop the run."""
+    most = STORED if isinstance(data, Placed | Rows) else GENERATED
+    keys = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64)).tolist()
+    note = told(bad_rows(data, keys, check), len(keys), on_bad_row)
+    return f"{where}.data: {note}" if note else ""
+
+
+def _lacking(where: str, judges: tuple[Any, ...], columns: list[str]) -> Iterator[str]:
+    for index, judge in enumerate(judges):
+        place = f"{where.removesuffix('.plan')}.judge[{index}]"
+        try:
+            for sentence in judge.lacks(columns) if isinstance(judge, Asking) else ():
+                yield f"{place}: '{judge.name}': {sentence}"
+        except CannotStart as error:
+            yield f"{place}: {error}"
