@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from oneloop.core.text import shown, unicode, without_logins
+from oneloop.core.text import one_line, shown, unicode, without_logins
 
 
 def test_half_surrogates_become_question_marks_wherever_they_are():
@@ -26,6 +26,12 @@ def test_half_surrogates_become_question_marks_wherever_they_are():
 )
 def test_characters_that_act_are_written_out(text, seen):
     assert shown(text) == seen
+
+
+def test_words_in_a_message_stay_on_its_line():
+    assert (
+        one_line("a\x1b[31mb\r\n  c\u2028d\te") == "a\\x1b[31mb\\r c d e" and one_line("x" * 500) == "x" * 200
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
-"""Words and addresses of others, made safe to show."""
+"""Addresses are shown without their secrets, and work is waited for wherever one is."""
 
 import pytest
 
-from oneloop.core.web import printable, shown_url, split_login, wait_for
-
-
-def test_control_characters_are_written_out():
-    assert printable("a\x1b[31mb\x00\u202ec\ud800\nd\te") == "a\\x1b[31mb\\x00\\u202ec\\ud800 d e"
-    assert printable("x" * 500) == "x" * 200
+from oneloop.core.web import shown_url, split_login, wait_for
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from oneloop.cli.terminal import console, say
 from oneloop.core.storage import replace_file
-from oneloop.core.web import printable
 from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.elo import MOST_GAMES
@@ -188,7 +187,7 @@ def table(ranking: Ranking, beside: Mapping[str, Ranking]) -> Table:
             f"{row['measurements']:,}",
             *(str(p.get(row["model"], "")) for p in places),
         ]
-        made.add_row(str(row["place"]), escape(printable(row["model"])), f"{row['score']:.3f}", *cells)
+        made.add_row(str(row["place"]), escape(row["model"]), f"{row['score']:.3f}", *cells)
     return made
 
 

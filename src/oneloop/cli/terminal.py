@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from oneloop.core.web import printable
 from oneloop.recipe.overrides import pair_up
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.run.terminal import Terminal
@@ -13,9 +12,8 @@ console = Terminal(width=None if sys.stdout.isatty() else 120)
 
 
 def say(sentence: str) -> None:
-    """Prints `sentence` as it is: brackets are not markup, numbers not coloured, escape codes written out."""
-    shown = "\n".join(printable(line, len(line)) for line in sentence.split("\n"))
-    console.print(shown, markup=False, highlight=False)
+    """Prints `sentence` as it is: brackets are not markup, numbers are not coloured."""
+    console.print(sentence, markup=False, highlight=False)
 
 
 def recipes_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:

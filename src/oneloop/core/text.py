@@ -2,7 +2,8 @@
 
 unicode(text)           for files: half surrogates, which no encoding has, become question marks
 shown(text)             for terminals: control characters are written out, so that they cannot act
-without_logins(text)    for both: user names and passwords in addresses become ***
+one_line(text)          for messages: the same, on one line of bounded length
+without_logins(text)    for all: user names and passwords in addresses become ***
 """
 
 import re
@@ -29,6 +30,11 @@ def shown(text: str) -> str:
     """`text` with every character that would act on a terminal written as Python writes it, such as \\x1b."""
     escaped = ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return SURROGATE.sub("?", escaped)
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """`shown`, of at most `most` characters of the text, with one space for each run of white space."""
+    return " ".join(shown(text[:most]).split())
 
 
 def without_logins(text: str) -> str:

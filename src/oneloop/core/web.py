@@ -1,4 +1,4 @@
-"""Talking to servers that are not trusted: bounded bodies, addresses without secrets, text safe to print."""
+"""Talking to servers that are not trusted: bounded bodies, and addresses without secrets."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
+
+from oneloop.core.text import one_line
 
 T = TypeVar("T")
 PLAIN = {"Accept-Encoding": "identity"}
@@ -24,7 +26,7 @@ async def body_of(response: httpx.Response, most: int) -> bytes:
     """
     coding = response.headers.get("content-encoding", "identity")
     if coding.strip().lower() not in ("", "identity"):
-        raise Unreadable(f"answered in the encoding '{printable(coding, 20)}' although none was asked for")
+        raise Unreadable(f"answered in the encoding '{one_line(coding, 20)}' although none was asked for")
     pieces, size = [], 0
     async for piece in response.aiter_raw():
         size += len(piece)
@@ -34,29 +36,15 @@ async def body_of(response: httpx.Response, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def printable(text: str, most: int = 200) -> str:
-    """`text` on one line, at most `most` characters of it, with control characters written as \\x1b.
-
-    For words of others on their way to a terminal or a log. Line ends and tabs become spaces.
-    """
-    shown = (c if c.isprintable() else " " if c in "\n\r\t" else escaped(c) for c in text[:most])
-    return "".join(shown)
-
-
-def escaped(character: str) -> str:
-    """The character as Python writes it in a string, such as \\x1b; works for lone surrogates too."""
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def shown_url(url: str) -> str:
     """`url` for messages: user name, password and query are replaced by ***."""
     try:
         split = urlsplit(url)
     except ValueError:
-        return printable(url.partition("://")[0]) + "://***"
+        return one_line(url.partition("://")[0]) + "://***"
     host = split.netloc.rpartition("@")
     netloc = f"***@{host[2]}" if host[1] else host[2]
-    return printable(urlunsplit((split.scheme, netloc, split.path, "***" if split.query else "", "")))
+    return one_line(urlunsplit((split.scheme, netloc, split.path, "***" if split.query else "", "")))
 
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from oneloop.core.draws import mix
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.engines.law import Law
 from oneloop.engines.request import Reply, Request
 
@@ -76,11 +76,11 @@ class Dialect:
         """
         request = stream.request
         if "error" in chunk:
-            raise Interrupted(f"the server reported {printable(str(chunk['error']))}")
+            raise Interrupted(f"the server reported {one_line(str(chunk['error']))}")
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
-                raise Interrupted(f"the server sent {printable(repr(choice)[:200], 60)} for a choice")
+                raise Interrupted(f"the server sent {one_line(repr(choice)[:200], 60)} for a choice")
             ids, logprobs = self._tokens(choice)
             stream.tokens.extend(ids)
             stream.logprobs.extend(logprobs)
@@ -102,17 +102,17 @@ class Dialect:
         logprobs = (told.get("token_logprobs") if isinstance(told, dict) else None) or []
         ids = ids or []
         if not (isinstance(ids, list) and all(type(token) is int and token >= 0 for token in ids)):
-            raise ValueError(f"{self.url}: token ids are {printable(repr(ids)[:200], 60)}, not numbers")
+            raise ValueError(f"{self.url}: token ids are {one_line(repr(ids)[:200], 60)}, not numbers")
         numbers = isinstance(logprobs, list) and all(isinstance(value, int | float) for value in logprobs)
         if not numbers or len(logprobs) != len(ids):
-            shown = printable(repr(logprobs)[:200], 60)
+            shown = one_line(repr(logprobs)[:200], 60)
             raise ValueError(f"{self.url}: the reply has {len(ids)} token ids but log-probs {shown}")
         return ids, [float(value) for value in logprobs]
 
     def refuse(self, status: int, reason: str, content: bytes) -> None:
         """Raise for an answer that is not 200: Interrupted where trying again may help, else ValueError."""
-        said = printable(content[:300].decode(errors="replace"), 300)
-        words = f"{self.url}: answered {status} {printable(reason, 60)}: {said}"
+        said = one_line(content[:300].decode(errors="replace"), 300)
+        words = f"{self.url}: answered {status} {one_line(reason, 60)}: {said}"
         raise Interrupted(words) if status in RETRIED else ValueError(words)
 
     def law_questions(self, request: Request) -> list[dict[str, Any]]:

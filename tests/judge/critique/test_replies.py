@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.text import shown
 from oneloop.judge.critique.replies import remarks, wrong_steps
 from oneloop.judge.critique.step_lists import Unclear
 
@@ -159,7 +160,7 @@ def test_any_reply_is_read_or_refused(reply, steps):
     try:
         wrong = wrong_steps(reply, steps)
     except Unclear as error:
-        assert str(error).isprintable()
+        assert shown(str(error)) == str(error)
     else:
         assert all(0 <= step < steps for step in wrong)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from oneloop.core.text import shown
 from oneloop.measure.ranking import RankingError, SamplePool
 from oneloop.measure.ranking.readers import archives, files, parquet, read
 
@@ -82,7 +83,7 @@ def attempt(path):
     try:
         return read(path)
     except RankingError as error:
-        assert str(error).isprintable() and path.name in str(error)
+        assert shown(str(error)) == str(error) and path.name in str(error)
         return str(error)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from oneloop.core.web import PLAIN, Unreadable, body_of, printable
+from oneloop.core.text import one_line
+from oneloop.core.web import PLAIN, Unreadable, body_of
 from oneloop.judge.critique.chat_server import ChatServer
 from oneloop.judge.critique.completion import Completion, NoCompletion, read_completion
 
@@ -92,7 +93,7 @@ class Calls:
         except TimeoutError:
             return Failure(f"{self._url}: no whole answer within {seconds:g} s", away=True, again=0.0)
         except httpx.HTTPError as error:
-            words = printable(str(error)) or type(error).__name__
+            words = one_line(str(error)) or type(error).__name__
             return Failure(f"{self._url}: {words}", away=True, again=0.0)
         except Unreadable as error:
             return Failure(f"{self._url} {error}")
@@ -107,7 +108,7 @@ class Calls:
 
     def _refused(self, response: httpx.Response, content: bytes) -> Failure:
         status = response.status_code
-        words = printable(content[:200].decode(errors="replace"))
+        words = one_line(content[:200].decode(errors="replace"))
         busy = server_fails(status)
         # a redirection leads every question elsewhere
         away = busy or status in REFUSED or 300 <= status < 400

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 
 UNUSABLE = {
     "length": "the reply was cut off at max_tokens",
@@ -44,16 +44,14 @@ def read_completion(body: bytes) -> Completion:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise NoCompletion(
-            f"no chat completion: {printable(body[:200].decode(errors='replace'))!r}"
-        ) from None
+        raise NoCompletion(f"no chat completion: {one_line(body[:200].decode(errors='replace'))!r}") from None
     if not isinstance(answer, dict):
-        raise NoCompletion(f"no chat completion: {printable(str(answer)[:200])!r}")
+        raise NoCompletion(f"no chat completion: {one_line(str(answer)[:200])!r}")
     if answer.get("error"):
         raise _reported(answer["error"])
     choices = answer.get("choices")
     if not isinstance(choices, list):
-        raise NoCompletion(f"no chat completion: {printable(body[:200].decode(errors='replace'))!r}")
+        raise NoCompletion(f"no chat completion: {one_line(body[:200].decode(errors='replace'))!r}")
     sent, received = counted(answer.get("usage"))
     choice = choices[0] if choices else None
     text, error = _usable(choice if isinstance(choice, dict) else {})
@@ -65,7 +63,7 @@ def _reported(error: Any) -> NoCompletion:
     told = error if isinstance(error, dict) else {"message": error}
     code = str(told.get("code"))
     status = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 400
-    return NoCompletion(f"an error: {printable(str(told.get('message') or told))}", status)
+    return NoCompletion(f"an error: {one_line(str(told.get('message') or told))}", status)
 
 
 def _usable(choice: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -79,7 +77,7 @@ def _usable(choice: dict[str, Any]) -> tuple[str | None, str | None]:
     if text.strip():
         return text, None
     if isinstance(message.get("refusal"), str):
-        return None, f"the model refused: {printable(message['refusal'])!r}"
+        return None, f"the model refused: {one_line(message['refusal'])!r}"
     thought = any(message.get(name) for name in ("reasoning_content", "reasoning"))
     return None, f"the reply has no text{', only reasoning' if thought else ''}"
 

@@ -9,7 +9,7 @@ guess would turn a verdict around unnoticed.
 import re
 import unicodedata
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.judge.critique.json_verdicts import steps_in_json
 from oneloop.judge.critique.step_lists import Unclear, steps_of, whole_list, within
 
@@ -199,7 +199,7 @@ def _check(text: str, wrong: set[int]) -> None:
 def remarks(reply: str) -> dict[int, str]:
     """{step: what the critic says of it}, from the lines that begin with "Step k"."""
     said = _remarks(re.sub(r"(?s)^.*</(?:think|thinking|thought|reasoning)>", "", reply))
-    return {step: printable(" ".join(words), LONGEST_REMARK) for step, words in said.items()}
+    return {step: one_line(" ".join(words), LONGEST_REMARK) for step, words in said.items()}
 
 
 def _remarks(text: str) -> dict[int, list[str]]:
@@ -221,4 +221,4 @@ def _remarks(text: str) -> dict[int, list[str]]:
 
 def shown(line: str) -> str:
     """The end of a line, quoted."""
-    return repr(printable(line[-80:]))
+    return repr(one_line(line[-80:]))

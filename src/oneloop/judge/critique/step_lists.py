@@ -2,7 +2,7 @@
 
 import re
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 
 OPEN, CLOSE = "[({", "])}"
 NONE = re.compile(
@@ -88,4 +88,4 @@ def within(step: int, num_steps: int) -> int:
 
 def shown(words: str) -> str:
     """The beginning of some words, quoted."""
-    return repr(printable(words, 80))
+    return repr(one_line(words, 80))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.measure.ranking.cells import Conflict, cells, directed
 from oneloop.measure.ranking.names import among, as_table, encode, facts_of, renumber, scores
 from oneloop.measure.ranking.pool import Floats, Preferences, RankingError, SamplePool
@@ -131,7 +131,7 @@ def _same(left: Any, right: Any, winner: Any) -> NDArray[np.bool_]:
     same: NDArray[np.bool_] = equal.to_numpy() & ~np.isnan(verdicts(winner))
     if same.any():
         first = int(np.flatnonzero(same)[0])
-        name = printable(str(left[first].as_py()), 60)
+        name = one_line(str(left[first].as_py()), 60)
         warnings.warn(
             f"{int(same.sum())} of {len(same)} verdicts compare a model with itself and are left out; the "
             f"first is row {first} (counted from 0), '{name}'",

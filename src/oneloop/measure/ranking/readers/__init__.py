@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.merge import merged
 from oneloop.measure.ranking.pool import RankingError, SamplePool
@@ -75,13 +75,13 @@ def _read_one(path: Path, kind: str, how: Reading) -> SamplePool:
     try:
         return READERS[kind or kind_of(path)](path, how)
     except RankingError as error:
-        raise RankingError(f"{printable(str(path))}: {printable(str(error), LONGEST)}") from None
+        raise RankingError(f"{one_line(str(path))}: {one_line(str(error), LONGEST)}") from None
     except (OSError, KeyboardInterrupt):
         raise
     except Exception as error:
         # the border to files of others: any shape that a reader did not expect is the file's fault
-        words = f"{type(error).__name__}: {printable(str(error), LONGEST)}"
-        raise RankingError(f"{printable(str(path))}: cannot be read ({words})") from error
+        words = f"{type(error).__name__}: {one_line(str(error), LONGEST)}"
+        raise RankingError(f"{one_line(str(path))}: cannot be read ({words})") from error
 
 
 def kind_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.measure.ranking.pool import RankingError
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def json_of(text: str | bytes, where: str) -> Any:
     except RecursionError:
         raise RankingError(f"{where} is nested too deeply to be read") from None
     except ValueError as error:  # a number of thousands of digits
-        raise RankingError(f"{where} cannot be read: {printable(str(error))}") from None
+        raise RankingError(f"{where} cannot be read: {one_line(str(error))}") from None
 
 
 def whole_text(value: Any) -> Any:
@@ -138,14 +138,14 @@ def in_file(path: Path, read: Callable[[Path], T]) -> T:
     try:
         return read(path)
     except RankingError as error:
-        raise RankingError(f"{printable(path.name)}: {error}") from None
+        raise RankingError(f"{one_line(path.name)}: {error}") from None
 
 
 def fields_of(found: Any) -> str:
     """The names of an object's fields, shortened."""
-    return printable(", ".join(found), 80) if isinstance(found, dict) and found else "no fields"
+    return one_line(", ".join(found), 80) if isinstance(found, dict) and found else "no fields"
 
 
 def shown(value: Any) -> str:
     """Any value of a file, for a message."""
-    return printable(repr(value)[:200], 60)
+    return one_line(repr(value)[:200], 60)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.measure.ranking.pool import RankingError
 
 LARGEST = 2 << 30
@@ -26,7 +26,7 @@ def schema_of(path: Path) -> pa.Schema:
     try:
         return pyarrow.parquet.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        words = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        words = one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise RankingError(f"cannot be read as Parquet: {words}") from None
 
 
@@ -55,7 +55,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 return empty if columns is None else empty.select(list(columns))
             return pa.Table.from_batches(pieces)
     except (pa.ArrowException, OSError) as error:
-        words = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        words = one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise RankingError(f"cannot be read as Parquet: {words}") from None
 
 

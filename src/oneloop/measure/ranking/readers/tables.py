@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from oneloop.core.web import printable
+from oneloop.core.text import one_line
 from oneloop.measure.ranking.build import from_long, from_matrix, from_preferences
 from oneloop.measure.ranking.names import as_table, encode, scores
 from oneloop.measure.ranking.pool import RankingError, SamplePool
@@ -103,7 +103,7 @@ def read_table(path: Path, head: bool = False) -> pa.Table:
         if name.endswith((".csv", ".tsv")):
             for _ in text_of(path):  # says the line, where it is the encoding
                 pass
-        words = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        words = one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise RankingError(f"cannot be read: {words}") from None
     raise RankingError(f"no known format: {path.name} is no .csv, .tsv, .parquet, .json or .jsonl")
 
