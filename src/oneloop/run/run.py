@@ -24,7 +24,7 @@ from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe, resolved
 from oneloop.report import RunDirectoryError, write_report
-from oneloop.report.doctor import Finding, fallen, live
+from oneloop.report.doctor import Finding, Watch, fallen
 from oneloop.run import changes
 from oneloop.run.checkpoint import reached, read_checkpoint, sound, write_checkpoint
 from oneloop.run.environment import environment
@@ -85,6 +85,7 @@ class Run:
         self.costs = Costs()
         self.history: list[dict[str, Any]] = []
         self.said: list[Finding] = []
+        self.watch = Watch()
         self.held_out: dict[str, dict[str, Any]] = {}
         """By mode, what was measured where the phase began."""
         self.started = time.time()
@@ -277,7 +278,7 @@ class Run:
         self.metrics.write(**values)
         self.history.append(values)
         self.show.step(values)
-        for finding in live(self.history, self.said):
+        for finding in self.watch.after(values, self.said):
             self._tell(finding)
 
     def _tell(self, finding: Finding) -> None:
@@ -345,6 +346,7 @@ class Run:
         self.started = time.time() - state["elapsed"]
         lines = read_lines(self.metrics.path)[: state["lines"]]
         self.history = [line for line in lines if line["kind"] == "step"]
+        self.watch = Watch(self.history)
         self.said = [Finding(**said(line)) for line in lines if line["kind"] == "doctor"]
         ends = [line for line in lines if line["kind"] == "eval" and line["when"] != "during"]
         self.held_out = {line["mode"]: line for line in ends}

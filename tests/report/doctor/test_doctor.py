@@ -1,12 +1,13 @@
 """The doctor's sentences: when they are said, what they say, and that healthy runs are left alone."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.report.doctor import Finding, Limits, diagnose, fallen, forecast, live
+from oneloop.report.doctor import Finding, Limits, Watch, diagnose, fallen, forecast, live
 
 
 def healthy(step: int) -> dict[str, float | str]:
@@ -316,3 +317,75 @@ def test_a_phase_that_unlearns_is_named_only_where_intervals_stand_apart():
     assert "greedy, fell from 93% to 77%" in found.sentence and "learning_rate" in found.sentence
     assert fallen(held_out(0.93, 0.89, 0.96), held_out(0.90, 0.85, 0.93)) is None
     assert fallen(held_out(0.77, 0.71, 0.82), held_out(0.93, 0.89, 0.96)) is None
+
+
+def troubled(seed: int, count: int) -> list[dict]:
+    """Steps in which everything the doctor looks at comes, stays for a while and goes."""
+    draw = random.Random(seed)
+    values = {
+        "loss": (0.3, 0.0, math.nan),
+        "reward": (0.4, 0.9, None),
+        "rewards/exact/mean": (0.5, 0.25),
+        "rewards/exact/std": (0.0, 0.4, None),
+        "rewards/other/mean": (1.0, 1.0 + 1e-14, None),
+        "rewards/other/std": (0.0, 0.0, 0.1),
+        "correct": (0.0, 1.0, 0.4),
+        "group_size": (8,),
+        "frac_reward_zero_std": (1.0, 0.3, 0.05),
+        "completions/clipped_ratio": (1.0, 0.3, 0.0),
+        "entropy": (0.8, 0.1, None),
+        "ratio/mean": (1.0, 3.0, 1.0),
+        "clip_range": (0.2, 0.001, None),
+        "sampling/logprob_gap_mean": (1e-7, 0.004, 0.02, 0.06, None),
+        "effective_sample_size": (0.97, 0.3),
+        "judge/errors": (0, 1, 64),
+        "rollouts/judged": (64, 32, None),
+        "rollouts/trained": (60, 0),
+        "staleness/mean": (0.0, 3.0),
+        "staleness/carried_ratio": (0.0, 0.5),
+        "step_tokens": (100, 200),
+        "kept_tokens": (100,),
+        "leftovers/discarded_tokens": (0, 50),
+        "hacking_gap": (0.0, 0.12, 0.3, None),
+        "win_rate/judge": (0.5,),
+        "hinge/closed_ratio": (0.5, None),
+    }
+    rows, now = [], {}
+    for step in range(1, count + 1):
+        now |= {name: draw.choice(kinds) for name, kinds in values.items() if not now or draw.random() < 0.06}
+        rows.append({"phase": "warm" if step < count // 4 else "grpo", "step": step, **now})
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_watching_step_by_step_says_what_looking_at_all_steps_says(seed):
+    rows, said, watch, names = troubled(seed, 120), [], Watch(), set()
+    for count in range(1, len(rows) + 1):
+        news = watch.after(rows[count - 1], said)
+        assert news == live(rows[:count], said)
+        assert Watch(rows[:count]).news(said) == news, "as after a resume"
+        names |= {finding.name for finding in news}
+        said += news
+    assert len(names) > 6
+
+
+class Counted(dict):
+    """A row that counts how often it is read."""
+
+    reads = 0
+
+    def get(self, *key):
+        Counted.reads += 1
+        return super().get(*key)
+
+
+@pytest.mark.parametrize("solved", [False, True])
+def test_a_step_late_in_a_run_costs_no_more_than_one_early_on(solved):
+    changed = {"correct": 1.0, "frac_reward_zero_std": 1.0, "rewards__exact__std": 0.0} if solved else {}
+    changed |= {"rewards__exact__mean": 1.0} if solved else {}
+    watch, reads, said = Watch(), [], []
+    for row in run(400, **changed):
+        before = Counted.reads
+        said += watch.after(Counted(row), said)
+        reads.append(Counted.reads - before)
+    assert max(reads[300:]) <= max(reads[50:100])

@@ -2,6 +2,7 @@
 
 diagnose(steps)   everything worth saying about a finished (or running) list of steps
 live(steps, said) the part of it worth interrupting a run for: what is new or has become worse
+Watch             the same step by step, without looking at old steps again
 fallen(before, after)   a phase that made held-out accuracy worse
 An `alarm` means the run should stop: going on would train on wrong numbers or pay for nothing.
 Pure functions of the metrics. Not here: stopping (the run loop), evaluating.
@@ -15,7 +16,7 @@ from oneloop.report.doctor import credit, judging, sampling, win_rates
 from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast
 from oneloop.report.doctor.held_out import fallen
 
-__all__ = ["Finding", "Limits", "diagnose", "fallen", "forecast", "live"]
+__all__ = ["Finding", "Limits", "Watch", "diagnose", "fallen", "forecast", "live"]
 
 Check = Callable[[Steps, Limits], Iterable[Finding]]
 
@@ -33,8 +34,7 @@ def diagnose(steps: Sequence[Mapping[str, Any]], limits: Limits | None = None) -
     limits = limits or Limits()
     findings: list[Finding] = []
     for phase, rows in groupby(steps, key=lambda row: str(row.get("phase", ""))):
-        readings = Steps(tuple(rows), phase)
-        findings += [finding for check in CHECKS for finding in check(readings, limits)]
+        findings += _findings(Steps(tuple(rows), phase), limits)
     return sorted(findings, key=lambda finding: ORDER[finding.level])
 
 
@@ -46,21 +46,57 @@ def live(
     Worse is a higher level, or `size` grown by `limits.worse`. The caller keeps what it has shown:
     `said += live(steps, said)`.
     """
-    limits = limits or Limits()
-    if not steps:
-        return []
-    phase = steps[-1].get("phase")
-    current = [row for row in steps if row.get("phase") == phase]
+    return Watch(steps, limits).news(said)
+
+
+class Watch:
+    """`live` after each of many steps; what it costs does not grow with the number of steps before.
+
+    `steps` were made earlier.
+    """
+
+    def __init__(self, steps: Iterable[Mapping[str, Any]] = (), limits: Limits | None = None):
+        self._limits, self._rows = limits or Limits(), list[Mapping[str, Any]]()
+        self._steps = Steps(self._rows)
+        for row in steps:
+            self._add(row)
+
+    def after(self, row: Mapping[str, Any], said: Iterable[Finding]) -> list[Finding]:
+        """What `live` says of all steps up to `row`, the newest."""
+        self._add(row)
+        return self.news(said)
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        if (phase := str(row.get("phase", ""))) != self._steps.phase:
+            self._rows = []
+            self._steps = Steps(self._rows, phase)
+        self._rows.append(row)
+
+    def news(self, said: Iterable[Finding]) -> list[Finding]:
+        """Warnings and alarms that are new, or worse than what was `said`."""
+        findings = _findings(self._steps, self._limits) if self._rows else []
+        worst = _worst(said)
+        return [
+            finding
+            for finding in findings
+            if finding.level != "note" and _news(finding, worst.get(finding.key), self._limits)
+        ]
+
+
+def _findings(steps: Steps, limits: Limits) -> list[Finding]:
+    """What all checks say of one phase, worst first."""
+    found = [finding for check in CHECKS for finding in check(steps, limits)]
+    return sorted(found, key=lambda finding: ORDER[finding.level])
+
+
+def _worst(said: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
+    """Of each finding the worst time that it was said."""
     worst: dict[tuple[str, str], Finding] = {}
     for finding in said:
         before = worst.get(finding.key)
         if before is None or (-ORDER[finding.level], finding.size) > (-ORDER[before.level], before.size):
             worst[finding.key] = finding
-    return [
-        finding
-        for finding in diagnose(current, limits)
-        if finding.level != "note" and _news(finding, worst.get(finding.key), limits)
-    ]
+    return worst
 
 
 def _news(finding: Finding, before: Finding | None, limits: Limits) -> bool:

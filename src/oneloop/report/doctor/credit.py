@@ -1,10 +1,12 @@
 """What can be wrong with the signal: groups without a difference, steps that taught nothing, a flat loss."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast, percent, short
-from oneloop.report.doctor.judging import outage_length
+from oneloop.report.doctor.finding import Finding, Limits, Row, Steps, forecast, percent, reading, short
+from oneloop.report.doctor.judging import outage
+
+CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std")
+"""Metrics that tell why steps taught nothing."""
 
 
 def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
@@ -43,7 +45,7 @@ def nothing_learned(steps: Steps, limits: Limits) -> Iterator[Finding]:
     count = dead_length(steps)
     if count < limits.dead_warn:
         return
-    cause, remedy, stop = _why_dead(steps.tail(count), limits)
+    cause, remedy, stop = _why_dead(steps, limits)
     yield Finding(
         "alarm" if stop and count >= limits.dead_alarm else "warn",
         "nothing_learned",
@@ -55,29 +57,29 @@ def nothing_learned(steps: Steps, limits: Limits) -> Iterator[Finding]:
 
 def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
     """(cause, remedy, whether it is a clean zero that should stop a long run)."""
-    if outage_length(steps, limits):
+    every = _dead_run(steps)[1]
+    if outage(steps, limits)[0]:
         return "the judges failed on most rollouts", "Mend the judge, then continue with `--resume`.", False
-    if steps.mean("completions/clipped_ratio") == 1:
+    if every["completions/clipped_ratio"] == {1.0}:
         return (
             "every rollout was cut at the length cap",
             "Raise `max_new_tokens`, or teach the answer's form first with a supervised phase.",
             True,
         )
-    rate = steps.mean("correct")
-    if rate == 0:
+    if every["correct"] == {0.0}:
         return (
             "no rollout was ever correct, so all rollouts of a group earned the same reward",
             "Choose easier prompts, warm the policy up with a supervised phase, or check in the report "
             "that the judge finds the answers.",
             True,
         )
-    if rate == 1:
+    if every["correct"] == {1.0}:
         return (
             "every rollout was correct, so all rollouts of a group earned the same reward",
             "These prompts are solved: choose harder ones or stop here.",
             False,
         )
-    if steps.mean("frac_reward_zero_std") == 1:
+    if every["frac_reward_zero_std"] == {1.0}:
         return (
             "all rollouts of every group earned the same reward",
             "Raise `plan.count.uniform.n`, raise `temperature`, or choose prompts nearer a pass rate of 50%.",
@@ -92,15 +94,25 @@ def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
 
 def dead_length(steps: Steps) -> int:
     """How many of the latest steps in a row gave no rollout to learn from."""
-    count = 0
-    for row in reversed(steps.rows):
+    return _dead_run(steps)[0]
+
+
+def _dead_run(steps: Steps) -> tuple[int, dict[str, set[float]]]:
+    """(how many, {metric: the values that it had in them}) of the latest steps that taught nothing."""
+
+    def add(run: tuple[int, dict[str, set[float]]], _: int, row: Row) -> tuple[int, dict[str, set[float]]]:
         if not _dead(row):
-            break
-        count += 1
-    return count
+            return 0, {name: set() for name in CAUSES}
+        count, seen = run
+        for name in CAUSES:
+            if (value := reading(row, name)) is not None and len(seen[name]) < 2:
+                seen[name].add(value)
+        return count + 1, seen
+
+    return steps.fold("dead", lambda: (0, {name: set[float]() for name in CAUSES}), add)
 
 
-def _dead(row: Mapping[str, Any]) -> bool:
+def _dead(row: Row) -> bool:
     return bool(row.get("frac_reward_zero_std") == 1 or row.get("rollouts/trained") == 0)
 
 

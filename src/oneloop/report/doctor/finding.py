@@ -1,10 +1,13 @@
 """What a finding is, from which numbers on it is one, and how step metrics are read."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
+Row = Mapping[str, Any]
 Level = Literal["note", "warn", "alarm"]
 
 
@@ -89,8 +92,21 @@ class Finding:
 class Steps:
     """Step metrics of one phase, oldest first. Readings that are missing, null or not finite are skipped."""
 
-    rows: tuple[Mapping[str, Any], ...]
+    rows: Sequence[Row]
     phase: str = ""
+    _folds: dict[Hashable, tuple[int, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def fold(self, name: Hashable, start: Callable[[], T], add: Callable[[T, int, Row], T]) -> T:
+        """`add(state, row index, row)` over all rows, from `start()`.
+
+        It is remembered by `name`: of a list of rows that grows, only the new ones are looked at.
+        """
+        done, found = self._folds.get(name, (0, None))
+        state: T = found if done else start()
+        for index in range(done, len(self.rows)):
+            state = add(state, index, self.rows[index])
+        self._folds[name] = len(self.rows), state
+        return state
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,16 +119,11 @@ class Steps:
         """The last `count` steps."""
         return Steps(self.rows[-count:], self.phase)
 
-    def head(self, count: int) -> "Steps":
-        """The first `count` steps."""
-        return Steps(self.rows[:count], self.phase)
-
     def readings(self, name: str) -> Iterator[tuple[int, float]]:
         """(row index, value) wherever `name` was measured."""
         for index, row in enumerate(self.rows):
-            value = row.get(name)
-            if value is not None and math.isfinite(value):
-                yield index, float(value)
+            if (value := reading(row, name)) is not None:
+                yield index, value
 
     def values(self, name: str) -> list[float]:
         """Every finite reading of `name`."""
@@ -125,18 +136,47 @@ class Steps:
 
     def last(self, name: str) -> float | None:
         """The latest finite reading of `name`."""
-        values = self.values(name)
-        return values[-1] if values else None
+
+        def add(latest: float | None, _: int, row: Row) -> float | None:
+            return latest if (value := reading(row, name)) is None else value
+
+        return self.fold(("last", name), lambda: None, add)
+
+    def total(self, name: str) -> float:
+        """Sum of all readings of `name`, which is a count."""
+        return self.fold(("total", name), float, lambda sum, _, row: sum + (reading(row, name) or 0.0))
+
+    def first(self, name: str, holds: Callable[[int, Row], bool]) -> int | None:
+        """Index of the first row where `holds(index, row)`; `name` stands for the condition."""
+
+        def add(found: int | None, index: int, row: Row) -> int | None:
+            return index if found is None and holds(index, row) else found
+
+        return self.fold(("first", name), lambda: None, add)
 
     def ends(self, name: str, window: int, least: int) -> tuple[float, float, float] | None:
         """(mean at the start, at the end, standard error of the difference); the windows never meet."""
-        values = self.values(name)
-        width = min(window, len(values) // 2)
+
+        def add(ends: tuple[int, list[float], deque[float]], _: int, row: Row) -> Any:
+            count, first, last = ends
+            if (value := reading(row, name)) is None:
+                return ends
+            last.append(value)
+            return count + 1, [*first, value] if count < window else first, last
+
+        count, starts, latest = self.fold(("ends", name, window), lambda: (0, [], deque(maxlen=window)), add)
+        width = min(window, count // 2)
         if width < least:
             return None
-        first, last = values[:width], values[-width:]
+        first, last = starts[:width], list(latest)[-width:]
         error = math.sqrt((_variance(first) + _variance(last)) / width)
         return sum(first) / width, sum(last) / width, error
+
+
+def reading(row: Row, name: str) -> float | None:
+    """The finite value of `name` in a row; None where it was not measured."""
+    value = row.get(name)
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _variance(values: list[float]) -> float:

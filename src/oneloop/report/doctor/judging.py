@@ -3,19 +3,19 @@
 import re
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Limits, Steps, percent, short
+from oneloop.report.doctor.finding import Finding, Limits, Row, Steps, percent, reading, short
 
+Runs = list[tuple[float, int, float]]
+"""(mean, steps in a row that had it, rollouts judged in them)."""
 JUDGE = re.compile(r"rewards/(?P<judge>.+)/std")
 
 
 def constant_judge(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """A judge that has returned one value in the latest steps tells rollouts apart no better than none."""
-    judges = {found["judge"] for row in steps.rows for name in row if (found := JUDGE.fullmatch(name))}
-    for judge in sorted(judges):
-        count, value = _unchanged(steps, judge)
+    for judge, runs in sorted(steps.fold("constant", dict[str, Runs], _constant_since).items()):
+        count, value, verdicts = _unchanged(runs)
         if count < limits.constant_steps:
             continue
-        verdicts = sum(steps.tail(count).values("rollouts/judged"))
         times = f"{verdicts:.0f} times in a row" if verdicts else "for every rollout"
         yield Finding(
             "warn",
@@ -29,41 +29,50 @@ def constant_judge(steps: Steps, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def _unchanged(steps: Steps, judge: str) -> tuple[int, float]:
-    """How many of the latest steps had standard deviation 0 around one same mean, and that mean."""
-    value: float | None = None
-    count = 0
-    for row in reversed(steps.rows):
+def _constant_since(judges: dict[str, Runs], _: int, row: Row) -> dict[str, Runs]:
+    """{judge: runs of equal means in the latest steps in which its standard deviation was 0}."""
+    for name in row:
+        if found := JUDGE.fullmatch(name):
+            judges.setdefault(found["judge"], [])
+    for judge, runs in judges.items():
         mean, spread = row.get(f"rewards/{judge}/mean"), row.get(f"rewards/{judge}/std")
         if mean is None or spread is None or not spread <= 1e-12:
+            runs.clear()
+            continue
+        count, judged = runs.pop()[1:] if runs and runs[-1][0] == mean else (0, 0.0)
+        runs.append((float(mean), count + 1, judged + (reading(row, "rollouts/judged") or 0.0)))
+    return judges
+
+
+def _unchanged(runs: Runs) -> tuple[int, float, float]:
+    """(how many of the latest steps had one same mean, that mean, rollouts judged in them)."""
+    value, steps, verdicts = 0.0, 0, 0.0
+    for mean, count, judged in reversed(runs):
+        if steps and abs(mean - value) > 1e-12 * max(1.0, abs(value)):
             break
-        if value is not None and abs(mean - value) > 1e-12 * max(1.0, abs(value)):
-            break
-        value = float(mean)
-        count += 1
-    return count, 0.0 if value is None else value
+        value, steps, verdicts = mean, steps + count, verdicts + judged
+    return steps, value, verdicts
 
 
 def judge_errors(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """Errors are verdicts that were never given. Many at once are an outage, never low scores."""
-    errors = sum(steps.values("judge/errors"))
+    errors = steps.total("judge/errors")
     if not errors:
         return
-    outage = outage_length(steps, limits)
-    if outage:
-        failed = sum(steps.tail(outage).values("judge/errors"))
+    length, failed = outage(steps, limits)
+    if length:
         yield Finding(
-            "alarm" if outage >= limits.outage_steps else "warn",
+            "alarm" if length >= limits.outage_steps else "warn",
             "judge_outage",
-            f"Judges failed on {failed:.0f} rollouts in the last {outage} "
-            f"{'step' if outage == 1 else 'steps'}, most of what was asked: this is an outage, not low "
+            f"Judges failed on {failed:.0f} rollouts in the last {length} "
+            f"{'step' if length == 1 else 'steps'}, most of what was asked: this is an outage, not low "
             "scores, and what was sampled meanwhile cannot be learned from. Mend the judge (the report "
             "shows its words beside each rollout), then continue with `--resume`.",
             steps.phase,
-            float(outage),
+            float(length),
         )
         return
-    judged = sum(steps.values("rollouts/judged"))
+    judged = steps.total("rollouts/judged")
     share = errors / judged if judged else None
     of_all = f" ({percent(share)} of them)" if share is not None else ""
     yield Finding(
@@ -76,17 +85,15 @@ def judge_errors(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def outage_length(steps: Steps, limits: Limits) -> int:
-    """How many of the latest steps in a row were outages."""
-    count = 0
-    for row in reversed(steps.rows):
-        errors = row.get("judge/errors") or 0
-        judged = row.get("rollouts/judged")
+def outage(steps: Steps, limits: Limits) -> tuple[int, float]:
+    """(how many of the latest steps in a row were outages, rollouts judges failed on in them)."""
+
+    def add(run: tuple[int, float], _: int, row: Row) -> tuple[int, float]:
+        errors, judged = reading(row, "judge/errors") or 0.0, row.get("rollouts/judged")
         out = errors >= limits.outage * judged if judged else row.get("rollouts/trained") == 0
-        if not errors or not out:
-            break
-        count += 1
-    return count
+        return (run[0] + 1, run[1] + errors) if errors and out else (0, 0.0)
+
+    return steps.fold(("outage", limits), lambda: (0, 0.0), add)
 
 
 CHECKS = (constant_judge, judge_errors)

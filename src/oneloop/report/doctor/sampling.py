@@ -3,41 +3,48 @@
 import math
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Level, Limits, Steps, percent, short
+from oneloop.report.doctor.finding import Finding, Level, Limits, Row, Steps, percent, reading, short
 
 MUST_BE_FINITE = ("loss", "grad_norm", "ratio/mean", "kl", "entropy", "sampling/logprob_gap_mean")
 
 
 def not_finite(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """NaN or infinity in a number the update depends on. Steps that trained nothing are exempt."""
-    for index, row in enumerate(steps.rows):
-        if row.get("rollouts/trained") == 0:
-            continue
-        names = [
-            name for name in MUST_BE_FINITE if row.get(name) is not None and not math.isfinite(row[name])
-        ]
-        if names:
-            yield Finding(
-                "alarm",
-                "not_finite",
-                f"{', '.join(f'`{name}`' for name in names)} became {row[names[0]]} at step "
-                f"{steps.number(index)}: every weight touched by that update is lost. Resume from the "
-                "checkpoint before it with a lower `learning_rate` or `max_grad_norm`, and look for "
-                "rollouts with infinite log-probs in that step.",
-                steps.phase,
-                1.0,
-            )
-            return
+    index = steps.first("not finite", lambda _, row: bool(_not_finite(row)))
+    if index is None:
+        return
+    row, names = steps.rows[index], _not_finite(steps.rows[index])
+    yield Finding(
+        "alarm",
+        "not_finite",
+        f"{', '.join(f'`{name}`' for name in names)} became {row[names[0]]} at step "
+        f"{steps.number(index)}: every weight touched by that update is lost. Resume from the "
+        "checkpoint before it with a lower `learning_rate` or `max_grad_norm`, and look for "
+        "rollouts with infinite log-probs in that step.",
+        steps.phase,
+        1.0,
+    )
+
+
+def _not_finite(row: Row) -> list[str]:
+    if row.get("rollouts/trained") == 0:
+        return []
+    return [name for name in MUST_BE_FINITE if row.get(name) is not None and not math.isfinite(row[name])]
 
 
 def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """Sampler and learner must give the same log-prob to the same token under the same weights."""
     name = "sampling/logprob_gap_mean"
-    readings = list(steps.readings(name))
-    if not readings:
+
+    def larger(largest: tuple[int, float] | None, index: int, row: Row) -> tuple[int, float] | None:
+        gap = reading(row, name)
+        return largest if gap is None or (largest is not None and gap <= largest[1]) else (index, gap)
+
+    found = steps.fold("largest gap", lambda: None, larger)
+    if found is None:
         return
-    index, gap = max(readings, key=lambda reading: reading[1])
-    fresh = _is_fresh(steps, index, limits)
+    index, gap = found
+    fresh = _is_fresh(steps.rows[index], limits)
     level: Level | None = None
     if gap > limits.gap_note:
         level = "alarm" if gap > limits.gap_alarm and fresh else "warn" if gap > limits.gap_warn else "note"
@@ -62,14 +69,17 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
 def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """Before the first update a ratio is 1; what rounding makes of it must be small beside the clip range."""
     clip = steps.last("clip_range")
-    gaps = [
-        (gap, index)
-        for index, gap in steps.readings("sampling/logprob_gap_mean")
-        if gap <= limits.gap_note and _is_fresh(steps, index, limits)  # above, `logprob_gap` speaks of it
-    ]
-    if not gaps or not clip or max(gaps)[0] <= limits.gap_of_clip * clip:
+
+    def larger(largest: tuple[float, int] | None, index: int, row: Row) -> tuple[float, int] | None:
+        gap = reading(row, "sampling/logprob_gap_mean")
+        if gap is None or gap > limits.gap_note or not _is_fresh(row, limits):  # `logprob_gap` speaks of it
+            return largest
+        return (gap, index) if largest is None else max(largest, (gap, index))
+
+    found = steps.fold(("largest small gap", limits), lambda: None, larger)
+    if found is None or not clip or found[0] <= limits.gap_of_clip * clip:
         return
-    gap, index = max(gaps)
+    gap, index = found
     yield Finding(
         "warn",
         "ratio_precision",
@@ -85,21 +95,27 @@ def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
 
 def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """On fresh samples the mean ratio is 1; far from 1 the sampler holds other weights than the learner."""
-    for index, ratio in steps.readings("ratio/mean"):
-        if limits.ratio_low <= ratio <= limits.ratio_high or not _is_fresh(steps, index, limits):
-            continue
-        yield Finding(
-            "alarm",
-            "weight_sync",
-            f"The mean ratio of trained to sampled probability was {short(ratio)} at step "
-            f"{steps.number(index)} on fresh samples, where it must be close to 1 (allowed: "
-            f"{short(limits.ratio_low)} to {short(limits.ratio_high)}): the weights do not reach the "
-            "sampler. Check that the engine is given the new weights after every update and that "
-            "`temperature` is the same on both sides.",
-            steps.phase,
-            abs(math.log(max(ratio, 1e-12))),
-        )
+
+    def off(_: int, row: Row) -> bool:
+        ratio = reading(row, "ratio/mean")
+        within = ratio is None or limits.ratio_low <= ratio <= limits.ratio_high
+        return not within and _is_fresh(row, limits)
+
+    index = steps.first(f"ratio off {limits}", off)
+    if index is None:
         return
+    ratio = float(steps.rows[index]["ratio/mean"])
+    yield Finding(
+        "alarm",
+        "weight_sync",
+        f"The mean ratio of trained to sampled probability was {short(ratio)} at step "
+        f"{steps.number(index)} on fresh samples, where it must be close to 1 (allowed: "
+        f"{short(limits.ratio_low)} to {short(limits.ratio_high)}): the weights do not reach the "
+        "sampler. Check that the engine is given the new weights after every update and that "
+        "`temperature` is the same on both sides.",
+        steps.phase,
+        abs(math.log(max(ratio, 1e-12))),
+    )
 
 
 def effective_sample(steps: Steps, limits: Limits) -> Iterator[Finding]:
@@ -223,8 +239,8 @@ def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def _is_fresh(steps: Steps, index: int, limits: Limits) -> bool:
-    return float(steps.rows[index].get("staleness/mean") or 0.0) <= limits.fresh
+def _is_fresh(row: Row, limits: Limits) -> bool:
+    return float(row.get("staleness/mean") or 0.0) <= limits.fresh
 
 
 CHECKS = (

@@ -34,8 +34,8 @@ def unwatched(steps: Steps, limits: Limits) -> Iterator[Finding]:
     said = any(name.startswith("win_rate/") for row in recent.rows for name in row)
     if len(recent) < limits.least or not said or recent.values("hacking_gap"):
         return
-    held = any(name.startswith("hacking_gap") for row in steps.rows for name in row)
-    if not held and recent.values("hinge/closed_ratio"):
+    held = steps.first("held", lambda _, row: any(name.startswith("hacking_gap") for name in row))
+    if held is None and recent.values("hinge/closed_ratio"):
         yield Finding(
             "warn",
             "unwatched_judge",
