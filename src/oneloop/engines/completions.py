@@ -35,7 +35,7 @@ class Stream:
     status: Literal["stop", "length", "aborted"] = "aborted"
 
     def reply(self) -> Reply:
-        """What there is, as an engine's reply."""
+        """The tokens that have arrived so far, as an engine's reply."""
         return Reply(tuple(self.tokens), np.array(self.logprobs, dtype=np.float32), self.status)
 
 

@@ -30,7 +30,7 @@ class ServerLost(ConnectionError):
     def __init__(self, message: str, replies: list[Reply]) -> None:
         super().__init__(message)
         self.replies = replies
-        """One a request: those that finished, and what had arrived of the others (status "aborted")."""
+        """One reply for each request; those that did not finish hold what had arrived (status "aborted")."""
 
 
 class ServerEngine:
@@ -98,7 +98,7 @@ class ServerEngine:
     async def _all(
         self, streams: list[Stream], groups: Groups, progress: Progress | None
     ) -> dict[int, Interrupted]:
-        """Run all streams to their end, or until enough groups are complete; gives what was lost."""
+        """Run all streams to their end, or until enough groups are complete; gives {place: failure}."""
         async with self._client() as client:
             if not self._law_checked:
                 self._law_checked = await self._law_is_honoured(client, streams[0].request)

@@ -21,7 +21,7 @@ PAPER_EXPONENT = {"exp2": 4 / 5, "ftpl": 41 / 45}
 
 
 def exp2_cost_bound(rules: int, rounds: float, people: int, penalty: float, learning_rate: float) -> float:
-    """R: regret on the scale of costs after `rounds`; infinite for a learning rate of 0."""
+    """Bound R on the regret in costs after `rounds`; infinite for a learning rate of 0."""
     if learning_rate == 0:
         return math.inf
     wide = people + 2 * penalty
@@ -29,15 +29,15 @@ def exp2_cost_bound(rules: int, rounds: float, people: int, penalty: float, lear
 
 
 def regret_bound(cost_bound: float) -> float:
-    """Of errors, against any policy that is fair at the panel's own alpha."""
+    """Bound on the regret in errors, against any policy that is fair at the panel's own alpha."""
     return 2 * cost_bound
 
 
 def violation_bound(cost_bound: float, rounds: float, people: int, penalty: float, eps: float) -> float:
-    """Violating rounds, when a policy fair at alpha - `eps` exists; infinite without a penalty."""
+    """Bound on violating rounds, when a policy fair at alpha - `eps` exists; infinite without a penalty."""
     return (2 * cost_bound + people * rounds) / (penalty * eps) if penalty and eps else math.inf
 
 
 def default_penalty(learner: str, rounds: int) -> float:
-    """C as the paper sets it."""
+    """The penalty C that the paper sets for this learner and so many rounds."""
     return float(rounds ** PAPER_PENALTY_EXPONENT[learner])

@@ -37,11 +37,11 @@ class DecisionCosts:
 
     @property
     def net(self) -> Floats:
-        """[k], accepting over rejecting."""
+        """float64 [k], cost of accepting each person minus that of rejecting."""
         return self.accept - self.reject
 
     def of(self, decisions: NDArray[Any]) -> Floats:
-        """[...], cost of `decisions` [..., k], 1 for accept."""
+        """float64 [...], total cost of `decisions` [..., k], where 1 is accept."""
         total: Floats = decisions @ self.net + self.reject.sum()
         return total
 
@@ -76,17 +76,17 @@ def estimated(
 
 
 def true(labels: Floats, violation: Violation | None, penalty: float) -> DecisionCosts:
-    """Costs with all `labels` [k] known: what both estimators mean."""
+    """Costs when all `labels` [k] are known: the mean of either estimator."""
     everybody = np.ones(len(labels), dtype=bool)
     return estimated(everybody, 1 - labels, np.ones(len(labels)), violation, penalty)
 
 
 def error(probs: Floats, labels: Floats) -> float:
-    """Expected wrong decisions of a round, accepted with `probs` [k]."""
+    """Expected number of wrong decisions in a round whose people are accepted with `probs` [k]."""
     return float((probs * (1 - labels) + (1 - probs) * labels).sum())
 
 
 def lagrangian(probs: Floats, labels: Floats, violation: Violation | None, penalty: float) -> float:
-    """L_C: error plus C times the gap of the reported pair."""
+    """Error plus C times the gap in probability of the reported pair (L_C)."""
     gap = 0.0 if violation is None else probs[violation.favoured] - probs[violation.disfavoured]
     return error(probs, labels) + penalty * float(gap)

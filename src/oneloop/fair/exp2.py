@@ -23,14 +23,14 @@ from oneloop.fair.turns import Turns, check_options, check_people
 
 
 def probabilities(log_weights: Floats) -> Floats:
-    """p [N] of `log_weights` [N]."""
+    """Probability of each rule, float64 [N], from `log_weights` [N]."""
     weights = np.exp(log_weights - log_weights.max())
     law: Floats = weights / weights.sum()
     return law
 
 
 def drawn(law: Floats, uniform: float) -> int:
-    """The rule that `uniform` in [0, 1) draws from `law` [N]; never one of probability 0."""
+    """Number of the rule that `uniform` in [0, 1) draws from the probabilities `law` [N]; never one of 0."""
     cumulated = law.cumsum()
     return int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))
 
@@ -72,7 +72,7 @@ class Exp2:
 
     @property
     def law(self) -> Floats:
-        """p [N]."""
+        """Probability of each rule, float64 [N]."""
         return probabilities(self.log_weights)
 
     def propose(self, x: Floats) -> Floats:

@@ -17,7 +17,7 @@ from oneloop.fair.costs import Flags
 from oneloop.fair.panel import Floats
 
 WORST = 80
-"""Violated rows that are added at a time."""
+"""Violated constraints added to the linear program at a time."""
 TOLERANCE = 1e-9
 
 
@@ -26,17 +26,17 @@ class FairOptimum:
     """The best fair policy in hindsight."""
 
     law: Floats
-    """[N]."""
+    """float64 [N], probability of each rule."""
     error: float
-    """Expected wrong decisions a person."""
+    """Expected share of wrong decisions."""
     rows: int
     """Constraints the linear program needed."""
     passes: int
-    """Times it was solved."""
+    """How often the linear program was solved."""
 
 
 def rule_errors(decisions: Flags, labels: Floats) -> Floats:
-    """[N], wrong decisions of each rule a person; decisions [N, T, k], labels [T, k]."""
+    """float64 [N], share of wrong decisions of each rule; decisions [N, T, k], labels [T, k]."""
     wrong: Floats = np.where(decisions, 1 - labels, labels).mean(axis=(1, 2))
     return wrong
 

@@ -33,7 +33,7 @@ class Oracle(Protocol):
         """bool [r, k]: how the best rule under each perturbation `noise` [r, s] decides on `x` [k, d]."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The history."""
+        """The people and costs added so far, as tensors."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """What `state_dict` gave."""
@@ -55,21 +55,21 @@ class EnumeratedOracle:
         self.total = np.zeros(len(rules))
 
     def add(self, x: Floats, net: Floats) -> None:
-        """Adds to each rule's total."""
+        """Adds the cost of each rule on people `x` [k, d] with net costs `net` [k] to its total."""
         self.total += self.rules.predict(x) @ net
 
     def decide(self, noise: Floats, x: Floats) -> Flags:
-        """bool [r, k]."""
+        """bool [r, k]: decisions on `x` [k, d] of the cheapest rule under each of `noise` [r, s]."""
         best = (self.total + noise @ self.there.T).argmin(axis=1)
         decided: Flags = self.rules.predict(x)[best]
         return decided
 
     def state_dict(self) -> dict[str, Any]:
-        """Totals [N]."""
+        """Total cost of each rule, [N]."""
         return {"total": torch.from_numpy(self.total.copy())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Totals [N]."""
+        """Total cost of each rule, [N]."""
         self.total = state["total"].numpy().copy()
 
 
@@ -81,11 +81,11 @@ class EstimatorOracle:
         self.x, self.net = np.zeros((0, separator.shape[1])), np.zeros(0)
 
     def add(self, x: Floats, net: Floats) -> None:
-        """Appends to the history."""
+        """Appends people `x` [k, d] with net costs `net` [k] to the history."""
         self.x, self.net = np.concatenate([self.x, x]), np.concatenate([self.net, net])
 
     def decide(self, noise: Floats, x: Floats) -> Flags:
-        """bool [r, k], one fit a perturbation."""
+        """bool [r, k]: decisions on `x` [k, d]; the classifier is fitted once for each of `noise` [r, s]."""
         people = np.concatenate([self.x, self.separator])
         return np.stack([self._fit(people, np.concatenate([self.net, z]), x) for z in noise])
 
@@ -98,9 +98,9 @@ class EstimatorOracle:
         return np.asarray(model.predict(x), dtype=bool)
 
     def state_dict(self) -> dict[str, Any]:
-        """People and costs."""
+        """The history: people `x` and their net costs `net`."""
         return {"x": torch.from_numpy(self.x.copy()), "net": torch.from_numpy(self.net.copy())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """People and costs."""
+        """The history: people `x` and their net costs `net`."""
         self.x, self.net = state["x"].numpy().copy(), state["net"].numpy().copy()

@@ -29,15 +29,15 @@ class Violation:
     favoured: int
     disfavoured: int
     gap: float
-    """Difference of their probabilities."""
+    """Probability of the favoured person minus that of the disfavoured."""
     votes: int
-    """Auditors who object to it."""
+    """How many auditors object to it."""
     excess: float = 0.0
     """By how much the gap exceeds what the panel allows; 0 where nobody states distances."""
 
 
 class Auditor(Protocol):
-    """An auditor by distance."""
+    """An auditor who objects when a gap in probability exceeds a distance of his own."""
 
     def distances(self, x: Floats) -> Floats:
         """[k, k] in [0, 1], how different the auditor takes each two of the people `x` [k, d] to be."""
@@ -65,7 +65,7 @@ class DistanceFunction:
         self.distance = distance
 
     def distances(self, x: Floats) -> Floats:
-        """[k, k], 0 on the diagonal."""
+        """Distance of each ordered pair of the people `x` [k, d], float64 [k, k]; 0 on the diagonal."""
         found = np.zeros((len(x), len(x)))
         for a in range(len(x)):
             for b in range(len(x)):
@@ -91,11 +91,11 @@ class AuditorPanel:
 
     @property
     def needed(self) -> int:
-        """s: auditors who must object."""
+        """Number s of auditors who must object."""
         return needed(self.gamma, len(self.auditors))
 
     def distances(self, x: Floats) -> Floats:
-        """[m, k, k]. Raises ValueError for a distance outside of [0, 1], naming auditor and pair."""
+        """Distances of the m auditors, [m, k, k]. Raises ValueError for one outside of [0, 1], naming it."""
         found = np.stack([auditor.distances(x) for auditor in self.auditors])
         bad = np.argwhere(~((found >= 0) & (found <= 1)))  # NaN included
         if len(bad):
@@ -156,7 +156,7 @@ class Reporters:
 
 
 def needed(gamma: float, size: int) -> int:
-    """ceil(gamma * size), whatever rounding makes of it: 2/3 of 3 auditors are 2."""
+    """Least number of auditors that is a share `gamma` of `size`; rounding errors aside: 2/3 of 3 are 2."""
     return max(1, math.ceil(gamma * size - 1e-9))
 
 
@@ -167,7 +167,7 @@ def order_statistic(distances: Floats, s: int) -> Floats:
 
 
 def check_panel(size: int, alpha: float, gamma: float) -> None:
-    """Raises ValueError naming the argument that makes no panel."""
+    """Raises ValueError naming the argument that is out of range."""
     if size < 1:
         raise ValueError("auditors: a panel needs at least one, got 0")
     if not 0 < gamma <= 1:
@@ -177,7 +177,7 @@ def check_panel(size: int, alpha: float, gamma: float) -> None:
 
 
 def check_pair(pair: Pair, probs: Floats, who: str) -> Pair:
-    """`pair` as two integers. Raises ValueError, with the values, for what is no pair with a gap."""
+    """`pair` as two integers. Raises ValueError unless it names two people, the first accepted more often."""
     a, b = int(pair[0]), int(pair[1])
     if a == b or not (0 <= a < len(probs) and 0 <= b < len(probs)):
         raise ValueError(f"{who} reports the pair ({a}, {b}); it must name two of {len(probs)} people")

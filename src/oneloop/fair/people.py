@@ -47,7 +47,7 @@ class People:
         return self.x[rows], self.y[rows]
 
     def in_order(self, k: int) -> tuple[Floats, Floats]:
-        """The same of one pass over the table; the last people, fewer than k, are left out."""
+        """(x [rounds, k, d], y [rounds, k]) of one pass; the last people, fewer than k, are left out."""
         count = len(self.y) // k
         if not count:
             raise PeopleError(f"{len(self.y)} people are no round of {k}")
@@ -214,7 +214,7 @@ def _counts(row: Row) -> bool:
 
 
 def synthetic_people(count: int, seed: int) -> People:
-    """People of like structure: age, two counts, two flags; labels by a noisy logistic rule."""
+    """Made-up people of five features: age, two counts, two flags; labels by a noisy logistic rule."""
     draw = np.random.Generator(np.random.Philox(int(draws.mix(seed, "synthetic"))))
     age, flag = draw.beta(1.2, 2.2, count), draw.random(count) < 0.64
     priors = draw.gamma(0.6, 0.33, count).clip(0, 1)

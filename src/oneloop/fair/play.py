@@ -29,10 +29,10 @@ class OneSidedLearner(Protocol):
     def update(
         self, labels: Mapping[int, float], violation: Violation | None = None, pending: Collection[int] = ()
     ) -> None:
-        """Labels of the accepted, and the panel's report."""
+        """Learns from the labels of the accepted and from the panel's report."""
 
     def settle(self, round: int, labels: Mapping[int, float]) -> None:
-        """Labels that were pending."""
+        """Learns from labels that were pending since an earlier round."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed learner needs."""
@@ -42,10 +42,10 @@ class OneSidedLearner(Protocol):
 
 
 class Audits(Protocol):
-    """A panel."""
+    """Whoever reports violations: a panel of auditors."""
 
     def audit(self, probs: Floats, x: Floats) -> Violation | None:
-        """The pair it reports, or None."""
+        """The pair that is reported, or None."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Round:
 
     round: int
     error: float
-    """Expected wrong decisions of the policy, out of k."""
+    """Expected number of wrong decisions of the policy among the k people."""
     accepted: int
     people: int
     favoured: int | None = None
@@ -69,7 +69,7 @@ class Round:
         return self.favoured is not None
 
     def as_dict(self) -> dict[str, Any]:
-        """For a line of JSON."""
+        """The fields, as values that JSON can hold."""
         return asdict(self)
 
 

@@ -16,7 +16,7 @@ class Rules(Protocol):
     """A finite class H of N rules."""
 
     def __len__(self) -> int:
-        """N."""
+        """Number N of rules."""
 
     def predict(self, x: Floats) -> Flags:
         """bool [N, k], whether each rule accepts each of the people `x` [k, d]."""
@@ -26,7 +26,7 @@ class LinearRules:
     """h_n(x) = 1 where weights[n] . x >= thresholds[n]."""
 
     def __init__(self, weights: Floats, thresholds: Floats):
-        """weights [N, d], thresholds [N]."""
+        """Raises ValueError unless `weights` [N, d] and `thresholds` [N] fit."""
         if weights.ndim != 2 or thresholds.shape != (len(weights),):
             raise ValueError(
                 f"weights [N, d] and thresholds [N] must fit, got {weights.shape}, {thresholds.shape}"
@@ -37,7 +37,7 @@ class LinearRules:
         return len(self.weights)
 
     def predict(self, x: Floats) -> Flags:
-        """bool [N, k]."""
+        """bool [N, k], whether each rule accepts each of the people `x` [k, d]."""
         accepted: Flags = self.weights @ x.T >= self.thresholds[:, None]
         return accepted
 
@@ -52,7 +52,7 @@ class FunctionRules:
         return len(self.functions)
 
     def predict(self, x: Floats) -> Flags:
-        """bool [N, k]."""
+        """bool [N, k], whether each rule accepts each of the people `x` [k, d]."""
         return np.stack([np.asarray(rule(x)) for rule in self.functions]).astype(bool)
 
 
@@ -74,7 +74,7 @@ def random_linear_rules(pool: Floats, count: int, seed: int = 0) -> LinearRules:
 
 
 def threshold_rules(features: int, levels: int = 9) -> LinearRules:
-    """Accept from a level up, or down to it, of each feature in [0, 1]; none; all."""
+    """Rules that accept from a level of one feature upwards or downwards, and the two constant rules."""
     at = np.arange(1, levels + 1) / (levels + 1)
     rows = [(sign, f, level) for f in range(features) for sign in (1, -1) for level in at]
     weights, thresholds = np.zeros((len(rows) + 2, features)), np.array([1.0, -1.0, *np.zeros(len(rows))])

@@ -84,7 +84,7 @@ class SemiBanditFtpl:
     def update(
         self, labels: Mapping[int, float], violation: Violation | None = None, pending: Collection[int] = ()
     ) -> None:
-        """As Exp2.update."""
+        """Learns from the labels of those accepted and the panel's report, as Exp2.update does."""
         x, chosen, cost = self.turns.observed(labels, pending)
         redraws = self._draws("resample", self.max_resamples, x)
         weight = geometric_resample(redraws, chosen)
@@ -100,7 +100,7 @@ class SemiBanditFtpl:
             self.oracle.add(x, cost)
 
     def _draws(self, what: str, count: int, x: Floats) -> Flags:
-        """bool [count, k], fresh perturbations named by what they are for and by the round."""
+        """bool [count, k], decisions under fresh perturbations, named by purpose and round."""
         points = len(self.oracle.separator)
         key = draws.mix(self.seed, "ftpl", what, self.turns.round)
         uniforms = draws.uniforms(key, np.arange(count * points * 2)).reshape(count, points, 2)

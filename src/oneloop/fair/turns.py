@@ -25,7 +25,7 @@ class Pending:
 
 @dataclass
 class Turns:
-    """Mutable; `round` counts from 0 and names the draws."""
+    """The state of one learner's rounds; `round` counts from 0 and names the draws."""
 
     round: int = 0
     x: Floats | None = None
@@ -72,7 +72,7 @@ class Turns:
         return self.x, self.chosen, cost
 
     def finish(self, weight: Floats, pending: Collection[int]) -> None:
-        """The next round; labels in `pending` are owed, with `weight` [k] of this one."""
+        """Ends the round; labels in `pending` are owed, with `weight` [k] of this round."""
         assert self.x is not None
         for i in pending:
             self.pending[self.round, int(i)] = Pending(self.x[i].copy(), float(weight[i]))
@@ -127,7 +127,7 @@ def check_label(label: float, whose: str) -> float:
 
 
 def check_options(penalty: float, learning_rate: float, name: str = "learning_rate") -> None:
-    """Raises ValueError naming the option."""
+    """Raises ValueError for an option that is negative or not finite, naming it."""
     if not (penalty >= 0 and np.isfinite(penalty)):
         raise ValueError(f"penalty (C) must be at least 0, got {penalty}")
     if not (learning_rate >= 0 and np.isfinite(learning_rate)):

@@ -36,7 +36,7 @@ from oneloop.judge.pairwise import distances
 FEATURES = ("likelihood", "weakest", "probability")
 """Geometric mean, least, and product of a rollout's probabilities, each in [0, 1]."""
 DECAY = 0.9
-"""Of the running mean of verdicts, each time rollouts are taken back."""
+"""Decay of the running mean of verdicts, applied each time rollouts are taken back."""
 
 
 class Memory:
@@ -64,7 +64,7 @@ class Distances:
         self.matrix = matrix
 
     def distances(self, x: Floats) -> Floats:
-        """[k, k]."""
+        """The matrix, float64 [k, k]; `x` is not looked at."""
         return self.matrix
 
 
@@ -98,7 +98,7 @@ class OneSided:
     explore: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Chance that a rollout is paid for whatever the rules say, each by itself; 1: every verdict is."""
     learning_rate: Annotated[float, Field(ge=0)] = 0.05
-    """Exp2's; 0: the rules stay equally likely."""
+    """Learning rate of the rules (Exp2); 0: they stay equally likely."""
     auditors: tuple[str | Callable[..., Any], ...] = ()
     """Distances of two rollouts: text, likelihood, or a function of your own by path."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -106,9 +106,9 @@ class OneSided:
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the auditors who must object."""
     penalty: Annotated[float, Field(ge=0)] = 2.0
-    """C, what a reported pair costs."""
+    """Penalty C of a reported pair."""
     name: Annotated[str, Field(min_length=1)] = "one_sided"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
     limits: Annotated[Limits, Options(Limits)] = Limits()

@@ -32,7 +32,7 @@ class Scene:
     met: Annotated[float, Field(gt=0, le=1)] = 0.75
     """The score from which a criterion counts as met."""
     name: Annotated[str, Field(min_length=1)] = "scene"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
 

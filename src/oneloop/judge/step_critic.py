@@ -81,9 +81,9 @@ class StepCritic:
     reference: str | None = "answer"
     """Column of the data that a chat model is shown as the right answer; None: it is shown none."""
     by_itself: bool = True
-    """Whether a chat model is told that a valid step built on a wrong one is not wrong."""
+    """Whether a chat model is told that a valid step which builds on a wrong one is not itself wrong."""
     name: Annotated[str, Field(min_length=1)] = "step_critic"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 0.0
     """Weight in `reward` of the share of steps that are right; 0: flaws alone."""
     limits: Annotated[Limits, Options(Limits)] = Limits()

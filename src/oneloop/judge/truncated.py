@@ -18,13 +18,13 @@ class Truncated:
     """-penalty where the status is "length", else 0."""
 
     penalty: Annotated[float, Field(ge=0)] = 1.0
-    """What being cut off costs."""
+    """Reward that a rollout loses when it is cut off."""
     name: Annotated[str, Field(min_length=1)] = "truncated"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
-        """Never in error."""
+        """Writes -penalty for cut-off rollouts and 0 for the others; never an error."""
         verdicts = [Verdict(-self.penalty if status == "length" else 0.0) for status in rollouts.status]
         return rollouts.put(columns(self.name, verdicts))

@@ -40,9 +40,9 @@ class WinRate:
     """Wins against the reference's image by another judge's score."""
 
     judge: Annotated[Any, Of("judge")]
-    """Scores single images."""
+    """The judge that scores single images."""
     name: Annotated[str, Field(min_length=1, pattern=r"^[^.]*$")] = "win_rate"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
 
@@ -54,7 +54,7 @@ class WinRate:
 
     @property
     def column(self) -> str:
-        """Of the wins."""
+        """Name of the column of wins."""
         return f"won.{self.name}.{self.judge.name}"
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:

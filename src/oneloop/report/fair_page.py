@@ -16,12 +16,12 @@ from oneloop.report.figure import colour, figure
 from oneloop.report.template import filled
 
 POINTS = 25
-"""Of each curve, few enough to be drawn as they are."""
+"""Points of each curve, few enough to be drawn one by one."""
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """What a stream came to; errors are shares of people."""
+    """Totals of a stream; errors are shares of people."""
 
     title: str
     about: str
@@ -33,14 +33,14 @@ class Accounts:
     stricter: float
     penalty: float
     cost_bound: Callable[[float], float]
-    """Of the theory on regret in costs after so many rounds."""
+    """Bound of the theory on regret in costs, as a function of the rounds."""
 
     def regret(self, errors: float, rounds: float) -> float:
         """Wrong decisions beyond those of the best policy that is fair at alpha / 2."""
         return errors - self.stricter * rounds * self.people
 
     def bounds(self, rounds: float) -> tuple[float, float]:
-        """(of regret, of violating rounds) after `rounds`, with eps = alpha / 2."""
+        """(bound on regret, bound on violating rounds) after `rounds`, with eps = alpha / 2."""
         cost = self.cost_bound(rounds)
         return regret_bound(cost), violation_bound(cost, rounds, self.people, self.penalty, self.alpha / 2)
 
@@ -73,7 +73,7 @@ class Accounts:
 
 
 def number(bound: float) -> str:
-    """A bound for a table; none where the theory gives no constant."""
+    """A bound for a table; "none" where the theory gives no constant."""
     return f"{bound:,.0f}" if math.isfinite(bound) else "none"
 
 

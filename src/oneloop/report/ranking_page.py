@@ -19,11 +19,11 @@ from oneloop.report.page import as_json
 from oneloop.report.template import filled
 
 MOST_SAMPLES = 300
-"""So many samples the page holds: what a query found, else those that tell models apart best."""
+"""Samples on the page: those a query found, else those that tell models apart best."""
 MOST_MODELS = 60
-"""So many models the heat map and the sample browser show, from the top."""
+"""Models that the heat map and the sample browser show, from the top."""
 LONGEST = 4000
-"""So many characters of a sample's text are kept."""
+"""Characters that are kept of a sample's text."""
 UNITS = {
     "bradley_terry": "log-odds of winning a sample, 0 is the average model",
     "plackett_luce": "log-odds of coming before another model, 0 is the average model",

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Critic:
-    """`function`, ready for solutions; `info` says which columns it must be sent."""
+    """A critic function, ready to be called with solutions; `info` says which columns it must be sent."""
 
     def __init__(self, function: Callable[..., Any]):
         parameters = inspect.signature(function).parameters

@@ -13,7 +13,7 @@ Scores = Ranking | Mapping[str, float]
 
 
 class Agreement(NamedTuple):
-    """Kendall's tau-b over the models both rank."""
+    """How well two rankings agree: Kendall's tau-b over the models that both rank."""
 
     tau: float
     models: int

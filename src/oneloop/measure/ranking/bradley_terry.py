@@ -43,7 +43,7 @@ def scores(pool: SamplePool, theta: Floats, tie_weight: float, tie_tolerance: fl
 
 
 def _by_pair(block: Block, chance: Floats, tie_weight: float) -> Floats:
-    """float64 [b, k]; holds b k^2 numbers."""
+    """float64 [b, k], gradients by all pairs of the k cells; needs memory for b k^2 numbers."""
     level = block.level
     tied = level[:, :, None] == level[:, None, :]
     games = np.where(tied, 2 * tie_weight, 1.0)
@@ -55,7 +55,7 @@ def _by_pair(block: Block, chance: Floats, tie_weight: float) -> Floats:
 
 
 def _by_level(block: Block, chance: Floats, tie_weight: float) -> Floats:
-    """The same for two levels, by matrix products."""
+    """float64 [b, k], gradients where a sample has two levels of scores, by matrix products."""
     row = np.arange(len(block.models))[:, None]
     upper, lower = (occupied(block, block.level == level, len(chance)).astype(np.float64) for level in (1, 0))
     from_upper, from_lower = (side @ chance.T for side in (upper, lower))

@@ -158,7 +158,7 @@ def objects(names: Sequence[str]) -> NDArray[np.object_]:
 
 
 def numbered(name: str, size: int) -> NDArray[np.object_]:
-    """`name 0`, `name 1` ..."""
+    """Names `name 0`, `name 1` ... as an object array."""
     numbers = pa.array(np.arange(size)).cast(pa.string())
     joined: NDArray[np.object_] = pc.binary_join_element_wise(name, numbers, " ").to_numpy(
         zero_copy_only=False

@@ -29,12 +29,12 @@ class Connectivity:
 
     @property
     def components(self) -> int:
-        """How many."""
+        """Number of components."""
         return int(self.component.max(initial=-1)) + 1
 
 
 def connectivity(wins: Floats) -> Connectivity:
-    """Of a win matrix [m, m], ties included with any weight above 0."""
+    """Connectivity of a win matrix [m, m] in which ties count with any weight above 0."""
     _, labels = connected_components(csr_array(wins > 0), directed=True, connection="weak")
     by_size = np.argsort(-np.bincount(labels), kind="stable") if len(labels) else labels
     component = np.argsort(by_size)[labels] if len(labels) else labels

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from oneloop.measure.ranking.pool import Floats, SamplePool
 
 ROWS = 100_000
-"""So many samples' gradients are multiplied at once."""
+"""Number of samples whose gradients are multiplied at once."""
 
 
 def cluster_covariance(

@@ -21,7 +21,7 @@ def mean(pool: SamplePool) -> tuple[Floats, Floats]:
 
 
 def macro_mean(pool: SamplePool) -> tuple[Floats, Floats]:
-    """(mean of means [m], standard error [m])."""
+    """(mean over sources of the mean score [m], its standard error [m])."""
     m, s = len(pool.models), len(pool.sources)
     group = pool.model * s + pool.source[pool.sample]
     means, errors = (values.reshape(m, s) for values in _of_groups(pool, group, m * s))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from oneloop.measure.ranking.pool import Floats, Integers, RankingError
 
 FEW = 1 << 27
-"""So many possible codes are renumbered by marking instead of by sorting."""
+"""Up to so many possible codes, renumbering marks them instead of sorting."""
 MOST_CELLS = 1 << 26
 """Cells of a table that is made of rows; rows without common columns would need more than they hold."""
 

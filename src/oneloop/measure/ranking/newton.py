@@ -25,16 +25,16 @@ Objective = Callable[[Floats], tuple[float, Floats, Floats]]
 
 @dataclass(frozen=True)
 class Fit:
-    """Where the objective is highest."""
+    """The maximum of the objective, and its curvature there."""
 
     theta: Floats
     """float64 [m], sum 0 in each component."""
     curvature: Floats
-    """float64 [m, m], information plus prior, pinned; invertible."""
+    """float64 [m, m], information plus prior, with each component's sum pinned, so that it is invertible."""
     information: Floats
     """float64 [m, m], minus the Hessian of the log-likelihood alone."""
     log_likelihood: float
-    """Without the prior."""
+    """Log-likelihood at the maximum, without the prior."""
     steps: int
     """Newton steps taken."""
     converged: bool

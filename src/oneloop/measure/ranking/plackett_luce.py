@@ -42,7 +42,7 @@ class Stages:
     """The stages of b samples of k models, all [b, k]."""
 
     weight: Floats
-    """exp(theta - max theta)."""
+    """Strength of each cell's model, exp(theta - max theta)."""
     total: Floats
     """The cell's own weight plus all weights below it: its stage's denominator."""
     over: Floats
@@ -50,7 +50,7 @@ class Stages:
     over_squared: Floats
     """Sum of 1/total^2 over the cells above."""
     level: Integers
-    """0 for the worst score of a sample."""
+    """Level of the score, 0 for the worst of a sample."""
 
     @property
     def gradient(self) -> Floats:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 MOST = 1 << 20
-"""So many entries of a working array are held at once."""
+"""Entries of a working array that are held at once."""
 
 
 class RankingError(ValueError):
@@ -45,14 +45,14 @@ class Preferences:
         return len(self.left)
 
     def at(self, rows: NDArray[Any]) -> "Preferences":
-        """Those of `rows` (numbers or a mask)."""
+        """The verdicts of `rows` (numbers or a mask)."""
         return Preferences(
             self.left[rows], self.right[rows], self.sample[rows], self.verdict[rows], self.weight[rows]
         )
 
 
 def no_preferences() -> Preferences:
-    """None."""
+    """No verdicts."""
     none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
     return Preferences(none, none, none, nothing, nothing)
 
@@ -142,7 +142,7 @@ class SamplePool:
         )
 
     def _preferences_of(self, rows: Integers) -> Preferences:
-        """Those on the samples `rows`, renumbered; once for each time a sample occurs."""
+        """Verdicts on the samples `rows`, renumbered; once for each time a sample occurs in `rows`."""
         old = self.preferences
         if not len(old):
             return old
@@ -162,7 +162,7 @@ class Block:
     cells: Integers
     """int64 [b, k], numbers of cells."""
     models: Integers
-    """int64 [b, k]."""
+    """int64 [b, k], number of each cell's model."""
     level: Integers
     """int64 [b, k], 0 for the worst score of a sample, equal for equal scores."""
 

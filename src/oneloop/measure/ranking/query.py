@@ -23,7 +23,7 @@ class Found(NamedTuple):
     pool: SamplePool
     """The samples, the most similar first; perhaps none."""
     similarity: Floats
-    """float64 [samples]."""
+    """float64 [samples], similarity of each sample to the query."""
     message: str
     """One sentence: how many were found among how many, or why none."""
 

@@ -159,7 +159,7 @@ def _scores(
 
 
 def _covariance(pool: SamplePool, fit: Fit, options: Options, errors: Errors) -> Floats:
-    """float64 [m, m]."""
+    """Covariance of the scores, float64 [m, m]."""
     method, tie_weight, _, tie_tolerance, _ = options
     if errors == "information":
         inverse = np.linalg.inv(fit.curvature)

@@ -44,7 +44,7 @@ class Ranking:
     notes: tuple[str, ...] = ()
     """What a reader should know, in sentences."""
     steps: int = 0
-    """Newton steps, where there were any."""
+    """Newton steps taken; 0 for a method without them."""
     converged: bool = True
     log_likelihood: float = math.nan
 

@@ -23,7 +23,7 @@ class Counts:
     wins: Floats
     """float64 [m, m], how often the row's model beat the column's."""
     ties: Floats
-    """float64 [m, m], symmetric, diagonal 0."""
+    """float64 [m, m], how often two models tied; symmetric, diagonal 0."""
 
     @property
     def games(self) -> Floats:
@@ -31,7 +31,7 @@ class Counts:
         return self.wins + self.wins.T + self.ties
 
     def win_matrix(self, tie_weight: float = 1.0) -> Floats:
-        """W [m, m]."""
+        """Weighted wins W, float64 [m, m]."""
         return self.wins + tie_weight * self.ties
 
     @property
@@ -90,7 +90,7 @@ def add_pairs(block: Block, wins: Floats, ties: Floats) -> None:
 
 
 def add_preferences(pool: SamplePool, wins: Floats, ties: Floats) -> None:
-    """Each verdict with its weight."""
+    """Adds each verdict with its weight to `counts`."""
     m, given = len(wins), pool.preferences
     if not len(given):
         return

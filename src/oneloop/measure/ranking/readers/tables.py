@@ -41,7 +41,7 @@ def named(names: Iterable[str], what: str, columns: Mapping[str, str]) -> str | 
 
 
 def needed(table: pa.Table, what: str, columns: Mapping[str, str]) -> str:
-    """The same; raises RankingError where there is none."""
+    """The column for `what`, as `named` finds it. Raises RankingError where there is none."""
     found = named(table.column_names, what, columns)
     if found is None:
         raise RankingError(
@@ -52,7 +52,7 @@ def needed(table: pa.Table, what: str, columns: Mapping[str, str]) -> str:
 
 
 def read_long(path: Path, how: Reading) -> SamplePool:
-    """A row a measurement."""
+    """Reads a table with one row for each measurement."""
     table = read_table(path)
     source = named(table.column_names, "source", how.columns)
     return from_long(
@@ -67,7 +67,7 @@ def read_long(path: Path, how: Reading) -> SamplePool:
 
 
 def read_wide(path: Path, how: Reading) -> SamplePool:
-    """A row a model, a column a sample; the source is the file's name."""
+    """Reads a table with a row for each model and a column for each sample; its source is its file's name."""
     table = read_table(path)
     model, source = needed(table, "model", how.columns), path.name.split(".")[0]
     names, codes = encode(table[model], model)
