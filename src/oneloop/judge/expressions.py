@@ -19,7 +19,7 @@ FUNCTIONS = frozenset(
     + ["exp", "log", "ln", "sqrt", "cbrt", "abs", "Abs", "erf"]
 )
 LARGEST_POWER = 10_000
-"""What the exponents of one formula may come to, multiplied."""
+"""What the exponents of powers of powers may come to, multiplied."""
 LONGEST = 10_000
 """Characters of a text that is parsed."""
 NUMBERS = (ast.Expression, ast.Constant, ast.UnaryOp, ast.USub, ast.UAdd, ast.operator)
@@ -111,20 +111,24 @@ def _allow(
 
 def _allow_call(call: ast.Call) -> None:
     if not isinstance(call.func, ast.Name) or call.func.id not in FUNCTIONS or call.keywords:
+        # Integral(the question, x) too, which sympy would find right although nothing was integrated
         raise NotPlain("a call of anything but a function of mathematics is not allowed in it")
 
 
 def _bound_powers(tree: ast.AST) -> None:
-    total = 1.0
-    for power in (node for node in ast.walk(tree) if isinstance(node, ast.BinOp)):
-        if isinstance(power.op, ast.Pow | ast.LShift):
-            inside = list(ast.walk(power.right))
-            if any(isinstance(node, ast.Pow | ast.LShift) for node in inside):
+    """Raises NotPlain where powers of powers come to more than LARGEST_POWER."""
+    power: dict[int, float] = {}  # of each node: the largest product of exponents inside it
+    for node in reversed(list(ast.walk(tree))):  # children first; no recursion, which deep sums would exhaust
+        inside = max((power[id(child)] for child in ast.iter_child_nodes(node)), default=1.0)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
+            if power[id(node.right)] > 1:
                 raise NotPlain("a power in an exponent is not allowed in it")
-            numbers = [node.value for node in inside if isinstance(node, ast.Constant)]
-            total *= math.prod(max(1.0, abs(n)) for n in numbers if isinstance(n, int | float))
-    if total > LARGEST_POWER:
-        raise NotPlain(f"its exponents come to more than {LARGEST_POWER}")
+            numbers = [part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
+            size = math.prod(max(1.0, abs(n)) for n in numbers if isinstance(n, int | float))
+            inside = max(1.5, size) * power[id(node.left)]
+        if inside > LARGEST_POWER:
+            raise NotPlain(f"its exponents come to more than {LARGEST_POWER}")
+        power[id(node)] = inside
 
 
 def _of_the_row(*path: str) -> Callable[[dict[str, Any]], str]:

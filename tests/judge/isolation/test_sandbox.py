@@ -156,6 +156,11 @@ def test_a_dead_service_does_not_hang_every_call(sandbox):
     assert {outcome.error for outcome in outcomes[3:]} == {"not tried: the last 3 calls timed out"}
 
 
+def test_a_service_that_has_answered_is_not_given_up(sandbox):
+    outcomes = sandbox.run(["a", *["sleep"] * 4, "b"], 0.2)
+    assert [outcome.error for outcome in outcomes] == [None, *["timed out after 0.2 s"] * 4, None]
+
+
 def test_several_workers_keep_the_order():
     sandbox = Sandbox(BEHAVE, workers=2)
     values = [*range(40)]

@@ -33,7 +33,7 @@ from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.confinement import LAYERS, PACKAGE, Access
 
 GIVE_UP = 3
-"""After so many timeouts in a row the remaining calls are not tried: a dead service hangs every call."""
+"""When so many first calls time out in a row the others are not tried: a dead service hangs every call."""
 START_SECONDS = 300.0
 LATE = 20.0
 """Seconds after its own time limit at which a worker that times its copies itself is given up."""
@@ -141,7 +141,7 @@ class Sandbox:
     def _serve(
         self, slot: int, pieces: deque[range], packed: list[Any], outcomes: list[Outcome], seconds: float
     ) -> None:
-        hung = 0
+        hung, answered = 0, False
         while pieces:
             try:
                 rows = list(pieces.popleft())
@@ -149,13 +149,14 @@ class Sandbox:
                 return
             while rows:
                 # a model may write as many texts that hang as it likes: each has its own limit
-                if hung >= GIVE_UP and not self._hello["copies"]:
+                if hung >= GIVE_UP and not answered and not self._hello["copies"]:
                     results = [Outcome(error=f"not tried: the last {GIVE_UP} calls timed out")] * len(rows)
                 else:
                     results = self._worker(slot).run([packed[i] for i in rows], seconds)
                 for i, outcome in zip(rows, results, strict=False):
                     outcomes[i] = outcome
-                    hung = hung + 1 if (outcome.error or "").startswith("timed out") else 0
+                    late = (outcome.error or "").startswith("timed out")
+                    hung, answered = hung + 1 if late else 0, answered or outcome.error is None
                 rows = rows[len(results) :]
 
 
