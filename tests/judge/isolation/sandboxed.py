@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,12 @@ def behave(what):
         os._exit(4)
     if what == "raise":
         raise KeyError("no such thing")
+    if what == "connect":
+        socket.create_connection(("127.0.0.1", 9), 1)
+    if what == "open":
+        return Path("/etc/passwd").read_text()
+    if what == "variable":
+        return os.environ["SOME_API_KEY"]
     if what == "object":
         return object()
     if what == "print":

@@ -73,6 +73,20 @@ def test_a_failing_call_costs_itself_alone(sandbox, what, error):
         raise AssertionError(failed.error)
 
 
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("connect", "; a worker has no network without limits.network: true"),
+        ("open", "; a worker reads no files but Python's, those beside its function, and limits.files"),
+        ("variable", "; a worker is told no variables but those in limits.environment"),
+        ("raise", ""),
+    ],
+)
+def test_what_isolation_denies_says_what_limit_grants_it(sandbox, what, error):
+    (failed,) = sandbox.run([what], 10)
+    assert failed.error.endswith(f"){error}")
+
+
 def test_values_come_back_as_they_were(sandbox):
     values = [
         None,

@@ -13,9 +13,11 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import os
 import resource
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ def main(channel_number: int, guard_number: int) -> None:
         elif memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     except BaseException as error:
-        send(channel, {"error": describe(error)})
+        send(channel, {"error": describe(error) + hint(error, access)})
         return
     send(channel, {"info": getattr(function, "info", None), "missing": confinement.missing})
     while (asked := receive(channel)) is not None:
@@ -59,13 +61,13 @@ def main(channel_number: int, guard_number: int) -> None:
             if hello["copies"]:
                 answer = pack(function(argument, asked["seconds"]))
             else:
-                answer = call(function, argument, hello["memory_mb"])
+                answer = call(function, argument, hello["memory_mb"], access)
             send(channel, answer)
             if answer.get("last"):
                 return
 
 
-def call(function: Callable[[Any], Any], argument: Any, megabytes: int) -> dict[str, Any]:
+def call(function: Callable[[Any], Any], argument: Any, megabytes: int, access: Access) -> dict[str, Any]:
     """{value} or {error}; `last` when the process had better not be used again."""
     try:
         value = pack(function(argument))
@@ -76,7 +78,19 @@ def call(function: Callable[[Any], Any], argument: Any, megabytes: int) -> dict[
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a function that calls exit() has failed, no more
-        return {"error": describe(error)}
+        return {"error": describe(error) + hint(error, access)}
+
+
+def hint(error: BaseException, access: Access) -> str:
+    """What limit of the judge to change where the worker's isolation is the likely reason of `error`."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    if isinstance(error, KeyError) and last and last[0].filename in (os.__file__, "<frozen os>"):
+        return "; a worker is told no variables but those in limits.environment"
+    if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+        return ""
+    if error.filename is not None:
+        return "; a worker reads no files but Python's, those beside its function, and limits.files"
+    return "" if access.network else "; a worker has no network without limits.network: true"
 
 
 def describe(error: BaseException) -> str:
