@@ -77,7 +77,7 @@ def ranking(seeds: int, tokens: int, folder: Path) -> list[dict[str, Any]]:
         sources[-1].write_text(yaml.safe_dump(recipe, sort_keys=False))
     asked = Asked(seeds, tokens)
     rows: list[dict[str, Any]] = compare(sources, [], asked, folder / "runs", say)["recipes"]
-    return sorted(rows, key=lambda row: -(row["sampled"]["accuracy"][0] or 0))
+    return sorted(rows, key=lambda row: -(row["sampled"]["score"][0] or 0))
 
 
 def say(title: str) -> Show:
@@ -151,7 +151,7 @@ def main() -> None:
     if chosen.only != "overhead":
         results["ranking"] = ranking(chosen.seeds, chosen.tokens, chosen.run)
         for row in results["ranking"]:
-            mean, low, high = row["sampled"]["accuracy"]
+            mean, low, high = row["sampled"]["score"]
             print(f"{row['recipe']:12s} {mean:.3f} ({low:.3f}-{high:.3f}), spent {row['spent']}")
     if chosen.only != "ranking":
         torch.set_num_threads(2)

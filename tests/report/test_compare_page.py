@@ -5,7 +5,7 @@ import re
 import pytest
 
 from oneloop.measure.statistics.comparison import compared, sentence
-from oneloop.report.compare_page import amount, percent, points, ranked, render
+from oneloop.report.compare_page import amount, difference, ranked, render, score
 from tests.measure.statistics.test_comparison import TRAINED
 
 RANKING = [
@@ -33,6 +33,7 @@ RANKING = [
 def found(**changes):
     rows = compared(TRAINED, 0.45)
     return {
+        "measure": "accuracy",
         "sentence": sentence(rows),
         "recipes": rows,
         "ranking": RANKING,
@@ -83,10 +84,10 @@ def test_a_run_of_the_ranking_is_its_recipe_and_seed():
 
 
 def test_numbers_are_for_people():
-    assert percent([0.2412, 0.2, 0.3]) == ("24.1 %", "20.0 to 30.0") and percent([None] * 3) == ("", "")
+    assert score([0.2412, 0.2, 0.3]) == ("24.1 %", "20.0 to 30.0") and score([None] * 3) == ("", "")
     assert (
-        points([-0.05, None, None]) == ("\u22125.0", "")
-        and points([0.1, -0.01, 0.2])[1] == "\u22121.0 to +20.0"
+        difference([-0.05, None, None]) == ("\u22125.0", "")
+        and difference([0.1, -0.01, 0.2])[1] == "\u22121.0 to +20.0"
     )
     shown = [amount(x) for x in (None, 2e6, 3.14e12, 45_000, 950.4, 0.1234)]
     assert shown == ["not reached", "2 M", "3.14 T", "45 k", "950", "0.123"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oneloop.report.headline import comparisons, duration, facts, sentence
+from oneloop.report.headline import axis, comparisons, duration, facts, sentence
 from oneloop.report.run_directory import Run, read_run
 
 
@@ -63,7 +63,7 @@ def test_without_intervals_nothing_is_called_clear():
 
 
 def test_no_evaluation_says_so():
-    assert sentence(comparisons(run())) == "This run has no held-out accuracy before and after a phase."
+    assert sentence(comparisons(run())) == "This run has no held-out score before and after a phase."
 
 
 def test_facts(finished_run):
@@ -82,3 +82,48 @@ def test_facts(finished_run):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def rewarded(phase, when, reward, low, high, **more):
+    return {
+        "phase": phase,
+        "when": when,
+        "mode": "sampled",
+        "reward": reward,
+        "reward_low": low,
+        "reward_high": high,
+    } | more
+
+
+def test_a_reward_is_compared_on_its_own_scale():
+    evals = [rewarded("a", "before", 100.0, 90.0, 110.0), rewarded("a", "after", 30000.0, 29000.0, 31000.0)]
+    found = comparisons(run(*evals))
+    assert [(c.measure, c.change, c.clear) for c in found] == [("reward", 29900.0, True)]
+    assert sentence(found) == "Held-out sampled reward rose from 100 to 30,000 in phase a."
+    assert axis(found, "reward") == (90.0, 31000.0) and axis(found, "accuracy") == (0.0, 1.0)
+
+
+def test_an_accuracy_that_stands_still_gives_way_to_the_reward():
+    still = {"accuracy": 0.0, "low": 0.0, "high": 0.06}
+    evals = [
+        rewarded(
+            "a",
+            "before",
+            0.4,
+            0.38,
+            0.42,
+        )
+        | still,
+        rewarded(
+            "a",
+            "after",
+            0.476,
+            0.46,
+            0.49,
+        )
+        | still,
+    ]
+    found = comparisons(run(*evals))
+    assert [c.measure for c in found] == ["reward", "accuracy"]
+    assert sentence(found) == "Held-out sampled reward rose from 0.4 to 0.476 in phase a."
+    assert not found[1].clear

@@ -56,7 +56,7 @@ def test_a_torn_last_line_is_left_out_and_mentioned(tmp_path):
         ),
         ("[1]\n", r"line 1: `kind` must be one of .* got 'list'"),
         ('{"kind":"step","step":1}\n', r"line 1: a step record lacks phase"),
-        ('{"kind":"eval","phase":"grpo","when":"after"}\n', r"a eval record lacks accuracy"),
+        ('{"kind":"eval","phase":"grpo"}\n', r"a eval record lacks when"),
     ],
 )
 def test_damaged_metrics_name_the_line(tmp_path, text, words):

@@ -128,7 +128,7 @@ def test_flow_recipes_are_compared_at_equal_network_evaluations(tmp_path):
         path.write_text(yaml.safe_dump(raw, sort_keys=False))
     found = compare(paths, [], Asked(1, 500, "network_evaluations"), tmp_path / "out", quiet)
     for row in found["recipes"]:
-        assert 500 <= row["spent"]["network_evaluations"] < 600 and row["sampled"]["accuracy"][0] is not None
+        assert 500 <= row["spent"]["network_evaluations"] < 600 and row["sampled"]["score"][0] is not None
     assert not any("ended after" in note for note in found["notes"])
     assert found["axis"] == "network_evaluations"
     assert found["recipes"][0]["pass_at"] == {}, "nobody says correct"

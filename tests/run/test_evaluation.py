@@ -63,14 +63,26 @@ def test_it_is_deterministic_and_every_model_meets_the_same_draws():
     assert one.version == 0
 
 
-def test_without_correct_the_reward_is_the_accuracy_and_errors_are_counted():
+def test_without_correct_there_is_no_accuracy_and_errors_are_counted():
     def some(rollouts):
         reward = torch.tensor([1.0, NAN, 0.5, 0.5] + [NAN] * (len(rollouts) - 4), dtype=torch.float64)
         return rollouts.put(reward=reward)
 
     found = evaluate(policy(), some, DATA, 4, 2, 5, "sampled")
     assert found["errors"] == 5 and found["n"] == 2
-    assert found["accuracy"] == pytest.approx((1.0 + 0.5) / 2) and found["reward"] == pytest.approx(2 / 3)
+    assert "accuracy" not in found and "low" not in found
+    assert found["reward"] == pytest.approx((1.0 + 0.5) / 2), "rows weigh alike"
+    assert found["reward_low"] < found["reward"] < found["reward_high"]
+
+
+def test_a_reward_beside_correct_has_a_scale_of_its_own():
+    def large(rollouts):
+        reward = torch.full((len(rollouts),), 300.0, dtype=torch.float64)
+        return rollouts.put(reward=reward, correct=torch.zeros(len(rollouts), dtype=torch.float64))
+
+    found = evaluate(policy(), large, DATA, 4, 2, 5, "sampled")
+    assert (found["accuracy"], found["reward"]) == (0.0, 300.0)
+    assert found["low"] == 0 and found["reward_low"] == found["reward_high"] == 300.0
 
 
 def judged(verdicts, texts=None):

@@ -131,3 +131,26 @@ def test_brief_numbers():
         "1",
         "1",
     ]
+
+
+def test_rewards_are_no_percentages():
+    console = recorded()
+    reward = {"reward": 30000.0, "reward_low": 29000.0, "reward_high": 31000.0}
+    line = {"when": "before", "phase": "rl", "mode": "greedy", "step": 0}
+    console.print(closing_table([line | reward]))
+    text = console.export_text()
+    assert (
+        "held-out reward" in text and "30,000 (29,000 to 31,000)" in text and "%" not in text.split("when")[1]
+    )
+    assert progress.score(line | reward) == "reward 30,000 (29,000 to 31,000)"
+
+
+def test_accuracy_and_a_reward_that_differs_are_both_shown():
+    console = recorded()
+    line = {"when": "before", "phase": "rl", "mode": "sampled", "step": 0, "accuracy": 0.0, "reward": 0.476}
+    line |= {"low": 0.0, "high": 0.06, "reward_low": 0.46, "reward_high": 0.49}
+    console.print(closing_table([line, line | {"when": "after", "reward": 0.5}]))
+    text = console.export_text()
+    assert "held-out reward and accuracy" in text and "accuracy, sampled" in text
+    assert "0.5 (0.46 to 0.49)" in text and "0.0 % (0.0 to 6.0)" in text
+    assert progress.score(line) == "0.0 % (0.0 to 6.0), reward 0.476 (0.46 to 0.49)"

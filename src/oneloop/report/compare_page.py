@@ -1,6 +1,6 @@
 """A comparison as one HTML file that opens and prints offline: no script, no request, every number in it.
 
-Accuracy with paired intervals, curves against what was spent, pass@k, cost to a threshold, cost, the ranking
+Scores with paired intervals, curves against what was spent, pass@k, cost to a threshold, cost, the ranking
 on single held-out prompts, and how to do it again.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from oneloop.core.storage import replace_file
 from oneloop.measure.statistics.comparison import MODES, Trained, curve
+from oneloop.measure.statistics.scores import written
 from oneloop.report import plot
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import COLOURS, colour
@@ -52,8 +53,8 @@ def render(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -
         ranked=ranked(found["ranking"], names),
         plot=plot,
         units=UNITS,
-        percent=percent,
-        points=points,
+        score=score,
+        difference=difference,
         amount=amount,
     )
 
@@ -82,7 +83,7 @@ def spread(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def drawings(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -> list[plot.Drawing]:
-    """Held-out accuracy against what was spent, sampled and greedy, on one horizontal axis."""
+    """Held-out scores against what was spent, sampled and greedy, on one horizontal axis."""
     unit, made = found["axis"], []
     for mode in MODES:
         lines = []
@@ -95,7 +96,13 @@ def drawings(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]])
         lines = [line for line in lines if line.points]
         if lines:
             made.append(
-                Panel(mode, f"{mode.capitalize()} accuracy", f"Against {UNITS[unit]}.", lines, percent=True)
+                Panel(
+                    mode,
+                    f"{mode.capitalize()} {found['measure']}",
+                    f"Against {UNITS[unit]}.",
+                    lines,
+                    percent=found["measure"] == "accuracy",
+                )
             )
     last = max((x for panel in made for line in panel.lines for x, _ in line.points), default=1.0)
     return [plot.draw(panel, (0.0, last), [("", 0, max(1, int(last)))]) for panel in made]
@@ -115,18 +122,20 @@ def ranked(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict
     return made
 
 
-def percent(interval: Sequence[float | None]) -> tuple[str, str]:
+def score(interval: Sequence[float | None], measure: str = "accuracy") -> tuple[str, str]:
     """("24.1 %", "20.4 to 27.8") of [mean, low, high]; empty where there is no number."""
-    mean, low, high = interval
+    mean, low, high = (None if value is None else written(value, measure) for value in interval)
     if mean is None:
         return "", ""
-    ends = "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
-    return f"{100 * mean:.1f} %", ends
+    return mean, "" if low is None or high is None else f"{low} to {high}".replace(" %", "")
 
 
-def points(interval: Sequence[float | None]) -> tuple[str, str]:
-    """("+5.2", "+3.1 to +7.0") of a difference, in percentage points."""
-    shown = [None if value is None else f"{100 * value:+.1f}".replace("-", "\u2212") for value in interval]
+def difference(interval: Sequence[float | None], measure: str = "accuracy") -> tuple[str, str]:
+    """("+5.2", "+3.1 to +7.0") of a difference; of accuracy in percentage points."""
+    scale, form = (100, "+.1f") if measure == "accuracy" else (1, "+.3g")
+    shown = [
+        None if value is None else f"{scale * value:{form}}".replace("-", "\u2212") for value in interval
+    ]
     return shown[0] or "", "" if shown[1] is None or shown[2] is None else f"{shown[1]} to {shown[2]}"
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from oneloop.measure.statistics.scores import Measure, interval, measures, value
 from oneloop.report.doctor import Limits, forecast
 from oneloop.report.run_directory import Record, Run, finite
 
@@ -38,7 +39,7 @@ class Panel:
 def panels(run: Run) -> tuple[list[Panel], list[str]]:
     """(panels with data, titles of those the run measured nothing for), in reading order."""
     every = [
-        _accuracy(run),
+        *(_held_out(run, measure) for measure in measures(run.evals) or ["accuracy"]),
         _reward(run),
         _from_metrics(
             run,
@@ -96,38 +97,19 @@ def _reward(run: Run) -> Panel:
     return _from_metrics(run, "reward", "Reward", "Mean over the judged rollouts of a step.", names)
 
 
-def _accuracy(run: Run) -> Panel:
+def _held_out(run: Run, measure: Measure) -> Panel:
     lines = []
     for mode, colour in zip(dict.fromkeys(row.get("mode", "") for row in run.evals), COLOURS, strict=False):
-        rows = [
-            row for row in run.evals if row.get("mode", "") == mode and finite(row, "accuracy") is not None
-        ]
-        lines.append(
-            Line(
-                mode or "accuracy",
-                colour,
-                [(eval_step(row, run), row["accuracy"]) for row in rows],
-                [interval(row) for row in rows],
-                [row["when"] for row in rows],
-            )
-        )
+        rows = [row for row in run.evals if row.get("mode", "") == mode and value(row, measure) is not None]
+        points = [(eval_step(row, run), float(row[measure])) for row in rows]
+        # where no interval was measured the bar is the point itself
+        bars = [interval(row, measure) or (row[measure], row[measure]) for row in rows]
+        lines.append(Line(mode or measure, colour, points, bars, [row["when"] for row in rows]))
     lines = [line for line in lines if line.points]
     levels = tuple((line.points[0][1], f"{line.name} before") for line in lines[:2])
-    return Panel(
-        "accuracy",
-        "Held-out accuracy",
-        "With intervals; dashed: the model the run started from.",
-        lines,
-        percent=True,
-        levels=levels,
-    )
-
-
-def interval(row: Record) -> Point:
-    """(low, high) of an evaluation; the accuracy itself where no interval was measured."""
-    low, high = finite(row, "low"), finite(row, "high")
-    accuracy = float(row["accuracy"])
-    return (accuracy if low is None else low, accuracy if high is None else high)
+    about = "With intervals; dashed: the model the run started from."
+    key = "accuracy" if measure == "accuracy" else "held_out_reward"
+    return Panel(key, f"Held-out {measure}", about, lines, percent=measure == "accuracy", levels=levels)
 
 
 def eval_step(row: Record, run: Run) -> float:

@@ -1,53 +1,57 @@
-"""The first things a reader wants to know: how accuracy moved in each phase, and what that took."""
+"""The first things a reader wants to know: how held-out scores moved in each phase, and what that took."""
 
 from dataclasses import dataclass
 
+from oneloop.measure.statistics.scores import Measure, interval, measures, value, written
 from oneloop.report.run_directory import Record, Run, finite
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Held-out accuracy before and after a phase, in one mode, with intervals (all shares, 0..1)."""
+    """A held-out score before and after a phase, in one mode, with intervals."""
 
     phase: str
     mode: str
     before: Record
     after: Record
+    measure: Measure = "accuracy"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The score before and after."""
+        return float(self.before[self.measure]), float(self.after[self.measure])
 
     @property
     def change(self) -> float:
-        """After minus before, in percentage points."""
-        return 100 * float(self.after["accuracy"] - self.before["accuracy"])
+        """After minus before; of accuracy in percentage points."""
+        before, after = self.ends
+        return (100 if self.measure == "accuracy" else 1) * (after - before)
 
     @property
     def clear(self) -> bool:
         """Whether the two intervals stand apart; False also where one was not measured."""
-        lows, highs = (
-            (_ends(self.before), _ends(self.after))
-            if self.change > 0
-            else (_ends(self.after), _ends(self.before))
-        )
-        return lows[1] < highs[0]
-
-
-def _ends(row: Record) -> tuple[float, float]:
-    low, high = finite(row, "low"), finite(row, "high")
-    return 0.0 if low is None else low, 1.0 if high is None else high
+        spans = [interval(row, self.measure) for row in (self.before, self.after)]
+        low, high = spans if self.change > 0 else reversed(spans)
+        return low is not None and high is not None and low[1] < high[0]
 
 
 def comparisons(run: Run) -> list[Comparison]:
-    """One per phase and mode that was evaluated after it; a phase starts where the last one ended."""
+    """One per measure, phase and mode evaluated after it; a phase starts where the last one ended."""
+    return [each for measure in measures(run.evals) for each in _comparisons(run, measure)]
+
+
+def _comparisons(run: Run, measure: Measure) -> list[Comparison]:
     found: list[Comparison] = []
     latest: dict[str, Record] = {}
     started: dict[tuple[str, str], Record] = {}
     for row in run.evals:
-        if finite(row, "accuracy") is None:
+        if value(row, measure) is None:
             continue
         mode, phase = str(row.get("mode", "")), str(row["phase"])
         if row["when"] == "before" or ((phase, mode) not in started and mode in latest):
             started[phase, mode] = row if row["when"] == "before" else latest[mode]
         if row["when"] == "after" and (phase, mode) in started:
-            found.append(Comparison(phase, mode, started[phase, mode], row))
+            found.append(Comparison(phase, mode, started[phase, mode], row, measure))
         latest[mode] = row
     return found
 
@@ -55,21 +59,36 @@ def comparisons(run: Run) -> list[Comparison]:
 def sentence(found: list[Comparison]) -> str:
     """The run in one sentence: its last phase, in the mode the policy is trained in (sampled) if measured."""
     if not found:
-        return "This run has no held-out accuracy before and after a phase."
-    last = [c for c in found if c.phase == found[-1].phase]
+        return "This run has no held-out score before and after a phase."
+    alike = [c for c in found if c.measure == found[0].measure]
+    last = [c for c in alike if c.phase == alike[-1].phase]
     best = next((c for c in last if c.mode == "sampled"), last[0])
     mode = f"{best.mode} " if best.mode else ""
     moved = "rose" if best.change > 0 else "fell" if best.change < 0 else "stayed"
-    text = (
-        f"Held-out {mode}accuracy {moved} from {share(best.before['accuracy'])} to "
-        f"{share(best.after['accuracy'])} in phase {best.phase}"
-    )
+    before, after = (shown(end, best.measure) for end in best.ends)
+    text = f"Held-out {mode}{best.measure} {moved} from {before} to {after} in phase {best.phase}"
     return f"{text}." if best.clear else f"{text}; the intervals overlap, so this may be chance."
 
 
-def share(value: float) -> str:
-    """A share as a percentage with one decimal."""
-    return f"{100 * value:.1f}%"
+def shown(value: float, measure: str) -> str:
+    """A share as a percentage with one decimal; a reward with three digits."""
+    return written(value, measure).replace(" %", "%").replace("-", "\u2212")
+
+
+def tick(value: float, measure: str) -> str:
+    """A label of the axis: 50% of accuracy, 0.48 of reward."""
+    return f"{100 * value:g}%" if measure == "accuracy" else shown(value, measure)
+
+
+def axis(found: list[Comparison], measure: str) -> tuple[float, float]:
+    """(left, right) of the axis on which comparisons of `measure` are drawn: 0 to 1 for accuracy."""
+    if measure == "accuracy":
+        return 0.0, 1.0
+    same = [c for c in found if c.measure == measure]
+    values = [end for c in same for end in c.ends]
+    values += [end for c in same for row in (c.before, c.after) for end in interval(row, measure) or ()]
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def facts(run: Run, rollouts: int) -> list[tuple[str, str]]:

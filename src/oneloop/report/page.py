@@ -6,12 +6,14 @@ every request.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from oneloop.core.storage import replace_file
+from oneloop.measure.statistics.scores import interval, measures
 from oneloop.report import edits, headline, plot
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Limits, diagnose
@@ -57,7 +59,7 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         kind="run report",
         title=run.path.resolve().name,
         sentence=headline.sentence(compared),
-        compared=compared,
+        compared=[(kind, [c for c in compared if c.measure == kind]) for kind in measures(run.evals)],
         facts=headline.facts(run, shown),
         findings=diagnose(run.steps, limits),
         said=[_recorded(row) for row in run.doctor],
@@ -66,7 +68,11 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         plot=plot,
         won=edits.win_rates(run),
         shown=edits.edits(run.path / "rollouts"),
-        share=headline.share,
+        score=headline.shown,
+        share=partial(headline.shown, measure="accuracy"),
+        tick=headline.tick,
+        axis=headline.axis,
+        interval_of=interval,
         remarks=[*run.remarks, *left_out(browser)],
         has_rollouts=bool(browser.steps),
         gallery=read_gallery(run.path / "gallery"),

@@ -123,7 +123,7 @@ def _check_record(record: object, place: str) -> None:
     if not isinstance(record, dict) or record.get("kind") not in KINDS:
         got = record.get("kind") if isinstance(record, dict) else type(record).__name__
         raise RunDirectoryError(f"{place}: `kind` must be one of {', '.join(KINDS)}, got {got!r}.")
-    wanted = {"step": ("step", "phase"), "eval": ("phase", "when", "accuracy")}.get(record["kind"], ())
+    wanted = {"step": ("step", "phase"), "eval": ("phase", "when")}.get(record["kind"], ())
     lacking = [name for name in wanted if record.get(name) is None]
     if lacking:
         raise RunDirectoryError(f"{place}: a {record['kind']} record lacks {', '.join(lacking)}.")

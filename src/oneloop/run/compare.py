@@ -24,9 +24,10 @@ from oneloop.core.rooms import nearest
 from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError, from_long, rank
 from oneloop.measure.statistics.comparison import MODES, Point, Trained, compared, sentence
+from oneloop.measure.statistics.scores import Measure, measures, value
 from oneloop.recipe.recipe import Recipe, RecipeError, load_recipe
 from oneloop.recipe.text import to_recipe
-from oneloop.report.compare_page import UNITS, amount, percent, points, write_compare_page
+from oneloop.report.compare_page import UNITS, amount, difference, score, write_compare_page
 from oneloop.run.progress import Show
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run, claim_directory
@@ -72,15 +73,21 @@ def compare(
     `show` makes what one run draws on, from its title. Raises RecipeError with the faults of all recipes.
     """
     recipes = load_all(sources, overrides, asked)
-    trained: dict[str, list[Trained]] = {name: [] for name in recipes}
     for seed in range(asked.seeds):
         for name, by_seed in recipes.items():
             recipe, run = by_seed[seed], directory / f"{name}-seed{seed}"
             changed = claim_directory(run, recipe, resume=True)  # refuses what another recipe left there
             if changed or not finished(run):
                 Run(recipe, run, resume=True, show=show(f"{name}, seed {seed}")).train()
-            trained[name].append(outcome(run, recipe, name, seed))
-    found = result(trained, recipes, asked, directory)
+    measure = measured(directory, recipes)
+    trained = {
+        name: [
+            outcome(directory / f"{name}-seed{n}", recipe, name, n, measure)
+            for n, recipe in enumerate(by_seed)
+        ]
+        for name, by_seed in recipes.items()
+    }
+    found = result(trained, recipes, asked, directory, measure)
     replace_file(directory / "compare.json", json.dumps(found, indent=1) + "\n")
     write_compare_page(directory / "compare.html", found, trained)
     return found
@@ -121,13 +128,22 @@ def unlike(recipe: Recipe, first: Recipe, asked: Asked) -> list[str]:
     return faults
 
 
+def measured(directory: Path, recipes: Mapping[str, Sequence[Recipe]]) -> Measure:
+    """What the runs are compared by: accuracy, or reward where accuracy was not measured or stood still."""
+    runs = [
+        directory / f"{name}-seed{seed}" for name, by_seed in recipes.items() for seed in range(len(by_seed))
+    ]
+    lines = [line for run in runs for line in read_lines(run / "metrics.jsonl") if line["kind"] == "eval"]
+    return next(iter(measures(lines)), "accuracy")
+
+
 def finished(run: Path) -> bool:
     """Whether the run is over."""
     return any(line["kind"] == "summary" for line in read_lines(run / "metrics.jsonl"))
 
 
-def outcome(run: Path, recipe: Recipe, name: str, seed: int) -> Trained:
-    """What a finished run measured in its last phase, and what that took."""
+def outcome(run: Path, recipe: Recipe, name: str, seed: int, measure: Measure) -> Trained:
+    """What of `measure` a finished run measured in its last phase, and what that took."""
     lines, last = read_lines(run / "metrics.jsonl"), list(recipe.phases)[-1]
     steps = [line for line in lines if line["kind"] == "step"]
     earlier = [costs_of(line) for line in steps if line["phase"] != last]
@@ -142,9 +158,9 @@ def outcome(run: Path, recipe: Recipe, name: str, seed: int) -> Trained:
         seed,
         final={line["mode"]: line for line in inside if line["when"] == "after" and line["phase"] == last},
         points=[
-            Point(line["mode"], _since(costs_of(line), began), line["accuracy"])
+            Point(line["mode"], _since(costs_of(line), began), found)
             for line in inside
-            if "accuracy" in line
+            if (found := value(line, measure)) is not None
         ],
         spent=_since(total, began),
         whole=_since(total, {}),
@@ -160,21 +176,23 @@ def result(
     recipes: Mapping[str, Sequence[Recipe]],
     asked: Asked,
     directory: Path,
+    measure: Measure,
 ) -> dict[str, Any]:
     """Everything the page and the table show, as JSON holds it."""
-    rows = compared(trained, asked.threshold)
+    rows = compared(trained, asked.threshold, measure)
     spec = next(iter(recipes.values()))[0].evaluate
     assert spec is not None
     runs = [f"{name}-seed{seed}" for name in recipes for seed in range(asked.seeds)]
     ran = [json.loads((directory / run / "environment.json").read_text()) for run in runs]
     notes = short_of_budget(trained, recipes)
     try:
-        ranking: Ranking | None = held_out_ranking(directory, runs)
+        ranking: Ranking | None = held_out_ranking(directory, runs, measure)
         notes += ranking.notes if ranking is not None else ()
     except RankingError as error:
         ranking, notes = None, [*notes, f"no ranking: {error}"]
     return {
-        "sentence": sentence(rows),
+        "sentence": sentence(rows, measure),
+        "measure": measure,
         "recipes": rows,
         "ranking": [] if ranking is None else ranking.rows(),
         "seeds": asked.seeds,
@@ -211,7 +229,7 @@ def short_of_budget(
     return notes
 
 
-def held_out_ranking(directory: Path, runs: Sequence[str]) -> Ranking | None:
+def held_out_ranking(directory: Path, runs: Sequence[str], measure: Measure) -> Ranking | None:
     """The runs' final models ranked on single held-out prompts, by the mean verdict on their samples."""
     table: dict[str, list[Any]] = {"model": [], "sample_id": [], "score": [], "text": []}
     for run in runs:
@@ -219,7 +237,7 @@ def held_out_ranking(directory: Path, runs: Sequence[str]) -> Ranking | None:
         rows = pq.read_table(path).to_pylist()
         for key in sorted({row["key"] for row in rows}):
             mine = [row for row in rows if row["key"] == key]
-            scores = [row.get("correct", row["reward"]) for row in mine]
+            scores = [row["correct" if measure == "accuracy" else "reward"] for row in mine]
             scores = [score for score in scores if score is not None and score == score]
             if scores:
                 table["model"].append(run)
@@ -237,18 +255,21 @@ def table(found: Mapping[str, Any]) -> Table:
     """The comparison for a terminal."""
     rows = found["recipes"]
     title = (
-        f"{found['sentence']} {found['seeds']} seeds; differences in points, 95 % intervals paired by seed"
+        f"{found['sentence']} {found['seeds']} seeds; held-out {found['measure']}, differences"
+        f"{' in points' if found['measure'] == 'accuracy' else ''}, 95 % intervals paired by seed"
     )
     drawn = Table(title=title, title_justify="left")
     drawn.add_column("recipe")
     units = [unit for unit in rows[0]["spent"] if any(row["spent"][unit] for row in rows)]
-    for column in ("sampled", "points", "greedy", "points", *(UNITS[unit] for unit in units)):
+    for column in ("sampled", "difference", "greedy", "difference", *(UNITS[unit] for unit in units)):
         drawn.add_column(column, justify="right")
     for row in rows:
         cells = []
         for mode in MODES:
-            cells.append(_cell(*percent(row[mode]["accuracy"])))
-            cells.append("" if row is rows[0] else _cell(*points(row[mode]["difference"])))
+            cells.append(_cell(*score(row[mode]["score"], found["measure"])))
+            cells.append(
+                "" if row is rows[0] else _cell(*difference(row[mode]["difference"], found["measure"]))
+            )
         drawn.add_row(escape(row["recipe"]), *cells, *(amount(row["spent"][unit]) for unit in units))
     return drawn
 

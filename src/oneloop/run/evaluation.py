@@ -16,6 +16,7 @@ from oneloop.judge.stage import Judging, weight_of
 from oneloop.measure.statistics.majority import majority_at_k
 from oneloop.measure.statistics.paired import bootstrap_mean
 from oneloop.measure.statistics.passk import unbiased_pass_at_k
+from oneloop.measure.statistics.scores import ENDS
 from oneloop.run.preflight import check_of
 from oneloop.sample.data.checked import OnBadRow, bad_rows, told
 
@@ -59,26 +60,21 @@ def answered(
 
 
 def measure(judged: Rollouts, mode: str, extract: str | None = None) -> dict[str, Any]:
-    """accuracy (mean of `correct`, or of reward where no judge says correct), low, high (95 %), n, errors.
+    """reward, reward_low, reward_high (mean, 95 % interval), n, samples, errors.
 
-    With several samples a row and a judge that says correct also `pass_at` and `maj_at`: {k: (mean, low,
-    high)} for k = 1, 2, 4 ... and all samples, bootstrapped over rows. Those of a row without a verdict are
-    left out. `extract` finds the answer that is voted on (None: the whole text).
+    Where a judge says correct also accuracy, low, high and, with several samples a row, `pass_at` and
+    `maj_at`: {k: (mean, low, high)} for k = 1, 2, 4 ... and all samples, bootstrapped over rows. Rows weigh
+    alike; what has no verdict is left out. `extract` finds the answer that is voted on (None: all of it).
     """
-    values = score_of(judged)
-    rows = per_row(values, judged.key)
-    accuracy, low, high = interval(rows)
-    found = {
-        "mode": mode,
-        "accuracy": accuracy,
-        "low": low,
-        "high": high,
-        "n": len(rows),
-        "samples": len(values),
-        "reward": float(judged.reward.double().nanmean()),
-        "errors": int(values.isnan().sum()),
-    }
-    return found | (several(judged, extract) if "correct" in judged else {})
+    reward = judged.reward.double()
+    scored = judged.correct.double() if "correct" in judged else reward
+    rows = per_row(scored, judged.key)
+    found = {"mode": mode, "n": len(rows), "samples": len(scored), "errors": int(scored.isnan().sum())}
+    found |= dict(zip(("reward", *ENDS["reward"]), interval(per_row(reward, judged.key)), strict=True))
+    if "correct" not in judged:
+        return found
+    found |= dict(zip(("accuracy", *ENDS["accuracy"]), interval(rows), strict=True))
+    return found | several(judged, extract)
 
 
 def several(judged: Rollouts, extract: str | None) -> dict[str, Any]:
@@ -101,11 +97,6 @@ def several(judged: Rollouts, extract: str | None) -> dict[str, Any]:
         values.append(float(correct[row]))
     maj_at = {str(k): bootstrap_mean([majority_at_k(*each, k) for each in votes.values()]) for k in counts}
     return {"pass_at": pass_at, "maj_at": maj_at}
-
-
-def score_of(judged: Rollouts) -> torch.Tensor:
-    """float64 [n]: `correct` where a judge says it, else the reward; NaN without a verdict."""
-    return (judged.correct if "correct" in judged else judged.reward).double()
 
 
 def pattern_of(judge: Judge) -> str | None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.text import shown
+from oneloop.measure.statistics.scores import measures, with_interval
 from oneloop.run.terminal import Terminal
 
 COLOURS = {"note": "cyan", "warn": "yellow", "alarm": "bold red"}
@@ -183,18 +184,24 @@ def moment(values: Mapping[str, Any]) -> str:
 
 
 def score(values: Mapping[str, Any]) -> str:
-    """The accuracy of an evaluation with its interval."""
-    return f"{100 * values['accuracy']:.1f} % ({100 * values['low']:.1f} to {100 * values['high']:.1f})"
+    """What an evaluation measured, with intervals."""
+    found = measures([values])
+    words = [with_interval(values, measure) for measure in found]
+    return ", reward ".join(words) if found[:1] != ["reward"] else f"reward {words[0]}"
 
 
 def closing_table(evaluations: list[dict[str, Any]]) -> Table:
-    """Held-out accuracy before and after each phase, greedy and sampled, with 95 % intervals."""
-    table = Table(title="held-out accuracy (95 % intervals)", title_justify="left")
-    for column in ("when", "greedy", "sampled"):
-        table.add_column(column, justify="left" if column == "when" else "right")
-    rows: dict[str, dict[str, str]] = {}
+    """Held-out scores before and after each phase, greedy and sampled, with 95 % intervals."""
+    found = measures(evaluations)
+    columns = [(measure, mode) for measure in found for mode in ("greedy", "sampled")]
+    table = Table(title=f"held-out {' and '.join(found)} (95 % intervals)", title_justify="left")
+    table.add_column("when")
+    for measure, mode in columns:
+        table.add_column(mode if measure == found[0] else f"{measure}, {mode}", justify="right")
+    rows: dict[str, dict[tuple[str, str], str]] = {}
     for values in evaluations:
-        rows.setdefault(moment(values), {})[values["mode"]] = score(values)
+        cells = rows.setdefault(moment(values), {})
+        cells |= {(measure, values["mode"]): with_interval(values, measure) for measure in found}
     for label, cells in rows.items():
-        table.add_row(escape(label), cells.get("greedy", ""), cells.get("sampled", ""))
+        table.add_row(escape(label), *(cells.get(column, "") for column in columns))
     return table

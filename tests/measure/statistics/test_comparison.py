@@ -34,10 +34,10 @@ TRAINED = {
 
 def test_rows_hold_means_paired_differences_costs_and_every_seed():
     first, second = compared(TRAINED)
-    assert first["sampled"]["accuracy"] == pytest.approx([0.3, 0.2, 0.4])
+    assert first["sampled"]["score"] == pytest.approx([0.3, 0.2, 0.4])
     assert first["sampled"]["difference"] == [0, 0, 0]
     assert second["sampled"]["difference"] == pytest.approx([0.3, 0.3, 0.3])  # both seeds gain as much
-    assert second["greedy"]["accuracy"][0] == pytest.approx(0.7)
+    assert second["greedy"]["score"][0] == pytest.approx(0.7)
     assert second["pass_at"]["4"]["difference"] == [0, 0, 0] and second["maj_at"] == {}
     assert second["spent"] == {"sampled_tokens": 100.0, "seconds": 1.0} and second["whole"] == {
         "seconds": 2.0
@@ -49,14 +49,14 @@ def test_rows_hold_means_paired_differences_costs_and_every_seed():
 def test_what_is_no_number_is_none():
     nothing = Trained("x", 0, {"sampled": {}}, [], {"seconds": 1.0}, {"seconds": 1.0})
     (row,) = compared({"x": [nothing]})
-    assert row["sampled"]["accuracy"] == [None, None, None] and sentence([row]) == "Nothing was measured."
+    assert row["sampled"]["score"] == [None, None, None] and sentence([row]) == "Nothing was measured."
     alone = compared({"one": TRAINED["one"][:1], "two": TRAINED["two"][:1]})[1]
     assert alone["sampled"]["difference"] == [pytest.approx(0.3), None, None]
 
 
 def test_the_cost_to_a_threshold_is_the_first_evaluation_at_it():
     assert reached(TRAINED["two"], 0.5) == {
-        "accuracy": 0.5,
+        "score": 0.5,
         "reached": 2,
         "of": 2,
         "median": {"sampled_tokens": 100.0, "seconds": 1.0},
