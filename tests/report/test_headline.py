@@ -100,6 +100,7 @@ def test_a_reward_is_compared_on_its_own_scale():
     found = comparisons(run(*evals))
     assert [(c.measure, c.change, c.clear) for c in found] == [("reward", 29900.0, True)]
     assert sentence(found) == "Held-out sampled reward rose from 100 to 30,000 in phase a."
+    assert found[0].moved == "+29,900"
     assert axis(found, "reward") == (90.0, 31000.0) and axis(found, "accuracy") == (0.0, 1.0)
 
 

@@ -3,16 +3,10 @@
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 
 from oneloop.cli.terminal import console
-from oneloop.recipe.faults import faults
-from oneloop.recipe.recipe import RecipeError
-from oneloop.run.checkpoint import locate
-from oneloop.run.evaluation import held_out
-from oneloop.sample.data.rows import Rows
-from oneloop.sample.policies.language import Language
+from oneloop.run.generate import generate
 
 
 def sample(
@@ -29,13 +23,8 @@ def sample(
 
     Example: oneloop sample runs/quickstart --prompt "12 + 30 =" -n 4 --max-new-tokens 16
     """
-    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    try:
-        policy = Language(model=locate(model)[0], **options).open()  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise RecipeError(faults(error, "sample", Language)) from None
     asked = [{"role": "user", "content": prompt}] if chat else prompt
-    finished, _ = policy.sample(held_out(Rows(rows=[{"prompt": asked}]), 1, count, seed))
-    for number, (text, status) in enumerate(zip(finished.text, finished.status, strict=True), start=1):
-        ended = "" if status == "stop" else " (cut off at the limit)"
-        console.print(f"[bold]{number}[/]{ended}  {escape(text)}", highlight=False)
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+    for number, found in enumerate(generate(model, asked, count, seed=seed, **options), start=1):
+        ended = "" if found.whole else " (cut off at the limit)"
+        console.print(f"[bold]{number}[/]{ended}  {escape(found.text)}", highlight=False)

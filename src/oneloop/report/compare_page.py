@@ -132,10 +132,12 @@ def score(interval: Sequence[float | None], measure: str = "accuracy") -> tuple[
 
 def difference(interval: Sequence[float | None], measure: str = "accuracy") -> tuple[str, str]:
     """("+5.2", "+3.1 to +7.0") of a difference; of accuracy in percentage points."""
-    scale, form = (100, "+.1f") if measure == "accuracy" else (1, "+.3g")
-    shown = [
-        None if value is None else f"{scale * value:{form}}".replace("-", "\u2212") for value in interval
-    ]
+
+    def signed(value: float) -> str:
+        size = f"{abs(100 * value):.1f}" if measure == "accuracy" else written(abs(value), measure)
+        return ("\u2212" if value < 0 else "+") + size
+
+    shown = [None if value is None else signed(value) for value in interval]
     return shown[0] or "", "" if shown[1] is None or shown[2] is None else f"{shown[1]} to {shown[2]}"
 
 

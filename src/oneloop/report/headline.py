@@ -28,6 +28,14 @@ class Comparison:
         return (100 if self.measure == "accuracy" else 1) * (after - before)
 
     @property
+    def moved(self) -> str:
+        """The change as text, with its sign."""
+        size = (
+            f"{abs(self.change):.1f}" if self.measure == "accuracy" else written(abs(self.change), "reward")
+        )
+        return ("\u2212" if self.change < 0 else "+") + size
+
+    @property
     def clear(self) -> bool:
         """Whether the two intervals stand apart; False also where one was not measured."""
         spans = [interval(row, self.measure) for row in (self.before, self.after)]

@@ -99,6 +99,24 @@ class Ranking:
             )
         return rows
 
+    def __str__(self) -> str:
+        """A table as text: place, model, score, 95 % interval, the places still open, measurements; notes."""
+        head = ("place", "model", "score", "95 % interval", "places", "measured")
+        table = [head, *(_cells(row) for row in self.rows())]
+        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+        return "\n".join([*lines, *self.notes])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of `Ranking.rows` as text; empty where there is no number."""
+    interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+    best, worst = row["best_place"], row["worst_place"]
+    places = "" if best is None else f"{best}" if best == worst else f"{best} to {worst}"
+    measured = "" if row["measurements"] is None else f"{row['measurements']:,}"
+    score = "" if row["score"] is None else f"{row['score']:.3f}"
+    return str(row["place"]), row["model"], score, interval, places, measured
+
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
