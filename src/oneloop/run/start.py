@@ -23,8 +23,8 @@ def train(
     `recipe`: the name of a recipe that ships, a YAML file, a dict, or a Recipe. `overrides`: `path=value`, as
     on the command line. `directory`: where the run is written; the default is runs/NAME, then runs/NAME-2
     and so on. `resume`: go on with the run in `directory`. `show`: draws progress; Show(quiet=True) draws
-    nothing. Raises RecipeError for what is wrong with the recipe, FileExistsError where `directory` holds another run,
-    ValueError where there is nothing to resume or a Recipe cannot take overrides.
+    nothing. Raises RecipeError for what is wrong with the recipe, FileExistsError where `directory` holds
+    another run, ValueError where there is nothing to resume or a Recipe cannot take overrides.
     """
     if isinstance(recipe, Recipe):
         if overrides:
