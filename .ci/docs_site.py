@@ -58,7 +58,8 @@ hide: [toc]
 
 Every method has a claim: one sentence of its paper, run here at the scale of a CPU over several seeds.
 `python -m benchmarks.claims NAME` measures one again, `oneloop list` prints this table. A claim holds when its
-whole 95 % interval reaches the target; those that do not hold stay.
+whole 95 % interval reaches the target. One that reached it and then met a tuned baseline, a baseline with the same
+information, equal total work or later code, and lost, fell: what was found stands beside it.
 
 """
     return head + index(ROOT) + "\n"

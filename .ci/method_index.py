@@ -1,6 +1,6 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
-    <!-- methods -->      in README.md: one row for each claim of `benchmarks.claims.registry.methods()`
+    <!-- methods -->      in README.md: six rows, one for each question of the loop
     <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
@@ -23,24 +23,53 @@ import measured  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
-COLUMNS = (
-    "method",
-    "paper",
-    "parts",
-    "recipe",
-    "claim",
-    "target",
-    "measured (95 % interval)",
-    "holds",
-    "date",
-    "hardware",
+COLUMNS = ("method", "the paper, at this scale", "measured", "tried again", "state", "recipe", "on")
+STAGES = (
+    ("plan: what to try, how often", ("xrpo", "april", "brorl")),
+    ("judge: how good was it", ("onereward", "fair")),
+    ("credit: which action earned it", ("capo", "branchgrpo")),
+    ("select: what to learn from", ("d3s",)),
+    ("update: how to learn from it", ("otr",)),
+    ("measure: who is better", ("onebench",)),
 )
+"""The six rows of README: a question of the loop, and the claims of the methods that answer it."""
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def stages(root: Path = ROOT) -> str:
+    """README's six rows: what was measured of each method, and what became of it when it was tried again."""
+    known = {method["name"]: method for method in methods(root / RESULTS)}
+    rows = []
+    for question, claims in STAGES:
+        links = ", ".join(f"[{name}](docs/{name}.md)" for name in claims)
+        rows.append((question, links, "<br>".join(finding(known[name]) for name in claims)))
+    return markdown(("the loop asks", "methods", "what was found here"), rows)
+
+
+def finding(method: Mapping[str, Any]) -> str:
+    """One method in a sentence; what fell says so first."""
+    name, found = method["name"], method["found"]
+    return f"**{name}** {state(method)}: {found or method['claim'] + '; ' + measured_text(method)}"
+
+
+def state(method: Mapping[str, Any]) -> str:
+    """holds, does not hold, or fell: the number was reached, and a stronger baseline explains it."""
+    if method["found"]:
+        return "fell"
+    return {None: "not measured", True: "holds", False: "does not hold"}[method["holds"]]
+
+
+def measured_text(method: Mapping[str, Any]) -> str:
+    """What was measured against what was claimed."""
+    if method["measured"] is None:
+        return "not measured yet"
+    ends = f"{method['low']:.2f}-{method['high']:.2f}"
+    return f"{method['measured']:.2f} ({ends}) of {method['target']:g}, {method['seeds']} seeds"
 
 
 def index(root: Path = ROOT) -> str:
@@ -50,22 +79,15 @@ def index(root: Path = ROOT) -> str:
 
 def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     """One row of the index; what was not measured stays empty."""
-    name, found, holds = method["name"], page_of(method["name"], root), method["holds"]
-    measured = "not measured yet"
-    if method["measured"] is not None:
-        interval = f"{method['low']:.2f}-{method['high']:.2f}"
-        measured = f"{method['measured']:.2f} ({interval}), {method['seeds']} seeds"
+    name, page = method["name"], page_of(method["name"], root)
     return (
-        name if found is None else f"[{name}](docs/{found.name})",
-        method["paper"],
-        ", ".join(f"`{part}`" for part in method["parts"]),
+        name if page is None else f"[{name}](docs/{page.name})",
+        f"{method['paper']}: {method['claim']}",
+        measured_text(method),
+        method["found"],
+        state(method),
         recipe_link(method["recipe"]),
-        method["claim"],
-        f"{method['target']:g}",
-        measured,
-        "" if holds is None else "yes" if holds else "no",
-        method["date"] or "",
-        method["hardware"] or "",
+        ", ".join(filter(None, (method["date"], method["hardware"]))),
     )
 
 
@@ -135,7 +157,7 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     found = {}
     readme = root / "README.md"
     if readme.is_file():
-        text = between(readme.read_text(), "<!-- methods -->", index(root))
+        text = between(readme.read_text(), "<!-- methods -->", stages(root))
         table = markdown(measured.HEADER, measured.rows(root / RESULTS))
         found[readme] = between(text, "<!-- measured -->", table)
     for name in names():

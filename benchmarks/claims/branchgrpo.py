@@ -267,6 +267,10 @@ CLAIM = Claim(
     recipe="branchgrpo",
     claim="per network evaluation a tree's gradient has 1.2 times the signal to noise of a flat group's",
     target=1.2,
+    found=(
+        "equals what fewer network calls give by construction; a flat group with a standing "
+        "window of random steps does as well or better"
+    ),
     run=run,
     headline=headline,
     units=1 + len(METHODS),

@@ -303,6 +303,10 @@ CLAIM = Claim(
     recipe="brorl",
     claim="of 10,000 correct tokens N = 51,200 rollouts a step make this many % likelier (N = 4: some 11 %)",
     target=100.0,
+    found=(
+        "a ceiling, with 12,800 times the samples; at equal samples which width wins depends on "
+        "what is measured"
+    ),
     run=run,
     headline=headline,
     units=len(SIMULATIONS) + 2 + len(WIDTHS),

@@ -179,6 +179,10 @@ CLAIM = Claim(
     recipe="otr",
     claim="fine-tuned on demonstrations with 30 % wrong answers, sampled accuracy is 1.3 times that of SFT",
     target=1.3,
+    found=(
+        "greedy accuracy is equal, DFT does as well, and SFT at its best learning rate is behind "
+        "by 1.21-1.24; 1.29 on pairs never demonstrated"
+    ),
     run=run,
     headline=headline,
     units=1 + len(REGIMES) * len(METHODS),

@@ -55,6 +55,8 @@ class Claim:
     """The number claimed, from one seed's rows."""
     units: int
     """Units of progress in one seed."""
+    found: str = ""
+    """What a tuned baseline, the same information, equal work or later code made of it; empty: not tried."""
 
 
 def names() -> list[str]:
@@ -93,6 +95,7 @@ def describe(name: str, claim: Claim) -> dict[str, Any]:
         "recipe": claim.recipe,
         "claim": claim.claim,
         "target": claim.target,
+        "found": claim.found,
     }
 
 

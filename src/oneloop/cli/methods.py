@@ -25,7 +25,7 @@ def methods(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "on")
+    table = Table("name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "tried again", "on")
     for method in found:
         table.add_row(*(escape(str(cell)) for cell in row(method)))
     console.print(table)
@@ -40,4 +40,4 @@ def row(method: dict[str, Any]) -> tuple[str, ...]:
         about = ", ".join(filter(None, (method["date"], method["hardware"])))
     holds = {None: "", True: "yes", False: "no"}[method["holds"]]
     said = (method["name"], method["paper"], ", ".join(method["parts"]), method["claim"])
-    return (*said, f"{method['target']:g}", number, holds, about)
+    return (*said, f"{method['target']:g}", number, holds, method["found"], about)
