@@ -30,7 +30,7 @@ def modules(room: str) -> list[str]:
     folder = SOURCE if room == CORE else SOURCE / room
     paths = sorted(folder.glob("*.py") if room == CORE else folder.rglob("*.py"))
     named = [".".join(("oneloop", *path.relative_to(SOURCE).with_suffix("").parts)) for path in paths]
-    shown = [name for name in named if not name.endswith("__init__")]
+    shown = [name for name in named if not name.endswith("__")]
     return sorted(shown)
 
 

@@ -1,4 +1,4 @@
-"""Rows of README's table "Measured", each made from a file of benchmarks/results; no figure is typed.
+"""Rows of the table in docs/measured.md, each made from a file of benchmarks/results; no figure is typed.
 
 A row is (what, results file, figure from that file, command that measures it again); a row whose file is not
 there is left out.

@@ -1,8 +1,9 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
     <!-- methods -->      in README.md: six rows, one for each question of the loop
-    <!-- measured -->     in README.md: the rows of measured.py, each from a file of benchmarks/results
+    <!-- measured -->     in docs/measured.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
+    <!-- columns -->      in docs/design.md: the columns, as they are declared
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
 
     python .ci/method_index.py            writes them
@@ -20,6 +21,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 import measured  # noqa: E402
+
+from oneloop.core.columns import FAMILIES, declarations  # noqa: E402
+from oneloop.core.rollouts import Actions, Rollouts  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
@@ -158,8 +162,14 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     readme = root / "README.md"
     if readme.is_file():
         text = between(readme.read_text(), "<!-- methods -->", stages(root))
+        found[readme] = text
+    page = root / "docs" / "measured.md"
+    if page.is_file():
         table = markdown(measured.HEADER, measured.rows(root / RESULTS))
-        found[readme] = between(text, "<!-- measured -->", table)
+        found[page] = between(page.read_text(), "<!-- measured -->", table)
+    page = root / "docs" / "design.md"
+    if page.is_file():
+        found[page] = between(page.read_text(), "<!-- columns -->", columns_table())
     for name in names():
         stored, page = root / RESULTS / f"{name}.json", page_of(name, root)
         if page is not None and stored.is_file():
@@ -170,6 +180,18 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
         content = compared_table(json.loads(stored.read_text()))
         found[page] = between(found.get(page, page.read_text()), "<!-- compared -->", content)
     return found
+
+
+def columns_table() -> str:
+    """Every declared column: table, who writes it, whether it is recorded, the metrics it becomes."""
+    rows = []
+    for table in (Rollouts, Actions):
+        for name, column in declarations(table).items():
+            metrics = ", ".join(f"`{m}`" for m in (column.mean, column.largest, column.smallest) if m)
+            where = table.__name__.lower()
+            rows.append((f"`{name}`", where, column.by, "yes" if column.recorded else "", metrics))
+    rows += [(f"`{name}...`", "rollouts", each.by, "yes" if each.recorded else "", "") for name, each in FAMILIES.items()]
+    return markdown(("column", "table", "written by", "recorded", "metrics"), rows)
 
 
 def page_of(name: str, root: Path = ROOT) -> Path | None:

@@ -222,3 +222,36 @@ def test_blocks_are_found():
     assert {"python", "yaml", "console"} <= {block.kind for block in found}
     assert sum(block.kind == "python" and block.run for block in found) >= 4
     assert {"my_credit.py", "my_rewards.py", "mine.yaml"} <= {block.file for block in found}
+
+
+ROOTS = (".ci", "benchmarks", "docs", "src", "tests")
+FOLDERS = sorted(path.name for path in (ROOT / "src" / "oneloop").iterdir() if path.is_dir())
+PATH = re.compile(rf"`((?:{'|'.join(map(re.escape, (*ROOTS, *FOLDERS)))})/[\w./-]*(?:\.\w+|/|\.\.\.))`")
+"""A path in prose: of the repository, or below the package."""
+BESIDE = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE], ids=lambda path: path.name)
+def test_every_path_exists(page):
+    for path in PATH.findall(prose(page)):
+        places = [ROOT / path, ROOT / "src" / "oneloop" / path]
+        assert any(place.exists() for place in places) or path.endswith("..."), f"{page.name}: {path}"
+        if path.endswith("..."):
+            assert any(place.exists() for place in (each.parent for each in places)), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", BESIDE, ids=lambda path: path.name)
+def test_pages_beside_the_docs_link_and_name_what_there_is(page):
+    test_links_lead_somewhere(page)
+    test_code_names_exist(page)
+
+
+def test_the_map_of_the_readme_is_the_root_of_the_package():
+    text = (ROOT / "README.md").read_text().partition("src/oneloop/\n")[2].partition("```")[0]
+    named = set(re.findall(r"^  ([\w.]+)/?\s", text, re.MULTILINE))
+    there = {path.name for path in (ROOT / "src" / "oneloop").iterdir()} - {"__pycache__"}
+    assert named == {name for name in there if not name.startswith("__") and name != "py.typed"}

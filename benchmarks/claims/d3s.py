@@ -211,9 +211,7 @@ CLAIM = Claim(
     recipe="d3s",
     claim="after as many steps, on at most half the update tokens, accuracy is at least GRPO's less 0.02",
     target=-0.02,
-    found=(
-        "rollouts chosen at random, as many tokens: the same accuracy (-0.001, -0.025 to 0.023)"
-    ),
+    found=("rollouts chosen at random, as many tokens: the same accuracy (-0.001, -0.025 to 0.023)"),
     run=run,
     headline=headline,
     units=1 + len(ARMS),

@@ -71,10 +71,7 @@ CLAIM = Claim(
         "told task and criterion, one judge lifts the worst of five win-rates by .1 over one that is not told"
     ),
     target=0.1,
-    found=(
-        "the judge that trains is the measure too; with a learned judge every form of the claim "
-        "fails"
-    ),
+    found=("the judge that trains is the measure too; with a learned judge every form of the claim fails"),
     run=run,
     headline=headline,
     units=1 + len(METHODS),

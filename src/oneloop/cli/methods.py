@@ -25,7 +25,9 @@ def methods(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table("name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "tried again", "on")
+    table = Table(
+        "name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "tried again", "on"
+    )
     for method in found:
         table.add_row(*(escape(str(cell)) for cell in row(method)))
     console.print(table)
