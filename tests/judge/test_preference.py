@@ -130,3 +130,16 @@ def test_the_papers_registry_is_the_default():
         *("text_alignment", "consistency", "structure", "aesthetics"),
         "removal_quality",
     )
+
+
+def test_the_model_stays_on_its_device_wherever_images_are(monkeypatch):
+    """Verdicts come back to where the images were; the model is placed once."""
+    judge, moved = preference(tasks=TASKS, device="cpu"), []
+    network = judge.network
+    monkeypatch.setattr(type(network), "to", lambda self, place: moved.append(place) or self)
+    rows = pairs()
+    judge(rows)
+    images = rows.output.requires_grad_()
+    p, asked = judge.grade(images, rows, torch.arange(4))
+    p.sum().backward()
+    assert moved == [] and p.device == asked.device == images.device and images.grad.abs().sum() > 0

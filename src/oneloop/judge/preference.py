@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Verdict, columns
@@ -64,6 +65,8 @@ class Preference:
     """Whether it only watches over the judge that is learned from (columns `won.` in place of `yes.`)."""
     pairs_per_call: Annotated[int, Field(ge=1)] = 64
     """Pairs the model sees at a time."""
+    device: str = "auto"
+    """Where the model is, whatever images come from. auto: a GPU when there is one."""
     name: Annotated[str, Field(min_length=1, pattern=r"^[^.]*$")] = "preference"
     """Names the columns."""
     weight: float = 1.0
@@ -93,7 +96,7 @@ class Preference:
 
     @cached_property
     def network(self) -> Any:
-        """What `model` builds, frozen."""
+        """What `model` builds, frozen, on `device`."""
         built = self.model.build()
         if not hasattr(built, "answers"):
             raise JudgeError(
@@ -101,7 +104,11 @@ class Preference:
                 "yes_no_vlm, or "
                 f"a part of your own whose build() has `answers(first, second, questions)`"
             )
-        return built.eval().requires_grad_(False)
+        return built.eval().requires_grad_(False).to(self._place)
+
+    @property
+    def _place(self) -> torch.device:
+        return torch.device(device_of(self.device))
 
     # as a judge
 
@@ -132,16 +139,17 @@ class Preference:
         `images` are what `rows` [a] of the rollouts became; p is 0 where a task has not that criterion.
         """
         place, column, questions = self._asked(rollouts, rows)
-        network = self.network.to(images.device)
         asked = torch.zeros(len(rows), len(self.names), dtype=torch.bool)
         asked[place, column] = True
-        rivals = rollouts["reference_output"][rows].to(images)
+        rivals = rollouts["reference_output"][rows].to(images.dtype)
         pieces = [
             torch.arange(len(place))[i : i + self.pairs_per_call]
             for i in range(0, len(place), self.pairs_per_call)
         ]
         said = [
-            self._probability(network, images[place[i]], rivals[place[i]], [questions[j] for j in i.tolist()])
+            self._probability(
+                images[place[i].to(images.device)], rivals[place[i]], [questions[j] for j in i.tolist()]
+            ).to(images.device)
             for i in pieces
         ]
         value = images.new_zeros(len(rows), len(self.names))
@@ -167,21 +175,18 @@ class Preference:
                 raise JudgeError(f"judge '{self.name}', data row {int(rollouts.key[row])}: {error}") from None
         return torch.tensor(place, dtype=torch.long), torch.tensor(column, dtype=torch.long), questions
 
-    def _probability(
-        self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]
-    ) -> Tensor:
+    def _probability(self, first: Tensor, second: Tensor, questions: Sequence[Question]) -> Tensor:
         """[b], of yes: the first is better."""
-        forward = self._one_order(network, first, second, questions)
+        forward = self._one_order(first, second, questions)
         if self.both_orders:
-            forward = antisymmetric(forward, self._one_order(network, second, first, questions))
+            forward = antisymmetric(forward, self._one_order(second, first, questions))
         if self.hard:
             return torch.where(forward == 0.5, forward, (forward > 0.5).to(forward))
         return forward
 
-    def _one_order(
-        self, network: Any, first: Tensor, second: Tensor, questions: Sequence[Question]
-    ) -> Tensor:
-        yes, no = network.answers(first, second, questions).float().unbind(1)
+    def _one_order(self, first: Tensor, second: Tensor, questions: Sequence[Question]) -> Tensor:
+        first, second = first.to(self._place), second.to(self._place)
+        yes, no = self.network.answers(first, second, questions).float().unbind(1)
         mass = float((yes.exp() + no.exp()).mean().detach())
         if mass < FEW and self.normalize == "vocab":
             warnings.warn(
@@ -201,8 +206,8 @@ class Preference:
         first, second = rollouts.output[place], rollouts["reference_output"][place]
         return float(
             position_bias(
-                self._one_order(self.network, first, second, questions),
-                self._one_order(self.network, second, first, questions),
+                self._one_order(first, second, questions),
+                self._one_order(second, first, questions),
             )
         )
 

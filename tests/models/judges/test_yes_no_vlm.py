@@ -10,7 +10,7 @@ from oneloop.judge.pairwise.preferences import judge_loss
 from oneloop.judge.pairwise.questions import Question
 from oneloop.judge.preference import Preference
 from oneloop.models.judges.pixel_map import NotDifferentiable, PixelMap, learned_layout, resized
-from oneloop.models.judges.yes_no_vlm import YesNoNetwork, YesNoVlm, answer_token
+from oneloop.models.judges.yes_no_vlm import YesNoNetwork, YesNoVlm, answer_token, checkpoint_layers
 from tests.models.judges.tiny_vlms import BUILT, idefics3, tokenizer
 
 kinds = pytest.mark.parametrize("kind", BUILT)
@@ -110,6 +110,37 @@ def test_a_folder_becomes_a_judge(tmp_path):
     judge = Preference(model=vlm, tasks={"fill": ("consistency",)}, normalize="pair")
     assert isinstance(judge.network, YesNoNetwork)
     assert not any(weight.requires_grad for weight in judge.network.parameters())
+
+
+@kinds
+def test_checkpointing_computes_layers_again_and_changes_nothing(networks, kind):
+    torch.manual_seed(0)
+    built = YesNoNetwork(
+        YesNoVlm(name="tiny", image_size=16, dtype="float32", checkpointing=True), *BUILT[kind]()
+    )
+    results = {}
+    for name, network in {"plain": networks[kind].eval(), "checkpointed": built.eval()}.items():
+        calls = []
+        norms = [module for module in network.model.modules() if "LayerNorm" in type(module).__name__]
+        norms += [module for module in network.model.modules() if "RMSNorm" in type(module).__name__]
+        hooks = [norm.register_forward_hook(lambda *_, calls=calls: calls.append(1)) for norm in norms]
+        first, second = images(1)
+        first.requires_grad_()
+        answers = network.answers(first, second, asked("Which"))
+        forward = len(calls)
+        answers[0, 0].backward()
+        results[name] = (answers.detach(), first.grad, len(calls) - forward)
+        for hook in hooks:
+            hook.remove()
+    (plain, slope, none), (answers, gradient, again) = results["plain"], results["checkpointed"]
+    assert none == 0 and again > 0, "layers are computed again in the backward pass"
+    torch.testing.assert_close(answers, plain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(gradient, slope, rtol=1e-4, atol=1e-8)
+
+
+def test_a_model_without_layers_to_compute_again_is_refused():
+    with pytest.raises(ValueError, match="Linear has no layers that can be computed again"):
+        checkpoint_layers(torch.nn.Linear(2, 2))
 
 
 def test_a_processor_that_does_more_than_lay_out_is_refused(networks):

@@ -1,9 +1,12 @@
 """FlowMatching and GaussianKl: losses of flow policies, by hand."""
 
+import math
+
 import pytest
 import torch
 
 from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.sample.policies.denoising.sde import sde_step
 from oneloop.update.objective.flow_matching import FlowMatching
 from oneloop.update.objective.gaussian_kl import GaussianKl, gaussian_kl
 from tests.support.trees import asked, policy
@@ -57,6 +60,50 @@ def test_gaussian_kl_is_the_divergence_of_the_two_normals():
     expected = torch.distributions.kl_divergence(one, other).mean((1, 2))
     torch.testing.assert_close(gaussian_kl(mean, reference, std), expected)
     assert gaussian_kl(mean, reference, torch.zeros(4)).eq(0).all()
+
+
+def official_flow_grpo(sample, velocity, reference, sigma, after, noise_level=0.7):
+    """KL of one step as Flow-GRPO's code has it (sde_step_with_logprob and kl_loss), sigma below 1."""
+    dt = after - sigma
+    std_dev_t = math.sqrt(sigma / (1 - sigma)) * noise_level
+    means = [
+        sample * (1 + std_dev_t**2 / (2 * sigma) * dt)
+        + v * (1 + std_dev_t**2 * (1 - sigma) / (2 * sigma)) * dt
+        for v in (velocity, reference)
+    ]
+    return (means[0] - means[1]).square().mean() / (2 * std_dev_t**2)
+
+
+def test_worked_kl_of_flow_grpo():
+    """From sigma .8 to .7, g = 1.4: means .1 apart give .01 / (2 * 1.96), the step's KL ten times that."""
+    step = sde_step("flow", 0.7, 0.8, 0.7)
+    mean, reference = torch.tensor([[0.1, 0.1]]), torch.zeros(1, 2)
+    std, span = torch.tensor([step.std]), torch.tensor([step.span])
+    assert gaussian_kl(mean, reference, std, span).item() == pytest.approx(0.01 / (2 * 1.96), rel=1e-5)
+    assert gaussian_kl(mean, reference, std).item() == pytest.approx(0.1 / (2 * 1.96), rel=1e-5)
+
+
+def test_the_kl_is_that_of_the_authors_code():
+    flow = policy(noise="flow", level=0.7, steps=6)
+    flow.keep_reference()
+    rollouts, _ = flow.sample(asked(2))
+    with torch.no_grad():
+        for weight in flow.model.parameters():
+            weight.add_(0.02)
+    later = (rollouts.depth > 0).nonzero().squeeze(1)
+    here = flow.at(rollouts, later)
+    _, readings = GaussianKl()(here, rollouts, later)
+    exact = GaussianKl(divisor="variance")(here, rollouts, later)[1]["kl"]
+    with torch.no_grad():
+        velocity = here.velocity[here.inputs.which]
+        with flow.as_reference():
+            reference = here._velocity()[here.inputs.which]
+    start = here.inputs.latent[here.inputs.which]
+    for i, depth in enumerate(rollouts.depth[later].tolist()):
+        sigma, after = flow.sigmas[depth], flow.sigmas[depth + 1]
+        wanted = official_flow_grpo(start[i], velocity[i], reference[i], sigma, after)
+        assert readings["kl"][i].item() == pytest.approx(wanted.item(), rel=1e-3)
+        assert exact[i].item() == pytest.approx(wanted.item() / (sigma - after), rel=1e-3)
 
 
 def test_the_kl_is_zero_at_the_reference_and_pulls_back_to_it():

@@ -89,7 +89,7 @@ def test_predicted_data_move_by_minus_sigma():
 
     velocity = torch.full((1, 1, 1, 1), -0.3, requires_grad=True)
     level = torch.tensor([0.6])
-    inputs = Inputs(torch.full((1, 1, 1, 1), 0.5), level, {}, torch.tensor([0]), level, level, level)
+    inputs = Inputs(torch.full((1, 1, 1, 1), 0.5), level, {}, torch.tensor([0]), level, level, level, level)
     clean = inputs.clean(velocity)
     assert clean.item() == pytest.approx(0.68, abs=1e-6)
     assert clean.item() == pytest.approx(0.5 + (1 - 0.4) * 0.3, abs=1e-6)  # 0 = noise, 1 = data

@@ -3,7 +3,7 @@
 
     b latents   c, h, w channels, height and width of a latent (h = image_size / 8)
 
-Only the adapters of the transformer are trained; text encoders and VAE are frozen, prompts are encoded once.
+Only the adapters of the transformer are trained; text encoders and VAE are frozen.
 The reference is the pipeline without its adapters. The network is told the exact noise level; FLUX' distilled
 guidance is an input, classifier-free guidance is not used (it doubles the calls, and the law would be
 another). Saved adapters load into any pipeline by `load_lora_weights`. Left out: training all weights, other
@@ -13,19 +13,22 @@ families.
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
+from oneloop.models.flow.adapters import add_adapters, load_adapters, save_adapters
+from oneloop.models.flow.pipeline_noise import pipeline_noise_levels
 
 FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline")
-ADAPTERS = "pytorch_lora_weights.safetensors"
+KEPT = 512
+"""Prompts whose encodings are remembered: about 2 MB each for Stable Diffusion 3 and FLUX, in host memory."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
@@ -40,11 +43,11 @@ class DiffusionPipeline:
     rank: Annotated[int, Field(ge=1)] = 32
     """Rank of the adapters."""
     alpha: Annotated[int, Field(gt=0)] = 64
-    """Scale: the update is multiplied by alpha / rank."""
+    """Scale: what the adapters add is multiplied by alpha / rank."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ATTENTION
     """Names of the layers that get an adapter."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Of the frozen weights; adapters are fp32."""
+    """Precision of the frozen weights; adapters are fp32."""
     guidance: Annotated[float, Field(ge=0)] = 3.5
     """Distilled guidance (FLUX.1-dev); other models do not look at it."""
     words: Annotated[int, Field(ge=1, le=512)] = 128
@@ -60,7 +63,7 @@ class DiffusionPipeline:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a download or a damaged folder raises
             raise ValueError(
                 f"models.diffusion_pipeline.name: cannot load '{self.name}' "
                 f"(is it downloaded, or the network reachable?): {error}"
@@ -78,7 +81,7 @@ class DiffusionPipeline:
             index = diffusers.DiffusionPipeline.load_config(self.name)
             kinds = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
             components = {name: self._component(name, *kind) for name, kind in kinds.items()}
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise ValueError(f"models.diffusion_pipeline.name: cannot find '{self.name}': {error}") from error
         pipeline = getattr(diffusers, index["_class_name"])(**components)
         with torch.device("meta"):
@@ -108,7 +111,7 @@ class PipelineNetwork(nn.Module):
         self.flux = type(pipeline).__name__ == "FluxPipeline"
         parts = [pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2]
         self.frozen = nn.ModuleList([*parts, *filter(None, [getattr(pipeline, "text_encoder_3", None)])])
-        self.transformer = add_adapters(pipeline.transformer, options)
+        self.transformer = add_adapters(pipeline.transformer, options.rank, options.alpha, options.targets)
         self.frozen.requires_grad_(False)
         side = options.image_size // pipeline.vae_scale_factor
         if options.image_size % (2 * pipeline.vae_scale_factor):
@@ -121,18 +124,24 @@ class PipelineNetwork(nn.Module):
         layers = pipeline.transformer.config.num_layers
         layers += pipeline.transformer.config.get("num_single_layers", 0)
         self.units = layers * pipeline.transformer.inner_dim
-        self._known: dict[str, dict[str, Tensor]] = {}
+        self._encode_once = lru_cache(KEPT)(self._encode)
+
+    def noise_levels(self, steps: int) -> list[float]:
+        """[steps + 1], the noise levels of the pipeline's own call with so many steps, down to 0.
+
+        Raises ValueError for a scheduler other than FlowMatchEulerDiscreteScheduler.
+        """
+        return pipeline_noise_levels(self.pipeline, steps, self.tokens - self.options.words)
 
     @torch.no_grad()
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """`words` [b, L, width] and `pooled` [b, width] of the rows' prompts; equal prompts are encoded
-        once."""
-        for row in rows:
-            if row["prompt"] not in self._known:
-                self._known[row["prompt"]] = self._encode(row["prompt"])
+        """`words` [b, L, width] and `pooled` [b, width] of the rows' prompts, in host memory.
+
+        Equal prompts of a call are encoded once, and the last few hundred prompts are remembered.
+        """
+        known = {prompt: self._encode_once(prompt) for prompt in dict.fromkeys(row["prompt"] for row in rows)}
         return {
-            name: torch.stack([self._known[row["prompt"]][name] for row in rows])
-            for name in ("words", "pooled")
+            name: torch.stack([known[row["prompt"]][name] for row in rows]) for name in ("words", "pooled")
         }
 
     def _encode(self, prompt: str) -> dict[str, Tensor]:
@@ -144,7 +153,7 @@ class PipelineNetwork(nn.Module):
             words, _, pooled, _ = self.pipeline.encode_prompt(
                 prompt, None, None, device=device, do_classifier_free_guidance=False, **length
             )
-        return {"words": words[0], "pooled": pooled[0]}
+        return {"words": words[0].cpu(), "pooled": pooled[0].cpu()}
 
     def forward(self, latent: Tensor, sigma: Tensor, condition: dict[str, Tensor]) -> Tensor:
         """Velocities [b, c, h, w]."""
@@ -195,33 +204,9 @@ class PipelineNetwork(nn.Module):
             self.transformer.enable_adapters()
 
     def save(self, folder: Path) -> None:
-        """The adapters, as `load_lora_weights` of the pipeline reads them."""
-        from peft import get_peft_model_state_dict
-
-        weights = get_peft_model_state_dict(self.transformer)
-        self.pipeline.save_lora_weights(folder, transformer_lora_layers=weights, weight_name=ADAPTERS)
+        """The adapters with their scale, as `load_lora_weights` of the pipeline reads them."""
+        save_adapters(self.pipeline, folder)
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote, in place."""
-        from peft import set_peft_model_state_dict
-
-        weights = load_file(folder / ADAPTERS)
-        own = {name.removeprefix("transformer."): weight for name, weight in weights.items()}
-        set_peft_model_state_dict(self.transformer, own)
-
-
-def add_adapters(transformer: Any, options: DiffusionPipeline) -> Any:
-    """`transformer` frozen, with trainable adapters in fp32; their first weights are the same always."""
-    from peft import LoraConfig
-
-    transformer.requires_grad_(False)
-    config = LoraConfig(
-        r=options.rank, lora_alpha=options.alpha, lora_dropout=0.0, target_modules=list(options.targets)
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformer.add_adapter(config)
-    for weight in transformer.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    return transformer
+        """What `save` wrote, in place. Raises ValueError for adapters of another rank or scale."""
+        load_adapters(self.transformer, folder)

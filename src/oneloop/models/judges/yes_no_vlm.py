@@ -10,15 +10,20 @@ models: two rows a pair, the answer's token alone). Left out: models whose proce
 
 import importlib
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from oneloop.core.part import part
 from oneloop.models.judges.pixel_map import PixelMap, resized
+
+KEPT = 4096
+"""Questions whose tokens are remembered."""
 
 
 @part(paper="arXiv 2508.21066")
@@ -35,7 +40,7 @@ class YesNoVlm:
     image_size: Annotated[int, Field(ge=8)] = 448
     """Images are made this many pixels a side; the processor must leave that size alone (Qwen: 28 n)."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Of the frozen weights; log-probabilities are fp32."""
+    """Precision of the frozen weights; log-probabilities are fp32."""
     checkpointing: bool = False
     """Activations are computed again in the backward pass: less memory, more time."""
 
@@ -65,8 +70,8 @@ class YesNoNetwork(nn.Module):
         if self.words[0] == self.words[1]:
             raise ValueError(f"yes and no are one token, {self.words[0]}: '{options.yes}', '{options.no}'")
         if options.checkpointing:
-            model.gradient_checkpointing_enable()
-        self._known: dict[str, dict[str, Tensor]] = {}
+            checkpoint_layers(model)
+        self._read_once = lru_cache(KEPT)(self._read)
         blank = self._inputs("-", self._blanks)
         self.pixels = PixelMap(
             lambda pair, **options: self._inputs("-", list(pair), **options)["pixel_values"],
@@ -101,17 +106,13 @@ class YesNoNetwork(nn.Module):
             name: value.to(device) for name, value in self._text([each.text for each in questions]).items()
         }
         pixels = self.pixels.to(device)(pairs).to(dtype)
-        logits = self.model(**inputs, pixel_values=pixels, logits_to_keep=1).logits[:, -1]
+        logits = self.model(**inputs, pixel_values=pixels, logits_to_keep=1, use_cache=False).logits[:, -1]
         law: Tensor = logits.float().log_softmax(-1)
         return law[:, self.words]
 
     def _text(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Everything the model takes but pixels, padded on the left; equal questions are read once."""
-        for text in texts:
-            if text not in self._known:
-                inputs = self._inputs(text, self._blanks)
-                self._known[text] = {name: value for name, value in inputs.items() if name != "pixel_values"}
-        rows = [self._known[text] for text in texts]
+        """Everything the model takes but pixels, padded on the left; the last questions are remembered."""
+        rows = [self._read_once(text) for text in texts]
         longest = max(row["input_ids"].shape[1] for row in rows)
         fill = {"input_ids": self.processor.tokenizer.pad_token_id or 0}
         return {
@@ -120,6 +121,27 @@ class YesNoNetwork(nn.Module):
             else torch.cat([row[name] for row in rows])
             for name in rows[0]
         }
+
+    def _read(self, text: str) -> dict[str, Tensor]:
+        inputs = self._inputs(text, self._blanks)
+        return {name: value for name, value in inputs.items() if name != "pixel_values"}
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Lets every layer of `model` be computed again in the backward pass, in eval mode too.
+
+    Raises ValueError for a model without such layers.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
+        raise ValueError(
+            f"models.yes_no_vlm.checkpointing: {type(model).__name__} has no layers that can be computed "
+            "again; set it to false"
+        )
+    for layer in layers:  # transformers' own switch works in training mode alone, and a judge is in eval mode
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 def padded(row: Tensor, length: int, fill: int) -> Tensor:

@@ -30,7 +30,7 @@ from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
 from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.sample.policies.denoising.reference import Reference
 from oneloop.sample.policies.denoising.rendering import composite, rendered
-from oneloop.sample.policies.denoising.sde import LEVELS, Noise, Step, noise_levels, sde_step
+from oneloop.sample.policies.denoising.sde import LEVELS, SHIFT, Noise, Step, noise_levels, sde_step
 from oneloop.sample.policies.denoising.walk import Walk, beginnings, demonstrations
 from oneloop.sample.policies.trees.branches import distinct
 
@@ -52,8 +52,8 @@ class Flow:
     """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
     steps: Annotated[int, Field(ge=2)] = 20
     """Calls of the network for an image; one less are actions."""
-    shift: Annotated[float, Field(gt=0)] = 3.0
-    """How many steps are spent at high noise (1: evenly)."""
+    shift: Annotated[float, Field(gt=0)] | None = None
+    """How many steps are spent at high noise (1: evenly). None: a pipeline's own noise levels, else 3."""
     noise: Noise = "dance"
     """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
     level: Annotated[float, Field(gt=0)] | None = None
@@ -106,12 +106,20 @@ class FlowPolicy:
         self.model, self.options, self.version = self.network, options, 0
         self.shape: tuple[int, ...] = tuple(self.network.shape)
         self.stored: torch.dtype = getattr(torch, options.stored)
-        self.sigmas = noise_levels(options.steps, options.shift)
+        self.sigmas = self._noise_levels()
         level = LEVELS[options.noise] if options.level is None else options.level
         self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
         self.reference = Reference(options.reference_decay)
         self.meter = Meter(tokens=self.network.tokens)
         self.progress: Callable[[int, int], None] | None = None
+
+    def _noise_levels(self) -> list[float]:
+        """sigma_0 = 1 > ... > sigma_steps = 0: those of the network's own sampler, if it has one."""
+        steps, shift = self.options.steps, self.options.shift
+        if shift is None and hasattr(self.network, "noise_levels"):
+            levels: list[float] = self.network.noise_levels(steps)
+            return levels
+        return noise_levels(steps, SHIFT if shift is None else shift)
 
     def _schedule(self, noise: Noise, level: float) -> list[Step]:
         pairs = zip(self.sigmas, self.sigmas[1:-1], strict=False)
@@ -202,7 +210,7 @@ class FlowPolicy:
         return {name: value.to(self.device)[which.to(self.device)] for name, value in encoded.items()}
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
-        """[a, 3], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
+        """[a, 4], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
         return moves(rollouts, rows, step, self._ode, self._drawn).to(self.device)
 
     # learn

@@ -37,6 +37,8 @@ class Inputs:
     """[a]."""
     std: Tensor
     """[a], 0 where a step is not drawn."""
+    span: Tensor
+    """[a], how far the noise level falls."""
 
     def mean(self, velocity: Tensor) -> Tensor:
         """[a, ...], where each action is drawn around, of the velocities [b, ...]."""
@@ -89,6 +91,11 @@ class FlowHere:
     def std(self) -> Tensor:
         """[a], its standard deviation, which no weight changes; 0 where a step is not drawn."""
         return self.inputs.std
+
+    @property
+    def span(self) -> Tensor:
+        """[a], how far the noise level falls in each step."""
+        return self.inputs.span
 
     @cached_property
     def logprob(self) -> Tensor:

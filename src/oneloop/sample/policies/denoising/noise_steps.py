@@ -69,9 +69,9 @@ def drawn(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
 def moves(
     rollouts: Rollouts, rows: Tensor, step: Tensor, ode: Sequence[Step], noisy: Sequence[Step]
 ) -> Tensor:
-    """float32 [a, 3], the `Step` of each step [a] of `rows` [a]: of `noisy` where drawn, else of `ode`."""
+    """float32 [a, 4], the `Step` of each step [a] of `rows` [a]: of `noisy` where drawn, else of `ode`."""
     schedules = torch.tensor(
-        [[(at.of_latent, at.of_velocity, at.std) for at in each] for each in (ode, noisy)]
+        [[(at.of_latent, at.of_velocity, at.std, at.span) for at in each] for each in (ode, noisy)]
     )
     return schedules[drawn(rollouts, rows, step).long(), step]
 

@@ -25,6 +25,8 @@ from torch import Tensor
 
 Noise = Literal["dance", "flow", "cps", "ode"]
 LEVELS = {"dance": 0.3, "flow": 0.7, "cps": 0.7, "ode": 0.0}
+SHIFT = 3.0
+"""Shift of the noise levels where nobody gives one."""
 SMALLEST = 1e-8
 """A standard deviation below this cannot be told from 0 in fp32."""
 
@@ -36,6 +38,8 @@ class Step:
     of_latent: float
     of_velocity: float
     std: float
+    span: float
+    """How far the noise level falls: sigma - sigma'."""
 
 
 def noise_levels(steps: int, shift: float) -> list[float]:
@@ -57,7 +61,8 @@ def sde_step(noise: Noise, level: float, sigma: float, sigma_next: float) -> Ste
             f"noise '{noise}' at level {level} has a standard deviation of {std} from sigma {sigma} to "
             f"{sigma_next}; an action needs at least {SMALLEST}: raise the level, or take noise 'ode'"
         )
-    return Step(1 - sigma_next + kept, kept * (1 - sigma) - (1 - sigma_next) * sigma, std)
+    of_velocity = kept * (1 - sigma) - (1 - sigma_next) * sigma
+    return Step(1 - sigma_next + kept, of_velocity, std, sigma - sigma_next)
 
 
 def diffusion(noise: Noise, level: float, sigma: float, sigma_next: float) -> float:

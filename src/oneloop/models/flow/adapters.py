@@ -1,0 +1,68 @@
+"""LoRA adapters on the transformer of a pipeline (PEFT): made, saved as diffusers reads them, loaded.
+
+    W x + alpha / rank * B A x            A [rank, in], B [out, rank]
+
+The file holds A and B; alpha is in its metadata, from which `load_lora_weights` of a pipeline takes it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+ADAPTERS = "pytorch_lora_weights.safetensors"
+NAME = "default"
+
+
+def add_adapters(transformer: Any, rank: int, alpha: int, targets: Sequence[str]) -> Any:
+    """`transformer` frozen, with trainable adapters in fp32; their first weights are the same always."""
+    from peft import LoraConfig
+
+    transformer.requires_grad_(False)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer.add_adapter(config, adapter_name=NAME)
+    for weight in transformer.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return transformer
+
+
+def save_adapters(pipeline: Any, folder: Path) -> None:
+    """Writes the adapters of `pipeline.transformer` with their configuration."""
+    from peft import get_peft_model_state_dict
+
+    transformer = pipeline.transformer
+    pipeline.save_lora_weights(
+        folder,
+        transformer_lora_layers=get_peft_model_state_dict(transformer),
+        weight_name=ADAPTERS,
+        # without it a pipeline takes alpha = rank
+        transformer_lora_adapter_metadata=transformer.peft_config[NAME].to_dict(),
+    )
+
+
+def load_adapters(transformer: Any, folder: Path) -> None:
+    """Puts what `save_adapters` wrote into the adapters that `transformer` has.
+
+    Raises ValueError when they were made with another rank or alpha.
+    """
+    from peft import set_peft_model_state_dict
+
+    with safe_open(folder / ADAPTERS, framework="pt") as file:
+        stored = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+    config = transformer.peft_config[NAME]
+    for key, option, mine in (("r", "rank", config.r), ("lora_alpha", "alpha", config.lora_alpha)):
+        if (theirs := stored.get(f"transformer.{key}", mine)) != mine:
+            raise ValueError(
+                f"the adapters in '{folder}' have {option} {theirs}, but "
+                f"policy.flow.model.diffusion_pipeline.{option} is {mine}; set it to {theirs}"
+            )
+    weights = load_file(folder / ADAPTERS)
+    own = {name.removeprefix("transformer."): weight for name, weight in weights.items()}
+    set_peft_model_state_dict(transformer, own)

@@ -1,0 +1,33 @@
+"""The noise levels of a pipeline's own call, so that a policy walks the steps its model was made for."""
+
+from typing import Any
+
+import numpy as np
+
+
+def pipeline_noise_levels(pipeline: Any, steps: int, image_tokens: int) -> list[float]:
+    """[steps + 1], sigma_0 > ... > 0, as `pipeline`'s own call has them for an image of so many tokens.
+
+    FLUX spaces them from 1 to 1 / steps, Stable Diffusion 3 as its scheduler does; both are then shifted as
+    the scheduler is configured, by the image's size where it says so. Raises ValueError for another
+    scheduler.
+    """
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    scheduler = pipeline.scheduler
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or scheduler.config.invert_sigmas:
+        raise ValueError(
+            f"the pipeline's scheduler is a {type(scheduler).__name__}, whose noise levels are not known "
+            "here (FlowMatchEulerDiscreteScheduler is): give policy.flow.shift, or a pipeline with that one"
+        )
+    options: dict[str, Any] = {}
+    if scheduler.config.use_dynamic_shifting:
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        options["mu"] = calculate_shift(image_tokens, *(scheduler.config[name] for name in names))
+    if type(pipeline).__name__ == "FluxPipeline":
+        options["sigmas"] = np.linspace(1.0, 1 / steps, steps)
+    own = type(scheduler).from_config(scheduler.config)  # the pipeline's keeps its state
+    own.set_timesteps(steps, **options)
+    levels: list[float] = own.sigmas.tolist()
+    return levels
