@@ -15,19 +15,20 @@ def pipeline_noise_levels(pipeline: Any, steps: int, image_tokens: int) -> list[
     from diffusers import FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
-    scheduler = pipeline.scheduler
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or scheduler.config.invert_sigmas:
+    scheduler: Any = pipeline.scheduler
+    config, kind = scheduler.config, type(scheduler)
+    if kind is not FlowMatchEulerDiscreteScheduler or config.invert_sigmas:
         raise ValueError(
-            f"the pipeline's scheduler is a {type(scheduler).__name__}, whose noise levels are not known "
+            f"the pipeline's scheduler is a {kind.__name__}, whose noise levels are not known "
             "here (FlowMatchEulerDiscreteScheduler is): give policy.flow.shift, or a pipeline with that one"
         )
     options: dict[str, Any] = {}
-    if scheduler.config.use_dynamic_shifting:
+    if config.use_dynamic_shifting:
         names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-        options["mu"] = calculate_shift(image_tokens, *(scheduler.config[name] for name in names))
+        options["mu"] = calculate_shift(image_tokens, *(config[name] for name in names))
     if type(pipeline).__name__ == "FluxPipeline":
         options["sigmas"] = np.linspace(1.0, 1 / steps, steps)
-    own = type(scheduler).from_config(scheduler.config)  # the pipeline's keeps its state
+    own: Any = kind.from_config(config)  # the pipeline's keeps its state
     own.set_timesteps(steps, **options)
     levels: list[float] = own.sigmas.tolist()
     return levels
