@@ -160,6 +160,8 @@ def test_fields_of_every_type_give_a_sentence_or_a_pool(name, tmp_path):
             b"model_a,model_b,winner\nmod\xe8le,b,tie\n",
             r"line 2 is not UTF-8 \(byte 0xe8 at column 4\)",
         ),
+        ("head.csv", b"mod\xe8le,score\nb,1\n", r"line 1 is not UTF-8 \(byte 0xe8 at column 4\)"),
+        ("twice.csv", b"model,sample_id,score,score\na,1,1,1\n", "two columns are called 'score'"),
         ("latin.json", b'[{"a": "\xe8"}]', r"line 1 is not UTF-8 \(byte 0xe8 at column 9\)"),
         ("wide.json", "[]".encode("utf-16"), "is UTF-16, not UTF-8 text"),
         ("packed.json", gzip.compress(b"[]"), "is gzip, not UTF-8 text"),

@@ -99,7 +99,7 @@ def read_table(path: Path, head: bool = False) -> pa.Table:
             return _csv(path, "\t" if name.endswith(".tsv") else ",", head)
         if name.endswith((".jsonl", ".json")):
             return as_table(json_rows(path), [])
-    except (pa.ArrowException, OverflowError) as error:
+    except (pa.ArrowException, OverflowError, UnicodeDecodeError) as error:
         if name.endswith((".csv", ".tsv")):
             for _ in text_of(path):  # says the line, where it is the encoding
                 pass
@@ -120,7 +120,10 @@ def _csv(path: Path, delimiter: str, head: bool) -> pa.Table:
     if any(pa.types.is_binary(field.type) for field in found.schema):
         for _ in text_of(path):  # Arrow takes what is not UTF-8 for bytes; this says the line
             pass
-    first = found.column_names[0] if found.num_columns == 1 else ""
+    names = found.column_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise RankingError(f"two columns are called '{one_line(twice, 60)}'")
+    first = names[0] if found.num_columns == 1 else ""
     if other := next((mark for mark in (";", "\t", ",", "|") if mark in first), None):
         raise RankingError(
             f"the columns must be separated by {delimiter!r}, got {other!r} in the first line ({first[:60]})"
