@@ -13,8 +13,8 @@ from oneloop.core.storage import replace_file
 from oneloop.recipe.recipe import Recipe, resolved
 from oneloop.report.doctor import diagnose
 from oneloop.run.directories import RUNS, free_directory, to_resume
-from oneloop.run.memory.estimate import estimate
-from oneloop.run.preflight import preflight
+from oneloop.run.memory.estimate import demands, estimate
+from oneloop.run.preflight import is_here, left_out, preflight
 from oneloop.run.progress import Show, closing_table
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
@@ -68,7 +68,6 @@ def train(
     directory = run or (to_resume(recipe, loaded) if resume else free_directory(loaded.name))
     if needed := estimate(loaded):
         say(needed.sentence)
-    say(f"run directory: {directory}")
     show = Show(
         console,
         verbose=verbose,
@@ -76,6 +75,7 @@ def train(
         warnings=Terminal(stderr=True) if quiet else None,
     )
     running = Run(loaded, directory, resume, show, accept_changes)
+    say(f"run directory: {directory}")
     try:
         with sigterm_interrupts():
             running.train()
@@ -110,11 +110,14 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def check_only(recipe: Recipe, directory: Path | None) -> None:
-    """Writes the resolved recipe and prints the estimate."""
+    """Has the policy look at its model and data, writes the resolved recipe and prints the estimate."""
     require(recipe.trackers)
-    needed = estimate(recipe)
-    for note in preflight(recipe, remote=False):
+    outline = recipe.policy.outline()
+    seen = [demand for demand in demands(recipe) if is_here(demand.data)]
+    preflight(recipe, remote=False)
+    for note in [*outline.notes(seen), *left_out(recipe, outline, remote=False)]:
         say(note)
+    needed = estimate(recipe)
     path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, resolved(recipe))

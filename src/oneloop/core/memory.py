@@ -23,34 +23,55 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run needs on `device`, and what is free there, in bytes."""
+class Needs:
+    """What a run needs on `device`."""
 
     rows: tuple[Row, ...]
     device: str
-    free: int
     remedy: str
     """What to lower when it is too much."""
 
     @property
     def total(self) -> int:
-        """Everything added up."""
+        """Everything added up, in bytes."""
         return sum(row.bytes for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs, and what is free there."""
+
+    needs: Needs
+    free: int
+    """Bytes."""
+    failed: str = ""
+    """Why nothing could be counted."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What takes any memory."""
+        return tuple(row for row in self.needs.rows if row.bytes)
+
+    @property
+    def total(self) -> int:
+        """Everything added up, in bytes."""
+        return self.needs.total
 
     @property
     def sentence(self) -> str:
         """One line; says so when it is more than there is."""
+        if self.failed:
+            return f"memory: cannot be estimated for this model ({self.failed}); that stops nothing"
         large = ", ".join(
             f"{row.what} {size(row.bytes)}" for row in sorted(self.rows, key=lambda row: -row.bytes)[:3]
         )
-        text = f"memory: about {size(self.total)} on {self.device} ({large}); {size(self.free)} are free"
-        if self.total <= self.free:
-            return text
-        return f"{text}: NOT ENOUGH. {self.remedy}"
+        device, free = self.needs.device, size(self.free)
+        text = f"memory: about {size(self.total)} on {device} ({large}); {free} are free"
+        return text if self.total <= self.free else f"{text}: NOT ENOUGH. {self.needs.remedy}"
 
     def table(self) -> Table:
         """All rows."""
-        table = Table(title=f"memory on {self.device}", title_justify="left")
+        table = Table(title=f"memory on {self.needs.device}", title_justify="left")
         for column in ("what", "size", "how"):
             table.add_column(column, justify="right" if column == "size" else "left")
         for row in self.rows:

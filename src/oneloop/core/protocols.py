@@ -9,11 +9,14 @@ PolicyPart and the models are what a recipe names; the others are what those mak
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from oneloop.core.memory import Needs
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts, Table
 
@@ -108,6 +111,35 @@ class Objective(Protocol):
         """(loss [a], readings {name: [a]}) of `actions` (int64 [a], indices into the action table)."""
 
 
+class ObjectiveDefaults:
+    """What an objective may say of itself beside its average; what it leaves out is as here."""
+
+    whole_logits = False
+    """Whether it reads `here.logits`, so that those of all its actions are held at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What a phase, or an evaluation, asks of the policy at a time: known before anything is sampled."""
+
+    name: str
+    """Of the phase; "evaluate" for the evaluation."""
+    data: Data
+    """The rows that prompts come from."""
+    rollouts: int
+    """At a time."""
+    sampled: bool = True
+    """Whether the policy samples them; else they are the data's demonstrations."""
+    forks: tuple[tuple[tuple[int, ...], int], ...] = ()
+    """(steps, branches at each) of trees that rollouts are the leaves of."""
+    micro_batch: Callable[[torch.device], int] | None = None
+    """Tokens forwarded at a time when learning on a device; None: nothing is learned."""
+    reference: bool = False
+    """Whether log-probs under a reference are read."""
+    whole_logits: bool = False
+    """Whether logits of all actions of a micro-batch are held at once."""
+
+
 class PolicyPart(Protocol):
     """What a recipe says of a policy; `open` loads it."""
 
@@ -116,8 +148,12 @@ class PolicyPart(Protocol):
     gives: ClassVar[Sequence[str]]
     """Action columns that `annotate` can write: of entropy, proximal, reference."""
 
+    def outline(self) -> "PolicyOutline":
+        """The policy without weights. Raises ValueError for what cannot work: no such model or device, a
+        model of a kind that is not supported."""
+
     def open(self) -> "Policy":
-        """The policy, with its weights, on its device."""
+        """The policy, with its weights, on its device. Raises ValueError when it cannot be loaded."""
 
 
 class LanguageModel(Protocol):
@@ -218,6 +254,20 @@ class Measuring(Protocol):
 
     def meet(self, policy: "Policy") -> None:
         """The policy that the phase trains; called after `begin`, before the first ask."""
+
+
+class PolicyOutline(Protocol):
+    """A policy before its weights are loaded."""
+
+    def notes(self, demands: Sequence[Demand]) -> list[str]:
+        """Sentences about what a run should know of its data before it begins."""
+
+    def check_row(self, row: Mapping[str, Any], where: str, demonstrated: bool) -> None:
+        """Raises ValueError, naming `where`, for a row that the policy cannot sample from, or, when
+        `demonstrated`, whose demonstration it cannot learn from."""
+
+    def memory(self, demands: Sequence[Demand]) -> Needs:
+        """What it takes to train on `demands`, estimated."""
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """What is looked at before a run: whether data can be read, and whether judges get the columns they ask for.
 
-`preflight` needs no model and comes before one is loaded; `left_out` needs the policy, which knows what it
-can start from. Both look at the rows of files, up to a bound, and at a few of those that are generated.
+`preflight` needs no model and comes before one is loaded; `left_out` needs the policy, or its outline, which
+knows what it can start from. Both look at the rows of files, up to a bound, and at a few of those that are
+generated.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def preflight(recipe: Recipe, remote: bool = True) -> list[str]:
     """
     faults, notes = list[str](), list[str]()
     for where, data, judges, on_bad_row in sections(recipe):
-        if not remote and isinstance(data, Hub) and not data.local:
+        if not remote and not is_here(data):
             continue
         try:
             if note := _read(where, data, unchecked, on_bad_row):
@@ -53,16 +54,26 @@ def preflight(recipe: Recipe, remote: bool = True) -> list[str]:
     return notes
 
 
-def left_out(recipe: Recipe, policy: Any) -> list[str]:
-    """Sentences about rows that `policy` cannot use and that are left out. Raises BadRows where they stop
-    the run."""
+def left_out(recipe: Recipe, policy: RowChecking, remote: bool = True) -> list[str]:
+    """Sentences about rows that `policy`, or its outline, cannot use and that are left out.
+
+    Raises BadRows where they stop the run. Without `remote`, data sets that are not on this machine are not
+    looked at.
+    """
     notes = []
     for where, data, _, on_bad_row in sections(recipe):
+        if not remote and not is_here(data):
+            continue
         phase = recipe.phases.get(where.split(".")[2]) if where.startswith("recipe.phases.") else None
         check = check_of(policy, phase is not None and phase.sample == "demonstrations")
         if note := _read(where, data, check, on_bad_row):
             notes.append(note)
     return notes
+
+
+def is_here(data: Data) -> bool:
+    """Whether `data` can be read without a network."""
+    return not isinstance(data, Hub) or data.local
 
 
 def check_of(policy: Any, demonstrated: bool) -> Check:

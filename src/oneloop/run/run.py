@@ -32,6 +32,7 @@ from oneloop.run.evaluation import answered, measure, pattern_of, scorers
 from oneloop.run.gallery import Gallery, due
 from oneloop.run.journal import Journal, forget
 from oneloop.run.lock import Lock
+from oneloop.run.memory.estimate import demands
 from oneloop.run.metrics import batch_metrics, json_safe
 from oneloop.run.preflight import check_of, left_out, preflight
 from oneloop.run.progress import Show
@@ -71,6 +72,11 @@ class Run:
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
         require(recipe.trackers)
         preflight(recipe)
+        outline = recipe.policy.outline()
+        for note in [*outline.notes(demands(recipe)), *left_out(recipe, outline)]:
+            self.show.finding("warn", note)
+        # what cannot be opened leaves no directory behind
+        self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()
         self.accept_changes = accept_changes
         """Whether to resume although data or code of the recipe changed after the checkpoint."""
         self.lock = Lock(directory, self.show.says)
@@ -89,7 +95,6 @@ class Run:
         self.held_out: dict[str, dict[str, Any]] = {}
         """By mode, what was measured where the phase began."""
         self.started = time.time()
-        self.policy: Any = None
         self.report = "none yet"
         """Where the report is, or why there is none."""
         self._resumed: dict[str, Any] | None = None
@@ -122,9 +127,7 @@ class Run:
             self.report = f"none, it could not be written ({type(error).__name__}: {error})"
 
     def _train(self) -> None:
-        self.policy = self.recipe.policy.open()
-        for note in left_out(self.recipe, self.policy):
-            self.show.finding("warn", note)
+        self.policy = self.policy or self.recipe.policy.open()
         saved, damaged = sound(self.directory)
         if saved:
             for folder, error in damaged:

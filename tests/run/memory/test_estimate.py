@@ -90,7 +90,8 @@ def test_a_reference_is_counted_only_where_an_objective_reads_it():
     assert "reference" not in rows_of(load_recipe(recipe)[0])
     with_kl = rows_of(load_recipe(recipe, ["beta=0.1"])[0])
     assert with_kl["reference"] == with_kl["weights"]
-    assert "reference" not in rows_of(load_recipe(recipe, ["beta=0.1", "policy.language.lora={}"])[0])
+    adapted = rows_of(load_recipe(recipe, ["beta=0.1", "policy.language.lora={}"])[0])
+    assert adapted["reference"] == adapted["gradients"] < adapted["weights"]
 
 
 def test_a_saved_model_is_looked_into_without_its_weights(tmp_path, monkeypatch):
@@ -102,10 +103,12 @@ def test_a_saved_model_is_looked_into_without_its_weights(tmp_path, monkeypatch)
 
 
 def test_a_model_that_is_not_there_is_said(tmp_path):
+    recipe = recipe_with(model=str(tmp_path / "none"))
+    assert estimate(recipe) is None
     with pytest.raises(
         ValueError, match="policy.language.model: cannot load .*none': there is no such folder"
     ):
-        estimate(recipe_with(model=str(tmp_path / "none")))
+        recipe.policy.outline()
 
 
 def test_micro_batches_bound_what_a_step_takes():

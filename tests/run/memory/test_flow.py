@@ -90,5 +90,6 @@ def test_a_pipeline_is_looked_into_without_its_weights(tmp_path):
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     assert rows["weights"] == bytes_of(network.parameters())
     assert rows["gradients"] == bytes_of(trained) and "reference" not in rows and rows["decoding"] > 0
+    gone = recipe_with(model={"diffusion_pipeline": {**model, "name": str(tmp_path / "none")}})
     with pytest.raises(ValueError, match="diffusion_pipeline.name: cannot find"):
-        estimate(recipe_with(model={"diffusion_pipeline": {**model, "name": str(tmp_path / "none")}}))
+        gone.policy.outline()

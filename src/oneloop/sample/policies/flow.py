@@ -27,6 +27,7 @@ from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
+from oneloop.sample.policies.denoising.memory import FlowOutline, empty_network
 from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.sample.policies.denoising.reference import Reference
 from oneloop.sample.policies.denoising.rendering import composite, rendered
@@ -84,6 +85,12 @@ class Flow:
         return self.precision == "bf16_autocast" or (
             self.precision == "auto" and prefers_bf16(torch.device(device_of(self.device)))
         )
+
+    def outline(self) -> FlowOutline:
+        """The policy without weights. Raises ValueError: no such network or device."""
+        device, stored = device_of(self.device, "policy.flow.device"), getattr(torch, self.stored)
+        network = empty_network(self.model)
+        return FlowOutline(network, device, self.steps, self.narrow, stored, self.tokens_per_call)
 
     def open(self) -> "FlowPolicy":
         """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""

@@ -31,10 +31,13 @@ from oneloop.engines.turns import eos_ids
 from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
 from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.here import TokenHere
-from oneloop.sample.policies.tokens.loading import load_weights, open_model, save_weights
+from oneloop.sample.policies.tokens.loading import load_weights, open_model, outline, save_weights
 from oneloop.sample.policies.tokens.lora import Lora
+from oneloop.sample.policies.tokens.memory import Counted
+from oneloop.sample.policies.tokens.outline import LanguageOutline
 from oneloop.sample.policies.tokens.packing import Packed, pack, shared_rows
 from oneloop.sample.policies.tokens.prompts import Prompts
+from oneloop.sample.policies.tokens.rows import TokenRows
 from oneloop.sample.policies.tokens.spans import cut, token_spans
 from oneloop.sample.policies.trees.token_trees import sample_trees
 from oneloop.sample.policies.trees.tree_packing import pack_trees
@@ -85,6 +88,24 @@ class Language:
         """Loads the model; raises ValueError when it cannot be."""
         return LanguagePolicy(self.settled())
 
+    def outline(self) -> LanguageOutline:
+        """The policy without weights. Raises ValueError: no such model or device, or one not supported."""
+        own = self.settled()
+        model, tokenizer = outline(own.model, own.dtype, own.lora)
+        narrow = own.sampling_precision == "bf16"
+        prompts = prompts_of(model, tokenizer, own.chat_template_kwargs)
+        counted = Counted(model, prompts, own.device, own.precision, narrow, own.slots, own.max_new_tokens)
+        ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
+        try:
+            return LanguageOutline(counted, may_chat=not ours)
+        except ValueError as error:
+            raise ValueError(f"policy.language.model: {error}") from error
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
     def settled(self) -> "Language":
         """The same options with "auto" replaced by what this machine does best."""
         device = device_of(self.device, "policy.language.device")
@@ -97,33 +118,34 @@ class Language:
         return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)
 
 
+def prompts_of(model: Any, tokenizer: Any, template_options: Mapping[str, Any]) -> Prompts:
+    """What encodes prompts for `model`."""
+    embeddings = int(model.get_input_embeddings().weight.shape[0])
+    return Prompts(tokenizer, eos_ids(model, tokenizer), template_options, embeddings)
+
+
 class LanguagePolicy:
     """The model being trained, its engine, and its tokenizer."""
 
     units, gives = Language.units, Language.gives
 
     def __init__(self, options: Language):
-        dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-        self._opened = open_model(options.model, dtype, options.lora)
+        self._opened = open_model(options.model, options.dtype, options.lora)
         self.model, self.tokenizer = self._opened.model, self._opened.tokenizer
-        self.eos = eos_ids(self.model, self.tokenizer)
         self._reference: CausalForward | None = None
         self.model.to(options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
-        self.prompts = Prompts(
-            self.tokenizer,
-            self.eos,
-            options.chat_template_kwargs,
-            int(self.model.get_input_embeddings().weight.shape[0]),
-        )
+        self.prompts = prompts_of(self.model, self.tokenizer, options.chat_template_kwargs)
+        self.eos = self.prompts.eos
         self.meter = Meter()
         try:
             self.engine = self._engine()
             self.forward = CausalForward(self.model, options.precision == "bf16_autocast", self.meter)
         except ValueError as error:
             raise ValueError(f"policy.language.model: {error}") from error
+        self.rows = TokenRows(self.prompts, self.engine.positions, options.max_new_tokens)
         self.progress: Callable[[int, int], None] | None = None
 
     def _engine(self) -> SlotEngine:
@@ -170,19 +192,10 @@ class LanguagePolicy:
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
         """What the engine is asked for one row that has the tokens `partial`."""
         prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
-        room = self._room(prompt, f"data row {int(asked.key[row])}")
-        limit = min(self.options.max_new_tokens if budget < 0 else budget, room)
+        left = self.rows.room(prompt, f"data row {int(asked.key[row])}")
+        limit = min(self.options.max_new_tokens if budget < 0 else budget, left)
         key = int(draws.mix(asked.facts["seed"], int(asked.id[row])))
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
-
-    def _room(self, prompt: Sequence[int], where: str) -> int:
-        """Tokens that may follow `prompt`, at least one. Raises ValueError naming the data row."""
-        if len(prompt) >= self.positions:
-            raise ValueError(
-                f"the prompt of {where} has {len(prompt)} tokens, but the model reads at most "
-                f"{self.positions}; leave out long prompts, or take another model"
-            )
-        return self.positions - len(prompt)
 
     def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> PromptRoom:
         """As `Policy` says."""
@@ -202,10 +215,11 @@ class LanguagePolicy:
 
         Their actions have version -1 and no log-prob (NaN). Raises ValueError naming the row without one.
         """
-        lists = [
-            self._demonstration(example, f"data row {int(key)}")
+        read = [
+            self.rows.demonstration(example, f"data row {int(key)}")
             for example, key in zip(asked.example, asked.key, strict=True)
         ]
+        lists = [ids[:room] for ids, room in read]
         shape: dict[str, Any] = {"token": lists}
         for name, value in {"version": -1, "logprob": float("nan"), "share": 1.0}.items():
             shape[name] = [[value] * len(tokens) for tokens in lists]
@@ -214,19 +228,8 @@ class LanguagePolicy:
         return finished, finished.take(torch.zeros(0, dtype=torch.long))
 
     def check_row(self, row: dict[str, Any], where: str, demonstrated: bool) -> None:
-        """Raises ValueError, naming `where`, for a row whose prompt cannot be written in tokens or leaves no
-        room, or whose completion, where it is `demonstrated`, cannot be learned from."""
-        if demonstrated:
-            self._demonstration(row, where)
-        else:
-            self._room(self.prompts.encode(row["prompt"], where, row), where)
-
-    def _demonstration(self, example: dict[str, Any], where: str) -> list[int]:
-        if example.get("completion") in (None, ""):
-            raise ValueError(f"{where} has no 'completion' to learn from; its columns: {', '.join(example)}")
-        room = self._room(self.prompts.encode(example["prompt"], where, example), where)
-        ids = self.prompts.completion(example["prompt"], example["completion"], where, example)
-        return list(ids[: min(self.options.max_new_tokens, room)])
+        """As `PolicyOutline` says."""
+        self.rows.check_row(row, where, demonstrated)
 
     def _with_text(self, rollouts: Rollouts, stop: Sequence[str] = ()) -> Rollouts:
         silent = frozenset({*self.eos, self.tokenizer.pad_token_id} - {None})

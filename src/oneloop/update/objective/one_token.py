@@ -15,7 +15,7 @@ Not here: other rewards than matching (give `policy_gradient_loss` your own [a, 
 
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -114,6 +114,7 @@ class OneToken:
     """Whether log p is taken at `temperature` too, so that samples and log-probabilities are of one law."""
     mean: Literal["action", "rollout", "group"] = "action"
     """What weighs alike: action (token mean), rollout (the paper's) or group."""
+    whole_logits: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,0 +1,121 @@
+"""A language policy before its weights are loaded: is its kind supported, what will its data be to it.
+
+A model of the same kind with two layers and random weights is tried where it is small enough.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from oneloop.core.memory import Needs
+from oneloop.core.protocols import Demand
+from oneloop.engines.slots import SlotEngine
+from oneloop.engines.twin import context_window, unwrapped
+from oneloop.sample.policies.tokens.forward import CausalForward
+from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
+from oneloop.sample.policies.tokens.rows import Row, TokenRows
+
+LOOKED_AT = 64
+"""Rows of each data set about which something is said, evenly spread."""
+SMALL = 250_000_000
+"""Parameters of the largest model that is built to be tried."""
+
+
+class LanguageOutline:
+    """`PolicyOutline` of a language policy. may_chat: whether its model may have learned to chat before.
+
+    Raises ValueError for a kind of model that cannot be sampled and trained here.
+    """
+
+    def __init__(self, counted: Counted, may_chat: bool):
+        self.counted, self.may_chat = counted, may_chat
+        self.rows = TokenRows(counted.prompts, supported(counted.model), counted.limit)
+
+    def check_row(self, row: Row, where: str, demonstrated: bool) -> None:
+        """As `PolicyOutline` says."""
+        self.rows.check_row(row, where, demonstrated)
+
+    def memory(self, demands: Sequence[Demand]) -> Needs:
+        """As `PolicyOutline` says."""
+        return Needs(tuple(memory_rows(self.counted, demands)), self.counted.device, LESS)
+
+    def notes(self, demands: Sequence[Demand]) -> list[str]:
+        """Sentences on demonstrations that are cut, and on text where messages may be meant."""
+        return [note for demand in demands for note in self._notes(demand, dict(_spread(demand)))]
+
+    def _notes(self, demand: Demand, rows: Mapping[int, Row]) -> Iterator[str]:
+        if not demand.sampled:
+            yield from self._cut(demand.name, rows)
+        template, texts = (
+            self.rows.prompts.template,
+            all(isinstance(row["prompt"], str) for row in rows.values()),
+        )
+        if texts and template.options:
+            yield f"{demand.name}: prompts are text, so chat_template_kwargs do nothing"
+        elif texts and self.may_chat and template.tokenizer.chat_template:
+            yield (
+                f"{demand.name}: prompts are plain text, but the model has a chat template; if it is a chat "
+                "model, set chat: true where the data is named"
+            )
+
+    def _cut(self, name: str, rows: Mapping[int, Row]) -> Iterator[str]:
+        cut = []
+        for key, row in rows.items():
+            try:
+                ids, room = self.rows.demonstration(row, f"data row {key}")
+            except ValueError:  # whoever looks for bad rows says it
+                continue
+            cut += [len(ids)] if len(ids) > room else []
+        if cut:
+            yield (
+                f"{name}: {len(cut)} of {len(rows)} demonstrations looked at are longer than there is room "
+                f"for and lose their end; the longest has {max(cut)} tokens "
+                f"(policy.language.max_new_tokens: {self.rows.limit})"
+            )
+
+
+def _spread(demand: Demand) -> Iterator[tuple[int, Row]]:
+    """(number, row) of rows that can be read."""
+    size = len(demand.data)
+    for key in sorted({place * size // LOOKED_AT for place in range(LOOKED_AT)} & set(range(size))):
+        try:
+            yield key, demand.data[key]
+        except ValueError:
+            continue
+
+
+def supported(model: Any) -> int | None:
+    """The window of `model`, which has no weights. Raises ValueError when its kind is not supported."""
+    plain = unwrapped(model)
+    window = context_window(plain)
+    small = shrunk(plain.config)
+    if small is not None:
+        SlotEngine(small, eos=())
+        CausalForward(small, autocast=False)
+    return window
+
+
+def shrunk(config: Any) -> Any | None:
+    """A model of that kind with two layers and a few tokens; None where none can be made."""
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    try:
+        layers = text.num_hidden_layers
+        for name, value in list(vars(text).items()):
+            if isinstance(value, (list, tuple)) and len(value) == layers:  # one value a layer
+                setattr(text, name, value[:2])
+            elif name.endswith("_token_id"):
+                setattr(text, name, None)
+        text.num_hidden_layers, text.vocab_size = min(2, layers), min(64, text.vocab_size)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(small, trust_remote_code=False)
+        if sum(weight.numel() for weight in empty.parameters()) > SMALL:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return AutoModelForCausalLM.from_config(small, trust_remote_code=False).eval()
+    except Exception:  # a configuration of another form: the model itself is tried when it is loaded
+        return None
