@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from oneloop.core import draws, protocols
+from oneloop.core.memory import Needs, Row
 from oneloop.core.meter import Meter
 from oneloop.core.part import part
 from oneloop.core.rollouts import Actions, Rollouts
@@ -190,8 +191,22 @@ class Table:
     units: ClassVar[dict[str, str]] = {"logprob": "nats", "entropy": "discrete"}
     gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
 
+    def outline(self):
+        return TableOutline()
+
     def open(self):
         return TablePolicy()
+
+
+class TableOutline:
+    def notes(self, demands):
+        return []
+
+    def check_row(self, row, where, demonstrated):
+        pass
+
+    def memory(self, demands):
+        return Needs((Row("weights", 36, "nine numbers"),), "cpu", "")
 
 
 class TablePolicy:
@@ -243,6 +258,9 @@ class TablePolicy:
 
     def decode(self, tokens):
         return "".join("abc"[i] for i in tokens)
+
+    def prompt_room(self, prompt, example):
+        return None
 
     def annotate(self, rollouts, columns):
         here = self.at(rollouts, torch.arange(len(rollouts.actions)))
@@ -420,6 +438,7 @@ def test_a_network_of_ones_own_draws_and_is_trained(tmp_path):
     ("made", "protocol"),
     [
         (TablePolicy(), protocols.Policy),
+        (TableOutline(), protocols.PolicyOutline),
         (OneByOne(None, None, ()), protocols.Engine),
         (Linear(), protocols.FlowNetwork),
     ],

@@ -93,12 +93,11 @@ def test_rows_that_the_policy_cannot_read_stop_before_anything_is_sampled(tmp_pa
         {"prompt": "x²", "answer": "4"},
         {"prompt": "1" * 9999, "answer": "1"},
     ]
-    run = Run(recipe(rows), tmp_path / "run")
     with pytest.raises(
         BadRows, match=r"2 of 3 rows cannot be used: data row 1: .*'x'.*data row 2 has 9999 tokens"
     ):
-        run.train()
-    assert not list((tmp_path / "run" / "rollouts").glob("*"))
+        Run(recipe(rows), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_rows_are_left_out_of_training_and_evaluation_and_said(mixed, tmp_path):

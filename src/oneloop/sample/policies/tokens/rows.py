@@ -22,7 +22,7 @@ class TokenRows:
         if self.window is not None and len(prompt) >= self.window:
             raise ValueError(
                 f"the prompt of {where} has {len(prompt)} tokens, but the model reads at most {self.window}; "
-                "leave out long prompts (on_bad_row), or take another model"
+                "leave out long prompts, or take another model"
             )
         return (self.window or 1 << 30) - len(prompt)
 
