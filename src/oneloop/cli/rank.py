@@ -110,7 +110,7 @@ class Found(NamedTuple):
 
     pool: SamplePool
     similarity: Sequence[float] | None = None
-    """Of each sample to the query, where there is one."""
+    """Similarity of each sample to the query, where there is one."""
 
 
 def named_columns(words: Sequence[str]) -> dict[str, str]:

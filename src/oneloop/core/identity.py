@@ -44,7 +44,7 @@ class Fingerprinted(Protocol):
     """Data that knows a better or cheaper fingerprint than a look at some rows."""
 
     def fingerprint(self) -> Fingerprint:
-        """Of all its rows."""
+        """A number that two data sets share when all their rows are equal."""
 
 
 def identity(value: Any) -> str:

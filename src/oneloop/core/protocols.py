@@ -205,7 +205,7 @@ class FlowNetwork(Protocol):
         """The latents of pictures in [0, 1]."""
 
     def save(self, folder: Path) -> None:
-        """Its trained weights, in a format other libraries load."""
+        """Writes the trained weights in a format that other libraries load."""
 
     def load(self, folder: Path) -> None:
         """What `save` left, to the bit."""
@@ -296,7 +296,7 @@ class Grader(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Its E criteria."""
+        """The names of its E criteria."""
 
     def grade(self, images: Tensor, rollouts: Rollouts, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(verdicts [a, E] with a gradient in `images` [a, ...], higher is better; which hold, bool [a,
@@ -335,7 +335,7 @@ class Policy(Protocol):
     """The thing being trained: everything that the loop, the learner and a run call."""
 
     version: int
-    """Of the weights; one more after each batch."""
+    """Version of the weights; one more after each batch."""
     model: Any
     """The torch module whose parameters are trained."""
     meter: Meter
@@ -345,11 +345,11 @@ class Policy(Protocol):
 
     @property
     def units(self) -> Mapping[str, str]:
-        """As in `PolicyPart`."""
+        """The units of `PolicyPart`."""
 
     @property
     def gives(self) -> Sequence[str]:
-        """As in `PolicyPart`."""
+        """The units of `PolicyPart`."""
 
     # sampling
 

@@ -43,7 +43,7 @@ class InversePropensity:
     """Writes `actions.advantage`, float32 [N]; NaN for rollouts without a verdict."""
 
     by: Literal["group", "batch"] = "group"
-    """Whose verdicts make the baseline: the group's, or the batch's (better with few verdicts a group)."""
+    """Verdicts that make the baseline: the group's, or the batch's (better with few verdicts a group)."""
     cap: Annotated[float, Field(ge=1)] = 20.0
     """Largest weight of a verdict: bounds the variance, and biases rarely chosen rollouts towards 0."""
 

@@ -58,7 +58,7 @@ class Novelty:
     likelihood: Literal["logprob", "proximal"] = "logprob"
     """Whose: the law that was sampled from, or the weights at the start of this update."""
     among: Literal["all", "correct"] = "all"
-    """Whose mean a rollout is compared with: its whole group, or the correct ones."""
+    """Rollouts over which the mean likelihood is taken: the whole group, or its correct ones."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with sharpened advantages; those of rollouts that are not correct stay bit for bit."""

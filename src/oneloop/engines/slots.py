@@ -73,7 +73,7 @@ class SlotEngine:
         self._seen = self._first_numbers()
 
     def _first_numbers(self) -> list[float]:
-        """Of each parameter that is watched: an update that moves none of them is unlikely."""
+        """The first number of each watched parameter: an update hardly ever moves none of them."""
         first = [weight.detach().reshape(-1)[:1].double() for weight in self._watched]
         return torch.cat(first).tolist() if first else []
 

@@ -87,7 +87,8 @@ def play(
 
 
 def summary(rounds: list[Round]) -> dict[str, float]:
-    """Of a whole stream: error a person, shares of violating rounds and of accepted people, mean excess."""
+    """Summary of a whole stream: error a person, shares of violating rounds and of accepted people, mean
+    excess."""
     violated = np.array([each.violated for each in rounds])
     people = sum(each.people for each in rounds)
     return {

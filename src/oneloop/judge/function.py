@@ -165,7 +165,7 @@ class Function:
 
 
 def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:
-    """Of the `size` rollouts of one call."""
+    """Verdicts on the `size` rollouts of one call."""
     if outcome.error is not None:
         return [Verdict(error=outcome.error)] * size
     pairs = outcome.value["values"]

@@ -90,7 +90,7 @@ class OneSided:
     """`judge`'s verdict where it was paid for; `propensity` and `paid` of every rollout."""
 
     judge: Annotated[Any, Of("judge")]
-    """Whose verdicts cost; they must be in [0, 1]."""
+    """The judge whose verdicts cost something; they must be in [0, 1]."""
     worth: Literal["right", "surprise"] = "right"
     """What makes a verdict worth its price: that it is high, or far from the mean verdict."""
     price: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -112,7 +112,7 @@ class OneSided:
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
     limits: Annotated[Limits, Options(Limits)] = Limits()
-    """Of auditors' functions, and what an error of `judge` does."""
+    """Limits of auditors' functions, and what an error of `judge` does."""
     memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -91,7 +91,7 @@ class Preference:
         return "hard: true counts wins, and a count has no gradient" if self.hard else ""
 
     def column(self, criterion: str) -> str:
-        """Of what it says by one criterion."""
+        """Name of the column for one criterion."""
         return f"{'won' if self.held_out else 'yes'}.{self.name}.{criterion}"
 
     @cached_property

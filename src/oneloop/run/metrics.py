@@ -124,7 +124,7 @@ def _known(actions: Actions, *columns: str) -> Tensor:
 
 
 def _staleness(batch: Rollouts) -> dict[str, float | Tensor]:
-    """Of the actions a policy sampled: how many versions behind the weights the batch was to train.
+    """Age of the sampled actions: how many versions they are behind the weights that the batch trains.
 
     `staleness/lag_K` is the share of age K; an age that does not occur is left out.
     """

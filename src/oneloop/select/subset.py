@@ -82,7 +82,8 @@ class Subset:
     drop_zero: bool = False
     """Never keep a rollout whose advantages are all 0, even where the variance asks for it."""
     advantages: Literal["original", "centred", "renormalised"] = "original"
-    """As they were, less the mean of the kept ones, or from the kept rewards of each group (PODS)."""
+    """What becomes of advantages: kept as they were, centred on the kept ones, or computed again from the
+    kept rewards of each group (PODS)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -23,7 +23,6 @@ from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate,
 from oneloop.update.not_finite import NotFinite, check_finite
 from oneloop.update.readings import Readings, Seen
 
-AVERAGES = ("mean", "over", "where", "constant_length")
 CLIPS = ("clip_low", "clip_high")
 
 
@@ -212,7 +211,8 @@ class Learner:
         self._clear()
 
     def _gradients(self) -> list[Tensor]:
-        """Of the weights the optimiser moves, always fp32: norms and clipping are never computed in bf16."""
+        """Gradients of the weights that the optimiser moves, always fp32: norms are never computed in bf16.
+        Gradients of the weights that the optimiser moves, always fp32: norms are never computed in bf16."""
         if self.master is not self.parameters:
             for master, weight in zip(self.master, self.parameters, strict=True):
                 master.grad = weight.grad.float() if weight.grad is not None else None

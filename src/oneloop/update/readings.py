@@ -16,7 +16,7 @@ Seen = tuple[Tensor, Mapping[str, Tensor]]
 
 
 class Readings:
-    """Of one batch of `actions` actions."""
+    """Readings of one batch of `actions` actions."""
 
     def __init__(self, actions: int):
         self.size = actions

@@ -35,7 +35,7 @@ class FlowMlp:
     condition_channels: Annotated[int, Field(ge=0)] = 0
     """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the initial weights."""
+    """Seed of the initial weights."""
 
     def build(self) -> "PlainNetwork":
         """The network in fp32 on the CPU. Leaves torch's global random state as it was."""

@@ -58,7 +58,7 @@ class FlowTransformer:
     condition_channels: Annotated[int, Field(ge=0)] = 0
     """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the initial weights."""
+    """Seed of the initial weights."""
 
     def __post_init__(self) -> None:
         for name, divisor in (("image_size", "patch"), ("hidden_size", "heads")):

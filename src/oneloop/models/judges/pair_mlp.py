@@ -20,7 +20,7 @@ from oneloop.core.part import part
 from oneloop.models.flow.flow_transformer import WEIGHTS
 
 ROWS = 64
-"""Of the embedding that tasks with criteria are hashed to."""
+"""Rows of the embedding to which tasks with criteria are hashed."""
 
 
 @part(paper="arXiv 2508.21066")
@@ -42,7 +42,7 @@ class PairMlp:
     folder: str | None = None
     """Where `model.safetensors` of a trained one lies."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the initial weights."""
+    """Seed of the initial weights."""
 
     def build(self) -> "PairNetwork":
         """The network in fp32. Raises FileNotFoundError for a folder without weights."""

@@ -47,7 +47,7 @@ class SmallLlama:
     max_positions: Annotated[int, Field(ge=2)] = 1024
     """Longest prompt and completion together, in characters."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the initial weights."""
+    """Seed of the initial weights."""
 
     def __post_init__(self) -> None:
         if self.hidden_size % (step := 2 * self.heads):

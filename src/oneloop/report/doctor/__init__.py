@@ -90,7 +90,7 @@ def _findings(steps: Steps, limits: Limits) -> list[Finding]:
 
 
 def _worst(said: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
-    """Of each finding the worst time that it was said."""
+    """Each finding once, as it was when it was worst."""
     worst: dict[tuple[str, str], Finding] = {}
     for finding in said:
         before = worst.get(finding.key)

@@ -63,5 +63,5 @@ class Corrupted:
         raise ValueError(f"corrupted: all {count} rows have one completion, {truth!r}: none can be wrong")
 
     def fingerprint(self) -> Fingerprint:
-        """Of the corrupted rows and of the data they are made of."""
+        """Fingerprint of the corrupted rows and of the data they are made of."""
         return of_rows(self, SPREAD, [self.data])

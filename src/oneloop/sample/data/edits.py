@@ -39,8 +39,8 @@ class Edits:
     task: Task = "fill"
     """What is to be done."""
     asked: Literal["own", "another"] | None = None
-    """Whose prompt: the image's own or that of another row; None: as the task has it. A warm start needs
-    own."""
+    """Which prompt a row has: the image's own or that of another row; None: as the task has it. A warm start
+    needs own."""
     removal_prompt: Annotated[str, Field(min_length=1)] = "remove the specified object"
     """What is asked when something is to be removed."""
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -50,7 +50,7 @@ class Edits:
     border: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
     """Width of the border that is drawn anew when an image is extended, as a share of its side."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the boxes and of who is asked."""
+    """Seed of the boxes and of the rows whose prompts are lent."""
 
     def __post_init__(self) -> None:
         if self.largest < self.smallest:
@@ -76,7 +76,7 @@ class Edits:
         return {**told, "task": task, "image": source, "source": source, "mask": mask, "condition": condition}
 
     def fingerprint(self) -> Fingerprint:
-        """Of the edits and of the data they are made of."""
+        """Fingerprint of the edits and of the data they are made of."""
         return of_rows(self, SPREAD, [self.of])
 
     def _mask(self, row: dict[str, Any], source: np.ndarray, drawn: np.ndarray, key: int) -> np.ndarray:

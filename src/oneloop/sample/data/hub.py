@@ -73,5 +73,5 @@ class Hub:
         return self._table.place(key)
 
     def fingerprint(self) -> Fingerprint:
-        """Of all rows; of some where rows are pictures that would have to be decoded."""
+        """Fingerprint of all rows; of some where rows are pictures that would have to be decoded."""
         return of_rows(self, len(self) if self._table.light else SPREAD)

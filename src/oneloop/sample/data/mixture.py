@@ -38,7 +38,7 @@ class Mixture:
     size: Annotated[int, Field(ge=1)] = 4096
     """Rows."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
     def __post_init__(self) -> None:
         weights = [each.weight for each in self.sets]
@@ -64,7 +64,7 @@ class Mixture:
         return row
 
     def fingerprint(self) -> Fingerprint:
-        """Of the mixture and of all it is made of."""
+        """Fingerprint of the mixture and of all it is made of."""
         return of_rows(self, SPREAD, [each.data for each in self.sets])
 
     def chosen(self, draw: float) -> int:

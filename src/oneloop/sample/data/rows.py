@@ -44,5 +44,5 @@ class Rows:
         return self._reading.row(self.rows[key], f"row {key}")
 
     def fingerprint(self) -> Fingerprint:
-        """Of all rows."""
+        """Fingerprint of all rows."""
         return of_rows(self, len(self))

@@ -35,7 +35,7 @@ class Shapes:
     worded: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the scenes that have a word, where there are words."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the rows."""
+    """Seed of the rows."""
 
     def __post_init__(self) -> None:
         for name, known in (("colours", tuple(scenes.COLOURS)), ("shapes", scenes.SHAPES)):

@@ -60,9 +60,11 @@ class Flow:
     level: Annotated[float, Field(gt=0)] | None = None
     """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
     precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
-    """Of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it."""
+    """Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it.
+    Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of latents: rounded to it before they are scored, so that what is stored is what was scored."""
+    """Precision in which latents are kept: they are rounded to it before they are scored, so that what is
+    stored is what was scored."""
     beside_reference: bool = False
     """Whether the reference draws each group's prompt too, from noise of its own (`reference_output`)."""
     reference_decay: Annotated[float, Field(ge=0, le=1)] | None = None

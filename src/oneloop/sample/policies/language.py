@@ -198,7 +198,7 @@ class LanguagePolicy:
         return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
 
     def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> PromptRoom:
-        """As `Policy` says."""
+        """See `oneloop.core.protocols.Policy`."""
         tokens = len(self.prompts.encode(prompt, "a prompt that was lengthened", example))
         return PromptRoom(tokens, self.positions - tokens, self.options.max_new_tokens)
 

@@ -22,7 +22,7 @@ class Table(Protocol):
     """Rows by number, as a file has them."""
 
     columns: list[str]
-    """Of all rows."""
+    """Fingerprint of all rows."""
     light: bool
     """Whether a row is read without decoding pictures."""
 

@@ -28,7 +28,7 @@ class Fork:
     factor: Annotated[int, Field(ge=2)] = 2
     """Branches at each fork."""
     correlation: Annotated[float, Field(ge=0, lt=1)] = 1 / 17
-    """Of siblings' noise: 1 / (1 + s^2) with the paper's branch scale s = 4; 0: independent."""
+    """Correlation of siblings' noise: 1 / (1 + s^2) with the paper's branch scale s = 4; 0: independent."""
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) < len(self.steps):

@@ -60,7 +60,8 @@ class Walk:
             self._act(acting, edge, acting[chosen], inputs, velocity, noise)
 
     def _inputs(self, step: int, nodes: Tensor, rows: Tensor, node: Tensor) -> Inputs:
-        """Of the latents that rows `nodes` are at, and of the actions of `rows`; `node` [n]: who is where."""
+        """What the network is told of the latents at `nodes` and of the actions of `rows`; `node` [n] is the
+        latent that each rollout has reached."""
         policy, place = self.policy, self.policy.device
         sigma = torch.full((len(nodes),), policy.sigmas[step])
         moves = policy.moves(self.asked, rows, torch.full_like(rows, step))
