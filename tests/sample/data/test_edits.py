@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from oneloop.core.rooms import build
-from oneloop.sample.data.edits import Edits, binary, pixels
+from oneloop.sample.data.edits import Edits, binary
 from oneloop.sample.data.mixture import Mixture
 from oneloop.sample.data.rows import Rows
 
@@ -76,7 +76,6 @@ def test_masks_that_are_grey_or_empty():
         assert binary(grey, 5).all()
     with pytest.raises(ValueError, match="row 5 is empty: there is nothing to generate"):
         binary(np.zeros((1, 2, 2), dtype=np.float32), 5)
-    assert pixels(np.ones((2, 2), dtype=bool)).shape == (1, 2, 2)
     with pytest.raises(ValueError, match="largest must be at least smallest"):
         edits("fill", smallest=0.6, largest=0.5)
 

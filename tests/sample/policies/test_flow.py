@@ -255,7 +255,7 @@ def test_demonstrations_are_images_of_the_data():
     with pytest.raises(ValueError, match="data row 0 has no 'image'"):
         flow.demonstrate(rows)
     large = [{"prompt": "a", "image": torch.zeros(1, 4, 4).numpy()}] * 2
-    with pytest.raises(ValueError, match=r"latents of shape \(1, 4, 4\), the network takes \(1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"picture of \(1, 4, 4\); the network takes \(1, 2, 2\)"):
         flow.demonstrate(rows.put(example=large))
 
 

@@ -24,6 +24,7 @@ from pydantic import Field
 from oneloop.core import draws
 from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, part
+from oneloop.core.pictures import picture
 from oneloop.measure import scenes
 
 Task = Literal["fill", "extend", "remove", "text", "given"]
@@ -65,7 +66,7 @@ class Edits:
         drawn = draws.uniforms(draws.mix(self.seed, "edit", self.task, key), np.arange(5))
         if row.get("image") is None:
             raise ValueError(f"plan.data.edits: row {key} has no 'image'; its columns: {', '.join(row)}")
-        source = pixels(row["image"])
+        source = picture(row["image"], f"plan.data.edits: row {key}")
         mask = binary(self._mask(row, source, drawn, key), key)
         asked = self.asked or ("own" if self.task in OWN_PROMPT else "another")
         told = dict(row if asked == "own" else self.of[int(drawn[4] * len(self.of))])
@@ -84,7 +85,7 @@ class Edits:
         if self.task == "given":
             if row.get("mask") is None:
                 raise ValueError(f"plan.data.edits: row {key} has no 'mask'; its columns: {', '.join(row)}")
-            return pixels(row["mask"])[:1]
+            return picture(row["mask"], f"plan.data.edits: the mask of row {key}")[:1]
         mask = np.zeros((1, height, width), dtype=np.float32)
         if self.task == "extend":
             rows, columns = (max(1, round(self.border * side)) for side in (height, width))
@@ -106,15 +107,6 @@ class Edits:
         least, most = max(1, round(self.smallest * side)), max(1, round(self.largest * side))
         length = least + int(size * (most - least + 1))
         return int(place * (side - length + 1)), length
-
-
-def pixels(image: Any) -> np.ndarray:
-    """float32 [C, H, W] in [0, 1], of an array like that or of a picture as Pillow and data sets have it."""
-    array = np.asarray(image)
-    if array.dtype == np.uint8 or array.dtype == bool:
-        scale = 255 if array.dtype == np.uint8 else 1
-        array = (array if array.ndim == 3 else array[..., None]).transpose(2, 0, 1) / scale
-    return np.asarray(array if array.ndim == 3 else array[None], dtype=np.float32)
 
 
 def binary(mask: np.ndarray, key: int) -> np.ndarray:

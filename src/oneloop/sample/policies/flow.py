@@ -32,7 +32,7 @@ from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_
 from oneloop.sample.policies.denoising.reference import Reference
 from oneloop.sample.policies.denoising.rendering import composite, rendered
 from oneloop.sample.policies.denoising.sde import LEVELS, SHIFT, Noise, Step, noise_levels, sde_step
-from oneloop.sample.policies.denoising.walk import Walk, beginnings, demonstrations
+from oneloop.sample.policies.denoising.walk import Walk, beginnings, check_demonstration, demonstrations
 from oneloop.sample.policies.trees.branches import distinct
 
 
@@ -198,6 +198,12 @@ class FlowPolicy:
         Raises ValueError naming the row without one.
         """
         return demonstrations(self, asked), asked.take(torch.zeros(0, dtype=torch.long))
+
+    def check_row(self, row: dict[str, Any], where: str, demonstrated: bool) -> None:
+        """Raises ValueError, naming `where`, for a row whose picture cannot be learned from, where it is
+        `demonstrated`."""
+        if demonstrated:
+            check_demonstration(self, row, where)
 
     def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> None:
         """None: a flow network reads conditions, which have no length."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oneloop.core.pictures import picture
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.sample.policies.denoising.here import Inputs, expand
 from oneloop.sample.policies.trees.branches import Branches, Fork, distinct
@@ -141,7 +142,7 @@ def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
     """Rollouts of one action each, whose latent is the data's `image`: an array [C, H, W] in [0, 1] of the
     network's size, or a Pillow picture of any size and mode, of which the middle is taken."""
     wanted, rows = policy.network.picture, zip(asked.example, asked.key, strict=True)
-    images = torch.stack([_image(row, int(key), wanted) for row, key in rows])
+    images = torch.stack([_image(row, f"data row {int(key)}", wanted) for row, key in rows])
     latent, count = policy.network.latent(images.to(policy.device)).float().cpu(), len(asked)
     if latent.shape[1:] != policy.shape:
         raise ValueError(
@@ -160,17 +161,14 @@ def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
     return Rollouts(columns, Actions(table), asked.facts)
 
 
-def _image(row: dict[str, Any], key: int, wanted: tuple[int, int, int]) -> Tensor:
+def check_demonstration(policy: "FlowPolicy", row: dict[str, Any], where: str) -> None:
+    """Raises ValueError, naming `where`, for a row without a picture that the network can learn."""
+    _image(row, where, policy.network.picture)
+
+
+def _image(row: dict[str, Any], where: str, wanted: tuple[int, int, int]) -> Tensor:
     """float32 [C, H, W] in [0, 1]."""
     image = row.get("image")
     if image is None:
-        raise ValueError(f"data row {key} has no 'image' to learn from; its columns: {', '.join(row)}")
-    if hasattr(image, "convert"):  # as Pillow and `datasets` have it
-        from PIL import ImageOps
-
-        channels, height, width = wanted
-        image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
-    array = np.asarray(image)
-    if array.dtype == np.uint8:  # [H, W, C] in 0 .. 255
-        array = (array if array.ndim == 3 else array[..., None]).transpose(2, 0, 1) / 255
-    return torch.as_tensor(array, dtype=torch.float32)
+        raise ValueError(f"{where} has no 'image' to learn from; its columns: {', '.join(row)}")
+    return torch.as_tensor(picture(image, where, wanted))
