@@ -87,8 +87,8 @@ class Count(Protocol):
 
     def more(self, groups: Table) -> Tensor:
         """int64 [G], for each idle group: n > 0 rows are issued; 0: it is complete; -1: nothing in this
-        round, but it is asked about again. Columns of `groups`, each [G]: group, round, issued; mean, std
-        and best reward."""
+        round, but it is asked about again. Columns of `groups`, each [G]: group, round, rollouts issued,
+        verdicts; of these mean, std and best reward."""
 
 
 class Keep(Protocol):

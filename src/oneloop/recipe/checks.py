@@ -43,6 +43,7 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_minibatches(where, phase),
         *_greedy(where, phase, recipe.policy),
         *_stops(where, phase, recipe.policy),
+        *_in_flight(where, phase, recipe.policy),
     ]
 
 
@@ -198,14 +199,30 @@ def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
 
 
 def _stops(where: str, phase: Any, policy: Any) -> Iterator[str]:
-    """Rollouts that would have to stop after their end."""
+    """Rollouts that would have to stop, be drawn or branch after their last action."""
     for place, instance in _placed(where, phase, "dress"):
         needed, steps = trait(instance, DressDefaults, "steps_needed"), getattr(policy, "steps", None)
         if steps is not None and needed > steps:
             yield (
-                f"{place}.last: {needed - 1} is not within 1..{steps - 1}: policy.flow.steps is {steps}, and "
-                f"after the last call no noise is left, so nothing would have a gradient"
+                f"{place}: reaches up to action {needed - 1}, but policy.flow.steps is {steps}, which makes "
+                f"{steps - 1} actions (the last call of the network renders): nothing after them is drawn or "
+                f"learned from. Let it end earlier, or set policy.flow.steps to {needed}"
             )
+
+
+def _in_flight(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """A policy that finishes all it begins has no use for prompts beside those of a batch.
+
+    Only a `keep` that refuses groups has: the others would wait and be learned from when they are stale.
+    """
+    plan = phase.plan
+    finishes = policy.units["logprob"] == "nats_per_dim"
+    if finishes and plan.keep is None and (plan.in_flight or plan.groups) > plan.groups:
+        yield (
+            f"{where}.plan.in_flight: {plan.in_flight} is more than groups ({plan.groups}), but a flow "
+            "policy finishes every image it begins, so the rest would be trained on when later weights have "
+            "come; leave in_flight out"
+        )
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:

@@ -179,5 +179,7 @@ def test_who_cannot_be_differentiated_is_refused_with_the_reason():
 def test_a_recipe_without_a_reference_or_with_stops_too_late_is_refused():
     with pytest.raises(RecipeError, match="reads 'reference_output', which nothing before it writes"):
         load_recipe(recipe(beside_reference=False))
-    with pytest.raises(RecipeError, match=r"stop.last: 6 is not within 1..5: policy.flow.steps is 6"):
+    with pytest.raises(
+        RecipeError, match=r"stop: reaches up to action 6, but policy.flow.steps is 6, which makes 5 actions"
+    ):
         load_recipe(recipe(last=6))

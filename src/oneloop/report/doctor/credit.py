@@ -82,12 +82,13 @@ def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
     if every["frac_reward_zero_std"] == {1.0}:
         return (
             "all rollouts of every group earned the same reward",
-            "Raise `plan.count.uniform.n`, raise `temperature`, or choose prompts nearer a pass rate of 50%.",
+            "Raise `plan.count.uniform.n`, let samples differ more (`temperature` of a language policy, "
+            "`level` of a flow policy), or choose prompts nearer a pass rate of 50%.",
             True,
         )
     return (
         "no rollout was left to train on after selection",
-        "Loosen the `select` parts, such as `truncated`.",
+        "Every action was left out: loosen the `select` parts, such as `truncated` or `stale`.",
         True,
     )
 

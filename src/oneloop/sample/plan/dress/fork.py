@@ -40,6 +40,11 @@ class Fork:
         """Rollouts of a tree."""
         return int(self.factor ** len(self.steps))
 
+    @property
+    def steps_needed(self) -> int:
+        """The calls of the network a policy must make for the latest fork."""
+        return max(self.steps) + 2
+
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Raises ValueError when a group was asked another number of rollouts than a tree has leaves."""
         group = segments.labels(rollouts.group)

@@ -2,9 +2,10 @@
 
     begin = first + stride * (step // every), until `last`, then from `first` again;   end = begin + size
 
-Steps outside follow the ODE and are not trained; forks are drawn wherever they are, which with a standing
-window (`every` 0) is BranchGRPO-Mix. MixGRPO: size 4, every 25, stride 1, with noise "flow" at .7 and 25
-steps. Left out: its random and decaying schedules.
+The window must end within the rollout, whose actions are one fewer than the policy's steps. Steps outside
+of it follow the ODE and are not trained; forks are drawn wherever they are, which with a standing window
+(`every` 0) is BranchGRPO-Mix. MixGRPO: size 4, every 25, stride 1, with noise "flow" at .7 and 25 steps. Left
+out: its random and decaying schedules.
 """
 
 from typing import Annotated
@@ -25,7 +26,7 @@ class Window:
     first: Annotated[int, Field(ge=0)] = 0
     """Where the window begins at the start of training."""
     last: Annotated[int, Field(ge=0)] = 15
-    """The furthest it begins; then it goes back to `first`."""
+    """The furthest step at which it begins; then it goes back to `first`. 15 suits 20 steps."""
     every: Annotated[int, Field(ge=0)] = 25
     """Batches between moves; 0: it stands still."""
     stride: Annotated[int, Field(ge=1)] = 1
@@ -35,10 +36,18 @@ class Window:
         if self.last < self.first:
             raise ValueError(f"last must be at least first ({self.first}), got {self.last}")
 
+    @property
+    def steps_needed(self) -> int:
+        """The calls of the network a policy must make for the furthest window."""
+        return self.begin(self.every * (self._places - 1)) + self.size + 1
+
+    @property
+    def _places(self) -> int:
+        return (self.last - self.first) // self.stride + 1
+
     def begin(self, step: int) -> int:
         """Where the window begins for batch number `step`."""
-        places = (self.last - self.first) // self.stride + 1
-        return self.first + self.stride * ((step // self.every if self.every else 0) % places)
+        return self.first + self.stride * ((step // self.every if self.every else 0) % self._places)
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with their window; the batch's number is `facts["step"]`."""

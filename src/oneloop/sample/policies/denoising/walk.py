@@ -28,6 +28,8 @@ class Walk:
         for fork in set(self.branches.forks):
             check_fork(fork, policy)
         most = policy.options.steps - 1
+        if "window" in asked:
+            check_window(asked["window"], most)
         self.limit = torch.where(asked.budget < 0, most, asked.budget.clamp(max=most))
         self.width = int(np.prod(policy.shape))
         self.which, first = distinct(asked.key)  # equal data rows are encoded once, and for all steps
@@ -135,6 +137,17 @@ def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
         raise ValueError(
             f"plan.dress.fork.steps: {late} of {list(fork[0])} are past step {steps - 2}, the last that is "
             f"drawn (policy.flow.steps is {steps}, and the last call of the network renders the image)"
+        )
+
+
+def check_window(window: Tensor, most: int) -> None:
+    """Raises ValueError for a window [n, 2] that ends after the last of `most` actions."""
+    if bool((window[:, 1] > most).any()):
+        begin, end = window[int(window[:, 1].argmax())].tolist()
+        raise ValueError(
+            f"plan.dress.window: steps {begin}..{end - 1} are to be drawn, but policy.flow.steps is "
+            f"{most + 1}, so the last action is step {most - 1} (the last call of the network renders the "
+            f"image); let the window begin at {max(0, most - (end - begin))} at most, or draw fewer steps"
         )
 
 
