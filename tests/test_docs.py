@@ -1,8 +1,10 @@
 """What README.md and docs/*.md say is so: their blocks run or load, their links and code names exist.
 
-    ```python    runs, all blocks of a page in one namespace, in an empty folder
+    ```python    runs, all blocks of a page in one namespace, in a folder that is empty at first
     ```yaml      loads as a recipe; one without `policy` is laid over `REST`
-    ```console   every `oneloop train` and `oneloop compare` in it names recipes and overrides that load
+    ```console   options of every `oneloop` command exist; every `oneloop train` and `oneloop compare` names
+                 recipes and overrides that load. After `<!-- executed -->` the commands are run, in order
+                 with the Python blocks of the page and in the same folder
 A block whose first line is `# file: NAME` is also written to NAME. `<!-- not run -->` on the line before a
 block leaves it alone. Long runs do not belong in a block: these tests run them.
 """
@@ -10,12 +12,14 @@ block leaves it alone. Long runs do not belong in a block: these tests run them.
 import importlib
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oneloop.cli.main import COMMANDS, command, main
 from oneloop.cli.terminal import recipes_and_overrides
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.fields import hints, init_fields
@@ -31,6 +35,7 @@ FILE = re.compile(r"# file: (?P<name>\S+)\n")
 COMMAND = re.compile(r"\s*(?:\$ )?(?:\S*/)?oneloop (?P<words>.+)")
 SHELLS = ("console", "sh", "bash")
 NOT_RUN = "<!-- not run -->"
+EXECUTED = "<!-- executed -->"
 REST: dict[str, Any] = {
     "policy": {"language": {"model": {"small_llama": {}}, "max_new_tokens": 8}},
     "plan": {"data": {"reasoning": {}}},
@@ -46,6 +51,7 @@ class Block:
     kind: str
     text: str
     run: bool
+    executed: bool
 
     @property
     def file(self) -> str | None:
@@ -55,7 +61,10 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     text = "\n" + page.read_text()
-    return [Block(b["kind"], b["text"], NOT_RUN not in b["before"]) for b in BLOCK.finditer(text)]
+    return [
+        Block(b["kind"], b["text"], NOT_RUN not in b["before"], EXECUTED in b["before"])
+        for b in BLOCK.finditer(text)
+    ]
 
 
 def prose(page: Path) -> str:
@@ -81,16 +90,12 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(found["words"], comments=True) for line in lines if (found := COMMAND.match(line))]
 
 
-def without_options(words: list[str]) -> list[str]:
-    """Less the command line's own options, which are no overrides."""
-    words, kept = list(words), []
-    while words:
-        word = words.pop(0)
-        if word in ("--run", "--seeds", "--budget", "--of", "--threshold"):
-            words.pop(0)
-        elif word not in ("--resume", "--dry-run"):
-            kept.append(word)
-    return kept
+def taken(name: str, words: list[str]) -> list[str]:
+    """The recipes and overrides of a command line, without the command's own options."""
+    context = command(name).make_context(name, words)
+    given = context.params
+    recipes = [str(given["recipe"]), *(given["overrides"] or [])] if name == "train" else given["recipes"]
+    return [*recipes, *context.args]
 
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -98,12 +103,26 @@ page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 @pytest.mark.slow
 @page
-def test_python_blocks_run(page, folder, capsys):
+def test_blocks_run_in_order(page, folder, capsys, monkeypatch):
     write_files(page, folder)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for number, block in enumerate(blocks(page)):
         if block.kind == "python" and block.run:
             exec(compile(block.text, f"{page.name}, block {number}", "exec"), namespace)
+        for words in commands(block.text) if block.executed else ():
+            monkeypatch.setattr(sys, "argv", ["oneloop", *words])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code, f"oneloop {shlex.join(words)}: {capsys.readouterr().err}"
+
+
+@page
+def test_commands_and_options_exist(page):
+    for block in blocks(page):
+        for name, *words in commands(block.text) if block.run and block.kind in SHELLS else ():
+            if not name.startswith("-"):
+                assert name in COMMANDS, f"there is no command {name}"
+                command(name).make_context(name, words)
 
 
 @page
@@ -123,13 +142,13 @@ def test_yaml_blocks_load(page, folder):
 def test_commands_name_recipes_that_load(page, folder):
     write_files(page, folder)
     for block in blocks(page):
-        for command, *words in commands(block.text) if block.run and block.kind in SHELLS else []:
-            if command not in ("train", "compare"):
+        for name, *words in commands(block.text) if block.run and block.kind in SHELLS else []:
+            if name not in ("train", "compare"):
                 continue
-            sources, overrides = recipes_and_overrides(without_options(words))
-            assert sources, f"{command} without a recipe: {words}"
+            sources, overrides = recipes_and_overrides(taken(name, words))
+            assert sources, f"{name} without a recipe: {words}"
             sources = [source for source in sources if source.parts[0] != "runs"]  # the reader's own
-            if command == "compare":
+            if name == "compare":
                 load_all(sources, overrides, Asked(seeds=1))
             for source in sources:
                 load_recipe(source, overrides)
