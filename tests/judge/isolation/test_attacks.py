@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from oneloop.judge.isolation.confinement import LAYERS, Access
+from oneloop.judge.isolation.notice import sentence
 from oneloop.judge.isolation.sandbox import Outcome, Sandbox
 from tests.judge.isolation import attacks
 
@@ -85,9 +86,8 @@ def through(calls, found):
 @pytest.mark.parametrize("layers", [LAYERS, *WITHOUT.values()], ids=["all", *WITHOUT])
 def test_no_attack_of_a_model_gets_through_whichever_layer_is_missing(layers, targets):
     found, missing = outcomes(layers, targets)
-    unwanted = set(missing) - (set(LAYERS) - set(layers))
-    if unwanted:
-        pytest.skip(f"this system has no {', '.join(unwanted)}: {missing}")
+    if told := sentence(missing):
+        pytest.skip(told)
     assert [outcome.error for outcome in found] == [None] * len(targets)
     assert through(targets, found) == []
 
@@ -163,8 +163,8 @@ def test_code_of_the_user_is_shut_in_too(targets):
         target for target in targets if target[0] != "write_to_inherited"
     ]  # it may write what it likes
     found, missing = outcomes(LAYERS, targets, "attempt_as_user")
-    if missing:
-        pytest.skip(f"this system lacks {missing}")
+    if told := sentence(missing):
+        pytest.skip(told)
     # what lies beside its own file may be read
     beside = [call for call in targets if call[1] and str(call[1]).startswith(os.path.dirname(FILE))]
     got = [call for call, outcome in zip(targets, found, strict=True) if outcome.value]

@@ -100,6 +100,7 @@ class Confinement:
     def _rules(self, folder: str, readable: Sequence[str]) -> list[tuple[str, int]]:
         rules = [(path, landlock.READ) for path in (*readable, *FACTS)]
         rules += [(path, landlock.READ | landlock.WRITE_FILE) for path in namespaces.DEVICES]
+        rules += [(path, landlock.ON_FILES) for path in readable if path.startswith("/dev/")]
         rules += [(folder, ~0), (str(PACKAGE.parent), landlock.LIST)]
         if "root" in self.held:
             rules += [("/proc", landlock.READ | landlock.WRITE_FILE), ("/dev/shm", ~0), ("/tmp", ~0)]

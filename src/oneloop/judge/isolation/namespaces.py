@@ -53,13 +53,26 @@ def leave_processes() -> None:
 def private_root(place: str, readable: Sequence[str], own_processes: bool) -> str:
     """Makes a root in memory over the empty folder `place`; returns the folder in it that may be written.
 
-    `readable` are there under their names, read-only. Raises OSError.
+    `readable` are there under their names, read-only but for devices. Raises OSError.
     """
     libc("unshare", NEWNS)
     _mount("none", "/", None, RECURSIVE | PRIVATE)
     _mount("tmpfs", place, "tmpfs", NO_SETUID | NO_DEVICES, "mode=0700,size=1g")
+    try:
+        _furnish(place, readable, own_processes)
+        os.chdir(place)
+        call("pivot_root", b".", b".")
+    except OSError:  # what was bound and is not read-only yet must not be left within reach
+        libc("umount2", place.encode(), DETACH)
+        raise
+    libc("umount2", b".", DETACH)
+    os.chdir("/private")
+    return "/private"
+
+
+def _furnish(place: str, readable: Sequence[str], own_processes: bool) -> None:
     for path in _outermost(readable):
-        _show(place, path)
+        _show(place, path, read_only=not path.startswith("/dev/"))
     for device in DEVICES:
         with contextlib.suppress(OSError):
             _show(place, device, read_only=False)
@@ -69,11 +82,6 @@ def private_root(place: str, readable: Sequence[str], own_processes: bool) -> st
             _mount("proc", f"{place}/proc", "proc", NO_SETUID | NO_DEVICES | NO_EXECUTION)
     for folder in ("private", "tmp", "dev/shm"):
         os.makedirs(f"{place}/{folder}", exist_ok=True)
-    os.chdir(place)
-    call("pivot_root", b".", b".")
-    libc("umount2", b".", DETACH)
-    os.chdir("/private")
-    return "/private"
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:
@@ -82,7 +90,7 @@ def _outermost(paths: Sequence[str]) -> list[str]:
     return [path for path in sorted(wanted) if not any(path.startswith(f"{above}/") for above in wanted)]
 
 
-def _show(root: str, path: str, read_only: bool = True) -> None:
+def _show(root: str, path: str, read_only: bool) -> None:
     shown = root + path
     if os.path.isdir(path):
         os.makedirs(shown, exist_ok=True)
