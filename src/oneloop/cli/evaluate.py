@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.core.storage import replace_file
 from oneloop.judge.stage import Judging
@@ -42,6 +43,10 @@ def evaluate(
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Tokens of the longest answer.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option(help="Give prompts as a user's messages; default: as trained, or if it has a template."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the result to.")] = None,
 ) -> None:
     """Measure a model: greedy and sampled accuracy, pass@k and maj@k.
@@ -66,7 +71,8 @@ def evaluate(
         "policy.language.temperature": temperature,
     }
     words = [f"{path}={value}" for path, value in limits.items() if value is not None]
-    loaded = load(source or bare(folder), [*on_what(task, data, judge), *words, *overrides])
+    message = as_message(chat, folder, beside) if task or data else bool(chat)
+    loaded = load(source or bare(folder), [*on_what(task, data, judge, message), *words, *overrides])
     found = measure_all(loaded, folder)
     console.print(closing_table(found))
     if "pass_at" in found[-1]:
@@ -76,15 +82,18 @@ def evaluate(
         say(f"written: {out}")
 
 
-def on_what(task: str, data: str, judge: str) -> list[str]:
-    """Overrides of a recipe that say what `--task`, `--data` and `--judge` say."""
+def on_what(task: str, data: str, judge: str, chat: bool) -> list[str]:
+    """Overrides of a recipe that say what `--task`, `--data`, `--judge` and `--chat` say."""
     if task and data:
         raise ValueError(f"give --task or --data, got both '{task}' and '{data}'")
     words = []
     if task:
-        words.append(f"evaluate.data={{reasoning: {{task: {json.dumps(task)}, seed: {HELD_OUT}}}}}")
+        options = {"task": task, "seed": HELD_OUT, "chat": chat}
+        words.append(f"evaluate.data={json.dumps({'reasoning': options})}")
     if data:
-        words.append(f"evaluate.data={{hub: {{path: {json.dumps(data)}}}}}")
+        words.append(f"evaluate.data={json.dumps({'hub': {'path': data, 'chat': chat or None}})}")
+    if chat and not words:
+        raise ValueError("--chat is of --task or --data; in a recipe it is an option of the data")
     judge = judge or ("reasoning_gym" if task else "exact" if data else "")
     return [*words, *([f"evaluate.judge=[{json.dumps(judge_of(judge))}]"] if judge else [])]
 

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console
-from oneloop.run.generate import generate
+from oneloop.run.checkpoint import locate
+from oneloop.run.generate import generate, options_of
 
 
 def sample(
@@ -16,15 +18,20 @@ def sample(
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest completion.")] = 256,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total.")] = 1.0,
-    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a user's message.")] = False,
+    chat: Annotated[
+        bool | None,
+        typer.Option(help="The prompt is a user's message; default: as trained, or if it has a template."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
     """Print completions of a prompt.
 
     Example: oneloop sample runs/quickstart --prompt "12 + 30 =" -n 4 --max-new-tokens 16
     """
-    asked = [{"role": "user", "content": prompt}] if chat else prompt
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+    options_of(model, **options)
+    message = as_message(chat, *locate(model))
+    asked = [{"role": "user", "content": prompt}] if message else prompt
     for number, found in enumerate(generate(model, asked, count, seed=seed, **options), start=1):
         ended = "" if found.whole else " (cut off at the limit)"
         console.print(f"[bold]{number}[/]{ended}  {escape(found.text)}", highlight=False)

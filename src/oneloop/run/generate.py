@@ -21,6 +21,14 @@ class Completion(NamedTuple):
     """Whether it ended by itself, not at the limit."""
 
 
+def options_of(model: str, **options: Any) -> Language:
+    """The options of a policy that only samples. Raises RecipeError for those that are refused."""
+    try:
+        return Language(model=locate(model)[0], **options)
+    except ValidationError as error:
+        raise RecipeError(faults(error, "sample", Language)) from None
+
+
 def generate(
     model: str, prompt: str | Sequence[Mapping[str, Any]], count: int = 1, *, seed: int = 0, **options: Any
 ) -> list[Completion]:
@@ -30,10 +38,7 @@ def generate(
     (max_new_tokens, temperature, top_p, ...). Raises RecipeError for options it refuses, ValueError for a
     model that cannot be loaded.
     """
-    try:
-        policy = Language(model=locate(model)[0], **options).open()
-    except ValidationError as error:
-        raise RecipeError(faults(error, "sample", Language)) from None
+    policy = options_of(model, **options).open()
     asked = prompt if isinstance(prompt, str) else [dict(message) for message in prompt]
     finished, _ = policy.sample(held_out(Rows(rows=[{"prompt": asked}]), 1, count, seed))
     return [

@@ -1,0 +1,23 @@
+"""Whether a prompt from the command line is plain text or a user's message, where nobody says."""
+
+from pathlib import Path
+
+from oneloop.cli.terminal import say
+from oneloop.recipe.recipe import load_recipe
+from oneloop.sample.policies.tokens.loading import load_tokenizer
+
+
+def as_message(asked: bool | None, folder: str, beside: Path | None) -> bool:
+    """`asked`; None: as its run was trained, and any other model by whether it has a chat template.
+
+    `beside`: the recipe of the run that left the model in `folder`. Says so when a template was found.
+    """
+    if asked is not None:
+        return asked
+    if beside is not None:
+        phases = load_recipe(beside)[0].phases.values()
+        return any(getattr(phase.plan.data, "chat", None) for phase in phases)
+    if not load_tokenizer(folder).chat_template:
+        return False
+    say("prompts are a user's messages, written by the model's chat template (--no-chat: plain text)")
+    return True
