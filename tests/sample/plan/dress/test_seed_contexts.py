@@ -321,7 +321,7 @@ def test_an_embedder_of_your_own():
 
 def test_a_sentence_encoder_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ValueError, match=r"pip install 'oneloop\[encoders\]'; without it: 'tfidf'"):
+    with pytest.raises(ValueError, match=r"needs sentence-transformers: .*; without it: 'tfidf'"):
         SeedContexts(embedder="some-encoder").begin()
 
 
