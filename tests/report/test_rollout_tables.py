@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.report import RunDirectoryError
+from oneloop.report import rollout_rows as rows
 from oneloop.report import rollout_tables as tables
 from oneloop.report.sampling import evenly
 from tests.report.made_up_run import GROUPS, SIZE, rollout, write_rollouts
@@ -123,6 +124,54 @@ def test_very_long_rollouts_are_cut_and_counted(tmp_path):
     tokens = browser.steps[0]["groups"][0]["rollouts"][0]["tokens"]
     assert (tokens["count"], len(tokens["piece"]), tokens["logprob"]) == (count, tables.MOST_TOKENS, -0.5)
     assert browser.rollouts_cut == 1
+
+
+def test_groups_larger_than_their_place_show_fewer_tokens_and_then_fewer_steps(tmp_path):
+    count = 1000
+    draw = random.Random(0)
+    columns = {"piece": ["ab "] * count, "token": [7] * count}
+    for step in range(1, 31):
+        rows = [
+            {
+                "step": step,
+                "id": 100 * step + n,
+                "group": step,
+                "prompt": "p",
+                "text": "ab " * count,
+                **columns,
+            }
+            | {"logprob": [-draw.random() for _ in range(count)]}
+            for n in range(4)
+        ]
+        write_rollouts(tmp_path, step, rows)
+    for budget in (4_000_000, 1_000_000, 300_000, 100_000):
+        browser = tables.read_rollouts(tmp_path, budget)
+        shown = [r for step in browser.steps for group in step["groups"] for r in group["rollouts"]]
+        assert len(json.dumps(browser.to_data())) <= budget
+        assert all(len(group["rollouts"]) == 4 for step in browser.steps for group in step["groups"])
+        assert {len(r["tokens"]["piece"]) for r in shown} == {min(browser.most_tokens, count)}
+        assert {r["tokens"]["count"] for r in shown} == {count}
+        assert browser.rollouts_cut == (len(shown) if browser.most_tokens < count else 0)
+        assert tables.FEWEST_TOKENS <= browser.most_tokens <= tables.MOST_TOKENS
+        assert browser.steps[0]["step"] == 1 and browser.steps[-1]["step"] == 30
+        if len(browser.steps) < tables.FEWEST_STEPS:
+            assert browser.most_tokens == tables.FEWEST_TOKENS, "fewer steps come last"
+    assert len(browser.steps) < tables.FEWEST_STEPS
+
+
+def test_other_files_beside_the_steps_are_ignored(tmp_path):
+    write_rollouts(tmp_path, 41, rows_of(41))
+    for name in ("step-x.parquet", "step-42.parquet", "step-000043.parquet.bak"):
+        (tmp_path / name).write_text("somebody else's")
+    assert [step["step"] for step in tables.read_rollouts(tmp_path).steps] == [41]
+
+
+@given(st.lists(st.none() | st.floats(width=32) | st.integers(-(10**6), 10**6), min_size=1, max_size=9))
+def test_many_numbers_are_rounded_as_one_is(values):
+    near = [value if value is None else rows.rounded(value) for value in values]
+    found = rows._pack_values(values)
+    expected = near[0] if len(set(near)) == 1 else near
+    assert found == expected or found == pytest.approx(expected, rel=1e-3)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

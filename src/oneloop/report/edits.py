@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet
 
+from oneloop.core.storage import numbered
 from oneloop.report.run_directory import Record, Run, finite
 
 EACH = 4
@@ -79,7 +80,7 @@ def _values(rows: Sequence[Record], name: str) -> Iterator[float]:
 
 def edits(directory: Path) -> list[Shown]:
     """Edits of the first and the last recorded step that has images of a reference; [] without any."""
-    files = [file for file in sorted(directory.glob("step-*.parquet")) if _compares(file)]
+    files = [file for file in numbered(directory, "step-{:06d}.parquet").values() if _compares(file)]
     chosen = list(dict.fromkeys([*files[:1], *files[-1:]]))
     return [shown for file in chosen for shown in _shown(pyarrow.parquet.read_table(file).to_pylist())]
 

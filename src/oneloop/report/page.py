@@ -18,7 +18,7 @@ from oneloop.report import edits, headline, plot
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Limits, diagnose
 from oneloop.report.pictures import read_gallery
-from oneloop.report.rollout_tables import BUDGET, MOST_TOKENS, Browser, read_rollouts
+from oneloop.report.rollout_tables import BUDGET, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
 from oneloop.report.template import filled
 
@@ -109,7 +109,9 @@ def left_out(browser: Browser) -> list[str]:
             f"Of these steps, {browser.groups_left_out} groups were left out, evenly, to stay small."
         )
     if browser.rollouts_cut:
-        sentences.append(f"{browser.rollouts_cut} rollouts show only their first {MOST_TOKENS:,} tokens.")
+        sentences.append(
+            f"{browser.rollouts_cut} rollouts show only their first {browser.most_tokens:,} tokens."
+        )
     return sentences
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from oneloop.core.storage import numbered
 from oneloop.report.run_directory import RunDirectoryError, truth
 from oneloop.report.sampling import evenly
 
@@ -85,7 +86,7 @@ def small(png: bytes) -> str:
 
 def read_gallery(directory: Path) -> Gallery | None:
     """The pictures in `directory`; None where there are none. Raises RunDirectoryError for a damaged file."""
-    files = evenly(sorted(directory.glob("step-*.parquet")), MOST_TIMES)
+    files = evenly(list(numbered(directory, "step-{:06d}.parquet").values()), MOST_TIMES)
     moments: list[tuple[str, int]] = []
     rows: dict[int, tuple[str, list[Picture | None]]] = {}
     for place, file in enumerate(files):

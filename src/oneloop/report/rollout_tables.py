@@ -1,16 +1,16 @@
 """Packs rollouts/*.parquet for the page's rollout browser, within a budget of bytes.
 
-Everything is embedded where it fits. Otherwise, in this order: an even sample of at least FEWEST_STEPS steps,
-as many of one phase as of another, that always holds the first and the last of each; in each an even sample
-of groups, never a part of a group. Of each rollout the first MOST_TOKENS tokens are kept, of an image a small
-PNG file. What was left out is counted, and the page says so.
-Columns that are equal for all tokens of a rollout are stored once; tokens are numbers into a list of
-pieces, and a text that its pieces spell is not stored again.
+Everything is embedded where it fits. Otherwise there is less of it, in this order, until it does: an even
+sample of at least FEWEST_STEPS steps, as many of one phase as of another, that always holds the first and the
+last of each; in each an even sample of groups, never a part of a group; of each rollout the first tokens, at
+least FEWEST_TOKENS of them; fewer steps. Of an image a small PNG file is kept. What was left out is counted,
+and the page says so.
 """
 
+import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,20 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from oneloop.core.columns import declarations
-from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.report.pictures import small
-from oneloop.report.run_directory import RunDirectoryError, truth
+from oneloop.core.storage import numbered
+from oneloop.report.rollout_rows import Pieces, cut, pack_rollout, rounded
+from oneloop.report.run_directory import RunDirectoryError
 from oneloop.report.sampling import evenly
 
 BUDGET = 12_000_000
 """Bytes of JSON the browser's data may take."""
 FEWEST_STEPS = 24
 MOST_TOKENS = 4096
+FEWEST_TOKENS = 128
+PROBED = 64
+"""Rollouts of a large step that are packed to see how much room they take."""
 REQUIRED = ("step", "id", "group", "prompt", "text")
-KNOWN = {**declarations(Rollouts), **declarations(Actions)}
-PER_TOKEN = tuple(name for name, column in KNOWN.items() if "token" in column.shown)
-PER_STEP = tuple(name for name, column in KNOWN.items() if "step" in column.shown)
-"""What is shown of the denoising steps of an image."""
-OPTIONAL = tuple(name for name, column in KNOWN.items() if "rollout" in column.shown)
-"""Numbers of a rollout that only some methods write."""
 
-Row = Mapping[str, Any]
 Span = tuple[str, int, int]
 
 
@@ -46,9 +41,11 @@ class Browser:
     """The browser's data: encoded steps, the pieces their tokens point to, and what was left out."""
 
     steps: list[dict[str, Any]] = field(default_factory=list)
-    pieces: dict[tuple[int | None, str], int] = field(default_factory=dict)
+    pieces: Pieces = field(default_factory=dict)
     judges: list[str] = field(default_factory=list)
     steps_recorded: int = 0
+    most_tokens: int = MOST_TOKENS
+    """So many tokens of a rollout are shown at most."""
 
     @property
     def groups_left_out(self) -> int:
@@ -57,9 +54,9 @@ class Browser:
 
     @property
     def rollouts_cut(self) -> int:
-        """Embedded rollouts of which only the first MOST_TOKENS tokens are shown."""
+        """Embedded rollouts of which only the first `most_tokens` are shown."""
         rollouts = [r for step in self.steps for group in step["groups"] for r in group["rollouts"]]
-        return sum(bool(r["tokens"]) and r["tokens"]["count"] > MOST_TOKENS for r in rollouts)
+        return sum(bool(r["tokens"]) and r["tokens"]["count"] > self.most_tokens for r in rollouts)
 
     def to_data(self) -> dict[str, Any]:
         """The object the page's script reads."""
@@ -75,19 +72,43 @@ def read_rollouts(directory: Path, budget: int = BUDGET, phases: Sequence[Span] 
 
     `phases`: (name, first step, last step) of each.
     """
-    files = sorted(directory.glob("step-*.parquet"))
+    files = list(numbered(directory, "step-{:06d}.parquet").values())
     browser = Browser(steps_recorded=len(files))
     if not files:
         return browser
-    packed = {file: _pack(file, browser) for file in evenly(files, 2)}
-    typical = sum(_size(step) for step in packed.values()) / len(packed)
-    count = min(len(files), max(FEWEST_STEPS, int(budget / max(typical, 1))))
+    probes = {file: _pack(file, browser, most=PROBED) for file in evenly(files, 2)}
+    count, room, share = _planned(
+        [step for step in probes.values() if step["groups"]], browser, len(files), budget
+    )
     for file in by_phase(files, count, phases):
-        step = packed.get(file) or _pack(file, browser, budget / count / max(typical, 1))
-        _thin(step, budget // count)
+        step = probes.get(file)
+        if step is None or len(step["groups"]) < step["recorded"]:
+            step = _pack(file, browser, share)
+        _thin(step, room, browser.most_tokens)
         if step["groups"]:
             browser.steps.append(step)
+    _prune(browser)
     return browser
+
+
+def _planned(
+    probes: list[dict[str, Any]], browser: Browser, files: int, budget: int
+) -> tuple[int, float, float]:
+    """(steps to show, bytes for each, share of its groups that fits); sets how many tokens are shown."""
+    if not probes:
+        return files, math.inf, 1.0
+    typical = sum(_size(step) * step["recorded"] / len(step["groups"]) for step in probes) / len(probes)
+    count = min(files, max(FEWEST_STEPS, int(budget / typical)))
+    largest = copy.deepcopy(max((group for step in probes for group in step["groups"]), key=_size))
+    whole = size = _size(largest)
+    while size > budget / count and browser.most_tokens > FEWEST_TOKENS:
+        browser.most_tokens = max(FEWEST_TOKENS, browser.most_tokens * 3 // 4)
+        for rollout in largest["rollouts"]:
+            cut(rollout, browser.most_tokens)
+        size = _size(largest)
+    if size > budget / count:
+        count = max(2, int(budget / size))
+    return count, budget / count, budget / count / (typical * size / whole)
 
 
 def by_phase(files: Sequence[Path], count: int, phases: Sequence[Span]) -> list[Path]:
@@ -101,11 +122,26 @@ def by_phase(files: Sequence[Path], count: int, phases: Sequence[Span]) -> list[
     return sorted(kept)
 
 
-def _thin(step: dict[str, Any], budget: int) -> None:
-    """Leave an even sample of whole groups that fits `budget`, at least one."""
+def _thin(step: dict[str, Any], room: float, most: int) -> None:
+    """Leaves the first `most` tokens, and an even sample of whole groups that fits `room` bytes."""
+    for group in step["groups"]:
+        for rollout in group["rollouts"]:
+            cut(rollout, most)
     size = _size(step)
-    if size > budget:
-        step["groups"] = evenly(step["groups"], max(1, int(len(step["groups"]) * budget / size)))
+    if size > room:
+        step["groups"] = evenly(step["groups"], max(1, int(len(step["groups"]) * room / size)))
+
+
+def _prune(browser: Browser) -> None:
+    """Leaves the pieces that shown tokens point to, and the judges that are shown."""
+    rollouts = [r for step in browser.steps for group in step["groups"] for r in group["rollouts"]]
+    known, used = list(browser.pieces), dict[int, int]()
+    for rollout in rollouts:
+        if rollout["tokens"]:
+            pieces = rollout["tokens"]["piece"]
+            rollout["tokens"]["piece"] = [used.setdefault(piece, len(used)) for piece in pieces]
+    browser.pieces = {known[piece]: place for piece, place in used.items()}
+    browser.judges = list(dict.fromkeys(judge for rollout in rollouts for judge in rollout["verdicts"]))
 
 
 def _size(step: dict[str, Any]) -> int:
@@ -114,7 +150,7 @@ def _size(step: dict[str, Any]) -> int:
 
 def _read(file: Path) -> pyarrow.Table:
     try:
-        table = pyarrow.parquet.read_table(file)
+        table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError) as error:
         raise RunDirectoryError(
             f"{file} is damaged ({str(error).splitlines()[0]}). Remove it to report the other steps."
@@ -126,13 +162,15 @@ def _read(file: Path) -> pyarrow.Table:
     return table
 
 
-def _pack(file: Path, browser: Browser, share: float = 1.0) -> dict[str, Any]:
+def _pack(file: Path, browser: Browser, share: float = 1.0, most: int = 0) -> dict[str, Any]:
     """One step: its groups in the order they were asked for, and the largest |advantage| for the colours.
 
-    `share` of the groups, evenly, is enough: the rest of a large file is never turned into Python objects.
+    `share` of the groups, evenly, or about `most` rollouts, are enough: the rest of a large file is never
+    turned into Python objects.
     """
     table = _read(file)
     recorded = table["group"].unique()
+    share = min(1.0, most / max(len(table), 1)) if most else share
     kept = evenly(recorded.to_pylist(), max(1, math.ceil(share * len(recorded))))
     wanted = pyarrow.compute.is_in(table["group"], pyarrow.array(kept, recorded.type))
     rows = table.filter(wanted).to_pylist()
@@ -142,7 +180,7 @@ def _pack(file: Path, browser: Browser, share: float = 1.0) -> dict[str, Any]:
             row["group"],
             {"group": row["group"], "key": row.get("key"), "prompt": row["prompt"], "rollouts": []},
         )
-        group["rollouts"].append(_pack_rollout(row, file, browser))
+        group["rollouts"].append(pack_rollout(row, file, browser.pieces, browser.most_tokens))
     advantages = [
         abs(a) for row in rows for a in row.get("advantage") or () if a is not None and math.isfinite(a)
     ]
@@ -153,86 +191,3 @@ def _pack(file: Path, browser: Browser, share: float = 1.0) -> dict[str, Any]:
         "recorded": len(recorded),
         "groups": list(groups.values()),
     }
-
-
-def _pack_rollout(row: Row, file: Path, browser: Browser) -> dict[str, Any]:
-    judges = [name.removeprefix("reward.") for name in row if name.startswith("reward.")]
-    browser.judges += [judge for judge in judges if judge not in browser.judges]
-    tokens, text = _pack_tokens(row, file, browser), row["text"] or ""
-    return {
-        "id": row["id"],
-        "status": row.get("status") or "",
-        "reward": rounded(row.get("reward")),
-        "correct": truth(row.get("correct")),
-        "trained": row.get("trained"),
-        "verdicts": {judge: rounded(row[f"reward.{judge}"]) for judge in judges},
-        "errors": {judge: words for judge in judges if (words := row.get(f"error.{judge}"))},
-        "text": None if tokens and text == "".join(row["piece"]) else text,
-        "tokens": tokens,
-        **_pack_image(row, file),
-        **{name: row[name] for name in OPTIONAL if row.get(name) is not None},
-        **_pack_critique(row),
-    }
-
-
-def _pack_image(row: Row, file: Path) -> dict[str, Any]:
-    """The picture, the numbers of its actions where rollouts share some, and what each was credited with."""
-    if row.get("image") is None:
-        return {}
-    try:
-        image = small(row["image"])
-    except ValueError as error:
-        raise RunDirectoryError(f"{file}, rollout {row['id']}: its image is {error}.") from error
-    columns = {name: row[name] for name in PER_STEP if row.get(name) is not None}
-    actions = {name: _pack_values(values) for name, values in columns.items()}
-    path = {"path": row["action"]} if row.get("action") else {}
-    return {"image": image, "actions": actions, **path}
-
-
-def _pack_critique(row: Row) -> dict[str, Any]:
-    """The steps that critics voted wrong, with their words; nothing where the rollout has no critique."""
-    if row.get("critique") is None:
-        return {}
-    wrong = [step for step in row["critique"] if step["wrong"]]
-    return {"critique": [{**step, "wrong": rounded(step["wrong"])} for step in wrong]}
-
-
-def _pack_tokens(row: Row, file: Path, browser: Browser) -> dict[str, Any] | None:
-    """Per-token columns, or None where the pieces of the text were not kept."""
-    pieces = row.get("piece")
-    if not pieces:
-        return None
-    count = len(pieces)
-    tokens = row.get("token") or [None] * count
-    columns = {name: row[name] for name in PER_TOKEN if row.get(name) is not None}
-    wrong = [
-        f"{name} {len(values)}"
-        for name, values in {"token": tokens, **columns}.items()
-        if len(values) != count
-    ]
-    if wrong:
-        raise RunDirectoryError(
-            f"{file}, rollout {row['id']}: {count} pieces but {', '.join(wrong)}; each action needs one "
-            "value."
-        )
-    named = zip(tokens[:MOST_TOKENS], pieces[:MOST_TOKENS], strict=True)
-    return {
-        "count": count,
-        "piece": [
-            browser.pieces.setdefault((token, piece or ""), len(browser.pieces)) for token, piece in named
-        ],
-        **{name: _pack_values(values[:MOST_TOKENS]) for name, values in columns.items()},
-    }
-
-
-def _pack_values(values: Sequence[float | None]) -> float | None | list[float | None]:
-    """One number where all are equal, else the list."""
-    shown = [rounded(value) for value in values]
-    return shown[0] if len(set(shown)) == 1 else shown
-
-
-def rounded(value: float | None) -> float | None:
-    """Four significant digits; None where there is no finite number."""
-    if value is None or not math.isfinite(value):
-        return None
-    return int(value) if float(value).is_integer() and abs(value) < 1e15 else float(f"{value:.4g}")
