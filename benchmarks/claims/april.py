@@ -112,7 +112,11 @@ class Arm:
         """One batch and its update."""
         batch = next(self.batches)
         self.rollouts += len(batch)
-        self.ages += age(batch).clamp(max=LAGS).bincount(minlength=LAGS + 1)
+        self.ages += (
+            age(batch.actions.version, batch.facts.get("version"))
+            .clamp(max=LAGS)
+            .bincount(minlength=LAGS + 1)
+        )
         self.discarded += self.plan.piles.discarded
 
     def row(self) -> dict[str, float]:

@@ -44,11 +44,16 @@ def test_worked_means_and_advantages():
     assert population == pytest.approx([-1, 1, *leaves, *leaves], abs=1e-6)
 
 
+def parts_of(rollouts):
+    actions = rollouts.actions
+    return rollouts.reward, actions.logprob, rollouts.last, actions.parent
+
+
 def test_worked_weighted_values():
     rollouts = below_a_root(worked())
-    leaves = weighted_by_leaves(rollouts, rollouts.reward, 1.0)[:3].tolist()
+    leaves = weighted_by_leaves(*parts_of(rollouts), 1.0)[:3].tolist()
     assert leaves == pytest.approx([3.218287, 1.475021, 6.872213], abs=1e-6)
-    children = weighted_by_children(rollouts, rollouts.reward, 1.0)[:3].tolist()
+    children = weighted_by_children(*parts_of(rollouts), 1.0)[:3].tolist()
     assert children == pytest.approx([3.722449, 1.450166, 7.112297], abs=1e-6)
 
 
@@ -56,7 +61,7 @@ def test_worked_weighted_values():
 def test_weighting_leaves_is_weighting_children_by_all_that_is_below_them(shape, beta, seed):
     rollouts = tree(6, *shape, seed=seed)
     actions, row = rollouts.actions, rollouts.paths
-    expected = weighted_by_leaves(rollouts, rollouts.reward, beta)
+    expected = weighted_by_leaves(*parts_of(rollouts), beta)
     log_mass, value = torch.zeros(len(actions)).double(), torch.zeros(len(actions)).double()
     ends = set(rollouts.last.tolist())
     for at in reversed(range(len(actions))):

@@ -24,15 +24,25 @@ def test_who_is_too_old(max_age, kept):
 
 
 def test_age_counts_from_the_weights_to_be_trained_not_from_the_batch():
-    assert age(mixed(version=7)).tolist() == [2, 1, 0, 0, 0, 2, 2]
-    assert age(mixed(version=9)).tolist() == [4, 3, 2, 2, 2, 4, 4]  # a batch that was ready without sampling
+    assert age(mixed(version=7).actions.version, 7).tolist() == [2, 1, 0, 0, 0, 2, 2]
+    assert age(mixed(version=9).actions.version, 9).tolist() == [
+        4,
+        3,
+        2,
+        2,
+        2,
+        4,
+        4,
+    ]  # a batch that was ready without sampling
     assert Stale()(mixed(version=9)).actions.share.sum() == 0
-    assert age(mixed()).tolist() == [2, 1, 0, 0, 0, 2, 2], "without the fact: from the newest action"
+    assert age(mixed().actions.version).tolist() == [2, 1, 0, 0, 0, 2, 2], (
+        "without the fact: from the newest action"
+    )
 
 
 def test_demonstrations_have_no_age():
     shown = mixed(version=7).put_actions(version=torch.full((7,), -1))
-    assert age(shown).eq(0).all() and Stale()(shown).actions.share.eq(1).all()
+    assert age(shown.actions.version, 7).eq(0).all() and Stale()(shown).actions.share.eq(1).all()
 
 
 def test_shares_only_fall():

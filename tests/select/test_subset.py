@@ -95,7 +95,7 @@ def test_pods_normalises_the_kept_alone():
     made = Subset(scope="group", share=HALF, advantages="renormalised")(rollouts)
     assert made.actions.share.tolist() == [1, 1, 0, 0]
     torch.testing.assert_close(made.actions.advantage, torch.tensor([0.5**0.5, -(0.5**0.5), -0.5, -0.5]))
-    assert renormalised(torch.full((3,), 0.7), torch.zeros(3), torch.ones(3).bool()).eq(0).all()
+    assert renormalised(torch.full((3,), 0.7), torch.ones(3).bool(), torch.zeros(3)).eq(0).all()
 
 
 def test_centred_advantages_have_mean_zero():

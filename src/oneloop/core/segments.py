@@ -22,6 +22,27 @@ def labels(*columns: Tensor) -> Tensor:
     return dense
 
 
+def flat(values: Tensor, by: Tensor | None) -> tuple[Tensor, Tensor]:
+    """([v] values, [v] labels) of `values` of any shape with labels `by` of that shape, or with none.
+
+    Without labels every row of `values` [B, G] (or [B, ...]) is a group. Raises ValueError for flat values
+    without labels, and for labels of another shape.
+    """
+    if by is None:
+        if values.ndim < 2:
+            raise ValueError(
+                f"values of shape {tuple(values.shape)} need group labels of that shape; "
+                "without labels give [B, G], one group a row"
+            )
+        rows = torch.arange(len(values), device=values.device)
+        by = rows.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+    elif by.shape != values.shape:
+        raise ValueError(
+            f"labels of shape {tuple(by.shape)} do not fit values of shape {tuple(values.shape)}"
+        )
+    return values.reshape(-1), by.reshape(-1)
+
+
 def total(values: Tensor, by: Tensor) -> Tensor:
     """[v], the sum over each value's group, NaN left out."""
     dense = labels(by)

@@ -37,7 +37,7 @@ Scale = Literal["group", "batch", "whiten", "none"]
 
 def group_relative(
     reward: Tensor,
-    group: Tensor,
+    group: Tensor | None = None,
     *,
     centre: Centre = "mean",
     scale: Scale = "group",
@@ -45,14 +45,22 @@ def group_relative(
     eps: float = 0.0,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """float64 [n], the advantage of each of `reward` [n] among those with the same label in `group` [n].
+    """float64, the advantage of each of `reward` [n] among those with the same label in `group` [n].
 
-    `counted` bool [n]: whose rewards make the baseline and the scale (all by default). NaN is ignored and
-    stays NaN. Exactly 0 where all rewards of the group are equal (unless nothing is subtracted), and where
-    there is nothing to compare with: a single verdict, a scale of 0, a group without counted rewards.
+    Rewards [B, G] without labels are compared row by row. `counted` (bool, of the rewards' shape): whose
+    rewards make the baseline and the scale (all by default). NaN is ignored and stays NaN. Exactly 0 where
+    all rewards of the group are equal (unless nothing is subtracted), and where there is nothing to compare
+    with: a single verdict, a scale of 0, a group without counted rewards.
     Raises ValueError for an infinite reward.
+
+    >>> group_relative(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    tensor([[ 0.7071, -0.7071],
+            [ 0.0000,  0.0000]], dtype=torch.float64)
     """
+    shape = reward.shape
+    reward, group = segments.flat(reward, group)
     exact = reward.double()
+    counted = None if counted is None else counted.reshape(-1)
     if bool(exact.isinf().any()):
         raise ValueError(
             f"rewards must be finite or NaN (no verdict); infinite at rows {_rows(exact.isinf())}"
@@ -70,22 +78,26 @@ def group_relative(
     else:
         spread = segments.deviation(known, group if scale == "group" else batch, ddof)
         advantage = _divide(centred, spread, eps)
-    return torch.where(exact.isnan(), torch.nan, torch.where(advantage.isnan(), 0.0, advantage))
+    return torch.where(exact.isnan(), torch.nan, torch.where(advantage.isnan(), 0.0, advantage)).view(shape)
 
 
 def whiten_actions(
-    advantage: Tensor, counted: Tensor, *, ddof: Literal[0, 1] = 1, eps: float = 0.0
+    advantage: Tensor, counted: Tensor | None = None, *, ddof: Literal[0, 1] = 1, eps: float = 0.0
 ) -> Tensor:
-    """float64 [N], `advantage` [N] minus its mean over its std, both over the `counted` (bool [N]) actions.
+    """float64, `advantage` (any shape) minus its mean over its std, both over the `counted` actions (or all).
 
     NaN does not count and stays NaN. Exactly 0 everywhere when all counted actions have one value.
+
+    >>> whiten_actions(torch.tensor([1.0, 3.0]), ddof=0)
+    tensor([-1.,  1.], dtype=torch.float64)
     """
-    exact, batch = advantage.double(), torch.zeros(len(advantage), dtype=torch.long)
-    shown = torch.where(counted, exact, torch.nan)
+    exact = advantage.double().reshape(-1)
+    batch = torch.zeros_like(exact, dtype=torch.long)
+    shown = exact if counted is None else torch.where(counted.reshape(-1), exact, torch.nan)
     if bool(segments.constant(shown, batch).all()):
-        return exact * 0.0
+        return (exact * 0.0).view(advantage.shape)
     spread = segments.deviation(shown, batch, ddof)
-    return (exact - segments.mean(shown, batch)) / (spread + eps)
+    return ((exact - segments.mean(shown, batch)) / (spread + eps)).view(advantage.shape)
 
 
 def _centred(exact: Tensor, known: Tensor, group: Tensor, centre: Centre) -> Tensor:

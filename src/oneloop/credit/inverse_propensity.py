@@ -20,11 +20,20 @@ from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 
 
-def inverse_propensity(reward: Tensor, propensity: Tensor, group: Tensor, cap: float) -> Tensor:
-    """float64 [n], the advantage of each of `reward` [n] (NaN: no verdict) within its `group` [n].
+def inverse_propensity(
+    reward: Tensor, propensity: Tensor, group: Tensor | None = None, cap: float = 20.0
+) -> Tensor:
+    """float64, the advantage of each of `reward` [n] (NaN: no verdict) within its `group` [n].
 
-    Exactly 0 where all verdicts of the group are equal. Raises ValueError for a propensity outside (0, 1].
+    Rewards [B, G] without labels are compared row by row; `propensity` has the rewards' shape. Exactly 0
+    where all verdicts of the group are equal. Raises ValueError for a propensity outside (0, 1].
+
+    >>> inverse_propensity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 1.0]]))
+    tensor([[ 0.6667, -0.6667]], dtype=torch.float64)
     """
+    shape = reward.shape
+    reward, group = segments.flat(reward, group)
+    propensity = propensity.reshape(-1)
     known = ~reward.isnan()
     bad = known & ~((propensity > 0) & (propensity <= 1))
     if bool(bad.any()):
@@ -35,7 +44,7 @@ def inverse_propensity(reward: Tensor, propensity: Tensor, group: Tensor, cap: f
     weight = torch.where(known, 1 / propensity.double(), torch.nan).clamp(max=cap)
     baseline = segments.total(weight * verdict, group) / segments.total(weight, group)
     equal = segments.constant(verdict, group)
-    return torch.where(known & equal, 0.0, weight * (verdict - baseline))
+    return torch.where(known & equal, 0.0, weight * (verdict - baseline)).view(shape)
 
 
 @part(reads=("reward", "propensity"), writes=("actions.advantage",), paper="arXiv 2206.04475")

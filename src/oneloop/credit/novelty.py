@@ -20,20 +20,33 @@ from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 
 
-def novelty(score: Tensor, group: Tensor, counted: Tensor | None = None) -> Tensor:
-    """float64 [n], exp(score - mean score of the group) of mean log-probabilities `score` [n].
+def novelty(score: Tensor, group: Tensor | None = None, counted: Tensor | None = None) -> Tensor:
+    """float64, exp(score - mean score of the group) of mean log-probabilities `score` [n].
 
-    1 where there is no finite score (a rollout without actions) or nothing to compare with. `counted` bool
-    [n]: whose scores make the mean (default: all). Adding a number to every score of a group changes nothing.
+    Scores [B, G] without labels are compared row by row. 1 where there is no finite score (a rollout without
+    actions) or nothing to compare with. `counted` (bool, of the scores' shape): whose scores make the mean
+    (default: all). Adding a number to every score of a group changes nothing.
+
+    >>> novelty(torch.tensor([[-0.5, -0.7]]))
+    tensor([[1.1052, 0.9048]], dtype=torch.float64)
     """
+    shape = score.shape
+    score, group = segments.flat(score, group)
     exact = score.double()
+    counted = None if counted is None else counted.reshape(-1)
     exact = torch.where(exact.isfinite(), exact, torch.nan)
     known = exact if counted is None else torch.where(counted, exact, torch.nan)
-    return (exact - segments.mean(known, group)).nan_to_num(0.0).exp()
+    return (exact - segments.mean(known, group)).nan_to_num(0.0).exp().view(shape)
 
 
 def boost(advantage: Tensor, bonus: Tensor, clip: float) -> Tensor:
-    """[v], added to `advantage`: `bonus` within 0 and `clip` * advantage; 0 where A is not positive."""
+    """What is added to `advantage`: `bonus` within 0 and `clip` * advantage; 0 where A is not positive.
+
+    Both are of one shape.
+
+    >>> boost(torch.tensor([1.0, -1.0]), torch.tensor([0.9, 0.9]), clip=0.5)
+    tensor([0.5000, 0.0000])
+    """
     capped = torch.minimum(bonus.clamp(min=0), clip * advantage)
     return torch.where(advantage > 0, capped, 0.0)
 

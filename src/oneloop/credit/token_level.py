@@ -37,41 +37,58 @@ def token_rewards(
 ) -> Tensor:
     """float64 [N], R of each token from its rollout's `outcome` [N] and its `flaw` [N] in 0..1.
 
-    NaN in `flaw` is no penalty; NaN in `outcome` stays. Raises ValueError for an infinite outcome.
+    Any shapes that broadcast will do, such as outcomes [B, G, 1] and flaws [B, G, T]. NaN in `flaw` is no
+    penalty; NaN in `outcome` stays. Raises ValueError for an infinite outcome.
+
+    >>> token_rewards(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+    tensor([[ 2.,  1.],
+            [ 0., -1.]], dtype=torch.float64)
     """
     exact = outcome.double()
     if bool(exact.isinf().any()):
-        places = exact.isinf().nonzero().squeeze(1)[:8].tolist()
+        places = exact.isinf().reshape(-1).nonzero().squeeze(1)[:8].tolist()
         raise ValueError(f"outcomes must be finite or NaN (no verdict); infinite at actions {places}")
     return exact * outcome_weight - flaw.double().nan_to_num(0.0) * process_weight
 
 
 def token_advantages(
     reward: Tensor,
-    group: Tensor,
-    rollout: Tensor,
+    group: Tensor | None = None,
+    rollout: Tensor | None = None,
     *,
     pool: Pool = "token_pool",
     scale: Literal["std", "none"] = "std",
     ddof: Literal[0, 1] = 0,
     eps: float = 1e-6,
 ) -> Tensor:
-    """float64 [N], each of `reward` [N] less the mean of its `group` [N], over its standard deviation.
+    """float64, each of `reward` [N] less the mean of its `group` [N], over its standard deviation.
 
-    `rollout` [N] says whose token it is, for pool response_balanced. NaN is ignored and stays NaN. Exactly 0
-    where all rewards of a group are equal, never a quotient of rounding residues.
+    `rollout` [N] says whose token it is, for pool response_balanced. Rewards [B, G, T] need no labels: B
+    groups of G rollouts, NaN where a rollout is shorter than T. NaN is ignored and stays NaN. Exactly 0 where
+    all rewards of a group are equal, never a quotient of rounding residues.
+
+    >>> token_advantages(torch.tensor([[[2.0, 1.0], [0.0, torch.nan]]]), eps=0.0)
+    tensor([[[ 1.2247,  0.0000],
+             [-1.2247,     nan]]], dtype=torch.float64)
     """
+    shape = reward.shape
+    if rollout is None and pool == "response_balanced":
+        rows = segments.flat(reward.flatten(0, 1), None)[1] if reward.ndim > 2 else None
+        if rows is None:
+            raise ValueError("pool='response_balanced' needs `rollout`, or rewards [B, G, T]")
+        rollout = rows
+    reward, group = segments.flat(reward, group)
     exact = reward.double()
     weight = (~exact.isnan()).double()
-    if pool == "response_balanced":
-        weight = weight / segments.count(exact, rollout).clamp(min=1)
+    if pool == "response_balanced" and rollout is not None:
+        weight = weight / segments.count(exact, rollout.reshape(-1)).clamp(min=1)
     size = segments.total(weight, group)
     centred = exact - segments.total(weight * exact.nan_to_num(0.0), group) / size
     if scale == "std":
         squares = segments.total(weight * centred.nan_to_num(0.0).square(), group)
         centred = centred / ((squares / (size - ddof)).sqrt() + eps)
     flat = segments.constant(exact, group)
-    return torch.where(exact.isnan(), torch.nan, torch.where(flat, 0.0, centred))
+    return torch.where(exact.isnan(), torch.nan, torch.where(flat, 0.0, centred)).view(shape)
 
 
 @part(reads=("reward", "actions.flaw"), writes=("actions.advantage",), paper="arXiv 2508.02298")

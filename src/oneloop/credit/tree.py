@@ -19,32 +19,47 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.part import part
+from oneloop.core.paths import Paths
 from oneloop.core.rollouts import Rollouts
 
 
-def leaf_mean(rollouts: Rollouts, reward: Tensor) -> Tensor:
-    """float64 [N], the mean reward of the judged leaves below each action; NaN where there is none."""
-    judged = (~reward.isnan()).double()
-    return rollouts.spread(reward.nan_to_num(0.0)) / rollouts.spread(judged)
+def leaf_mean(reward: Tensor, last: Tensor, parent: Tensor) -> Tensor:
+    """float64 [N], the mean reward of the judged leaves below each action; NaN where there is none.
+
+    `reward` [n] of the leaves, int64 `last` [n] the last action of each, `parent` [N] the action before each
+    action (earlier in the table), -1 at the start.
+
+    >>> leaf_mean(torch.tensor([1.0, 0.0]), torch.tensor([1, 2]), torch.tensor([-1, 0, 0]))
+    tensor([0.5000, 1.0000, 0.0000], dtype=torch.float64)
+    """
+    paths = Paths(last, parent)
+    value = reward.double()[paths.row]
+    return _softmax_mean(value, torch.zeros_like(value), paths.action, len(parent))
 
 
-def weighted_by_leaves(rollouts: Rollouts, reward: Tensor, beta: float) -> Tensor:
-    """float64 [N], leaves weighted by softmax(beta * log p(leaf | action)) among the judged ones (Eq. 3)."""
-    row, action = rollouts.paths
-    known = ~reward[row].isnan()
-    row, action = row[known], action[known]
-    below = segments.path_total(rollouts.actions.logprob.double(), rollouts.actions.parent)
-    score = beta * (below[rollouts.last[row]] - below[action])
-    return _softmax_mean(reward[row], score, action, len(rollouts.actions))
+def weighted_by_leaves(reward: Tensor, logprob: Tensor, last: Tensor, parent: Tensor, beta: float) -> Tensor:
+    """float64 [N], leaves weighted by softmax(beta * log p(leaf | action)) among the judged ones (Eq. 3).
+
+    `logprob` [N] of the actions; the rest as in `leaf_mean`, which is beta 0.
+    """
+    paths = Paths(last, parent)
+    below = segments.path_total(logprob.double(), parent)
+    score = beta * (below[last[paths.row]] - below[paths.action])
+    return _softmax_mean(reward.double()[paths.row], score, paths.action, len(parent))
 
 
-def weighted_by_children(rollouts: Rollouts, reward: Tensor, beta: float) -> Tensor:
-    """float64 [N], values of children weighted by softmax(beta * log p(child)), from the leaves upwards."""
-    parent, depth = rollouts.actions.parent, rollouts.depth
+def weighted_by_children(
+    reward: Tensor, logprob: Tensor, last: Tensor, parent: Tensor, beta: float
+) -> Tensor:
+    """float64 [N], values of children weighted by softmax(beta * log p(child)), from the leaves upwards.
+
+    Arguments as in `weighted_by_leaves`.
+    """
+    depth = Paths(last, parent).depth
+    reward, logprob = reward.double(), logprob.double()
     value = reward.new_full((len(parent),), torch.nan)
-    ends = rollouts.last >= 0
-    value[rollouts.last[ends]] = reward[ends]
-    logprob = rollouts.actions.logprob.double()
+    ends = last >= 0
+    value[last[ends]] = reward[ends]
     for level in range(int(depth.max()) if len(depth) else 0, 0, -1):
         child = ((depth == level) & ~value.isnan()).nonzero().squeeze(1)
         mean = _softmax_mean(value[child], beta * logprob[child], parent[child], len(parent))
@@ -53,12 +68,28 @@ def weighted_by_children(rollouts: Rollouts, reward: Tensor, beta: float) -> Ten
 
 
 def _softmax_mean(values: Tensor, score: Tensor, by: Tensor, size: int) -> Tensor:
-    """[size], the mean of `values` with weights softmax(`score`) within each of `by`; NaN where there is
-    none."""
+    """[size], the mean of `values` (NaN left out) with weights softmax(`score`) within each of `by`.
+
+    NaN where there is none."""
+    known = ~values.isnan()
+    values, score, by = values[known], score[known], by[known]
     top = score.new_full((size,), -torch.inf).scatter_reduce_(0, by, score, "amax")
     weight = (score - top[by]).exp()
     total = weight.new_zeros(size).index_add_(0, by, weight)
     return weight.new_zeros(size).index_add_(0, by, weight * values) / total
+
+
+def depth_advantages(
+    value: Tensor, tree: Tensor, depth: Tensor, *, ddof: Literal[0, 1] = 1, clip: float | None = 5.0
+) -> Tensor:
+    """float64 [N], (value - mean) / std among the actions of one `tree` [N] and `depth` [N], within +-clip.
+
+    >>> value, tree = torch.tensor([0.5, 1.0, 0.0]), torch.zeros(3, dtype=torch.long)
+    >>> depth_advantages(value, tree, depth=torch.tensor([0, 1, 1]))
+    tensor([ 0.0000,  0.7071, -0.7071], dtype=torch.float64)
+    """
+    advantage = segments.standardise(value, segments.labels(tree, depth), ddof)
+    return advantage if clip is None else advantage.clamp(-clip, clip)
 
 
 def _reads(part: "Tree") -> tuple[str, ...]:
@@ -87,15 +118,15 @@ class Tree:
             raise ValueError(f"rewards must be finite or NaN (no verdict); infinite at rows {rows}")
         label = rollouts["tree" if "tree" in rollouts else "group"]
         tree = segments.labels(label)[rollouts.owner]
-        level = segments.labels(tree, rollouts.depth)
-        advantage = segments.standardise(self.value(rollouts, reward), level, self.ddof)
-        if self.clip is not None:
-            advantage = advantage.clamp(-self.clip, self.clip)
+        advantage = depth_advantages(
+            self.value(rollouts, reward), tree, rollouts.depth, ddof=self.ddof, clip=self.clip
+        )
         return rollouts.put_actions(advantage=advantage.float())
 
     def value(self, rollouts: Rollouts, reward: Tensor) -> Tensor:
         """float64 [N], the fused reward of each action; NaN where no leaf below has a verdict."""
+        last, parent = rollouts.last, rollouts.actions.parent
         if not self.beta:
-            return leaf_mean(rollouts, reward)
+            return leaf_mean(reward, last, parent)
         fuse = weighted_by_leaves if self.fusion == "leaves" else weighted_by_children
-        return fuse(rollouts, reward, self.beta)
+        return fuse(reward, rollouts.actions.logprob, last, parent, self.beta)

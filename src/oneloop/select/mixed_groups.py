@@ -13,14 +13,25 @@ from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 
 
-def mixed(reward: Tensor, group: Tensor) -> Tensor:
-    """bool [n], whether the rollout has a verdict and its group has two different ones. NaN is no verdict."""
-    return ~segments.constant(reward, group) & ~reward.isnan()
+def mixed(reward: Tensor, group: Tensor | None = None) -> Tensor:
+    """bool, whether the rollout has a verdict and its group has two different ones. NaN is no verdict.
+
+    `reward` [n] with labels `group` [n], or [B, G], one group a row.
+
+    >>> mixed(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist()
+    [[True, True], [False, False]]
+    """
+    values, by = segments.flat(reward, group)
+    return (~segments.constant(values, by) & ~values.isnan()).view(reward.shape)
 
 
-def mixed_tokens(flaw: Tensor, group: Tensor) -> Tensor:
-    """bool [N], whether two tokens of the group differ in `flaw` [N]; NaN (unknown) is no flaw."""
-    return ~segments.constant(flaw.nan_to_num(0.0), group)
+def mixed_tokens(flaw: Tensor, group: Tensor | None = None) -> Tensor:
+    """bool, whether two tokens of the group differ in `flaw` [N]; NaN (unknown) is no flaw.
+
+    Flaws [B, ...] without labels: one group a row.
+    """
+    values, by = segments.flat(flaw, group)
+    return ~segments.constant(values.nan_to_num(0.0), by).view(flaw.shape)
 
 
 def _reads(self: "MixedGroups") -> tuple[str, ...]:

@@ -21,41 +21,59 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.part import part
+from oneloop.core.paths import Paths
 from oneloop.core.rollouts import Rollouts
 
 
-def own_actions(rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+def own_actions(last: Tensor, parent: Tensor) -> tuple[Tensor, Tensor]:
     """(bool [N]: after the last fork of its path, int64 [n]: the action before that fork's outcome, -1 the
-    start)."""
-    row, action = rollouts.paths
-    alone = torch.bincount(action, minlength=len(rollouts.actions)) == 1
-    depth = rollouts.depth
-    first = torch.full((len(rollouts),), len(rollouts.actions))
+    start), of int64 `last` [n], each leaf's last action, and `parent` [N], the action before each.
+
+    >>> own, before = own_actions(torch.tensor([3, 4]), torch.tensor([-1, 0, 0, 1, 2]))
+    >>> own.tolist(), before.tolist()
+    ([False, False, False, True, True], [0, 0])
+    """
+    paths, rows = Paths(last, parent), len(last)
+    row, action, depth = paths.row, paths.action, paths.depth
+    alone = torch.bincount(action, minlength=len(parent)) == 1
+    first = torch.full_like(last, len(parent))
     first.scatter_reduce_(0, row[alone[action]], depth[action[alone[action]]], "amin")
-    outcome = alone & (depth == first[rollouts.owner.clamp(max=len(rollouts) - 1)])
-    before = torch.full((len(rollouts),), -1)
-    before[rollouts.owner[outcome]] = rollouts.actions.parent[outcome]
+    outcome = alone & (depth == first[paths.owner.clamp(max=rows - 1)])
+    before = torch.full_like(last, -1)
+    before[paths.owner[outcome]] = parent[outcome]
     return alone & ~outcome, before
 
 
 def parent_top1(reward: Tensor, parent: Tensor) -> Tensor:
-    """bool [n], the rollout of highest reward among those with one `parent`; the first of equals, NaN
-    last."""
+    """bool [n], the rollout of highest `reward` [n] among those with one `parent` [n]; the first of equals,
+    NaN last.
+
+    >>> parent_top1(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([7, 7, 8])).tolist()
+    [False, True, True]
+    """
     order = torch.argsort(reward.nan_to_num(-torch.inf), descending=True, stable=True)
     seen = segments.labels(parent)[order]
-    place = torch.full((int(seen.max()) + 1 if len(seen) else 0,), len(seen))
-    place.scatter_reduce_(0, seen, torch.arange(len(seen)), "amin")
-    return torch.zeros(len(reward), dtype=torch.bool).index_fill_(0, order[place], True)
+    place = torch.full_like(seen, len(seen))[: int(seen.max()) + 1 if len(seen) else 0]
+    place.scatter_reduce_(0, seen, torch.arange(len(seen), device=seen.device), "amin")
+    return torch.zeros_like(reward, dtype=torch.bool).index_fill_(0, order[place], True)
 
 
-def extreme(reward: Tensor, tree: Tensor, count: int) -> Tensor:
-    """bool [n], the `count` highest and lowest rewards of each tree; those without a verdict are neither."""
-    chosen = torch.zeros(len(reward), dtype=torch.bool)
+def extreme(reward: Tensor, tree: Tensor | None = None, count: int = 4) -> Tensor:
+    """bool, the `count` highest and lowest rewards of each tree; those without a verdict are neither.
+
+    `reward` [n] with labels `tree` [n], or [B, G], one tree a row.
+
+    >>> extreme(torch.tensor([[0.1, 0.9, 0.5]]), count=1).tolist()
+    [[True, True, False]]
+    """
+    shape = reward.shape
+    reward, tree = segments.flat(reward, tree)
+    chosen = torch.zeros_like(reward, dtype=torch.bool)
     for label in tree.unique().tolist():
         rows = ((tree == label) & ~reward.isnan()).nonzero().squeeze(1)
         order = rows[torch.argsort(reward[rows], stable=True)]
         chosen[order[:count]] = chosen[order[max(0, len(order) - count) :]] = True
-    return chosen
+    return chosen.view(shape)
 
 
 @part(
@@ -110,7 +128,7 @@ class Prune:
             raise ValueError(f"select.prune.steps: steps {beyond} do not exist; the last is {last}")
         keep = ~torch.isin(rollouts.depth, left_out)
         if self.width != "all":
-            own, before = own_actions(rollouts)
+            own, before = own_actions(rollouts.last, rollouts.actions.parent)
             keep &= ~own | self._chosen(rollouts, before)[rollouts.owner.clamp(max=len(rollouts) - 1)]
         share = rollouts.actions.share * keep
         if bool((rollouts.actions.share > 0).any()) and not bool((share > 0).any()):

@@ -18,14 +18,17 @@ from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 
 
-def age(rollouts: Rollouts) -> Tensor:
-    """int64 [N], versions between the weights that sampled an action and those the batch is to train.
+def age(version: Tensor, trained: int | None = None) -> Tensor:
+    """int64, updates between the weights that sampled an action and those that are to be trained.
 
-    0 for demonstrations, which no version sampled. The batch's own newest action stands in for the weights
-    where `facts["version"]` is not known.
+    `version` (any shape) of the weights that sampled each action; -1, a demonstration, has age 0. `trained`:
+    the version of the weights to be trained; None: the newest of `version`.
+
+    >>> age(torch.tensor([3, 4, -1]), trained=5).tolist()
+    [2, 1, 0]
     """
-    version = rollouts.actions.version
-    trained: int = rollouts.facts.get("version", int(version.max()) if len(version) else 0)
+    if trained is None:
+        trained = int(version.max()) if version.numel() else 0
     return (trained - version).masked_fill(version < 0, 0)
 
 
@@ -37,5 +40,6 @@ class Stale:
     """Updates a trained action may be behind; 0: learn from the present weights' actions alone."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
-        """`rollouts` with lowered shares."""
-        return rollouts.put_actions(share=rollouts.actions.share * (age(rollouts) <= self.max_age))
+        """`rollouts` with lowered shares; `facts["version"]` is that of the weights to be trained."""
+        fresh = age(rollouts.actions.version, rollouts.facts.get("version")) <= self.max_age
+        return rollouts.put_actions(share=rollouts.actions.share * fresh)

@@ -34,13 +34,22 @@ def quota(share: float, size: int) -> int:
     return max(2, math.floor(share * size + 0.5))
 
 
-def select_rollouts(value: Tensor, pool: Tensor, share: float, draw: Tensor | None = None) -> Tensor:
-    """bool [n], of each label in `pool` [n] the `quota` of rollouts whose `value` [n] varies most.
+def select_rollouts(
+    value: Tensor, pool: Tensor | None = None, share: float = 0.25, draw: Tensor | None = None
+) -> Tensor:
+    """bool, of each label in `pool` [n] the `quota` of rollouts whose `value` [n] varies most.
 
-    NaN in `value`: no candidate, though it counts in its pool's size; a pool with fewer candidates than its
-    quota keeps them all. `draw` [n]: the lowest draws instead of the variance. Ties: the earlier rollout.
+    Values [B, G] without labels: one pool a row. NaN in `value`: no candidate, though it counts in its pool's
+    size; a pool with fewer candidates than its quota keeps them all. `draw` (of the values' shape): the
+    lowest draws instead of the variance. Ties: the earlier rollout.
+
+    >>> select_rollouts(torch.tensor([[0.1, 0.9, 0.5, 0.4]]), share=0.5).tolist()
+    [[True, True, False, False]]
     """
-    kept = torch.zeros(len(value), dtype=torch.bool)
+    shape = value.shape
+    value, pool = segments.flat(value, pool)
+    draw = None if draw is None else draw.reshape(-1)
+    kept = torch.zeros_like(value, dtype=torch.bool)
     for label in pool.unique():
         members = (pool == label).nonzero().squeeze(1)
         candidates = members[~value[members].isnan()]
@@ -49,15 +58,20 @@ def select_rollouts(value: Tensor, pool: Tensor, share: float, draw: Tensor | No
             kept[candidates[draw[candidates].argsort(stable=True)[:size]]] = True
         elif size:
             kept[candidates[segments.max_variance_subset(value[candidates], size)]] = True
-    return kept
+    return kept.view(shape)
 
 
-def renormalised(reward: Tensor, group: Tensor, kept: Tensor) -> Tensor:
-    """float64 [n], PODS: (reward - mean) / std of the `kept` [n] of each group alone (ddof 1); NaN elsewhere.
+def renormalised(reward: Tensor, kept: Tensor, group: Tensor | None = None) -> Tensor:
+    """float64, PODS: (reward - mean) / std of the `kept` of each group alone (ddof 1); NaN elsewhere.
 
-    Exactly 0 where the kept rewards of a group are equal. (The authors' code adds 1e-4 to the std.)
+    `reward` and bool `kept` [n] with labels `group` [n], or [B, G], one group a row. Exactly 0 where the kept
+    rewards of a group are equal. (The authors' code adds 1e-4 to the std.)
+
+    >>> renormalised(torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([[True, True, False]]))
+    tensor([[ 0.7071, -0.7071,     nan]], dtype=torch.float64)
     """
-    return segments.standardise(torch.where(kept, reward.double(), torch.nan), group)
+    values, by = segments.flat(torch.where(kept, reward.double(), torch.nan), group)
+    return segments.standardise(values, by).view(reward.shape)
 
 
 def _reads(subset: "Subset") -> tuple[str, ...]:
@@ -115,7 +129,7 @@ class Subset:
         if self.advantages == "centred":
             changed = advantage - value[kept].mean()
         else:
-            again = renormalised(rollouts.reward, rollouts.group, kept & ~rollouts.reward.isnan())
+            again = renormalised(rollouts.reward, kept & ~rollouts.reward.isnan(), rollouts.group)
             known = (~again.isnan()).double()
             changed = rollouts.spread(again.nan_to_num(0.0)) / rollouts.spread(known)
         return made.put_actions(advantage=torch.where(through, changed, advantage).float())

@@ -24,24 +24,33 @@ ROUNDING = 1e-9
 """0.07 * 100 is 7.000000000000001 in floating point, and means 7."""
 
 
-def select_tokens(score: Tensor, pool: Tensor, share: float) -> Tensor:
-    """bool [a], of each label in `pool` [a] the `share` (rounded up, at least 1) of largest `score` [a].
+def select_tokens(score: Tensor, pool: Tensor | None = None, share: float = 0.3) -> Tensor:
+    """bool, of each label in `pool` [a] the `share` (rounded up, at least 1) of largest `score` [a].
 
-    Ties go to the earlier token.
+    Scores [n, T] without labels: one pool a row. Ties go to the earlier token.
+
+    >>> select_tokens(torch.tensor([[0.1, 0.9, 0.5, 0.4]]), share=0.5).tolist()
+    [[False, True, True, False]]
     """
+    shape = score.shape
+    score, pool = segments.flat(score, pool)
     size = torch.bincount(segments.labels(pool)) if len(pool) else pool
     wanted = (share * size.double() - ROUNDING).ceil().clamp(min=1)
-    return rank(score, pool) < wanted[segments.labels(pool)]
+    return (rank(score, pool) < wanted[segments.labels(pool)]).view(shape)
 
 
 def rank(score: Tensor, pool: Tensor) -> Tensor:
-    """int64 [a], how many tokens of the same label come before: larger score, or equal and earlier."""
+    """int64 [a], how many tokens of the same label come before: larger score, or equal and earlier.
+
+    >>> rank(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0, 0, 1])).tolist()
+    [1, 0, 0]
+    """
     dense = segments.labels(pool)
     order = score.argsort(descending=True, stable=True)
     order = order[dense[order].argsort(stable=True)]
     size = torch.bincount(dense) if len(dense) else dense
     first = (size.cumsum(0) - size)[dense[order]]
-    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order)) - first)
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device) - first)
 
 
 def _reads(self: "TopTokens") -> tuple[str, ...]:

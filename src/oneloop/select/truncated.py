@@ -5,10 +5,22 @@ is `group_relative`'s `truncated_in_baseline`; a penalty on them is a judge. Tru
 sampler's finish reason, never guessed from the last token.
 """
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
+
+
+def complete(status: Sequence[str]) -> Tensor:
+    """bool [n], whether each rollout ended by itself: its finish reason is not "length".
+
+    >>> complete(["stop", "length"]).tolist()
+    [True, False]
+    """
+    return torch.tensor([reason != "length" for reason in status], dtype=torch.bool)
 
 
 @part(reads=("status", "actions.share"), writes=("actions.share",), paper="arXiv 2503.14476")
@@ -17,5 +29,5 @@ class Truncated:
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with lowered shares; an action stays while one rollout through it does."""
-        complete = torch.tensor([status != "length" for status in rollouts.status], dtype=torch.float64)
-        return rollouts.put_actions(share=rollouts.actions.share * (rollouts.spread(complete) > 0))
+        ended = complete(rollouts.status).double()
+        return rollouts.put_actions(share=rollouts.actions.share * (rollouts.spread(ended) > 0))

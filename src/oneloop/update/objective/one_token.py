@@ -63,13 +63,21 @@ def in_order(uniforms: Tensor) -> Tensor:
 
 
 def leave_one_out(reward: Tensor) -> Tensor:
-    """[a, K], each reward minus the mean of the K - 1 others of its position."""
+    """[a, K], each reward minus the mean of the K - 1 others of its position.
+
+    >>> leave_one_out(torch.tensor([[1.0, 0.0, 0.0]]))
+    tensor([[ 1.0000, -0.5000, -0.5000]])
+    """
     others = (reward.sum(-1, keepdim=True) - reward) / (reward.shape[-1] - 1)
     return reward - others
 
 
 def policy_gradient_loss(logits: Tensor, samples: Tensor, reward: Tensor, temperature: float = 1.0) -> Tensor:
-    """[a], -mean_j reward_j log softmax(`logits` / temperature)[sample_j]; `samples` and `reward` [a, K]."""
+    """[a], -mean_j reward_j log softmax(`logits` / temperature)[sample_j]; `samples` and `reward` [a, K].
+
+    >>> policy_gradient_loss(torch.zeros(1, 2), torch.tensor([[0, 1]]), torch.tensor([[1.0, 0.0]]))
+    tensor([0.3466])
+    """
     scaled = logits / temperature if temperature != 1 else logits
     logprobs = scaled.gather(-1, samples) - scaled.logsumexp(-1, keepdim=True)
     return -(reward.detach() * logprobs).mean(-1)

@@ -30,9 +30,13 @@ from oneloop.core.rollouts import Rollouts
 def clipped_surrogate(
     ratio: Tensor, advantage: Tensor, low: float, high: float, dual: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(objective [a] to maximise, clipped bool [a]: where it is flat, so nothing is learned).
+    """(objective to maximise, clipped bool: where it is flat, so nothing is learned), of the ratio's shape.
 
-    `dual` bounds the ratio from above where `advantage` [a] is negative (it must exceed 1 + `high`).
+    `dual` bounds the ratio from above where `advantage` is negative (it must exceed 1 + `high`).
+
+    >>> ratio, advantage = torch.tensor([1.5, 1.5]), torch.tensor([1.0, -1.0])
+    >>> clipped_surrogate(ratio, advantage, low=0.2, high=0.2)
+    (tensor([ 1.2000, -1.5000]), tensor([ True, False]))
     """
     capped = ratio if dual is None else ratio.clamp(max=dual)
     surrogate = torch.minimum(capped * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
@@ -47,7 +51,7 @@ def bounded_exp(log_ratio: Tensor) -> Tensor:
 
 
 def importance_weights(proximal: Tensor, sampled: Tensor, cap: float) -> tuple[Tensor, Tensor]:
-    """(min(p_proximal / p_sampled, `cap`) [a], bool [a]: where the cap held it), from log-probs [a].
+    """(min(p_proximal / p_sampled, `cap`), bool: where the cap held it), from log-probs of one shape.
 
     One weight an action, so a rollout of several segments is corrected segment by segment: each against the
     law that sampled it. 1 where nothing has changed since; 0 where the proximal law no longer has the action.
@@ -56,10 +60,30 @@ def importance_weights(proximal: Tensor, sampled: Tensor, cap: float) -> tuple[T
     return weight.clamp(max=cap), weight > cap
 
 
-def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor) -> Tensor:
-    """[a], the mean of `log_ratio` [a] over its `rollout` [a] in value, each action's own in gradient."""
-    mean = segments.mean(log_ratio.detach(), rollout)
-    return mean + log_ratio - log_ratio.detach()
+def sequence_log_ratio(log_ratio: Tensor, rollout: Tensor | None = None) -> Tensor:
+    """The mean of `log_ratio` [a] over its `rollout` [a] in value, each action's own in gradient (GSPO).
+
+    Log-ratios [n, T] without labels: one rollout a row, NaN where it is shorter than T.
+
+    >>> sequence_log_ratio(torch.tensor([[0.1, 0.3], [0.2, torch.nan]]))
+    tensor([[0.2000, 0.2000],
+            [0.2000,    nan]])
+    """
+    values, by = segments.flat(log_ratio.detach(), rollout)
+    return segments.mean(values, by).view(log_ratio.shape) + log_ratio - log_ratio.detach()
+
+
+def policy_gradient_loss(
+    logprob: Tensor, old: Tensor, advantage: Tensor, low: float = 0.2, high: float = 0.2
+) -> Tensor:
+    """PPO's loss of each action, from log-probs now and then and advantages of one shape; not yet averaged.
+
+    >>> logprob = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    >>> policy_gradient_loss(logprob, logprob.detach(), torch.tensor([[1.0, -1.0]])).mean().backward()
+    >>> logprob.grad
+    tensor([[-0.5000,  0.5000]])
+    """
+    return -clipped_surrogate(bounded_exp(logprob - old), advantage, low, high)[0]
 
 
 def _reads(objective: "PolicyGradient") -> tuple[str, ...]:

@@ -30,8 +30,11 @@ def hinge(p: Tensor, bound: float | None) -> Tensor:
 
 
 def hinge_loss(p: Tensor, asked: Tensor, bound: float | None) -> Tensor:
-    """[a], the mean over the criteria that were `asked` (bool [a, E]) of the hinge of `p` [a, E]; 0 of
-    none."""
+    """[a], the mean over the criteria that were `asked` (bool [a, E]) of the hinge of `p` [a, E]; 0 of none.
+
+    >>> hinge_loss(torch.tensor([[0.4, 0.95]]), torch.tensor([[True, True]]), bound=0.9)
+    tensor([0.2500])
+    """
     counted = torch.where(asked, hinge(p, bound), 0.0)
     return counted.sum(1) / asked.sum(1).clamp(min=1)
 
