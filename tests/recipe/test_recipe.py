@@ -247,3 +247,36 @@ def test_parts_made_in_python_are_taken_as_they_are():
     assert recipe.phases["train"].judge == (verifier, judge)
     assert "<tests.recipe.test_recipe.test_parts_made_in_python" in resolved(recipe)
     assert "got <class" in faults_of(changed(judge=[type(verifier)]))[0]
+
+
+def test_a_text_in_braces_is_told_quotes(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("plan: {data: {reasoning: {prompt: {question}}}}\n")
+    with pytest.raises(
+        RecipeError, match="prompt: must be text, got {'question': None}; what has braces is written"
+    ):
+        load_recipe(path)
+    path.write_text("plan: {data: {reasoning: {prompt: {{question}}}}}\n")
+    with pytest.raises(
+        RecipeError, match="a.yaml is not a recipe: line 1: a mapping or list is used as a key"
+    ):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("learner.betas=[3, .9]", r"learner.betas\[0\]: must be less than 1, got 3"),
+        (
+            "learner.betas=[.9, -.1]",
+            r"learner.betas\[1\]: must be greater than or equal to 0",
+        ),
+        (
+            "policy.language.model={small_llama: {layers: 1000000000}}",
+            "layers: must be less than or equal to 1000",
+        ),
+    ],
+)
+def test_numbers_that_nobody_means_are_refused(override, fault):
+    with pytest.raises(RecipeError, match=fault):
+        load_recipe("quickstart", [override])

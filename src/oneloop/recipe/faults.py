@@ -79,6 +79,8 @@ def _sentences(fault: Any, path: str, cls: type[Any] | None, hint: Hint | None) 
         return [f"{where}: needs at least {context['min_length']}, is empty"]
     if WORDS.get(kind) == "must be a list" and isinstance(fault["input"], str | dict):
         return [f"{where}: must be a list, got {short(fault['input'])}; write it in [ ]"]
+    if WORDS.get(kind) == "must be text" and isinstance(fault["input"], dict | list):
+        return [f"{where}: must be text, got {short(fault['input'])}; what has braces is written in quotes"]
     if kind == "too_long":
         return [f"{where}: takes at most {context['max_length']}, got {short(fault['input'])}"]
     words = WORDS.get(kind, fault["msg"].replace("Input should be", "must be"))

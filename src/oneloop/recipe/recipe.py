@@ -162,6 +162,8 @@ def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
         copied = recipe_text.plain(dict(loaded), "recipe", problems)
     except RecursionError:
         raise RecipeError(["the recipe contains itself, or is nested too deeply"]) from None
+    except recipe_text.NotYaml as error:
+        raise RecipeError([f"{source!s:.80} is not a recipe: {error}"]) from None
     raw = {str(key): value for key, value in copied.items()}
     raw.setdefault("name", default)
     return raw, problems

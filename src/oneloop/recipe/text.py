@@ -4,6 +4,7 @@ Numbers such as 1e-4 are numbers (YAML 1.1, which the library speaks, wants 1.0e
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Hashable, Mapping
@@ -18,6 +19,8 @@ from oneloop.recipe.fields import held, init_fields
 EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 FLOAT = "tag:yaml.org,2002:float"
 LARGEST = 2**63
+MOST = 1_000_000
+"""Values a recipe may hold."""
 SHIPPED = Path(__file__).parent / "shipped"
 Mapped = dict[str, Any]
 
@@ -37,6 +40,11 @@ class Loader(yaml.SafeLoader):
         """The mapping; raises NotYaml."""
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise NotYaml(
+                    f"line {key.start_mark.line + 1}: a mapping or list is used as a key; text with braces, "
+                    "such as '{question}', is written in quotes"
+                )
             if key.tag != "tag:yaml.org,2002:merge" and (key.tag, key.value) in seen:
                 raise NotYaml(f"line {key.start_mark.line + 1}: '{key.value}' is given twice")
             if isinstance(key, yaml.ScalarNode):
@@ -91,15 +99,24 @@ def plain(node: Any, path: str, problems: list[str]) -> Any:
     """A copy of mappings and lists in which nothing occurs twice, so that an override changes one place.
 
     (YAML anchors share.) What no recipe can hold is added to `problems`: integers beyond 64 bits, NaN, text
-    that is not Unicode. Raises RecursionError for what contains itself.
+    that is not Unicode. Raises RecursionError for what contains itself, NotYaml for more than `MOST` values,
+    which a few anchors of anchors can mean.
     """
+    return _copied(node, path, problems, itertools.count())
+
+
+def _copied(node: Any, path: str, problems: list[str], counter: "itertools.count[int]") -> Any:
+    if next(counter) >= MOST:
+        raise NotYaml(
+            f"it holds more than {MOST:,} values, those of repeated anchors counted; put rows in a file"
+        )
     if type(node) is dict:
         return {
-            _scalar(key, path, problems): plain(value, f"{path}.{key}", problems)
+            _scalar(key, path, problems): _copied(value, f"{path}.{key}", problems, counter)
             for key, value in node.items()
         }
     if type(node) is list:
-        return [plain(value, f"{path}[{index}]", problems) for index, value in enumerate(node)]
+        return [_copied(value, f"{path}[{i}]", problems, counter) for i, value in enumerate(node)]
     return _scalar(node, path, problems)
 
 

@@ -41,7 +41,7 @@ class Learning:
     """How it falls after the warm-up, to zero at the last update."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Updates over which it rises from zero."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Weight decay of AdamW, on matrices only."""

@@ -32,9 +32,26 @@ def test_template_and_chat():
     assert data[0]["prompt"] == [{"role": "user", "content": f"Q: {question} {{braces}}\nA:"}]
 
 
+def test_a_system_message_makes_a_conversation():
+    prompt = Reasoning(system="Be brief.")[0]["prompt"]
+    assert [turn["role"] for turn in prompt] == ["system", "user"]
+    assert isinstance(Reasoning(chat=False)[0]["prompt"], str)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"system": "x", "chat": False}, "a system message needs a conversation"),
+        (
+            {"options": {"max_terms": "3"}},
+            "options of chain_sum: 'max_terms' must be a whole number, got '3'",
+        ),
+        ({"options": {"max_terms": None}}, "'max_terms' must be a whole number, got None"),
+        ({"options": {"max_terms": 2.5}}, "'max_terms' must be a whole number, got 2.5"),
+        ({"options": {"max_terms": True}}, "'max_terms' must be a whole number, got True"),
+        ({"options": {"allow_negation": "maybe"}}, "'allow_negation' must be true or false, got 'maybe'"),
+        ({"options": {"max_digits": 10**18}}, "'max_digits' must be at most 1000, got 1000000000000000000"),
+        ({"options": {"max_terms": 10**18}}, "'max_terms' must be at most 2147483647"),
         ({"task": "chain_sums"}, "no task 'chain_sums'; did you mean 'chain_sum'"),
         ({"options": {"max_term": 3}}, "no such option 'max_term'; did you mean 'max_terms'"),
         ({"options": {"seed": 3}}, "'seed' belongs beside `options`"),

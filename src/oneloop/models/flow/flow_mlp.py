@@ -26,7 +26,7 @@ class FlowMlp:
     """Colours of an image."""
     hidden_size: Annotated[int, Field(ge=1)] = 256
     """Width of the layers."""
-    layers: Annotated[int, Field(ge=1)] = 3
+    layers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Hidden layers."""
     words: Annotated[int, Field(ge=1)] = 1
     """Words of a prompt that are read."""

@@ -47,7 +47,7 @@ class FlowTransformer:
     """Height and width of the squares that are one token each."""
     hidden_size: Annotated[int, Field(ge=8)] = 128
     """Width of the residual stream, a multiple of `heads`."""
-    layers: Annotated[int, Field(ge=1)] = 6
+    layers: Annotated[int, Field(ge=1, le=1000)] = 6
     """Number of blocks."""
     heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of each block."""

@@ -36,7 +36,7 @@ class SmallLlama:
 
     hidden_size: Annotated[int, Field(ge=2)] = 256
     """Width of the residual stream, a multiple of 2 * heads (rotary embeddings turn pairs)."""
-    layers: Annotated[int, Field(ge=1)] = 4
+    layers: Annotated[int, Field(ge=1, le=1000)] = 4
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of each block."""

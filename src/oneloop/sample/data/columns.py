@@ -57,7 +57,7 @@ class Reading:
             row["prompt"] = raw[self.input_key]
         elif raw.get("prompt") is None and raw.get("messages") is not None:
             row["prompt"], row["completion"] = split_messages(raw["messages"], where)
-        row["prompt"] = self._prompt(row.get("prompt"), where)
+        row["prompt"] = self.prompt(row.get("prompt"), where)
         if row.get("completion") is not None:
             row["completion"] = _completion(row["completion"], where)
         if self.label_key is not None:
@@ -66,7 +66,8 @@ class Reading:
             row["answer"] = raw["reward_model"].get("ground_truth")
         return row
 
-    def _prompt(self, prompt: Any, where: str) -> str | list[Message]:
+    def prompt(self, prompt: Any, where: str) -> str | list[Message]:
+        """The prompt as text or messages. Raises ValueError naming `where` for what is neither."""
         if prompt is None:
             column = self.input_key or "prompt"
             raise ValueError(f"{where}: there is no prompt (column '{column}' is empty)")

@@ -14,8 +14,12 @@ from pydantic import Field
 from oneloop.core import draws
 from oneloop.core.part import part
 from oneloop.core.rooms import nearest
+from oneloop.sample.data.columns import Reading
 
 QUESTION = "{question}"
+LARGEST = 2**31 - 1
+MOST_DIGITS = 1000
+"""A number of so many digits is long enough for a sum, and is made in no time."""
 
 
 @part()
@@ -32,13 +36,20 @@ class Reasoning:
     """Options of the task itself, such as `max_terms: 3` for chain_sum."""
     prompt: str = QUESTION
     """Text of the prompt, with {question} where the question goes."""
-    chat: bool = False
-    """Whether the prompt is one chat message of the user instead of plain text."""
+    chat: bool | None = None
+    """Whether the prompt is one chat message of the user instead of plain text; none: as `system` has it."""
+    system: str = ""
+    """Contents of a system message before the question, which makes it a conversation; empty: none."""
 
     def __post_init__(self) -> None:
         if QUESTION not in self.prompt:
             raise ValueError(f"prompt must contain {QUESTION}, got {self.prompt!r}")
         check_options(self.task, self.options)
+        _ = self._reading
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(chat=self.chat, system=self.system)
 
     @cached_property
     def _problems(self) -> Any:
@@ -58,7 +69,7 @@ class Reasoning:
         problem = self._problems[key]
         text = self.prompt.replace(QUESTION, problem["question"])
         return {
-            "prompt": [{"role": "user", "content": text}] if self.chat else text,
+            "prompt": self._reading.prompt(text, f"row {key} of {self.task}"),
             "question": problem["question"],
             "answer": problem["answer"],
             "completion": problem["answer"],
@@ -69,7 +80,7 @@ class Reasoning:
 
 def check_options(task: str, options: dict[str, Any]) -> None:
     """Raises ValueError, with the nearest name, when there is no such task or it takes no such options."""
-    from reasoning_gym.factory import DATASETS
+    from reasoning_gym.factory import DATASETS, create_dataset
 
     if task not in DATASETS:
         raise ValueError(f"reasoning-gym has no task '{task}'; {nearest(task, sorted(DATASETS))}")
@@ -80,7 +91,27 @@ def check_options(task: str, options: dict[str, Any]) -> None:
             raise ValueError(f"options of {task}: '{name}' belongs beside `options`, not inside")
         if name not in known:
             raise ValueError(f"options of {task}: no such option '{name}'; {nearest(name, known)}")
+        check_value(f"options of {task}: '{name}'", options[name], getattr(configuration(), name))
+    if not options:
+        return
     try:
         configuration(**options).validate()
-    except (AssertionError, TypeError, ValueError) as error:
-        raise ValueError(f"options of {task}: {error or 'refused by the task'}, got {options}") from error
+        create_dataset(task, size=1, seed=0, **options)[0]
+    except Exception as error:  # a task may fail in any way on options that its check lets pass
+        why = str(error) or "refused by the task"
+        raise ValueError(f"options of {task}: {why}, got {options}") from error
+
+
+def check_value(where: str, value: Any, default: Any) -> None:
+    """Raises ValueError when `value` is of another type than the task's own `default`, or too large to be
+    meant: tasks count on both."""
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    kind = next((kind for kind in kinds if isinstance(default, kind)), None)
+    given: Any = value
+    if isinstance(value, int) and not isinstance(value, bool) and kind is float:
+        given = float(value)
+    if kind is not None and (not isinstance(given, kind) or isinstance(given, bool) is not (kind is bool)):
+        raise ValueError(f"{where} must be {kinds[kind]}, got {value!r:.80}")
+    most = MOST_DIGITS if "digits" in where.rpartition(":")[2] else LARGEST
+    if isinstance(value, int) and abs(value) > most:
+        raise ValueError(f"{where} must be at most {most}, got {value!r:.80}")
