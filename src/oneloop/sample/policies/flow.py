@@ -203,7 +203,7 @@ class FlowPolicy:
         """Raises ValueError, naming `where`, for a row whose picture cannot be learned from, where it is
         `demonstrated`."""
         if demonstrated:
-            check_demonstration(self, row, where)
+            check_demonstration(self.network, row, where)
 
     def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> None:
         """None: a flow network reads conditions, which have no length."""

@@ -16,6 +16,7 @@ import torch
 
 from oneloop.core.memory import ACTIVATIONS, Needs, Row
 from oneloop.core.protocols import Demand
+from oneloop.sample.policies.denoising.walk import check_demonstration
 
 LESS = (
     "Lower learner.tokens_per_micro_batch, policy.flow.tokens_per_call or plan.groups, or keep latents in "
@@ -46,7 +47,9 @@ class FlowOutline:
         return []
 
     def check_row(self, row: Mapping[str, Any], where: str, demonstrated: bool) -> None:
-        """Takes every row."""
+        """As `PolicyOutline` says: a demonstration is a picture that the network can learn."""
+        if demonstrated:
+            check_demonstration(self.network, row, where)
 
     def memory(self, demands: Sequence[Demand]) -> Needs:
         """As `PolicyOutline` says."""

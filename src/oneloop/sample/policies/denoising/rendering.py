@@ -7,19 +7,15 @@ latent lies off the mean. With one call this is the truncated roll-out of ReFL (
 OneReward (2508.21066): d image / d v = -sigma_K. With more it is DRaFT-K (2309.17400).
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from oneloop.core.rollouts import Rollouts
+from oneloop.sample.policies.denoising.denoiser import Denoiser
 from oneloop.sample.policies.denoising.here import Condition, Inputs, expand
 
-if TYPE_CHECKING:
-    from oneloop.sample.policies.flow import FlowPolicy
 
-
-def rendered(policy: "FlowPolicy", rollouts: Rollouts, actions: Tensor, calls: int) -> Tensor:
+def rendered(policy: Denoiser, rollouts: Rollouts, actions: Tensor, calls: int) -> Tensor:
     """[a, C, H, W], the image rendered after each of `actions` [a].
 
     Raises ValueError for fewer than 1 or more calls than an action has before and after it.
@@ -48,7 +44,7 @@ def parents(rollouts: Rollouts, actions: Tensor) -> Tensor:
     return torch.where(actions < 0, actions, rollouts.actions.parent[actions])
 
 
-def latents(policy: "FlowPolicy", rollouts: Rollouts, actions: Tensor, row: Tensor) -> Tensor:
+def latents(policy: Denoiser, rollouts: Rollouts, actions: Tensor, row: Tensor) -> Tensor:
     """[a, ...] in fp32, what each action of its `row` arrived at; where it is -1 the start."""
     begins = expand(actions < 0, rollouts["start"][row])
     latent = torch.where(begins, rollouts["start"][row], rollouts.actions.latent[actions].float())
@@ -56,7 +52,7 @@ def latents(policy: "FlowPolicy", rollouts: Rollouts, actions: Tensor, row: Tens
 
 
 def _inputs(
-    policy: "FlowPolicy", rollouts: Rollouts, actions: Tensor, row: Tensor, latent: Tensor, known: Condition
+    policy: Denoiser, rollouts: Rollouts, actions: Tensor, row: Tensor, latent: Tensor, known: Condition
 ) -> Inputs:
     step = rollouts.depth[actions]
     sigma = torch.tensor(policy.sigmas)[step].to(policy.device)

@@ -4,7 +4,8 @@ step.
 n rollouts   b distinct latents entering a step   a actions of the step (edges)
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,17 +13,15 @@ from torch import Tensor
 
 from oneloop.core.pictures import picture
 from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.sample.policies.denoising.denoiser import Denoiser
 from oneloop.sample.policies.denoising.here import Inputs, expand
 from oneloop.sample.policies.trees.branches import Branches, Fork, distinct
-
-if TYPE_CHECKING:
-    from oneloop.sample.policies.flow import FlowPolicy
 
 
 class Walk:
     """One call of `sample`: from noise to images, collecting the actions level by level."""
 
-    def __init__(self, policy: "FlowPolicy", asked: Rollouts):
+    def __init__(self, policy: Denoiser, asked: Rollouts):
         self.policy, self.asked, count = policy, asked, len(asked)
         self.branches = Branches(asked)
         for fork in set(self.branches.forks):
@@ -128,7 +127,7 @@ def beginnings(asked: Rollouts, seed: int) -> Rollouts:
     return plain.put(id=plain.group, budget=torch.full_like(plain.group, -1)).put_facts(seed=seed)
 
 
-def check_fork(fork: Fork, policy: "FlowPolicy") -> None:
+def check_fork(fork: Fork, policy: Denoiser) -> None:
     """Raises ValueError where siblings would be one image: at a step that is not drawn."""
     steps = policy.options.steps
     if fork[0] and not policy.draws:
@@ -151,7 +150,7 @@ def check_window(window: Tensor, most: int) -> None:
         )
 
 
-def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
+def demonstrations(policy: Denoiser, asked: Rollouts) -> Rollouts:
     """Rollouts of one action each, whose latent is the data's `image`: an array [C, H, W] in [0, 1] of the
     network's size, or a Pillow picture of any size and mode, of which the middle is taken."""
     wanted, rows = policy.network.picture, zip(asked.example, asked.key, strict=True)
@@ -174,12 +173,12 @@ def demonstrations(policy: "FlowPolicy", asked: Rollouts) -> Rollouts:
     return Rollouts(columns, Actions(table), asked.facts)
 
 
-def check_demonstration(policy: "FlowPolicy", row: dict[str, Any], where: str) -> None:
+def check_demonstration(network: Any, row: Mapping[str, Any], where: str) -> None:
     """Raises ValueError, naming `where`, for a row without a picture that the network can learn."""
-    _image(row, where, policy.network.picture)
+    _image(row, where, network.picture)
 
 
-def _image(row: dict[str, Any], where: str, wanted: tuple[int, int, int]) -> Tensor:
+def _image(row: Mapping[str, Any], where: str, wanted: tuple[int, int, int]) -> Tensor:
     """float32 [C, H, W] in [0, 1]."""
     image = row.get("image")
     if image is None:
