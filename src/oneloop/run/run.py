@@ -73,7 +73,9 @@ class Run:
         require(recipe.trackers)
         preflight(recipe)
         outline = recipe.policy.outline()
-        for note in [*outline.notes(demands(recipe)), *left_out(recipe, outline)]:
+        for note in outline.notes(demands(recipe)):
+            self.show.finding("note", note)
+        for note in left_out(recipe, outline):
             self.show.finding("warn", note)
         # what cannot be opened leaves no directory behind
         self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()

@@ -20,7 +20,7 @@ from oneloop.core.protocols import Here, Objective, Policy
 from oneloop.core.rollouts import Rollouts
 from oneloop.update.averaging import action_weights, averaging
 from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate, scheduled
-from oneloop.update.not_finite import NotFinite, check_finite
+from oneloop.update.not_finite import NotFinite, check_finite, check_weights
 from oneloop.update.readings import Readings, Seen
 
 CLIPS = ("clip_low", "clip_high")
@@ -86,7 +86,8 @@ class Learner:
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Learns from `rollouts`; returns them with the objectives' readings as action columns.
 
-        Raises NotFinite when a loss that counts is not finite, before the step changes any weight.
+        Raises NotFinite when a loss that counts is not finite, before the step changes any weight, or when
+        the step made a weight infinite.
         """
         self.readings = Readings(len(rollouts.actions))
         for epoch in range(self.options.epochs):
@@ -207,6 +208,7 @@ class Learner:
             if self.master is not self.parameters:
                 with torch.no_grad():
                     torch._foreach_copy_(self.parameters, self.master)
+            check_weights(self.policy.model, rate)
         self.updates += 1
         self._clear()
 

@@ -1,13 +1,14 @@
-"""Losses that are not finite numbers: refused before any weight changes, with the rollout they belong to."""
+"""Numbers that are not finite: losses, refused before any weight changes, and weights after an update."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from oneloop.core.protocols import Objective
 from oneloop.core.rollouts import Rollouts
 
 
 class NotFinite(FloatingPointError):
-    """A loss is NaN or infinite; the message names the objective and the rollout."""
+    """A loss, a gradient or a weight is NaN or infinite; the message names it."""
 
 
 def check_finite(
@@ -22,4 +23,18 @@ def check_finite(
             f"{type(objective).__name__} gives a loss of {float(losses[bad[0]].detach())} for rollout "
             f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), "
             f"action {int(rollouts.depth[action])}; no weight was changed"
+        )
+
+
+@torch.no_grad()
+def check_weights(model: nn.Module, rate: float) -> None:
+    """Raises NotFinite naming a trained weight that an update at learning rate `rate` left not finite."""
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    largest = torch.stack(torch._foreach_norm(list(trained.values()), float("inf")))
+    if not bool(largest.isfinite().all()):
+        name = list(trained)[int((~largest.isfinite()).nonzero()[0])]
+        raise NotFinite(
+            f"the update made weights NaN or infinite ({name}): training has diverged at a learning rate of "
+            f"{rate:g}; nothing was saved since the last checkpoint, from which a run with a lower "
+            "learner.learning_rate can begin"
         )

@@ -93,3 +93,10 @@ def test_a_pipeline_is_looked_into_without_its_weights(tmp_path):
     gone = recipe_with(model={"diffusion_pipeline": {**model, "name": str(tmp_path / "none")}})
     with pytest.raises(ValueError, match="diffusion_pipeline.name: cannot find"):
         gone.policy.outline()
+
+
+def test_the_outline_looks_at_pictures_that_are_to_be_learned():
+    outline = recipe_with().policy.outline()
+    outline.check_row({"prompt": "a"}, "row 3", False)
+    with pytest.raises(ValueError, match="row 3 has no 'image' to learn from; its columns: prompt"):
+        outline.check_row({"prompt": "a"}, "row 3", True)

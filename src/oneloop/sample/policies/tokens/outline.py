@@ -44,24 +44,26 @@ class LanguageOutline:
 
     def notes(self, demands: Sequence[Demand]) -> list[str]:
         """Sentences on demonstrations that are cut, and on text where messages may be meant."""
-        return [note for demand in demands for note in self._notes(demand, dict(_spread(demand)))]
+        about: dict[str, list[str]] = {}
+        for demand in demands:
+            for sentence in self._sentences(demand, dict(_spread(demand))):
+                about.setdefault(sentence, []).append(demand.name)
+        return [f"{', '.join(names)}: {sentence}" for sentence, names in about.items()]
 
-    def _notes(self, demand: Demand, rows: Mapping[int, Row]) -> Iterator[str]:
+    def _sentences(self, demand: Demand, rows: Mapping[int, Row]) -> Iterator[str]:
         if not demand.sampled:
-            yield from self._cut(demand.name, rows)
-        template, texts = (
-            self.rows.prompts.template,
-            all(isinstance(row["prompt"], str) for row in rows.values()),
-        )
+            yield from self._cut(rows)
+        template = self.rows.prompts.template
+        texts = all(isinstance(row["prompt"], str) for row in rows.values())
         if texts and template.options:
-            yield f"{demand.name}: prompts are text, so chat_template_kwargs do nothing"
+            yield "prompts are text, so chat_template_kwargs do nothing"
         elif texts and self.may_chat and template.tokenizer.chat_template:
             yield (
-                f"{demand.name}: prompts are plain text, but the model has a chat template; if it is a chat "
-                "model, set chat: true where the data is named"
+                "prompts are plain text, but the model has a chat template; if it is a chat model, set "
+                "chat: true where the data is named"
             )
 
-    def _cut(self, name: str, rows: Mapping[int, Row]) -> Iterator[str]:
+    def _cut(self, rows: Mapping[int, Row]) -> Iterator[str]:
         cut = []
         for key, row in rows.items():
             try:
@@ -71,7 +73,7 @@ class LanguageOutline:
             cut += [len(ids)] if len(ids) > room else []
         if cut:
             yield (
-                f"{name}: {len(cut)} of {len(rows)} demonstrations looked at are longer than there is room "
+                f"{len(cut)} of {len(rows)} demonstrations looked at are longer than there is room "
                 f"for and lose their end; the longest has {max(cut)} tokens "
                 f"(policy.language.max_new_tokens: {self.rows.limit})"
             )
