@@ -164,7 +164,7 @@ def test_fields_of_every_type_give_a_sentence_or_a_pool(name, tmp_path):
         ("twice.csv", b"model,sample_id,score,score\na,1,1,1\n", "two columns are called 'score'"),
         ("latin.json", b'[{"a": "\xe8"}]', r"line 1 is not UTF-8 \(byte 0xe8 at column 9\)"),
         ("wide.json", "[]".encode("utf-16"), "is UTF-16, not UTF-8 text"),
-        ("packed.json", gzip.compress(b"[]"), "is gzip, not UTF-8 text"),
+        ("packed.json", gzip.compress(b"[]", mtime=0), "is gzip, not UTF-8 text"),
         ("cut.jsonl", b'{"model": "a"}\n{"mod', "line 2 is no JSON, or cut off: Unterminated string"),
         ("cut.csv.gz", VALID["long.csv.gz"][:-12], "is damaged or cut off"),
         (
