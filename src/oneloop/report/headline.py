@@ -64,6 +64,12 @@ def _comparisons(run: Run, measure: Measure) -> list[Comparison]:
     return found
 
 
+def by_measure(found: list[Comparison]) -> list[tuple[Measure, list[Comparison]]]:
+    """The comparisons of each measure, in the order found."""
+    kinds = dict.fromkeys(c.measure for c in found)
+    return [(kind, [c for c in found if c.measure == kind]) for kind in kinds]
+
+
 def sentence(found: list[Comparison]) -> str:
     """The run in one sentence: its last phase, in the mode the policy is trained in (sampled) if measured."""
     if not found:

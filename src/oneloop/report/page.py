@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from oneloop.core.storage import replace_file
-from oneloop.measure.statistics.scores import interval, measures
+from oneloop.measure.statistics.scores import interval
 from oneloop.report import edits, headline, plot
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Limits, diagnose
@@ -59,7 +59,7 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         kind="run report",
         title=run.path.resolve().name,
         sentence=headline.sentence(compared),
-        compared=[(kind, [c for c in compared if c.measure == kind]) for kind in measures(run.evals)],
+        compared=headline.by_measure(compared),
         facts=headline.facts(run, shown),
         findings=diagnose(run.steps, limits),
         said=[_recorded(row) for row in run.doctor],
