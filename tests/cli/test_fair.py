@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from oneloop.cli import fair
+from oneloop.cli import fair, fair_state
 from oneloop.cli.fair import Asked, FairError, play_table, weights_of
 from oneloop.cli.main import app
 from oneloop.core import storage
@@ -51,7 +51,7 @@ def test_a_run_that_is_killed_goes_on_to_the_bit(csv, tmp_path, monkeypatch, lea
     assert saves == [10, 20, 30, 40] and again.measured == whole.measured
     one, other = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut"))
     assert one == other and len(one.splitlines()) == 40
-    states = [fair.saved(tmp_path / name) for name in ("whole", "cut")]
+    states = [fair_state.saved(tmp_path / name) for name in ("whole", "cut")]
     assert [len(found) for found in states] == [1, 1]
     left, right = (json.dumps(str(storage.read_state(found[0]))) for found in states)
     assert left == right

@@ -6,7 +6,6 @@ A run that was killed goes on with --resume to the same bits: what came after th
 again.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from oneloop.cli.fair_state import claim_directory, line, restored, save
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console
 from oneloop.core import storage
@@ -158,7 +158,7 @@ def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, sho
     stream = Stream(asked)
     lock = Lock(directory, lambda text: shown.print(text, markup=False, highlight=False))
     try:
-        claim_directory(directory, asked, resume)
+        claim_directory(directory, asdict(asked), resume)
         return _play(stream, directory, save_every, shown)
     finally:
         lock.release()
@@ -184,52 +184,6 @@ def _play(stream: Stream, directory: Path, save_every: int, shown: Console) -> A
     page = write_fair_page(directory / "fair.html", accounts, rounds)
     shown.print(f"{len(rounds)} rounds: {metrics}\npage: {page}", markup=False, highlight=False)
     return accounts
-
-
-def line(each: play.Round) -> str:
-    """A line of metrics.jsonl."""
-    return json.dumps(each.as_dict()) + "\n"
-
-
-def claim_directory(directory: Path, asked: Asked, resume: bool) -> None:
-    """Makes `directory` this stream's. Raises FileExistsError rather than mix two."""
-    written, options = directory / "options.json", json.dumps(asdict(asked), indent=1, default=str) + "\n"
-    if not written.exists():
-        storage.replace_file(written, options)
-    elif not resume:
-        raise FileExistsError(
-            f"{directory} holds a run already; continue it with --resume, or give another --run"
-        )
-    elif written.read_text() != options:
-        raise FileExistsError(f"{written} names other options; resume with those, or give another --run")
-
-
-def saved(directory: Path) -> list[Path]:
-    """Saved states, oldest first."""
-    return list(storage.numbered(directory, "state-{:08d}").values())
-
-
-def save(directory: Path, rounds: int, learner: play.OneSidedLearner) -> None:
-    """Writes `state-<rounds>` and deletes the others; the metrics up to here are on the disk first."""
-    storage.flush(directory / "metrics.jsonl")
-    earlier, folder = saved(directory), directory / f"state-{rounds:08d}"
-    if folder not in earlier:
-        storage.write_folder(folder, lambda path: storage.write_state(path, learner.state_dict()))
-    for old in earlier:
-        if old != folder:
-            storage.delete_folder(old)
-
-
-def restored(directory: Path, learner: play.OneSidedLearner) -> list[play.Round]:
-    """The rounds up to the newest saved state, which `learner` takes over; [] without any."""
-    states = saved(directory)
-    if not states:
-        return []
-    storage.check_folder(states[-1])
-    learner.load_state_dict(storage.read_state(states[-1]))
-    count = int(states[-1].name.removeprefix("state-"))
-    lines = (directory / "metrics.jsonl").read_text().splitlines()[:count]
-    return [play.Round(**json.loads(each)) for each in lines]
 
 
 def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
