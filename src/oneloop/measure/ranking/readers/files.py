@@ -94,7 +94,9 @@ def json_of(text: str | bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise RankingError(f"{where} is not UTF-8: {error.reason}") from None
     except json.JSONDecodeError as error:
-        raise RankingError(f"{where} is no JSON, or cut off: {error.msg} at column {error.colno}") from None
+        raise RankingError(
+            f"{where} is no JSON, or cut off: {error.msg.removesuffix(' at')} at column {error.colno}"
+        ) from None
     except RecursionError:
         raise RankingError(f"{where} is nested too deeply to be read") from None
     except ValueError as error:  # a number of thousands of digits
