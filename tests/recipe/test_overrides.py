@@ -8,7 +8,7 @@ from oneloop.core.rooms import find
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE
 from oneloop.recipe.fields import held, init_fields
 from oneloop.recipe.overrides import pair_up
-from oneloop.recipe.recipe import Phase, Recipe, load_recipe
+from oneloop.recipe.recipe import Phase, Recipe, RecipeError, load_recipe
 from tests.recipe.test_recipe import POLICY, WHOLE, changed, faults_of
 
 
@@ -143,6 +143,37 @@ def test_every_alias_sets_a_real_option_and_says_so(name):
             continue
         found, wanted = at(recipe, path), alias.values.get(value, value)
         assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("report_to", "wandb", ("wandb",)),
+        ("report_to", "none", ()),
+        ("report_to", ["tensorboard"], ("tensorboard",)),
+    ],
+)
+def test_trackers_by_trls_name(name, value, found):
+    assert load_recipe(changed(**{name: value}))[0].trackers == found
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "loss_type=dr_grpo",
+            "dr_grpo means several options here: write objective.policy_gradient: {mean: constant",
+        ),
+        ("loss_type=sapo", "'sapo' has no counterpart, known: grpo, dapo"),
+        ("dr_grpo=true", "no such option; write objective.policy_gradient: {mean: constant"),
+        ("use_peft=true", "no such option; write policy.language.lora: {rank: 16}"),
+        ("report_to=mlflow", "trackers"),
+    ],
+)
+def test_what_means_something_else_here_is_told_what_to_write(override, words):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(changed(), [override])
+    assert words in str(caught.value)
 
 
 def test_no_alias_hides_an_option_of_ours():

@@ -17,13 +17,15 @@ class Alias:
     """Where a name goes.
 
     `values`: theirs -> ours, and none but these unless `others`. `optional`: 0 or false leaves the part out
-    of its list, everything else puts it there.
+    of its list, everything else puts it there. `told`: values that mean several options here, and what to
+    write.
     """
 
     paths: tuple[str, ...]
     values: Mapping[Any, Any] = field(default_factory=dict)
     others: bool = False
     optional: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def part(self) -> str:
@@ -37,6 +39,10 @@ def _same(path: str, *names: str, **options: Any) -> dict[str, Alias]:
 
 DASHBOARDS = {"wandb": ("wandb",), "tensorboard": ("tensorboard",), "trackio": ("trackio",), "none": ()}
 CLIP = "objective.policy_gradient.clip"
+DR_GRPO = (
+    "write objective.policy_gradient: {mean: constant, constant_length: N}, N being the language policy's "
+    "max_new_tokens, and credit.group_relative.scale: none"
+)
 ALIASES: dict[str, Alias] = {
     # what to try
     **_same("plan.count.uniform.n", "num_generations", "group_size", "n_samples_per_prompt", "rollout.n"),
@@ -121,7 +127,12 @@ ALIASES: dict[str, Alias] = {
         "importance_sampling_level",
         values={"token": "token", "sequence": "sequence"},
     ),
-    **_same("objective.policy_gradient.mean", "loss_type", values={"grpo": "rollout", "dapo": "action"}),
+    **_same(
+        "objective.policy_gradient.mean",
+        "loss_type",
+        values={"grpo": "rollout", "dapo": "action"},
+        told={"dr_grpo": DR_GRPO},
+    ),
     **_same(
         "objective.policy_gradient.mean",
         "loss_agg_mode",
@@ -188,8 +199,16 @@ ELSEWHERE = {
     "kl_coef": "it puts the KL into the reward; here it is an objective: objective.kl.coefficient",
     "gradient_checkpointing": "lower learner.tokens_per_micro_batch where memory is short",
     "reward_funcs": "write judge: [{function: {path: file.py:function}}]",
+    "reward_weights": "write a weight in each judge: [{function: {path: file.py:function, weight: 0.5}}]",
+    "dr_grpo": DR_GRPO,
+    "use_peft": "write policy.language.lora: {rank: 16}, or leave lora out to train all weights",
+    "peft_config": "write policy.language.lora: {rank: 16, alpha: 32}",
+    "load_in_4bit": "weights are not quantised here; write policy.language.lora: {rank: 16} to save memory",
+    "logging_steps": "every step is logged; a tracker is named in trackers",
+    "log_completions": "all rollouts are in the Parquet files; oneloop train --log-completions N prints some",
+    "run_name": "write name",
+    "resume_from_checkpoint": "write --resume",
     "output_dir": "write --run DIRECTORY",
-    "use_peft": "write policy.language.lora={rank: 16}",
     "use_vllm": "sampling is the policy's own; see policies",
     "normalize_rewards": "write credit.group_relative.scale and .centre; its leave-one-out differs",
 }
@@ -204,6 +223,8 @@ def accept(
     """
     alias, notes = ALIASES[name], list[str]()
     known = {_key(theirs): ours for theirs, ours in alias.values.items()}
+    if isinstance(value, str) and value in alias.told:
+        return [], [f"'{name}': {value} means several options here: {alias.told[value]}"]
     if known and not alias.others and _key(value) not in known:
         choices = ", ".join(str(theirs).lower() for theirs in alias.values)
         return [], [f"'{name}': {short(value)} has no counterpart, known: {choices}; see {alias.paths[0]}"]
