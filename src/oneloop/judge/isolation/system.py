@@ -22,13 +22,16 @@ NUMBERS = {  # name: (x86_64, aarch64); -1: not there. From asm/unistd_64.h and 
 
 
 def number(name: str, numbers: dict[str, tuple[int, int]] = NUMBERS) -> int:
-    """The number of the system call `name` on this machine, -1 where it has none."""
-    return numbers[name][0 if ARCHITECTURE == "x86_64" else 1]
+    """The number of the system call `name` on this machine, -1 where it has none or none is known here."""
+    x86, other = numbers[name]
+    if ARCHITECTURE is None:  # calls since Linux 5.1 have one number everywhere
+        return x86 if x86 == other else -1
+    return x86 if ARCHITECTURE == "x86_64" else other
 
 
 def call(name: str, *arguments: object) -> int:
     """The system call `name`. Raises OSError, also on systems that are not known here."""
-    if not LINUX or ARCHITECTURE is None:
+    if not LINUX or number(name) < 0:
         raise OSError(f"{name}: not on {sys.platform} {platform.machine()}")
     return checked(name, _libc().syscall(number(name), *arguments))
 

@@ -25,8 +25,14 @@ def fork_watched(guard: int, folder: str) -> None:
     child = os.fork()
     if child:
         status = _watch(child, guard, woken)
+        _kill_children()
         shutil.rmtree(folder, ignore_errors=True)
-        _end_like(status)
+        if status is None:
+            os.killpg(
+                0, signal.SIGKILL
+            )  # itself too; where orphans cannot be found they are at least in its group
+        else:
+            _end_like(status)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for descriptor in (woken, wake, guard):
@@ -35,21 +41,19 @@ def fork_watched(guard: int, folder: str) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch(child: int, guard: int, woken: int) -> int:
-    """Waits for the end of `child` or of the run; returns how the child ended."""
+def _watch(child: int, guard: int, woken: int) -> int | None:
+    """Waits for the end of `child`; returns how it ended, None when the run ended and `child` was killed."""
     while True:
         ready, _, _ = select.select([guard, woken], [], [])
         if guard in ready:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            break
+            os.waitpid(child, 0)
+            return None
         os.read(woken, 4096)
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            break
-    _kill_children()
-    return status
+            return status
 
 
 def _kill_children() -> None:
