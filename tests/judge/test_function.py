@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from oneloop.core.rooms import build
 from oneloop.core.verdicts import Limits
 from oneloop.judge.function import Function
-from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.judge.isolation.process import CannotStart
 from tests.judge.judge_rollouts import rollouts
 
 FILE = Path(__file__).parent / "rewards_file.py"

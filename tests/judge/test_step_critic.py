@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.verdicts import Limits
 from oneloop.credit.token_level import TokenLevel
-from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.judge.isolation.process import CannotStart
 from oneloop.judge.stage import Judging
 from oneloop.judge.step_critic import StepCritic
 from oneloop.judge.verifier import Verifier

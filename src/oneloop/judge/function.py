@@ -22,7 +22,8 @@ from oneloop.judge.functions.call import adapted, refused_rubric
 from oneloop.judge.functions.conventions import lacking, style_of
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.in_process import Live
-from oneloop.judge.isolation.sandbox import Outcome, Sandbox, shared
+from oneloop.judge.isolation.process import Outcome
+from oneloop.judge.isolation.sandbox import Sandbox, shared
 
 ANSWERS = ("ground_truth", "ground_truths", "labels")
 """Parameters that are given the column `answer`."""

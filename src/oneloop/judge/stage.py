@@ -22,7 +22,7 @@ from oneloop.core.part import declared
 from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
-from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.judge.isolation.process import CannotStart
 
 Judge = Callable[[Rollouts], Rollouts]
 SHOWN = 20

@@ -41,7 +41,8 @@ from oneloop.judge.functions import locate
 from oneloop.judge.functions.conventions import text_of
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.messages import sendable
-from oneloop.judge.isolation.sandbox import CannotStart, Sandbox, shared
+from oneloop.judge.isolation.process import CannotStart
+from oneloop.judge.isolation.sandbox import Sandbox, shared
 
 PUBLISHED = 4
 """Critiques of each solution in the paper."""

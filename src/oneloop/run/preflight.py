@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from oneloop.core.protocols import Data, RowChecking
-from oneloop.judge.isolation.sandbox import CannotStart
+from oneloop.judge.isolation.process import CannotStart
 from oneloop.recipe.recipe import Recipe, RecipeError
 from oneloop.sample.data.checked import Check, OnBadRow, Placed, bad_rows, told, unchecked
 from oneloop.sample.data.hub import Hub

@@ -10,7 +10,8 @@ import pytest
 
 from oneloop.judge.isolation.confinement import LAYERS, Access
 from oneloop.judge.isolation.notice import sentence
-from oneloop.judge.isolation.sandbox import Outcome, Sandbox
+from oneloop.judge.isolation.process import Outcome
+from oneloop.judge.isolation.sandbox import Sandbox
 from tests.judge.isolation import attacks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")

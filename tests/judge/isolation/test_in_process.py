@@ -7,7 +7,7 @@ import time
 import pytest
 
 from oneloop.judge.isolation.in_process import Live
-from oneloop.judge.isolation.sandbox import Outcome
+from oneloop.judge.isolation.process import Outcome
 
 
 def test_values_and_exceptions():

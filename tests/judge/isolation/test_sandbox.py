@@ -13,7 +13,8 @@ import torch
 
 from oneloop.core.verdicts import Limits
 from oneloop.judge.isolation.confinement import LAYERS
-from oneloop.judge.isolation.sandbox import CannotStart, Outcome, Sandbox, shared
+from oneloop.judge.isolation.process import CannotStart, Outcome
+from oneloop.judge.isolation.sandbox import Sandbox, shared
 
 FILE = str(Path(__file__).parent / "sandboxed.py")
 BEHAVE = f"{FILE}:behave"

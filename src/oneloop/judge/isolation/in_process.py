@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from oneloop.judge.isolation.sandbox import GIVE_UP, Outcome
+from oneloop.judge.isolation.process import Outcome
+from oneloop.judge.isolation.sandbox import GIVE_UP
 from oneloop.judge.isolation.worker import describe
 
 INTERRUPT = signal.SIGVTALRM
