@@ -15,6 +15,7 @@ from rich.table import Table
 from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.core.storage import replace_file
+from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
 from oneloop.recipe.recipe import Recipe, RecipeError
 from oneloop.run.checkpoint import locate
@@ -121,6 +122,8 @@ def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
     judges = spec.judge or next(phase.judge for phase in recipe.phases.values() if phase.judge)
+    if told := isolation_notice(judges):
+        say(told)
     policy = with_model(recipe.policy, folder).open()
     judging, found = Judging(scorers(judges)), []
     for mode in ("greedy", "sampled"):
