@@ -6,9 +6,11 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from oneloop.core import storage
 from oneloop.run.checkpoint import checkpoints, locate, reached, read_checkpoint, sound, write_checkpoint
+from oneloop.update.not_finite import NotFinite
 
 
 class Policy:
@@ -159,3 +161,24 @@ def test_how_far_a_run_may_fall_back(tmp_path):
     for step, state in ((4, {"phase": 0, "asks": 3}), (8, {"phase": 0, "asks": 7}), (9, {"phase": 1})):
         write_checkpoint(tmp_path, step, Policy(), state, keep=2)
         assert reached(tmp_path) == {4: (0, 3), 8: (0, 3), 9: (0, 7)}[step]
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tmp_path):
+    class Diverged(Policy):
+        def save(self, folder):
+            save_file(
+                {"a": torch.ones(2), "b.weight": torch.tensor([1.0, self.value])},
+                folder / "model.safetensors",
+            )
+
+    diverged = Diverged()
+    for diverged.value, before in (
+        (float("nan"), "there is no checkpoint before it"),
+        (float("inf"), "is checkpoint-3"),
+    ):
+        with pytest.raises(NotFinite, match=rf"not finite numbers after step 4 \(b.weight\), so .*{before}"):
+            write_checkpoint(tmp_path, 4, diverged, {}, 2)
+        assert "checkpoint-4" not in [path.name for path in tmp_path.iterdir()]
+        write(tmp_path, 3)
+    diverged.value = 1e30
+    assert write_checkpoint(tmp_path, 4, diverged, {}, 2)

@@ -8,10 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from oneloop.core import storage
 from oneloop.core.named import model_named
+from oneloop.update.not_finite import NotFinite
 
 TRAINER = "trainer_state.json"
 
@@ -20,7 +21,8 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
     """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
     One that is there already stays: the same run follows from it (no step was made since).
-    Raises OSError (a full disk, say) with the earlier checkpoints untouched.
+    Raises OSError (a full disk, say) with the earlier checkpoints untouched, and NotFinite for weights that
+    are NaN or infinite.
     """
     folder = directory / f"checkpoint-{step}"
     if folder.exists():
@@ -28,6 +30,13 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
 
     def write(temporary: Path) -> None:
         policy.save(temporary)
+        if name := _not_finite(temporary):
+            good = [path.name for path in checkpoints(directory)]
+            before = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint before it"
+            raise NotFinite(
+                f"the weights are not finite numbers after step {step} ({name}), so {folder.name} is not "
+                f"written; {before}. Lower learner.learning_rate or learner.max_grad_norm in a new run"
+            )
         reached = {"phase": state.get("phase", 0), "asks": state.get("asks", 0)}
         (temporary / TRAINER).write_text(json.dumps({"global_step": step, "best_metric": None, **reached}))
         loop = temporary / "loop"
@@ -44,6 +53,17 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
     for old in checkpoints(directory)[:-keep]:
         storage.delete_folder(old)
     return True
+
+
+def _not_finite(folder: Path) -> str:
+    """Name of the first tensor of the saved weights that holds NaN or infinity; "" without any."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118, it is no dictionary
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                    return str(name)
+    return ""
 
 
 def checkpoints(directory: Path) -> list[Path]:
