@@ -45,6 +45,7 @@ def test_a_quiet_run_prints_warnings_alone(here, oneloop):
     words = ("plan.groups=1", "steps=4", "evaluate=null")
     code, out, err = oneloop("train", "tiny.yaml", "-q", *words)
     assert code == 0 and out == "" and (here / "runs" / "tiny" / "report.html").exists()
+    assert "quickstart" in oneloop("recipes")[1], "the next command is not quiet"
     assert err.startswith("warn 100% of the ") and "\nnote " not in err, err
 
 

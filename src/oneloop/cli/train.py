@@ -59,6 +59,7 @@ def train(
     Example: oneloop train quickstart learner.learning_rate=1e-3 --seed 1
     """
     console.quiet = quiet
+    context.call_on_close(lambda: setattr(console, "quiet", False))
     given = [*(overrides or []), *context.args, *([f"seed={seed}"] if seed is not None else [])]
     loaded = load(recipe, given)
     if loaded.paper:
@@ -76,19 +77,25 @@ def train(
     )
     running = Run(loaded, directory, resume, show, accept_changes)
     say(f"run directory: {directory}")
+    carry_out(running)
+
+
+def carry_out(run: Run) -> None:
+    """Trains and prints the end; of a run that is stopped also how to go on. Raises what the run raised."""
     try:
         with sigterm_interrupts():
-            running.train()
+            run.train()
     except BaseException as error:
         try:
-            summary(running)
+            summary(run)
         except Exception as failed:  # it must not take the place of what stopped the run
             say(f"no summary: {type(failed).__name__}: {failed}")
-        say(f"stopped. To go on: oneloop train {directory / 'recipe.yaml'} --resume")
+        how = f"stopped. To go on: oneloop train {run.directory / 'recipe.yaml'} --resume"
+        run.show.warnings.print(how, markup=False, highlight=False, soft_wrap=True)
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
         raise
-    summary(running)
+    summary(run)
 
 
 class Terminated(KeyboardInterrupt):
