@@ -1,1 +1,1 @@
-"""Models built here, a room for each kind: `language`, `flow` networks, `judges`."""
+"""Models that a part builds, one folder for each kind: `language`, `flow` networks, `judges`."""

@@ -1,8 +1,8 @@
-"""LoRA adapters on the transformer of a pipeline (PEFT): made, saved as diffusers reads them, loaded.
+"""Make, save and load LoRA adapters (PEFT) on the transformer of a diffusers pipeline.
 
     W x + alpha / rank * B A x            A [rank, in], B [out, rank]
 
-The file holds A and B; alpha is in its metadata, from which `load_lora_weights` of a pipeline takes it.
+The file holds A and B, and alpha in its metadata, where a pipeline's `load_lora_weights` looks for it.
 """
 
 import json
@@ -19,7 +19,9 @@ NAME = "default"
 
 
 def add_adapters(transformer: Any, rank: int, alpha: int, targets: Sequence[str]) -> Any:
-    """`transformer` frozen, with trainable adapters in fp32; their first weights are the same always."""
+    """`transformer`, frozen, with trainable fp32 adapters; their initial weights are the same in every
+    run.
+    """
     from peft import LoraConfig
 
     transformer.requires_grad_(False)
@@ -48,9 +50,9 @@ def save_adapters(pipeline: Any, folder: Path) -> None:
 
 
 def load_adapters(transformer: Any, folder: Path) -> None:
-    """Puts what `save_adapters` wrote into the adapters that `transformer` has.
+    """Loads the weights that `save_adapters` wrote into the adapters that `transformer` has.
 
-    Raises ValueError when they were made with another rank or alpha.
+    Raises ValueError when they were saved with another rank or alpha.
     """
     from peft import set_peft_model_state_dict
 

@@ -4,9 +4,10 @@
     b latents   c, h, w channels, height and width of a latent (h = image_size / 8)
 
 Only the adapters of the transformer are trained; text encoders and VAE are frozen.
-The reference is the pipeline without its adapters. The network is told the exact noise level; FLUX' distilled
-guidance is an input, classifier-free guidance is not used (it doubles the calls, and the law would be
-another). Saved adapters load into any pipeline by `load_lora_weights`. Left out: training all weights, other
+The reference is the pipeline without its adapters. The network gets the exact noise level. The distilled
+guidance of FLUX is an input; classifier-free
+guidance is not used (it doubles the calls and changes the sampling law). Saved adapters load into any
+pipeline by `load_lora_weights`. Not supported: training all weights, other
 families.
 """
 
@@ -34,27 +35,27 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 @part(paper="arXiv 2403.03206")
 class DiffusionPipeline:
-    """A pipeline of diffusers by hub name or folder, its transformer with adapters."""
+    """A diffusers pipeline by hub name or folder, with LoRA adapters on its transformer."""
 
     name: Annotated[str, Field(min_length=1)]
     """Hub name or folder, such as stabilityai/stable-diffusion-3.5-medium or black-forest-labs/FLUX.1-dev."""
     image_size: Annotated[int, Field(ge=16)] = 512
     """Height and width of an image, a multiple of 16."""
     rank: Annotated[int, Field(ge=1)] = 32
-    """Rank of the adapters."""
+    """Rank of the LoRA adapters."""
     alpha: Annotated[int, Field(gt=0)] = 64
-    """Scale: what the adapters add is multiplied by alpha / rank."""
+    """LoRA scale: the adapters' output is multiplied by alpha / rank."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ATTENTION
     """Names of the layers that get an adapter."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Precision of the frozen weights; adapters are fp32."""
     guidance: Annotated[float, Field(ge=0)] = 3.5
-    """Distilled guidance (FLUX.1-dev); other models do not look at it."""
+    """Distilled guidance scale of FLUX.1-dev; other models ignore it."""
     words: Annotated[int, Field(ge=1, le=512)] = 128
-    """Longest prompt, in tokens of the T5 encoder."""
+    """Prompt length in tokens of the T5 encoder."""
 
     def build(self) -> "PipelineNetwork":
-        """Loads it. Raises ValueError when it cannot be, MissingExtra without the extra `images`."""
+        """Loads the pipeline. Raises ValueError when that fails, MissingExtra without the extra `images`."""
         try:
             import diffusers
         except ImportError as error:
@@ -73,8 +74,7 @@ class DiffusionPipeline:
         return PipelineNetwork(self, pipeline)
 
     def outline(self) -> "PipelineNetwork":
-        """The same without memory for its weights, from the configuration alone; raises ValueError like
-        `build`."""
+        """The network on the meta device, from the configuration alone. Raises ValueError like `build`."""
         import diffusers
 
         try:
@@ -88,7 +88,9 @@ class DiffusionPipeline:
             return PipelineNetwork(self, pipeline)
 
     def _component(self, name: str, library: str, cls_name: str) -> Any:
-        """A network on the device `meta`; a tokenizer or scheduler as it is."""
+        """One component of the pipeline: a network on the meta device, or a tokenizer or scheduler as
+        usual.
+        """
         if library not in ("diffusers", "transformers"):
             raise ValueError(f"its {name} is a {library}.{cls_name}: code of others is never run")
         cls = getattr(importlib.import_module(library), cls_name)
@@ -103,7 +105,7 @@ class DiffusionPipeline:
 
 
 class PipelineNetwork(nn.Module):
-    """The velocity of latents [b, c, h, w] at noise levels [b], by the pipeline's transformer."""
+    """The pipeline's transformer as a network: velocities of latents [b, c, h, w] at noise levels [b]."""
 
     def __init__(self, options: DiffusionPipeline, pipeline: Any):
         super().__init__()
@@ -127,7 +129,7 @@ class PipelineNetwork(nn.Module):
         self._encode_once = lru_cache(KEPT)(self._encode)
 
     def noise_levels(self, steps: int) -> list[float]:
-        """[steps + 1], the noise levels of the pipeline's own call with so many steps, down to 0.
+        """[steps + 1], the noise levels that the pipeline itself uses for this number of steps, down to 0.
 
         Raises ValueError for a scheduler other than FlowMatchEulerDiscreteScheduler.
         """
@@ -188,7 +190,7 @@ class PipelineNetwork(nn.Module):
 
     @torch.no_grad()
     def latent(self, images: Tensor) -> Tensor:
-        """The latents (means of the VAE's law) of images [b, 3, H, W] in [0, 1]."""
+        """Latents [b, c, h, w] of images [b, 3, H, W] in [0, 1]: the means of the VAE's posterior."""
         vae = self.pipeline.vae
         mean = vae.encode((images * 2 - 1).to(vae.dtype)).latent_dist.mean
         latent: Tensor = (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
@@ -196,7 +198,7 @@ class PipelineNetwork(nn.Module):
 
     @contextmanager
     def without_adapters(self) -> Iterator[None]:
-        """Within it, the network is the pipeline as it was loaded."""
+        """Inside this context the adapters are off: the network is the pipeline as it was loaded."""
         self.transformer.disable_adapters()
         try:
             yield
@@ -204,9 +206,9 @@ class PipelineNetwork(nn.Module):
             self.transformer.enable_adapters()
 
     def save(self, folder: Path) -> None:
-        """The adapters with their scale, as `load_lora_weights` of the pipeline reads them."""
+        """Writes the adapters and their scale in the format of the pipeline's `load_lora_weights`."""
         save_adapters(self.pipeline, folder)
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote, in place. Raises ValueError for adapters of another rank or scale."""
+        """Loads what `save` wrote, in place. Raises ValueError for adapters of another rank or scale."""
         load_adapters(self.transformer, folder)

@@ -1,7 +1,7 @@
-"""A flow-matching network without structure, for images of a few pixels: claims and tests that take seconds.
+"""A flow-matching MLP for images of a few pixels: for claims and tests that take seconds.
 
-Three layers over the pixels, sines of the noise level and the mean of the prompt's word embeddings. It meets
-the same interface as `flow_transformer`: velocity v ~ noise - data of latents [b, C, H, W].
+Its input is the pixels, sines of the noise level and the mean of the prompt's word embeddings. Like
+`flow_transformer` it predicts the velocity v ~ noise - data of latents [b, C, H, W].
 """
 
 from typing import Annotated
@@ -18,34 +18,34 @@ TIMES = 16
 
 @part()
 class FlowMlp:
-    """`layers` of width `hidden_size` over all pixels at once, deterministic by `seed`."""
+    """An MLP of `layers` hidden layers of width `hidden_size` over all pixels; `seed` fixes its weights."""
 
     image_size: Annotated[int, Field(ge=1)] = 8
     """Height and width of an image."""
     channels: Annotated[int, Field(ge=1)] = 1
-    """Colours of an image."""
+    """Colour channels of an image."""
     hidden_size: Annotated[int, Field(ge=1)] = 256
     """Width of the layers."""
     layers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Hidden layers."""
     words: Annotated[int, Field(ge=1)] = 1
-    """Words of a prompt that are read."""
+    """Words of a prompt that are read; further words are ignored."""
     vocabulary: Annotated[int, Field(ge=2)] = 1024
-    """Rows of the embedding that words are hashed to."""
+    """Rows of the embedding table; a word's row is a hash of the word."""
     condition_channels: Annotated[int, Field(ge=0)] = 0
-    """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
+    """Channels of the data's `condition` (a picture, a mask), concatenated with the latent; 0: none."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
 
     def build(self) -> "PlainNetwork":
-        """The network in fp32 on the CPU. Leaves torch's global random state as it was."""
+        """The network in fp32 on the CPU. Does not change torch's global random state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return PlainNetwork(self)
 
 
 class PlainNetwork(PixelNetwork):
-    """The velocity of latents [b, C, H, W] at noise levels [b]."""
+    """MLP that predicts the velocity of latents [b, C, H, W] at noise levels [b]."""
 
     tokens = 1
 

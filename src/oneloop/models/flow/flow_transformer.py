@@ -5,10 +5,10 @@
 
 The network predicts the velocity v ~ noise - data of x = (1 - sigma) data + sigma noise. Patches and words
 are one sequence, so every layer sees both (as in Stable Diffusion 3); sigma and the mean of the words
-modulate each block, whose branches start at zero. A prompt is words: anything in double quotes is spelled by
-its letters, and every word has the row of the embedding that its hash names, so there is no tokenizer to
-train or to store. A prompt of one word is a class label. Left out: guidance, latents of a VAE (see the
-diffusers pipelines).
+modulate each block, whose branches start at zero. A prompt is split into words, and text in double quotes
+into letters; a word's embedding row is a hash of
+the word, so there is no tokenizer to train or to store. A prompt of one word is a class label. Not here:
+guidance, latents of a VAE (see diffusion_pipeline.py).
 """
 
 import math
@@ -31,18 +31,18 @@ from oneloop.core.part import part
 FREQUENCIES = 64
 WEIGHTS = "model.safetensors"
 LEAST = 0.05
-"""Below this noise level a velocity is too sensitive to the data predicted."""
+"""Smallest noise level that the predicted data's error is divided by, to turn it into a velocity."""
 Condition = dict[str, Tensor]
 
 
 @part(paper="arXiv 2212.09748")
 class FlowTransformer:
-    """`layers` blocks of width `hidden_size` over patches and words, deterministic by `seed`."""
+    """A transformer of `layers` blocks over image patches and words; `seed` fixes its initial weights."""
 
     image_size: Annotated[int, Field(ge=2)] = 32
     """Height and width of an image, a multiple of `patch`."""
     channels: Annotated[int, Field(ge=1)] = 3
-    """Colours of an image."""
+    """Colour channels of an image."""
     patch: Annotated[int, Field(ge=1)] = 4
     """Height and width of the squares that are one token each."""
     hidden_size: Annotated[int, Field(ge=8)] = 128
@@ -52,11 +52,11 @@ class FlowTransformer:
     heads: Annotated[int, Field(ge=1)] = 4
     """Attention heads of each block."""
     words: Annotated[int, Field(ge=1)] = 16
-    """Words (and letters of quoted words) of a prompt that are read."""
+    """Words (and letters of quoted words) of a prompt that are read; further ones are ignored."""
     vocabulary: Annotated[int, Field(ge=2)] = 4096
-    """Rows of the embedding that words are hashed to."""
+    """Rows of the embedding table; a word's row is a hash of the word."""
     condition_channels: Annotated[int, Field(ge=0)] = 0
-    """Channels of the data's `condition` (a picture, a mask) that is laid beside the latent; 0: none."""
+    """Channels of the data's `condition` (a picture, a mask), concatenated with the latent; 0: none."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
 
@@ -70,14 +70,16 @@ class FlowTransformer:
                 )
 
     def build(self) -> "PatchNetwork":
-        """The network in fp32 on the CPU. Leaves torch's global random state as it was."""
+        """The network in fp32 on the CPU. Does not change torch's global random state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return PatchNetwork(self)
 
 
 class PixelNetwork(nn.Module):
-    """What networks on pixels share: how prompts are read, and pixels as the latent itself."""
+    """Base of networks whose latent is the pixels themselves: reads prompts, converts images, saves,
+    loads.
+    """
 
     def __init__(self, options: Any):
         super().__init__()
@@ -86,7 +88,7 @@ class PixelNetwork(nn.Module):
         self.units = options.layers * options.hidden_size
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Condition:
-        """What the network needs of data rows: `words` int64 [b, L] and, where it takes any, `picture`."""
+        """Network inputs from data rows: `words` int64 [b, L] and, with `condition_channels`, `picture`."""
         ids = [hashed_words(row["prompt"], self.options.words, self.options.vocabulary) for row in rows]
         condition = {"words": torch.tensor(ids, dtype=torch.long)}
         if self.options.condition_channels:
@@ -106,7 +108,7 @@ class PixelNetwork(nn.Module):
         return (latent / 2 + 0.5).clamp(0, 1)
 
     def latent(self, images: Tensor) -> Tensor:
-        """The latents of images [b, C, H, W] in [0, 1]."""
+        """Latents [b, C, H, W] in [-1, 1] of images [b, C, H, W] in [0, 1]."""
         return images * 2 - 1
 
     def save(self, folder: Path) -> None:
@@ -114,12 +116,12 @@ class PixelNetwork(nn.Module):
         save_file({name: weight.contiguous() for name, weight in self.state_dict().items()}, folder / WEIGHTS)
 
     def load(self, folder: Path) -> None:
-        """What `save` wrote, in place."""
+        """Loads what `save` wrote, in place."""
         self.load_state_dict(load_file(folder / WEIGHTS))
 
 
 def hashed_words(prompt: Any, length: int, vocabulary: int) -> list[int]:
-    """`length` rows of the embedding; 0 where the prompt has no word. Raises ValueError for other prompts."""
+    """`length` embedding rows of a prompt's words, padded with 0. Raises ValueError if it is not text."""
     if not isinstance(prompt, str):
         raise ValueError(f"this network reads prompts of words, got {prompt!r:.80}")
     pieces: list[str] = []
@@ -131,7 +133,7 @@ def hashed_words(prompt: Any, length: int, vocabulary: int) -> list[int]:
 
 @cache
 def hashed_word(piece: str, vocabulary: int) -> int:
-    """The row of a word or letter, 1 .. `vocabulary` - 1."""
+    """Embedding row of a word or letter: a hash from 1 to `vocabulary` - 1."""
     return 1 + int(draws.mix(piece) % np.uint64(vocabulary - 1))
 
 
@@ -143,9 +145,10 @@ def frequencies(sigma: Tensor, count: int = FREQUENCIES) -> Tensor:
 
 
 class PatchNetwork(PixelNetwork):
-    """The velocity of latents [b, C, H, W] at noise levels [b], by way of the data it predicts.
+    """Transformer that predicts the data and returns velocities of latents [b, C, H, W] at noise levels [b].
 
-    Noise has all dimensions of a patch, data few of them: a narrow network can say the one and not the other.
+    It predicts data because data fills few dimensions of a patch and noise fills all: a narrow network can
+    represent the former only.
     """
 
     def __init__(self, options: FlowTransformer):
@@ -182,7 +185,7 @@ class PatchNetwork(PixelNetwork):
         return velocity
 
     def _cut(self, images: Tensor) -> Tensor:
-        """[b, patches, numbers of a patch]."""
+        """Cuts images [b, C, H, W] into flat patches [b, patches, values of a patch]."""
         p = self.options.patch
         cut = images.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # b, C, rows, p, columns, p
         patches: Tensor = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
@@ -196,7 +199,7 @@ class PatchNetwork(PixelNetwork):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each scaled, shifted and gated by what the mood [b, width] says."""
+    """Attention and a two-layer MLP, each scaled, shifted and gated by a function of `mood` [b, width]."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -210,7 +213,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, mood: Tensor) -> Tensor:
-        """[b, tokens, width]."""
+        """`x` [b, tokens, width] after this block, same shape; `mood` [b, width] is the conditioning
+        vector.
+        """
         scale, shift, gate, scale2, shift2, gate2 = self.modulation(mood)[:, None].chunk(6, -1)
         qkv = self.qkv(normal(x) * (1 + scale) + shift).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -221,5 +226,5 @@ class Block(nn.Module):
 
 
 def normal(x: Tensor) -> Tensor:
-    """`x` with mean 0 and variance 1 along its last dimension."""
+    """`x` normalised to mean 0 and variance 1 along its last dimension."""
     return layer_norm(x, x.shape[-1:])

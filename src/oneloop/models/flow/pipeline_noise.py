@@ -1,4 +1,5 @@
-"""The noise levels of a pipeline's own call, so that a policy walks the steps its model was made for."""
+"""The noise levels that a pipeline itself uses, so that a policy takes the steps its model was trained
+for."""
 
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 def pipeline_noise_levels(pipeline: Any, steps: int, image_tokens: int) -> list[float]:
     """[steps + 1], sigma_0 > ... > 0, as `pipeline`'s own call has them for an image of so many tokens.
 
-    FLUX spaces them from 1 to 1 / steps, Stable Diffusion 3 as its scheduler does; both are then shifted as
-    the scheduler is configured, by the image's size where it says so. Raises ValueError for another
+    FLUX spaces them evenly from 1 to 1 / steps, Stable Diffusion 3 as its scheduler does; both are then
+    shifted
+    as the scheduler's configuration says, by the image's size if it asks for that. Raises ValueError for
+    another
     scheduler.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler

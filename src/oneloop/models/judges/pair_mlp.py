@@ -1,8 +1,8 @@
-"""A judge of two images of a few pixels, without language: for claims and tests that take seconds.
+"""An MLP that compares two images of a few pixels: for claims and tests that take seconds.
 
-An MLP over (first, second, what is kept of the source, mask, embedding of task and criterion) that answers
-yes or no, as a vision-language model does in models/yes_no_vlm.py. Without `query` it is not told what is
-asked.
+Its input is (first, second, unmasked part of the source, mask, embedding of task and criterion), its answer
+yes or no, as that of a vision-language model in yes_no_vlm.py. Without `query` it does not see task and
+criterion.
 """
 
 from collections.abc import Sequence
@@ -20,27 +20,29 @@ from oneloop.core.part import part
 from oneloop.models.flow.flow_transformer import WEIGHTS
 
 ROWS = 64
-"""Rows of the embedding to which tasks with criteria are hashed."""
+"""Rows of the embedding table; the row of a (task, criterion) is its hash."""
 
 
 @part(paper="arXiv 2508.21066")
 class PairMlp:
-    """Two hidden layers of width `hidden_size`, deterministic by `seed`, or the weights in `folder`."""
+    """An MLP with two hidden layers of width `hidden_size`: random weights by `seed`, or those in
+    `folder`.
+    """
 
     image_size: Annotated[int, Field(ge=1)] = 8
     """Height and width of an image."""
     channels: Annotated[int, Field(ge=1)] = 1
-    """Colours of an image."""
+    """Colour channels of an image."""
     hidden_size: Annotated[int, Field(ge=1)] = 256
     """Width of the layers."""
     classes: Annotated[int, Field(ge=0)] = 10
-    """Values of the data's column `label` that are shown; 0: none."""
+    """Number of values of the data's column `label`, which is an input one-hot; 0: the label is no input."""
     query: bool = True
-    """Whether the task and the criterion are told."""
+    """Whether the task and the criterion are inputs."""
     noise: Annotated[float, Field(ge=0)] = 0.0
-    """Standard deviation of noise on both images while it is being trained."""
+    """Standard deviation of the noise added to both images in training; 0: none."""
     folder: str | None = None
-    """Where `model.safetensors` of a trained one lies."""
+    """Folder with `model.safetensors` of a trained judge; None: random weights."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
 
@@ -55,7 +57,7 @@ class PairMlp:
 
 
 class PairNetwork(nn.Module):
-    """Log-probabilities of yes and no, [b, 2]."""
+    """MLP that returns log-probabilities [b, 2] of yes and no for b pairs of images."""
 
     def __init__(self, options: PairMlp):
         super().__init__()
@@ -68,7 +70,7 @@ class PairNetwork(nn.Module):
         )
 
     def encode(self, questions: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """(row of the embedding [b], conditions [b, C + 1, H, W], labels [b]) of questions."""
+        """(embedding rows [b], conditions [b, C + 1, H, W], labels [b]) of b questions."""
         rows = [int(draws.mix(each.task, each.criterion) % np.uint64(ROWS)) for each in questions]
         conditions = np.stack([np.asarray(each.row["condition"], dtype=np.float32) for each in questions])
         labels = [int(each.row.get("label", 0)) for each in questions]
@@ -77,7 +79,7 @@ class PairNetwork(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, asked: Tensor, condition: Tensor, label: Tensor
     ) -> Tensor:
-        """[b, 2], log-probabilities, of images [b, C, H, W]."""
+        """[b, 2], log-probabilities of yes and no for pairs of images [b, C, H, W]."""
         if self.training and self.options.noise:
             first = first + self.options.noise * torch.randn_like(first)
             second = second + self.options.noise * torch.randn_like(second)
@@ -89,7 +91,7 @@ class PairNetwork(nn.Module):
         return law
 
     def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
-        """[b, 2], log-probabilities of yes and no; differentiable in both images."""
+        """[b, 2], log-probabilities of yes and no for pairs of images; differentiable in both."""
         asked, condition, label = (value.to(first.device) for value in self.encode(questions))
         law: Tensor = self(first, second, asked, condition, label)
         return law

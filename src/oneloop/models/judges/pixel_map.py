@@ -1,14 +1,14 @@
-"""What an image processor does to the pixels of a pair of images, learned from the processor and
-differentiable.
+"""A differentiable copy of what an image processor does to the pixels of a pair of images.
 
     pixel_values[i] = (pixel[index[i]] * scale - mean[channel]) / std[channel]        where index[i] is a
     pixel
 
 Processors of vision-language models work on arrays or 8-bit pictures and cut the graph. But once an image
 has the size they want, all they do is to normalise each pixel and to lay pixels out (patches, tiles, repeats,
-padding). The layout is learned by showing the processor pictures whose pixels spell their own number in base
-255; the rest is read from its settings, and the whole is compared with the processor's own answer on a
-random pair before it is used. A processor that resizes, mixes or crops pixels at that size fails the
+padding). The layout is found by giving the processor pictures whose pixels encode their own number in base
+255; the
+rest is read from its settings, and the result is compared with the processor's own on a random pair before
+it is used. A processor that resizes, mixes or crops pixels at that size fails the
 comparison and is refused.
 """
 
@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 
 
 class NotDifferentiable(ValueError):
-    """A judge's preprocessing cannot be done on tensors with a gradient; the message says why."""
+    """The preprocessing of a judge model cannot be made differentiable; the message says why."""
 
 
 class PixelMap(nn.Module):
@@ -37,8 +37,9 @@ class PixelMap(nn.Module):
     offset: Tensor
 
     def __init__(self, process: Callable[..., Any], settings: Any, size: int):
-        """`process(pair, **options)` -> pixel_values of two uint8 pictures [size, size, 3]; `settings`: the
-        image processor. Raises NotDifferentiable when it does more than lay out and normalise."""
+        """`process(pair, **options)` gives the pixel_values of two uint8 pictures [size, size, 3]; `settings`
+        is the
+        image processor. Raises NotDifferentiable when it does more than normalise and lay out pixels."""
         super().__init__()
         self.size = size
         layout = learned_layout(process, size)
@@ -54,7 +55,7 @@ class PixelMap(nn.Module):
         self._compare(process)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """The processor's `pixel_values` of b pairs, one below the other; differentiable."""
+        """The processor's `pixel_values` of b pairs, concatenated along the first axis; differentiable."""
         flat = pairs.flatten(1)
         values = flat[:, (self.index - 1).clamp(min=0).flatten()].view(len(pairs), *self.index.shape)
         placed = values * self.gain + self.offset
@@ -75,8 +76,7 @@ class PixelMap(nn.Module):
 
 
 def learned_layout(process: Callable[..., Any], size: int) -> Tensor:
-    """int64, of the shape of a pair's pixel_values: 1 + the number of the pixel that comes there; 0
-    padding."""
+    """int64, of the shape of a pair's pixel_values: 1 + the index of the pixel at each place; 0: padding."""
     number = np.arange(1, 2 * 3 * size * size + 1).reshape(2, 3, size, size).transpose(0, 2, 3, 1)
     total: Tensor | None = None
     for place in range(PASSES):
@@ -89,8 +89,8 @@ def learned_layout(process: Callable[..., Any], size: int) -> Tensor:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images [b, C, H, W] in [0, 1] as colour images [b, 3, size, size], differentiable: bicubic,
-    antialiased, as Pillow does it."""
+    """Images [b, C, H, W] in [0, 1] resized to RGB [b, 3, size, size]: bicubic, antialiased, like Pillow;
+    differentiable."""
     coloured = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
     if coloured.shape[-2:] != (size, size):
         coloured = interpolate(coloured, (size, size), mode="bicubic", antialias=True, align_corners=False)

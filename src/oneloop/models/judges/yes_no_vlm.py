@@ -1,11 +1,12 @@
-"""A vision-language model of Hugging Face that answers Yes or No about two images, differentiable in both.
+"""A Hugging Face vision-language model that answers Yes or No about two images, differentiable in both.
 
     b pairs   L tokens   V vocabulary        log P(yes), log P(no): log-softmax of the next token, in fp32
 
 Any AutoModelForImageTextToText with a chat template (Qwen2-VL, Qwen2.5-VL, SmolVLM, Idefics3 ...). Text goes
-through the processor, pixels through models/pixel_map.py, which does to tensors what the processor does to
-pictures and is checked against it when loaded. Frozen; its weights are trained elsewhere (any trainer of chat
-models: two rows a pair, the answer's token alone). Left out: models whose processor tiles images at will.
+through the processor, pixels through pixel_map.py, which does to tensors what the processor does
+to pictures and is checked against it when loaded. The weights are frozen; train them elsewhere (with any
+trainer of chat models: two rows a pair, loss on the answer's token alone). Not supported: processors that
+tile images depending on their contents.
 """
 
 import importlib
@@ -23,29 +24,28 @@ from oneloop.core.part import part
 from oneloop.models.judges.pixel_map import PixelMap, resized
 
 KEPT = 4096
-"""Questions whose tokens are remembered."""
+"""Questions whose tokens are cached."""
 
 
 @part(paper="arXiv 2508.21066")
 class YesNoVlm:
-    """A vision-language model by hub name or folder, its two answer words, and the size it is shown images
-    in."""
+    """A vision-language model by hub name or folder, its two answer words, and the size of its images."""
 
     name: Annotated[str, Field(min_length=1)]
     """Hub name or folder, such as Qwen/Qwen2.5-VL-3B-Instruct."""
     yes: Annotated[str, Field(min_length=1)] = "Yes"
-    """The answer for the first image, one token."""
+    """The answer that the first image is better; must be one token."""
     no: Annotated[str, Field(min_length=1)] = "No"
-    """The answer for the second."""
+    """The answer that the second image is better; must be one token."""
     image_size: Annotated[int, Field(ge=8)] = 448
-    """Images are made this many pixels a side; the processor must leave that size alone (Qwen: 28 n)."""
+    """Images are resized to this many pixels a side; the processor must keep that size (Qwen: 28 n)."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Precision of the frozen weights; log-probabilities are fp32."""
     checkpointing: bool = False
-    """Activations are computed again in the backward pass: less memory, more time."""
+    """Whether activations are recomputed in the backward pass: less memory, more time."""
 
     def build(self) -> "YesNoNetwork":
-        """Loads it. Raises ValueError when it cannot be, or when an answer is not one token."""
+        """Loads the model. Raises ValueError when that fails, or when an answer is not one token."""
         transformers: Any = importlib.import_module("transformers")
         try:
             processor = transformers.AutoProcessor.from_pretrained(self.name, trust_remote_code=False)
@@ -61,7 +61,7 @@ class YesNoVlm:
 
 
 class YesNoNetwork(nn.Module):
-    """The model, its processor, and what the processor does to pixels."""
+    """The model, its processor, and the differentiable copy of the processor's pixel operations."""
 
     def __init__(self, options: YesNoVlm, model: Any, processor: Any):
         super().__init__()
@@ -111,7 +111,7 @@ class YesNoNetwork(nn.Module):
         return law[:, self.words]
 
     def _text(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Everything the model takes but pixels, padded on the left; the last questions are remembered."""
+        """All model inputs but pixels, padded on the left; the latest questions are cached."""
         rows = [self._read_once(text) for text in texts]
         longest = max(row["input_ids"].shape[1] for row in rows)
         fill = {"input_ids": self.processor.tokenizer.pad_token_id or 0}
@@ -128,7 +128,7 @@ class YesNoNetwork(nn.Module):
 
 
 def checkpoint_layers(model: nn.Module) -> None:
-    """Lets every layer of `model` be computed again in the backward pass, in eval mode too.
+    """Turns on recomputation of every layer of `model` in the backward pass, in eval mode too.
 
     Raises ValueError for a model without such layers.
     """
@@ -150,7 +150,7 @@ def padded(row: Tensor, length: int, fill: int) -> Tensor:
 
 
 def answer_token(tokenizer: Any, word: str) -> int:
-    """The id of a one-token answer. Raises ValueError for a word of several, or none of its own."""
+    """The token id of a one-token answer. Raises ValueError for a word of several tokens, or of none."""
     ids = tokenizer.encode(word, add_special_tokens=False)
     if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise ValueError(

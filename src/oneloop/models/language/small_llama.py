@@ -1,4 +1,4 @@
-"""A small Llama-architecture model with a character-level tokenizer, built here: nothing is downloaded.
+"""A small Llama model with a character-level tokenizer, built locally: nothing is downloaded.
 
 For demonstrations, tests and claims that must run in minutes on two cores. With the defaults it has 3.2 M
 parameters and a vocabulary of about a hundred characters. The weights are random: warm-start it by a
@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
 
 @part()
 class SmallLlama:
-    """A Llama of `layers` blocks of width `hidden_size`, deterministic by `seed`."""
+    """A Llama of `layers` blocks of width `hidden_size`; `seed` fixes its initial weights."""
 
     hidden_size: Annotated[int, Field(ge=2)] = 256
     """Width of the residual stream, a multiple of 2 * heads (rotary embeddings turn pairs)."""
@@ -60,7 +60,7 @@ class SmallLlama:
             raise ValueError(f"alphabet has repeated characters: {repeated}")
 
     def build(self) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-        """(model in fp32 on the CPU, tokenizer). Leaves torch's global random state as it was."""
+        """(model in fp32 on the CPU, tokenizer). Does not change torch's global random state."""
         tokenizer = character_tokenizer(self.alphabet, self.max_positions)
         config = LlamaConfig(
             vocab_size=len(tokenizer),
@@ -80,9 +80,9 @@ class SmallLlama:
 
 
 def character_tokenizer(alphabet: str, max_positions: int) -> PreTrainedTokenizerFast:
-    """One token a character of `alphabet`, after the special tokens; no BOS is added by itself.
+    """A tokenizer with one token per character of `alphabet`, after the special tokens; it adds no BOS.
 
-    There is no unknown token on purpose: a character outside the alphabet raises instead of vanishing.
+    There is no unknown token: a character outside the alphabet raises an error instead of vanishing.
     """
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
     tokenizer = Tokenizer(WordLevel(vocabulary))
