@@ -14,6 +14,7 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.loop import annotate, reached
 from oneloop.update.averaging import action_weights
 from oneloop.update.objective.entropy_bonus import EntropyBonus
+from oneloop.update.objective.kl import Kl
 from oneloop.update.objective.policy_gradient import PolicyGradient, clipped_surrogate
 from tests.update.small_policy import SmallPolicy, batch, made, weights_of
 
@@ -87,14 +88,16 @@ def expected(policy: SmallPolicy, objective: PolicyGradient, rollouts: Rollouts)
     return torch.cat([weight.grad.flatten() for weight in policy.model.parameters()])
 
 
+@pytest.mark.parametrize("beside", ["alone", "beside a kl on all actions"])
 @pytest.mark.parametrize(("ratio", "correction", "share", "credit"), COMBINATIONS)
-def test_every_combination_is_the_sentence_for_any_cut(ratio, correction, share, credit):
+def test_every_combination_is_the_sentence_for_any_cut(ratio, correction, share, credit, beside):
+    others = [] if beside == "alone" else [Kl(coefficient=0.0)]
     objective = PolicyGradient(ratio=ratio, mean="rollout", **CORRECTIONS[correction])
     seen = []
     for budget in (10**6, 6, 1):
         policy, rollouts = prepared(share, credit)
         rollouts = annotated(policy, objective, rollouts)
-        learner = made(policy, [objective], tokens_per_micro_batch=budget, max_grad_norm=None)
+        learner = made(policy, [objective, *others], tokens_per_micro_batch=budget, max_grad_norm=None)
         wanted = expected(*prepared(share, credit)[:1], objective, rollouts)
         learner.optimizer.step = lambda learner=learner: seen.append(
             torch.cat([gradient.flatten() for gradient in learner._gradients()])

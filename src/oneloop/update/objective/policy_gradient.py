@@ -141,6 +141,7 @@ class PolicyGradient:
         table, logprob = rollouts.actions, here.logprob
         start = self.importance_cap is not None or self.old == "proximal"
         old = (table.proximal if start else table.logprob)[actions].to(logprob)
+        old = self._filled(old, logprob, rollouts, actions)
         log_ratio = logprob - old
         if self.importance_cap is not None:  # what top-k or top-p now leaves out: its weight is 0, not NaN
             log_ratio = torch.where(old == -torch.inf, 0.0, log_ratio)
@@ -154,11 +155,25 @@ class PolicyGradient:
         )
         readings = {"ratio": ratio.detach(), "clipped": clipped.to(ratio.dtype)}
         if self.importance_cap is not None:
-            sampled = table.logprob[actions].to(logprob)
+            sampled = self._filled(table.logprob[actions].to(logprob), old, rollouts, actions)
             weight, capped = importance_weights(old, sampled, self.importance_cap)
             readings |= {"importance": weight, "importance_capped": capped.to(weight.dtype)}
             surrogate = surrogate * weight
         return -surrogate, readings
+
+    def _filled(self, old: Tensor, value: Tensor, rollouts: Rollouts, actions: Tensor) -> Tensor:
+        """`old` [a], and `value` where it is NaN and this objective does not look.
+
+        Another objective may have all actions forwarded, also those that nobody annotated. Their loss has
+        weight 0, but a NaN in it would be NaN in the gradient too.
+        """
+        missing = old.isnan()
+        if not bool(missing.any()):
+            return old
+        looks = rollouts.actions.share > 0
+        if self.whole:
+            looks = (rollouts.gather(looks.double(), "sum") > 0)[rollouts.owner]
+        return torch.where(missing & ~looks[actions].to(missing.device), value.detach(), old)
 
 
 def _rollout_of(rollouts: Rollouts, actions: Tensor, log_ratio: Tensor) -> Tensor:
