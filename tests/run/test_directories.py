@@ -26,6 +26,9 @@ def test_the_newest_run_of_that_name_is_resumed(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         path.write_text(f"name: {name}\n")
         os.utime(path, (age, age))
+    for name, content in (("tiny-3", b"{"), ("tiny-4", b"\xff"), ("tiny-5", b"[1]")):  # somebody's notes
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "recipe.yaml").write_bytes(content)
     assert to_resume(Path("tiny.yaml"), tiny()) == Path("runs/tiny-2")
     (tmp_path / "runs" / "tiny" / "metrics.jsonl").touch()
     assert to_resume(Path("runs/tiny/recipe.yaml"), tiny()) == Path("runs/tiny")

@@ -1,6 +1,7 @@
 """Where runs are: a new folder for each, and the one that a recipe's run goes on in."""
 
 from pathlib import Path
+from typing import Any
 
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
@@ -22,7 +23,7 @@ def to_resume(source: Path, recipe: Recipe) -> Path:
     """
     if source.name == "recipe.yaml" and (source.parent / "metrics.jsonl").exists():
         return source.parent
-    written = {path: text.read(path) for path in RUNS.glob(f"{recipe.name}*/recipe.yaml")}
+    written = {path: _read(path) for path in RUNS.glob(f"{recipe.name}*/recipe.yaml")}
     named = {
         path: raw for path, raw in written.items() if isinstance(raw, dict) and raw.get("name") == recipe.name
     }
@@ -30,3 +31,11 @@ def to_resume(source: Path, recipe: Recipe) -> Path:
         raise FileNotFoundError(f"no run of '{recipe.name}' in {RUNS}/ to resume; give --run DIRECTORY")
     fits = [path for path, raw in named.items() if same_run(raw, recipe)]
     return max(fits or named, key=lambda path: path.stat().st_mtime).parent
+
+
+def _read(path: Path) -> Any:
+    """What the file says; None for one that cannot be read, which is no run to go on with."""
+    try:
+        return text.read(path)
+    except (text.NotYaml, OSError):
+        return None

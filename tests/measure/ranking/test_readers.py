@@ -242,6 +242,17 @@ def test_our_own_runs(tmp_path):
         read(silent)
 
 
+def test_files_beside_those_of_a_run_are_not_its_rollouts(tmp_path):
+    path = run_directory(tmp_path, "one", [{"prompt": "p", "reward": 0.25}]) / "rollouts"
+    (path / "step-1.parquet").rename(path / "step-000001.parquet")
+    (path / "step-x.parquet").write_text("somebody's notes")
+    pq.write_table(pa.table({"prompt": ["p"], "reward": [9.0]}), path / "copy.parquet")
+    pq.write_table(pa.table({"prompt": ["q"], "reward": [0.75]}), path / "held-grpo.parquet")
+    pool = read(path.parent)
+    found = dict(zip(pool.facts["text"], pool.matrix()[0].tolist(), strict=True))
+    assert found == {"p": 0.25, "q": 0.75}
+
+
 def test_what_is_no_file_of_measurements(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         read(tmp_path / "none.csv")

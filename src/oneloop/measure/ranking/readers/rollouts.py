@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from oneloop.core.storage import numbered
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
 from oneloop.measure.ranking.readers.files import in_file
@@ -28,7 +29,7 @@ COLUMNS = ("prompt", "correct", "reward")
 def read_rollouts(path: Path, how: Reading) -> SamplePool:
     """A run directory, its rollouts/ folder, or one step's file. Raises RankingError without any verdict."""
     folder = path / "rollouts" if (path / "rollouts").is_dir() else path
-    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else [folder]
+    files = recorded(folder) if folder.is_dir() else [folder]
     run = path.resolve() if folder != path else folder.resolve().parent
     name = run.parent.name if run.name == "rollouts" else run.name
     pieces = [piece for file in files if len(piece := in_file(file, lambda file: _judged(file, how.metric)))]
@@ -44,6 +45,12 @@ def read_rollouts(path: Path, how: Reading) -> SamplePool:
         "source": ["rollouts"] * len(prompts),
     }
     return from_long(columns, source="source", conflict=how.conflict)
+
+
+def recorded(folder: Path) -> list[Path]:
+    """The files of a run in its rollouts/ folder; every Parquet file of another folder."""
+    steps = list(numbered(folder, "step-{:06d}.parquet").values())
+    return [*sorted(folder.glob("held-*.parquet")), *steps] if steps else sorted(folder.glob("*.parquet"))
 
 
 def _judged(file: Path, metric: str) -> pa.Table:
