@@ -55,7 +55,7 @@ def test_no_test_or_benchmark_is_inside(unpacked):
         (["list"], "arXiv"),
         (["copy", "quickstart", "mine.yaml"], "written: mine.yaml"),
         (["parts", "credit"], "group_relative"),
-        (["train", "quickstart", "--dry-run"], "the recipe is valid"),
+        (["train", "sft", "--dry-run"], "the recipe is valid"),
     ],
 )
 def test_it_works_away_from_the_clone(unpacked, tmp_path, words, said):
