@@ -4,6 +4,7 @@ Only the standard library is imported at the top, so that a worker starts fast. 
 1, or None when the row has nothing to compare with.
 """
 
+import importlib
 import inspect
 import logging
 import re
@@ -33,7 +34,12 @@ def scorer(by: str, extract: str | None) -> Callable[[tuple[str, dict[str, Any]]
             return reasoning_gym(text, row, alone)
         return {"exact": exact, "math": math}[by](text, row), None
 
-    WARM.get(by, lambda: None)()
+    if by == "math":
+        _warm()
+    if by == "reasoning_gym":
+        importlib.import_module("reasoning_gym")  # loaded once, for all copies
+
+        score.prepare = _prepare  # type: ignore[attr-defined]
     return score
 
 
@@ -73,7 +79,14 @@ def _warm() -> None:
         math(rf"\boxed{{{answer}}}", {"answer": answer})
 
 
-WARM = {"math": _warm, "reasoning_gym": lambda: __import__("reasoning_gym")}
+def _prepare() -> None:
+    """Differentiates and simplifies a formula, so that sympy is loaded and its caches are filled."""
+    import sympy
+
+    x = sympy.Symbol("x")
+    known = {"x": x}
+    formula = sympy.parse_expr("3*x**2/4 - x*exp(2*x)*sin(x) + sqrt(x + 1)*log(x)", local_dict=known)
+    sympy.simplify(sympy.diff(formula, x) - sympy.parse_expr("x/2", local_dict=known))
 
 
 def reasoning_gym(text: str | None, row: dict[str, Any], alone: bool) -> Scored:

@@ -32,14 +32,18 @@ class OwnProcess(Exception):
 
 
 class Copies:
-    """Calls `function` in copies of this process; the function never runs in this process itself."""
+    """Calls `function` in copies of this process; the function never runs in this process itself.
+
+    Its `prepare`, if it has one, is called once, before the first argument that gets a copy for itself: what it
+    loads and caches, those copies start with.
+    """
 
     def __init__(self, function: Scored, memory_mb: int, memory: int | None, filtered: bool):
         """`memory`: bytes of address space a copy may have, which is `memory_mb` more than it starts with."""
         self._setting = (function, memory_mb, memory, filtered)
         self._shared: _Copy | None = None
-        gc.collect()
-        gc.freeze()  # a collection in a copy would write to, and so duplicate, every page
+        self._prepare: Callable[[], None] | None = getattr(function, "prepare", None)
+        _freeze()
 
     def __call__(self, argument: Any, seconds: float) -> dict[str, Any]:
         """{value: (score or None, remark or None)} or {error}."""
@@ -50,11 +54,20 @@ class Copies:
             self._shared = None
         if answer != {"own_process": True}:
             return answer
+        if self._prepare is not None:
+            self._prepare()
+            self._prepare = None
+            _freeze()
         alone = _Copy(*self._setting)
         try:
             return alone.ask((argument, True), seconds)
         finally:
             alone.end()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()  # a collection in a copy would write to, and so duplicate, every page
 
 
 class _Copy:
