@@ -34,8 +34,8 @@ class OwnProcess(Exception):
 class Copies:
     """Calls `function` in copies of this process; the function never runs in this process itself.
 
-    Its `prepare`, if it has one, is called once, before the first argument that gets a copy for itself: what it
-    loads and caches, those copies start with.
+    Its `prepare`, if it has one, is called once, before the first argument that gets a copy for itself: what
+    it loads and caches, those copies start with.
     """
 
     def __init__(self, function: Scored, memory_mb: int, memory: int | None, filtered: bool):
