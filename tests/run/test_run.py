@@ -85,7 +85,7 @@ def test_what_lies_in_the_directory(whole):
     older = storage.read_state(whole / "checkpoint-10" / "loop")
     entries = storage.numbered(whole / "journal" / "reinforce", "ask-{:08d}.entry")
     assert list(entries) == list(range(older["asks"], older["asks"] + len(entries))), "what it does not hold"
-    assert claim_directory(whole, recipe(), resume=True) is None
+    assert claim_directory(whole, recipe(), resume=True) == [], "nothing has changed"
 
 
 def test_tokens_are_counted_once(whole):
