@@ -34,6 +34,7 @@ from oneloop.run.journal import Journal, forget
 from oneloop.run.lock import Lock
 from oneloop.run.memory.estimate import demands
 from oneloop.run.metrics import batch_metrics, json_safe
+from oneloop.run.overlap import overlap
 from oneloop.run.preflight import check_of, left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, read_lines, write_held_out, write_rollouts
@@ -77,6 +78,8 @@ class Run:
             self.show.finding("note", note)
         for note in left_out(recipe, outline):
             self.show.finding("warn", note)
+        if seen := overlap(recipe):
+            self.show.finding("note", seen)
         # what cannot be opened leaves no directory behind
         self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()
         self.accept_changes = accept_changes
