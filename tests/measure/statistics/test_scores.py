@@ -16,6 +16,8 @@ def line(accuracy=None, reward=None, **more):
         ([], []),
         ([line(0.2, 0.2), line(0.4, 0.4)], ["accuracy"]),
         ([line(0.2), line(0.4)], ["accuracy"]),
+        ([line(0.2, 0.21), line(0.4, 0.405)], ["accuracy"]),
+        ([line(0.0, 0.01), line(0.0, 0.02)], ["accuracy"]),
         ([line(0.2, 0.3), line(0.4, 0.5)], ["accuracy", "reward"]),
         ([line(reward=300.0), line(reward=310.0)], ["reward"]),
         ([line(0.0, 0.4), line(0.0, 0.476)], ["reward", "accuracy"]),

@@ -10,18 +10,22 @@ from typing import Any, Literal
 
 Measure = Literal["accuracy", "reward"]
 Line = Mapping[str, Any]
+NEAR = 0.02
+"""A reward this close to the accuracy says nothing more."""
 ENDS = {"accuracy": ("low", "high"), "reward": ("reward_low", "reward_high")}
 
 
 def measures(lines: Sequence[Line]) -> list[Measure]:
     """What is worth showing of some evaluations, the one that tells more first.
 
-    Reward is left out where it is the accuracy. Accuracy comes second where it stands still and reward moves.
+    Reward is left out where it is the accuracy, or nearly so (a little credit for the form of a wrong answer).
+    Accuracy comes second where it stands still and reward moves.
     """
     accuracy, reward = ([value(line, kind) for line in lines] for kind in ("accuracy", "reward"))
     if not _known(accuracy):
         return ["reward"] if _known(reward) else []
-    if not _known(reward) or accuracy == reward:
+    pairs = zip(accuracy, reward, strict=True)
+    if all(abs(one - other) <= NEAR for one, other in pairs if one is not None and other is not None):
         return ["accuracy"]
     stands = len(set(_known(accuracy))) == 1 and len(set(_known(reward))) > 1
     return ["reward", "accuracy"] if stands else ["accuracy", "reward"]
