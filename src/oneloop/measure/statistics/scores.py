@@ -18,7 +18,7 @@ ENDS = {"accuracy": ("low", "high"), "reward": ("reward_low", "reward_high")}
 def measures(lines: Sequence[Line]) -> list[Measure]:
     """What is worth showing of some evaluations, the one that tells more first.
 
-    Reward is left out where it is the accuracy, or nearly so (a little credit for the form of a wrong answer).
+    Reward is left out where it is the accuracy, or nearly so (a little credit for a form that is right).
     Accuracy comes second where it stands still and reward moves.
     """
     accuracy, reward = ([value(line, kind) for line in lines] for kind in ("accuracy", "reward"))
