@@ -20,9 +20,9 @@ TRAINER = "trainer_state.json"
 def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
     """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
-    One that is there already stays: the same run follows from it (no step was made since).
-    Raises OSError (a full disk, say) with the earlier checkpoints untouched, and NotFinite for weights that
-    are NaN or infinite.
+    One that is there already stays: the same run follows from it (no step was made since). Raises OSError (a
+    full disk, say) with the earlier checkpoints untouched, and NotFinite for weights that are NaN or
+    infinite.
     """
     folder = directory / f"checkpoint-{step}"
     if folder.exists():

@@ -1,4 +1,4 @@
-"""What to try, with what, on which rows: the plan, the policies that sample and are trained, and the data.
+"""The plan (what to try), the policies (what samples and is trained) and the data (the rows with prompts).
 
 Protocols: `Data`, `Policy` and the plan's slots in `oneloop.core.protocols`.
 """

@@ -19,9 +19,7 @@ NAME = "default"
 
 
 def add_adapters(transformer: Any, rank: int, alpha: int, targets: Sequence[str]) -> Any:
-    """`transformer`, frozen, with trainable fp32 adapters; their initial weights are the same in every
-    run.
-    """
+    """`transformer`, frozen, with trainable fp32 adapters; their initial weights are always the same."""
     from peft import LoraConfig
 
     transformer.requires_grad_(False)

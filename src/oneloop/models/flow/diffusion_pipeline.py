@@ -3,12 +3,10 @@
 
     b latents   c, h, w channels, height and width of a latent (h = image_size / 8)
 
-Only the adapters of the transformer are trained; text encoders and VAE are frozen.
-The reference is the pipeline without its adapters. The network gets the exact noise level. The distilled
-guidance of FLUX is an input; classifier-free
-guidance is not used (it doubles the calls and changes the sampling law). Saved adapters load into any
-pipeline by `load_lora_weights`. Not supported: training all weights, other
-families.
+Only the adapters of the transformer are trained; text encoders and VAE are frozen. The reference is the
+pipeline without its adapters. The network gets the exact noise level. The distilled guidance of FLUX is an
+input; classifier-free guidance is not used (it doubles the calls and changes the sampling law). Saved
+adapters load into any pipeline by `load_lora_weights`. Not supported: training all weights, other families.
 """
 
 import importlib
@@ -88,9 +86,7 @@ class DiffusionPipeline:
             return PipelineNetwork(self, pipeline)
 
     def _component(self, name: str, library: str, cls_name: str) -> Any:
-        """One component of the pipeline: a network on the meta device, or a tokenizer or scheduler as
-        usual.
-        """
+        """A component of the pipeline: a network on the meta device, or a tokenizer or scheduler."""
         if library not in ("diffusers", "transformers"):
             raise ValueError(f"its {name} is a {library}.{cls_name}: code of others is never run")
         cls = getattr(importlib.import_module(library), cls_name)

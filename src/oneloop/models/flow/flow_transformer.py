@@ -6,9 +6,8 @@
 The network predicts the velocity v ~ noise - data of x = (1 - sigma) data + sigma noise. Patches and words
 are one sequence, so every layer sees both (as in Stable Diffusion 3); sigma and the mean of the words
 modulate each block, whose branches start at zero. A prompt is split into words, and text in double quotes
-into letters; a word's embedding row is a hash of
-the word, so there is no tokenizer to train or to store. A prompt of one word is a class label. Not here:
-guidance, latents of a VAE (see diffusion_pipeline.py).
+into letters; a word's embedding row is a hash of the word, so there is no tokenizer to train or to store. A
+prompt of one word is a class label. Not here: guidance, latents of a VAE (see diffusion_pipeline.py).
 """
 
 import math
@@ -77,9 +76,7 @@ class FlowTransformer:
 
 
 class PixelNetwork(nn.Module):
-    """Base of networks whose latent is the pixels themselves: reads prompts, converts images, saves,
-    loads.
-    """
+    """A network whose latent is the pixels themselves: reads prompts, converts images, saves and loads."""
 
     def __init__(self, options: Any):
         super().__init__()
@@ -213,9 +210,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, mood: Tensor) -> Tensor:
-        """`x` [b, tokens, width] after this block, same shape; `mood` [b, width] is the conditioning
-        vector.
-        """
+        """`x` [b, tokens, width] after this block, same shape; `mood` [b, width] conditions it."""
         scale, shift, gate, scale2, shift2, gate2 = self.modulation(mood)[:, None].chunk(6, -1)
         qkv = self.qkv(normal(x) * (1 + scale) + shift).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

@@ -1,5 +1,4 @@
-"""The noise levels that a pipeline itself uses, so that a policy takes the steps its model was trained
-for."""
+"""The noise levels a pipeline itself uses, so that a policy takes the steps its model was trained for."""
 
 from typing import Any
 
@@ -7,13 +6,11 @@ import numpy as np
 
 
 def pipeline_noise_levels(pipeline: Any, steps: int, image_tokens: int) -> list[float]:
-    """[steps + 1], sigma_0 > ... > 0, as `pipeline`'s own call has them for an image of so many tokens.
+    """[steps + 1], noise levels sigma_0 > ... > 0 that `pipeline` itself uses for `image_tokens` tokens.
 
     FLUX spaces them evenly from 1 to 1 / steps, Stable Diffusion 3 as its scheduler does; both are then
-    shifted
-    as the scheduler's configuration says, by the image's size if it asks for that. Raises ValueError for
-    another
-    scheduler.
+    shifted as the scheduler's configuration says, by the image's size if it asks for that. Raises ValueError
+    for another scheduler.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift

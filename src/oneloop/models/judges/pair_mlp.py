@@ -25,9 +25,7 @@ ROWS = 64
 
 @part(paper="arXiv 2508.21066")
 class PairMlp:
-    """An MLP with two hidden layers of width `hidden_size`: random weights by `seed`, or those in
-    `folder`.
-    """
+    """An MLP with two hidden layers of width `hidden_size`; weights from `folder`, or random by `seed`."""
 
     image_size: Annotated[int, Field(ge=1)] = 8
     """Height and width of an image."""

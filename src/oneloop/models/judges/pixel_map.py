@@ -3,13 +3,12 @@
     pixel_values[i] = (pixel[index[i]] * scale - mean[channel]) / std[channel]        where index[i] is a
     pixel
 
-Processors of vision-language models work on arrays or 8-bit pictures and cut the graph. But once an image
-has the size they want, all they do is to normalise each pixel and to lay pixels out (patches, tiles, repeats,
+Processors of vision-language models work on arrays or 8-bit pictures and cut the graph. But once an image has
+the size they want, all they do is to normalise each pixel and to lay pixels out (patches, tiles, repeats,
 padding). The layout is found by giving the processor pictures whose pixels encode their own number in base
-255; the
-rest is read from its settings, and the result is compared with the processor's own on a random pair before
-it is used. A processor that resizes, mixes or crops pixels at that size fails the
-comparison and is refused.
+255; the rest is read from its settings, and the result is compared with the processor's own on a random pair
+before it is used. A processor that resizes, mixes or crops pixels at that size fails the comparison and is
+refused.
 """
 
 from collections.abc import Callable
@@ -38,8 +37,8 @@ class PixelMap(nn.Module):
 
     def __init__(self, process: Callable[..., Any], settings: Any, size: int):
         """`process(pair, **options)` gives the pixel_values of two uint8 pictures [size, size, 3]; `settings`
-        is the
-        image processor. Raises NotDifferentiable when it does more than normalise and lay out pixels."""
+        is the image processor. Raises NotDifferentiable when it does more than normalise and lay out pixels.
+        """
         super().__init__()
         self.size = size
         layout = learned_layout(process, size)
@@ -90,7 +89,8 @@ def learned_layout(process: Callable[..., Any], size: int) -> Tensor:
 
 def resized(images: Tensor, size: int) -> Tensor:
     """Images [b, C, H, W] in [0, 1] resized to RGB [b, 3, size, size]: bicubic, antialiased, like Pillow;
-    differentiable."""
+    differentiable.
+    """
     coloured = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
     if coloured.shape[-2:] != (size, size):
         coloured = interpolate(coloured, (size, size), mode="bicubic", antialias=True, align_corners=False)

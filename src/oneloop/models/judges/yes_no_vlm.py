@@ -3,10 +3,10 @@
     b pairs   L tokens   V vocabulary        log P(yes), log P(no): log-softmax of the next token, in fp32
 
 Any AutoModelForImageTextToText with a chat template (Qwen2-VL, Qwen2.5-VL, SmolVLM, Idefics3 ...). Text goes
-through the processor, pixels through pixel_map.py, which does to tensors what the processor does
-to pictures and is checked against it when loaded. The weights are frozen; train them elsewhere (with any
-trainer of chat models: two rows a pair, loss on the answer's token alone). Not supported: processors that
-tile images depending on their contents.
+through the processor, pixels through pixel_map.py, which does to tensors what the processor does to pictures
+and is checked against it when loaded. The weights are frozen; train them elsewhere (with any trainer of chat
+models: two rows a pair, loss on the answer's token alone). Not supported: processors that tile images
+depending on their contents.
 """
 
 import importlib

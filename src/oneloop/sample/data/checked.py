@@ -1,7 +1,7 @@
-"""Rows that are looked at before they are used: a bad one is named, and left out where the recipe says so.
+"""Check rows before they are used: a bad row stops the run, or is left out where the recipe says so.
 
-A row is bad when it cannot be read (ValueError of the data), has no prompt, or when the policy cannot start
-from it: its template refuses it, it is too long, its picture does not open.
+A row is bad when it cannot be read (the data raises ValueError), has no prompt, or when the policy cannot
+start from it: the chat template refuses it, it is too long, its picture does not open.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,34 +12,34 @@ from oneloop.core.protocols import Data
 Row = dict[str, Any]
 OnBadRow = Literal["stop", "skip"]
 Check = Callable[[Row, str], None]
-"""Raises ValueError, naming the place it is given, when a policy cannot use a row."""
+"""`check(row, where)` raises ValueError, naming `where`, when a policy cannot use the row."""
 SHOWN = 3
-"""So many bad rows are named; the others are counted."""
+"""Bad rows that a message names; the others are only counted."""
 
 
 class BadRows(ValueError):
-    """Rows that cannot be used, where `on_bad_row` is stop; the message names the first."""
+    """There are bad rows and `on_bad_row` is stop, or all rows are bad; the message names the first."""
 
 
 @runtime_checkable
 class Placed(Protocol):
-    """Data that knows where its rows are written."""
+    """Data that knows the file and line of its rows."""
 
     def place(self, key: int) -> str:
-        """File and line of a row, in words."""
+        """File and line of row number `key`, in words."""
 
 
 def unchecked(row: Row, where: str) -> None:
-    """The check of nobody in particular."""
+    """The check that accepts every row."""
 
 
 def place_of(data: Data, key: int) -> str:
-    """Where a row is, in words: its file and line, or its number."""
+    """Where row number `key` is, in words: its file and line, or its number."""
     return data.place(key) if isinstance(data, Placed) else f"data row {key}"
 
 
 def usable(data: Data, key: int, check: Check) -> Row:
-    """The row. Raises ValueError, naming its place, when it is bad."""
+    """Row number `key` of `data`. Raises ValueError, naming its place, when it is bad."""
     row = data[key]
     where = place_of(data, key)
     if row.get("prompt") is None:
@@ -60,8 +60,9 @@ def bad_rows(data: Data, keys: Iterable[int], check: Check) -> dict[int, str]:
 
 
 def told(bad: dict[int, str], rows: int, on_bad_row: OnBadRow) -> str:
-    """The sentence about `bad` rows among `rows` that were looked at; "" without any. Raises BadRows for
-    "stop", and when none is left."""
+    """A sentence on the `bad` rows among `rows` checked rows; "" without any. Raises BadRows when
+    `on_bad_row` is stop, and when all rows are bad.
+    """
     if not bad:
         return ""
     named = "; ".join(list(bad.values())[:SHOWN]) + ("; ..." if len(bad) > SHOWN else "")

@@ -1,4 +1,5 @@
-"""The columns others write, made into our rows: `prompt`, `completion`, `answer`, and all the rest as it was.
+"""Data rows from columns of other trainers: `prompt`, `completion`, `answer`, and all other columns
+unchanged.
 
     TRL         prompt (text or messages), completion, or messages, and free columns
     verl        data_source, prompt, ability, reward_model.ground_truth, extra_info
@@ -21,23 +22,24 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are made of columns: the options that data parts with columns of others share."""
+    """How to make rows from columns: options that the data parts `hub` and `rows` share."""
 
     input_key: str | None = None
     """Column that holds the prompt; None: `prompt`, or else `messages`."""
     label_key: str | None = None
     """Column that holds the right answer; None: `answer`, or else `reward_model.ground_truth`."""
     chat: bool | None = None
-    """True makes one message of the user of a text; False refuses messages; None leaves both as they are."""
+    """True: a text prompt becomes a user message. False: messages are refused. None: both stay as they
+    are."""
     system: str = ""
-    """Contents of a system message that begins every conversation; empty: none."""
+    """System message that begins every conversation; empty: none."""
 
     def __post_init__(self) -> None:
         if self.system and self.chat is False:
             raise ValueError("a system message needs a conversation: leave out system, or chat: false")
 
     def check(self, columns: Sequence[str], where: str) -> None:
-        """Raises ValueError naming `where` and the columns there are, when rows cannot be made of them."""
+        """Raises ValueError, naming `where` and `columns`, when rows cannot be made from these columns."""
         there = ", ".join(columns) or "none"
         for option, key in (("input_key", self.input_key), ("label_key", self.label_key)):
             if key is not None and key not in columns:
@@ -51,7 +53,9 @@ class Reading:
             )
 
     def row(self, raw: Mapping[str, Any], where: str) -> Row:
-        """The row a policy and judges read. Raises ValueError naming `where` for a value of another form."""
+        """The row for policy and judges, from `raw`. Raises ValueError, naming `where`, for a malformed
+        value.
+        """
         row = dict(raw)
         if self.input_key is not None:
             row["prompt"] = raw[self.input_key]
@@ -67,7 +71,7 @@ class Reading:
         return row
 
     def prompt(self, prompt: Any, where: str) -> str | list[Message]:
-        """The prompt as text or messages. Raises ValueError naming `where` for what is neither."""
+        """`prompt` as text or messages. Raises ValueError, naming `where`, when it is neither."""
         if prompt is None:
             column = self.input_key or "prompt"
             raise ValueError(f"{where}: there is no prompt (column '{column}' is empty)")
@@ -94,7 +98,7 @@ class Reading:
 
 
 def split_messages(messages: Any, where: str) -> tuple[list[Message], list[Message]]:
-    """(all turns before the last assistant's, that turn). What follows it is left out."""
+    """(the turns before the last assistant turn, that turn); turns after it are dropped."""
     turns = _turns(messages, where)
     last = max((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), default=0)
     if last == 0:

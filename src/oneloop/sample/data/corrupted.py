@@ -1,4 +1,4 @@
-"""Imperfect demonstrations on purpose: a share of the rows answers with another row's completion.
+"""Demonstrations with deliberate mistakes: a share of the rows gets another row's completion.
 
 For experiments on what an objective does with mistakes in the data (One-Token Rollout, DFT, SFT). Which rows
 are wrong, and how, is a function of (seed, key), so every method meets the same mistakes. A wrong completion
@@ -17,11 +17,11 @@ from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, part
 
 DRAWS = 16
-"""Rows tried at random before they are tried in turn."""
+"""Rows tried at random, for another completion, before they are tried one after the other."""
 
 
 def completion(row: Mapping[str, Any], key: int) -> Any:
-    """What the row demonstrates. Raises ValueError where there is none."""
+    """The `completion` of row number `key`. Raises ValueError when it has none."""
     if "completion" not in row:
         raise ValueError(f"corrupted: data row {key} has no 'completion'; its columns: {', '.join(row)}")
     return row["completion"]
@@ -32,17 +32,17 @@ class Corrupted:
     """`data` with `share` of its completions replaced; prompt and `answer` stay right."""
 
     data: Annotated[Any, Of("data")]
-    """The rows to corrupt; they need a `completion`."""
+    """Data whose rows are corrupted; each needs a `completion`."""
     share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of rows that get another row's completion."""
     seed: int = 0
-    """Seed of which rows are wrong, and how."""
+    """Seed that decides which rows are wrong and whose completion they get."""
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number, the same always; `corrupted` says whether its completion was replaced.
+        """Row number `key`; `corrupted` says whether its completion was replaced.
 
         Raises ValueError for a row without a completion, and where no row has another one.
         """

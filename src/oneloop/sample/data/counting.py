@@ -1,4 +1,4 @@
-"""Count down from a number: a task whose answers have a long tail, for questions of scheduling.
+"""Count down from a number: a task whose answer lengths have a long tail, to study scheduling.
 
     "12:" -> "11 10 9 8 7 6 5 4 3 2 1 0"        the number is lognormal, rounded, clipped to [1, longest]
 
@@ -22,21 +22,21 @@ class Counting:
     """Rows `prompt, answer, completion`; the `verifier` judge scores them exactly."""
 
     size: Annotated[int, Field(ge=1)] = 10_000
-    """Number of rows; each is made when asked for."""
+    """Number of rows; each is generated on access."""
     median: Annotated[float, Field(ge=1)] = 8.0
     """Median of the number counted down from."""
     sigma: Annotated[float, Field(ge=0)] = 1.0
-    """Standard deviation of its logarithm; 0: always the median."""
+    """Standard deviation of the number's logarithm; 0: always the median."""
     longest: Annotated[int, Field(ge=1)] = 60
-    """The number is never above this."""
+    """Largest number counted down from; larger draws are clipped to it."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed draws other numbers."""
+    """Seed of the numbers drawn."""
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number, the same always. Raises IndexError outside 0..size-1."""
+        """Row number `key`. Raises IndexError outside 0..size-1."""
         if not 0 <= key < self.size:
             raise IndexError(f"row {key} of counting: there are {self.size} rows")
         uniform = float(draws.uniforms(draws.mix(self.seed, "counting", key), np.arange(1))[0])

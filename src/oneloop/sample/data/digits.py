@@ -1,5 +1,4 @@
-"""The 1797 handwritten digits of scikit-learn, 8x8 pixels: a real image set small enough for seconds on a
-core.
+"""The 1797 handwritten digits of scikit-learn, 8x8 pixels: a real image set that trains in seconds on a CPU.
 
 A row is `prompt` ("0" to "9"), `image` float32 [1, 8, 8] in [0, 1] and `label`.
 """
@@ -13,21 +12,21 @@ from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
 
 EVERY = 5
-"""One row in so many is held out."""
+"""Every fifth row is in the test split."""
 
 
 @part()
 class Digits:
-    """Digits by number; the test rows are every fifth."""
+    """Handwritten digits; every fifth row is in the test split, all others are in the train split."""
 
     split: Literal["train", "test", "all"] = "train"
-    """Which rows."""
+    """Rows used: the train split, the test split, or all."""
 
     def __len__(self) -> int:
         return len(rows_of(self.split))
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1."""
+        """Row number `key`. Raises IndexError outside 0..len-1."""
         if not 0 <= key < len(self):
             raise IndexError(f"row {key}: there are {len(self)} digits in '{self.split}'")
         images, labels = load()
@@ -48,6 +47,6 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def rows_of(split: str) -> np.ndarray:
-    """Places of the rows of a split."""
+    """Row numbers, among all 1797, of the split named `split`."""
     places = np.arange(len(load()[1]))
     return places if split == "all" else places[(places % EVERY == 0) == (split == "test")]

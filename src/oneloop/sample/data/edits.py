@@ -1,4 +1,4 @@
-"""Editing tasks made of images: a region is masked, and the policy is to fill it as the task says.
+"""Image editing tasks: a region of an image is masked, and the policy fills it as the task says.
 
     condition [C + 1, H, W] = (source * (1 - mask), mask)        mask 1 where something is to be generated
 
@@ -11,8 +11,8 @@ The tasks of OneReward (arXiv 2508.21066) over any data with an `image`:
     prompt
     given    masks, prompts and tasks of your own: columns `mask`, `prompt`, `task` beside `image`
 
-A row has `task`, `prompt`, `condition`, `source`, `mask` and `image` (the source: what a warm start learns),
-and the columns of the row whose prompt is asked. Boxes are a function of (seed, key).
+A row has `task`, `prompt`, `condition`, `source`, `mask` and `image` (the source, which a warm start learns),
+and the columns of the row whose prompt it has. Boxes are a function of (seed, key).
 """
 
 import warnings
@@ -33,25 +33,25 @@ OWN_PROMPT = ("extend", "text", "given")
 
 @part(paper="arXiv 2508.21066")
 class Edits:
-    """One editing task over the rows of other data; `mixture` puts several together."""
+    """One editing task over the rows of other data; `mixture` combines several tasks."""
 
     of: Annotated[Any, Of("data")]
-    """Images with prompts."""
+    """Data with the images to edit and their prompts."""
     task: Task = "fill"
-    """What is to be done."""
+    """Editing task: fill, extend, remove, text or given."""
     asked: Literal["own", "another"] | None = None
-    """Which prompt a row has: the image's own or that of another row; None: as the task has it. A warm start
+    """Whose prompt a row has: the image's own, or another row's; None: what the task prescribes. A warm start
     needs own."""
     removal_prompt: Annotated[str, Field(min_length=1)] = "remove the specified object"
-    """What is asked when something is to be removed."""
+    """Prompt of the task remove."""
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Smallest side of a box, as a share of the image's."""
     largest: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """Largest side."""
+    """Largest side of a box, as a share of the image's."""
     border: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
-    """Width of the border that is drawn anew when an image is extended, as a share of its side."""
+    """Width of the border that the task extend masks, as a share of the image's side."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the boxes and of the rows whose prompts are lent."""
+    """Seed of the boxes, and of the rows whose prompts are used with another row's image."""
 
     def __post_init__(self) -> None:
         if self.largest < self.smallest:
@@ -61,7 +61,7 @@ class Edits:
         return len(self.of)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1, ValueError for an empty mask."""
+        """Row number `key`. Raises IndexError outside 0..len-1, ValueError for an empty mask."""
         row = self.of[key]
         drawn = draws.uniforms(draws.mix(self.seed, "edit", self.task, key), np.arange(5))
         if row.get("image") is None:
@@ -103,16 +103,16 @@ class Edits:
         return mask
 
     def _span(self, side: int, size: float, place: float) -> tuple[int, int]:
-        """(start, length) of a box along one side."""
+        """(start, length) in pixels of a box along a side; `size` and `place` are draws in [0, 1)."""
         least, most = max(1, round(self.smallest * side)), max(1, round(self.largest * side))
         length = least + int(size * (most - least + 1))
         return int(place * (side - length + 1)), length
 
 
 def binary(mask: np.ndarray, key: int) -> np.ndarray:
-    """`mask` [1, H, W] as zeros and ones, 1 where something is to be generated; a full one is legal.
+    """`mask` [1, H, W] rounded to zeros and ones, 1 where pixels are to be generated; all ones is legal.
 
-    Warns where it is neither 0 nor 1; raises ValueError when nothing is masked.
+    Warns when it has other values than 0 and 1; raises ValueError when nothing is masked.
     """
     hard = (mask > 0.5).astype(np.float32)
     if not np.array_equal(hard, mask):
@@ -129,7 +129,7 @@ def binary(mask: np.ndarray, key: int) -> np.ndarray:
 
 
 def written(row: dict[str, Any], source: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of the word of a scene, or of the ink where the row has no scene."""
+    """Box (top, left, bottom, right) of the word in a row of `shapes`, else of all ink in `source`."""
     if row.get("word"):
         scene = scenes.scene_of(row)
         (top, left), (tall, wide) = scenes.word_place(scene, source.shape[1]), scenes.glyphs(scene.word).shape

@@ -1,8 +1,8 @@
 """Rows of a file (JSON, JSONL, CSV, TSV, Parquet, Arrow), a folder of them, or a data set of the hub.
 
-Read at the first use. What a text file says stays text: nothing is taken for a number or a date. Columns: see
-`columns.py`; pictures and whatever else a row has are passed on as they are. Left out: streaming (a plan
-asks for rows by number, in any order).
+Read at the first use. Text of text files stays text: no numbers or dates are guessed. columns.py says which
+columns are needed; pictures and all other columns are passed on unchanged. Not here: streaming (a plan asks
+for rows by number, in any order).
 """
 
 from functools import cached_property
@@ -17,26 +17,28 @@ from oneloop.sample.data.files.located import KNOWN, Table, ending_of, load
 
 @part()
 class Hub:
-    """Rows of `path`, each with `prompt` and whatever columns the data has."""
+    """Rows of the data at `path`, each with `prompt` and all columns of the data."""
 
     path: str
     """Name on the hub, a local folder of data files, or a file: .json, .jsonl, .csv, .tsv (each also .gz),
     .parquet, .arrow; * stands for any name."""
     split: str = "train"
-    """Part of the data, also `train[:100]` or `train[90%:]`; a file is all `train`."""
+    """Split of the data, or a part of it: `train[:100]`, `train[90%:]`; the rows of a file are all
+    `train`."""
     name: str | None = None
-    """Configuration of the data set, where it has several."""
+    """Configuration of the data set, if it has several; None: the default one."""
     revision: str | None = None
-    """Commit or tag of the hub's repository; none: the newest."""
+    """Commit or tag of the hub's repository; None: the newest."""
     input_key: str | None = None
-    """Column that holds the prompt, when it is not `prompt` or `messages`."""
+    """Column that holds the prompt; None: `prompt`, or else `messages`."""
     label_key: str | None = None
-    """Column that holds the right answer; it becomes `answer`."""
+    """Column that holds the right answer and becomes `answer`; None: `answer`, or
+    `reward_model.ground_truth`."""
     chat: bool | None = None
-    """Whether prompts are conversations: true makes a text one message of the user, false takes texts only;
-    none: as the data has them."""
+    """Whether prompts are conversations. true: a text becomes a user message; false: messages are refused;
+    None: prompts stay as they are."""
     system: str = ""
-    """Contents of a system message before every prompt, which makes it a conversation; empty: none."""
+    """System message before every prompt, which makes it a conversation; empty: none."""
 
     def __post_init__(self) -> None:
         _ = self._reading
@@ -58,20 +60,20 @@ class Hub:
         return len(self._table)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1, ValueError for a malformed row."""
+        """Row number `key`. Raises IndexError outside 0..len-1, ValueError for a malformed row."""
         if not 0 <= key < len(self):
             raise IndexError(f"row {key} of {self.path}: there are {len(self)} rows")
         return self._reading.row(self._table[key], self.place(key))
 
     @property
     def local(self) -> bool:
-        """Whether `path` means files of this machine."""
+        """Whether `path` is a file or folder on this machine, not a hub name."""
         return Path(self.path).exists() or "*" in self.path or ending_of(self.path) in KNOWN
 
     def place(self, key: int) -> str:
-        """File and line of a row, or the data set and the row's number."""
+        """File and line of row number `key`, or the data set and the row's number, in words."""
         return self._table.place(key)
 
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of all rows; of some where rows are pictures that would have to be decoded."""
+        """Fingerprint of all rows, or of a sample of rows where pictures would have to be decoded."""
         return of_rows(self, len(self) if self._table.light else SPREAD)

@@ -24,21 +24,21 @@ class Weighted:
     """One data set of a mixture."""
 
     data: Annotated[Any, Of("data")]
-    """Where its rows come from."""
+    """Data part whose rows are drawn."""
     weight: Annotated[float, Field(ge=0)] = 1.0
-    """How often, relative to the others."""
+    """How often rows are drawn from this data set, relative to the weights of the others; 0: never."""
 
 
 @part(paper="arXiv 2508.21066")
 class Mixture:
-    """`size` rows, each of one of the sets."""
+    """`size` rows, each drawn from one of the data sets `sets`."""
 
     sets: Annotated[tuple[Annotated[Weighted, Options(Weighted)], ...], Field(min_length=1)]
-    """The data sets with their weights."""
+    """The data sets to mix, each {data: ..., weight: ...}."""
     size: Annotated[int, Field(ge=1)] = 4096
-    """Rows."""
+    """Number of rows."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the draws."""
+    """Seed of the choice of data set and row."""
 
     def __post_init__(self) -> None:
         weights = [each.weight for each in self.sets]
@@ -55,7 +55,7 @@ class Mixture:
         return self.size
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1."""
+        """Row number `key`. Raises IndexError outside 0..len-1."""
         if not 0 <= key < self.size:
             raise IndexError(f"row {key}: the mixture has {self.size} rows")
         which, where = draws.uniforms(draws.mix(self.seed, "mixture", key), np.arange(2))
@@ -64,10 +64,10 @@ class Mixture:
         return row
 
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the mixture and of all it is made of."""
+        """Fingerprint of the mixture and of every data set in it."""
         return of_rows(self, SPREAD, [each.data for each in self.sets])
 
     def chosen(self, draw: float) -> int:
-        """Number of the set for a draw in [0, 1)."""
+        """Index in `sets` of the data set that a uniform `draw` in [0, 1) chooses."""
         ends = np.cumsum([each.weight for each in self.sets])
         return int(np.searchsorted(ends / ends[-1], draw, side="right"))

@@ -1,4 +1,4 @@
-"""Problems of reasoning-gym, generated row by row: any of its hundred tasks by name, nothing downloaded.
+"""Problems of reasoning-gym, generated row by row: any of its about 100 tasks by name, nothing downloaded.
 
 Two seeds share no row, so a second seed is a held-out set: reasoning-gym itself gives row k of seed s and
 row k-1 of seed s+1 the same problem, so our seed is hashed before it is handed on. (A small task can still
@@ -19,7 +19,7 @@ from oneloop.sample.data.columns import Reading
 QUESTION = "{question}"
 LARGEST = 2**31 - 1
 MOST_DIGITS = 1000
-"""A number of so many digits is long enough for a sum, and is made in no time."""
+"""Largest value of an option that counts digits: far more than a task needs, and still fast."""
 
 
 @part()
@@ -31,15 +31,15 @@ class Reasoning:
     size: Annotated[int, Field(ge=1)] = 10_000
     """Number of rows; they are generated when asked for."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed gives other rows of the same task."""
+    """Seed of the rows; two seeds share no row, so another seed gives held-out rows."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the task itself, such as `max_terms: 3` for chain_sum."""
     prompt: str = QUESTION
     """Text of the prompt, with {question} where the question goes."""
     chat: bool | None = None
-    """Whether the prompt is one chat message of the user instead of plain text; none: as `system` has it."""
+    """Whether the prompt is a user message instead of plain text; None: only if `system` is given."""
     system: str = ""
-    """Contents of a system message before the question, which makes it a conversation; empty: none."""
+    """System message before the question, which makes the prompt a conversation; empty: none."""
 
     def __post_init__(self) -> None:
         if QUESTION not in self.prompt:
@@ -63,7 +63,7 @@ class Reasoning:
         return self.size
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number, the same always. Raises IndexError outside 0..size-1."""
+        """Row number `key`. Raises IndexError outside 0..size-1."""
         if not 0 <= key < self.size:
             raise IndexError(f"row {key} of {self.task}: there are {self.size} rows")
         problem = self._problems[key]
@@ -79,7 +79,7 @@ class Reasoning:
 
 
 def check_options(task: str, options: dict[str, Any]) -> None:
-    """Raises ValueError, with the nearest name, when there is no such task or it takes no such options."""
+    """Raises ValueError, with the nearest name, for an unknown `task` or an option that it does not have."""
     from reasoning_gym.factory import DATASETS, create_dataset
 
     if task not in DATASETS:
@@ -103,8 +103,9 @@ def check_options(task: str, options: dict[str, Any]) -> None:
 
 
 def check_value(where: str, value: Any, default: Any) -> None:
-    """Raises ValueError when `value` is of another type than the task's own `default`, or too large to be
-    meant: tasks count on both."""
+    """Raises ValueError, naming `where`, when `value` has another type than the task's own `default` or is
+    too
+    large: tasks rely on both."""
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     kind = next((kind for kind in kinds if isinstance(default, kind)), None)
     given: Any = value

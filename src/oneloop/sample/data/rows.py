@@ -12,19 +12,20 @@ from oneloop.sample.data.columns import Reading
 
 @part()
 class Rows:
-    """The rows themselves, with the columns `hub` accepts."""
+    """Data rows written out in the recipe or given from Python; columns as in `hub`."""
 
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """One dict a row: `prompt` (text or chat messages) or `messages`, and free columns."""
     input_key: str | None = None
-    """Column that holds the prompt, when it is not `prompt`."""
+    """Column that holds the prompt; None: `prompt`, or else `messages`."""
     label_key: str | None = None
-    """Column that holds the right answer; it becomes `answer`."""
+    """Column that holds the right answer and becomes `answer`; None: `answer`, or
+    `reward_model.ground_truth`."""
     chat: bool | None = None
-    """Whether prompts are conversations: true makes a text one message of the user, false takes texts only;
-    none: as the rows have them."""
+    """Whether prompts are conversations. true: a text becomes a user message; false: messages are refused;
+    None: prompts stay as they are."""
     system: str = ""
-    """Contents of a system message before every prompt, which makes it a conversation; empty: none."""
+    """System message before every prompt, which makes it a conversation; empty: none."""
 
     def __post_init__(self) -> None:
         for key, row in enumerate(self.rows):
@@ -38,7 +39,7 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1."""
+        """Row number `key`. Raises IndexError outside 0..len-1."""
         if not 0 <= key < len(self.rows):
             raise IndexError(f"row {key}: there are {len(self.rows)} rows")
         return self._reading.row(self.rows[key], f"row {key}")

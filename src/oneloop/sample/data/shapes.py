@@ -18,22 +18,22 @@ from oneloop.measure import scenes
 
 @part()
 class Shapes:
-    """`size` scenes of `image_size` pixels a side, drawn when asked for."""
+    """`size` captioned scenes of `image_size` pixels a side, drawn on access."""
 
     size: Annotated[int, Field(ge=1)] = 4096
-    """Rows."""
+    """Number of rows."""
     image_size: Annotated[int, Field(ge=8)] = 32
-    """Pixels a side."""
+    """Height and width of an image, in pixels."""
     most: Annotated[int, Field(ge=1, le=3)] = 3
     """Most objects in a scene."""
     colours: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(scenes.COLOURS)
-    """Colours that occur."""
+    """Colours of the objects."""
     shapes: Annotated[tuple[str, ...], Field(min_length=1)] = scenes.SHAPES
-    """Shapes that occur."""
+    """Shapes of the objects."""
     words: tuple[str, ...] = ()
-    """Words that are written in some scenes; none: never."""
+    """Words that are written in some of the scenes; empty: in none."""
     worded: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the scenes that have a word, where there are words."""
+    """Share of the scenes with a word, if `words` are given."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the rows."""
 
@@ -48,7 +48,7 @@ class Shapes:
         return self.size
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number. Raises IndexError outside 0..len-1."""
+        """Row number `key`. Raises IndexError outside 0..len-1."""
         if not 0 <= key < self.size:
             raise IndexError(f"row {key}: there are {self.size} scenes")
         if key not in self._drawn:

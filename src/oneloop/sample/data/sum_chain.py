@@ -2,8 +2,9 @@
 
     v[0] = start     v[k] = (v[k-1] + operand) mod 10     answer: v[length]
 
-A wrong step spoils the answer nine times in ten: right answers fall off as p^length, while every step can be
-checked alone. `wrong_steps` is that check, for step_critic; `noisy_wrong_steps` errs on purpose.
+A wrong step makes the answer wrong nine times in ten, so right answers become rare as p^length while every
+step can be checked alone. `wrong_steps` is that check, a critic for `step_critic`; `noisy_wrong_steps` is a
+critic with errors.
 """
 
 from typing import Annotated, Any
@@ -25,17 +26,17 @@ class SumChain:
     length: Annotated[int, Field(ge=1)] = 4
     """Steps of a solution."""
     size: Annotated[int, Field(ge=1)] = 10_000
-    """Number of rows; they are made when asked for. There are a hundred different prompts."""
+    """Number of rows, generated on access. There are 100 different prompts."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Another seed gives the prompts in another order, and other mistakes."""
+    """Seed of the order of the prompts and of the mistakes."""
     wrong: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the steps in `completion` with a wrong result; later steps go on from it."""
+    """Share of the steps in `completion` with a wrong result; later steps continue from that result."""
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, key: int) -> dict[str, Any]:
-        """The row of that number, the same always. Raises IndexError outside 0..size-1."""
+        """Row number `key`. Raises IndexError outside 0..size-1."""
         if not 0 <= key < self.size:
             raise IndexError(f"row {key}: there are {self.size} rows")
         name = draws.mix(self.seed, "sum_chain", key)
@@ -58,7 +59,7 @@ class SumChain:
 
 
 def wrong_steps(steps: list[str], start: int, operand: int, length: int) -> dict[int, str]:
-    """{step: why} of the wrong steps, each judged given the value that the step before it stated."""
+    """{index of a wrong step: reason}; each is checked against the result that the step before states."""
     wrong: dict[int, str] = {}
     value = start
     for k, step in enumerate(text.strip() for text in steps):
@@ -83,7 +84,9 @@ def noisy_wrong_steps(
     hit: float = 0.8,
     false_alarm: float = 0.2,
 ) -> dict[int, str]:
-    """`wrong_steps` by a critic that sees a wrong step by chance `hit`, and invents one by `false_alarm`."""
+    """`wrong_steps` with errors: finds a wrong step with probability `hit`, flags a right one with
+    `false_alarm`.
+    """
     found = wrong_steps(steps, start, operand, length)
     drawn = draws.uniforms(seed, np.arange(len(steps)))
     called = {k: hit if k in found else false_alarm for k in range(len(steps))}

@@ -1,7 +1,7 @@
-"""CSV and TSV files: a line of column names, then a row a line. A cell is text, and an empty one None.
+"""CSV and TSV files: a line of column names, then one row a line. A cell is text; an empty cell is None.
 
-Nothing is guessed: 007 is three digits, NA is a word. Cells may be quoted and then hold separators and line
-ends (RFC 4180).
+No types are guessed: 007 is three digits, NA is a word. Quoted cells may hold separators and line ends (RFC
+4180).
 """
 
 import csv
@@ -13,14 +13,14 @@ from typing import Any
 from oneloop.sample.data.files.text_table import Line, Row, TextTable, content, decoded
 
 LONGEST = 2**31 - 1
-"""Characters of the longest cell."""
+"""Most characters a cell may have."""
 
 
 def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
-    """The rows of the files (name, where they are), one file after the other.
+    """The rows of the files `paths`, each (name for messages, path), one file after the other.
 
-    Raises ValueError, naming the file, for one that is not UTF-8, has no usable line of names, or ends inside
-    quotes.
+    Raises ValueError, naming the file, for one that is not UTF-8, has no usable line of column names, or ends
+    inside quotes.
     """
     csv.field_size_limit(LONGEST)
     headers, lines = dict[str, None](), list[Line]()
@@ -35,7 +35,7 @@ def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
 
 
 def _read(text: str, separator: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """(column names, (number of the first line, cells) of each row)."""
+    """(column names, an iterator of each row's (number of its first line, cells))."""
     rows = _numbered(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     header = next(rows, (1, list[str]()))[1]
     if not header:
@@ -46,7 +46,7 @@ def _read(text: str, separator: str) -> tuple[list[str], Iterator[tuple[int, lis
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line they begin in; empty lines are none."""
+    """(number of its first line, cells) of each row; empty lines are skipped."""
     before = 0
     for cells in reader:
         if cells:

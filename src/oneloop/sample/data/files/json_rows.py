@@ -1,7 +1,6 @@
-"""JSON files: one object a line, or one document that is a list of objects.
+"""JSON files: one object a line, or one document that is a list of objects or a single object.
 
-Lines end at a line feed and nowhere else, so U+2028 inside a text stays what it is. A document that is one
-object is one row.
+Lines end at a line feed only, so U+2028 inside a text is kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,9 @@ from oneloop.sample.data.files.text_table import Line, Row, TextTable, content, 
 
 
 def read(paths: Sequence[tuple[str, Path]]) -> TextTable:
-    """The rows of the files (name, where they are), one file after the other.
+    """The rows of the files `paths`, each (name for messages, path), one file after the other.
 
-    Raises ValueError, naming the file, for a document that is not JSON or no list of objects.
+    Raises ValueError, naming the file, for a document that is not JSON or not a list of objects.
     """
     return TextTable([line for name, path in paths for line in _lines(name, content(path))], _row)
 
@@ -48,7 +47,7 @@ def _is_row(line: bytes) -> bool:
 
 
 def _whole(text: bytes) -> Row | None:
-    """The one object that the text is, over several lines; None when it is none."""
+    """The object, if the whole of `text` is one JSON object; else None."""
     try:
         found = parsed_json(decoded(text))
     except ValueError:

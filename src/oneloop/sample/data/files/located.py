@@ -1,6 +1,6 @@
-"""Which reader a path needs: a file by its ending, a folder or a name on the hub by what `datasets` finds.
+"""Choose the reader of a path: a file by its ending, a folder or a hub name by what `datasets` finds there.
 
-JSON and CSV are read here, wherever they lie, because `datasets` guesses what their texts mean.
+JSON and CSV files of a folder or the hub are read by this package too, because `datasets` guesses types.
 """
 
 import glob
@@ -19,24 +19,24 @@ KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
 
 
 class Table(Protocol):
-    """Rows by number, as a file has them."""
+    """Rows of data files, by number."""
 
     columns: list[str]
-    """Fingerprint of all rows."""
+    """Names of all columns."""
     light: bool
-    """Whether a row is read without decoding pictures."""
+    """Whether reading a row decodes no pictures, so that reading all rows is cheap."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: int) -> Row:
-        """The row; raises ValueError naming its place when it cannot be read."""
+        """Row number `key`. Raises ValueError, naming its place, when it cannot be read."""
 
     def place(self, key: int) -> str:
-        """Where a row is in words."""
+        """Where row number `key` is, in words."""
 
 
 class Pieces:
-    """Some rows of some tables, one piece after the other."""
+    """Ranges of rows of several tables, concatenated."""
 
     def __init__(self, pieces: Sequence[tuple[Table, range]]):
         self._rows = [(table, key) for table, keys in pieces for key in keys]
@@ -52,13 +52,13 @@ class Pieces:
         return {column: row.get(column) for column in self.columns}
 
     def place(self, key: int) -> str:
-        """Where the row is in its whole table."""
+        """Where row number `key` is, in words, as its table says it."""
         table, place = self._rows[key]
         return table.place(place)
 
 
 def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> Table:
-    """The rows. Raises ValueError saying what there is when path, split or name do not exist."""
+    """The rows of `split` of `path`. Raises ValueError, with what exists, for a wrong path, split or name."""
     files = sorted(glob.glob(path)) if "*" in path else [path] if Path(path).is_file() else []
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
@@ -78,7 +78,7 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
 
 
 def ending_of(path: str) -> str:
-    """`.jsonl`, `.csv.gz`: the ending that says how to read `path`, in small letters."""
+    """The lower-case ending that says how to read `path`, such as `.jsonl` or `.csv.gz`."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
 
@@ -90,7 +90,7 @@ def _text(ending: str, files: Sequence[tuple[str, Path]], separator: str = "") -
 
 
 def _part(tables: Mapping[str, Table], path: str, split: str) -> Table:
-    """The rows that `split` names, such as `train[:10%]+test`, of the tables by the name of their split."""
+    """The rows that `split`, such as `train[:10%]+test`, names; `tables` maps split names to tables."""
     import datasets
 
     if split in tables:
@@ -123,7 +123,7 @@ def _found(path: str, split: str, name: str | None, revision: str | None) -> Tab
 
 
 def _declared(builder: Any) -> bool:
-    """Whether the data set's card says what the columns are, so that nothing is guessed."""
+    """Whether the data set's card declares the column types, so that no types are guessed."""
     return bool(builder.info.features or builder.config.features or getattr(builder.config, "field", None))
 
 
@@ -134,7 +134,7 @@ def _datasets(where: str, split: str, **arguments: Any) -> Any:
 
 
 def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; the errors of `datasets` in words."""
+    """The result of `load()`; errors of `datasets` become a ValueError about `path` in plain words."""
     import datasets
 
     try:

@@ -1,4 +1,4 @@
-"""Rows of text files, kept as text and parsed when asked for, and what every reader of text needs."""
+"""Rows of text files, kept as text and parsed on access, and functions that all readers of text share."""
 
 import gzip
 import json
@@ -12,21 +12,21 @@ BOM = "\ufeff"
 
 
 class Line(NamedTuple):
-    """One row of a file, not parsed yet."""
+    """One row of a file, before parsing."""
 
     file: str
     """The file's name as it was given."""
     number: int
-    """Number of its first line in the file, from 1; of a JSON list the place of the row, from 1."""
+    """Number of the row's first line in the file, from 1; in a JSON list the row's place, from 1."""
     content: Any
-    """What the reader's parser takes."""
+    """Argument of the table's `parse`."""
 
 
 class TextTable:
-    """Rows of text files by number; every row has every column, None where the file says nothing.
+    """Rows of text files, by number; every row has every column, None where the file has no value.
 
     `parse` makes a row of a line's content; it raises ValueError, to which file and line are added. A line
-    that cannot be parsed raises when its row is asked for; a table of such lines alone is refused at once.
+    that cannot be parsed raises ValueError when its row is read; a table of such lines alone raises at once.
     """
 
     light = True
@@ -39,7 +39,7 @@ class TextTable:
         return len(self._lines)
 
     def __getitem__(self, key: int) -> Row:
-        """The row of that number. Raises ValueError naming file and line."""
+        """Row number `key`. Raises ValueError, naming file and line, when it cannot be parsed."""
         line = self._lines[key]
         try:
             row = self._parse(line.content)
@@ -48,7 +48,7 @@ class TextTable:
         return {column: row.get(column) for column in self.columns}
 
     def place(self, key: int) -> str:
-        """Where the row is in words: file and line."""
+        """File and line of row number `key`, in words."""
         return f"{self._lines[key].file} line {self._lines[key].number}"
 
     def _columns(self) -> dict[str, None]:
@@ -65,7 +65,7 @@ class TextTable:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of `path`, of a .gz file what it holds. Raises ValueError for a broken one."""
+    """The bytes of the file `path`, decompressed if it is a .gz file. Raises ValueError if it is damaged."""
     if path.suffix != ".gz":
         return path.read_bytes()
     try:
@@ -75,7 +75,7 @@ def content(path: Path) -> bytes:
 
 
 def decoded(text: bytes) -> str:
-    """UTF-8 as text, without a byte order mark. Raises ValueError naming the byte that is none."""
+    """UTF-8 bytes as text, without a byte order mark. Raises ValueError naming the first invalid byte."""
     try:
         return text.decode("utf-8").removeprefix(BOM)
     except UnicodeDecodeError as error:
@@ -87,12 +87,12 @@ def decoded(text: bytes) -> str:
 
 
 class Written(float):
-    """A number that prints as its file writes it: 2.50 and not 2.5, 1e3 and not 1000.0."""
+    """A float that prints as it was written in the file: 2.50 and not 2.5, 1e3 and not 1000.0."""
 
     text: str
 
     def __new__(cls, text: str) -> "Written":
-        """Raises ValueError when `text` is no number."""
+        """The number written as `text`. Raises ValueError when `text` is no number."""
         made = super().__new__(cls, text)
         made.text = text
         return made
@@ -107,7 +107,7 @@ class Written(float):
 
 
 def number(text: str) -> float:
-    """The number that JSON writes as `text`. Raises ValueError where it is beyond what a float holds."""
+    """The number of the JSON literal `text`. Raises ValueError when it is too large for a float."""
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text:.40} is too large")
@@ -115,7 +115,7 @@ def number(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """The whole number that JSON writes as `text`, however large. Raises ValueError beyond Python's limit."""
+    """The integer of the JSON literal `text`, of any size. Raises ValueError beyond Python's digit limit."""
     try:
         return int(text)
     except ValueError:
@@ -123,7 +123,7 @@ def whole(text: str) -> int:
 
 
 def objects(pairs: list[tuple[str, Any]]) -> Row:
-    """One JSON object. Raises ValueError for a key given twice, of which JSON would keep the last."""
+    """The key-value `pairs` of a JSON object as a dict. Raises ValueError for a repeated key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -133,7 +133,7 @@ def objects(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def parsed_json(text: str) -> Any:
-    """What the JSON `text` says. Raises ValueError in words."""
+    """The value of the JSON document `text`. Raises ValueError with a plain message for invalid JSON."""
     try:
         value = json.loads(text, object_pairs_hook=objects, parse_float=number, parse_int=whole)
     except json.JSONDecodeError as error:

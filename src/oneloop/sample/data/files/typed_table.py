@@ -1,7 +1,7 @@
-"""Tables whose columns have types: Parquet, Arrow, and what the hub stores, as `datasets` gives them.
+"""Tables with typed columns: Parquet, Arrow, and the hub's own formats, as `datasets` reads them.
 
-A value that no judge in another process could be told becomes the text that says it: a date or time in ISO
-8601, a decimal with its digits. Pictures and bytes stay what they are.
+A value that cannot be sent to a judge in another process becomes text: a date or time in ISO 8601, a decimal
+with all its digits. Pictures and bytes stay as they are.
 """
 
 import datetime
@@ -26,7 +26,7 @@ class TypedTable:
         return len(self._table)
 
     def __getitem__(self, key: int) -> Row:
-        """The row of that number. Raises ValueError where a picture in it cannot be opened."""
+        """Row number `key`. Raises ValueError when a picture in it cannot be opened."""
         try:
             row = self._table[key]
         except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a broken picture
@@ -34,12 +34,12 @@ class TypedTable:
         return {name: told(value) for name, value in row.items()}
 
     def place(self, key: int) -> str:
-        """Where the row is in words."""
+        """Where row number `key` is, in words."""
         return f"{self._name} row {key}"
 
 
 def told(value: Any) -> Any:
-    """`value` with dates, times, decimals and the like as text, also inside lists and mappings."""
+    """`value` with dates, times and decimals turned into text, also inside lists and mappings."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, decimal.Decimal | uuid.UUID | datetime.timedelta):
