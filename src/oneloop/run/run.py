@@ -165,7 +165,12 @@ class Run:
     def _compare(self) -> None:
         """Says what has changed since the checkpoint or the start. Raises Changed if it must be accepted."""
         began = self.directory / "journal" / "made_with.json"
-        before = self._resumed or (json.loads(began.read_text()) if began.exists() else None)
+        before = self._resumed
+        if before is None and began.exists():
+            try:
+                before = dict(json.loads(began.read_bytes()))
+            except ValueError:
+                self.show.finding("warn", f"{began} is damaged: whether code has changed is not known")
         if before:
             for level, sentence in changes.compared(self.recipe, before, self.accept_changes):
                 self.show.finding(level, sentence)
