@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,7 +99,8 @@ def judge() -> Callable[[Rollouts], Rollouts]:
     images, labels = load()
     held_out = rows_of("test")
     classifier = MLPClassifier((64,), alpha=1e-2, max_iter=1000, random_state=0)
-    classifier.fit(images[held_out].reshape(len(held_out), -1), labels[held_out])
+    # in float64: hundreds of steps in fp32 make another classifier of every CPU's rounding
+    classifier.fit(images[held_out].reshape(len(held_out), -1).astype(np.float64), labels[held_out])
 
     def rewarded(rollouts: Rollouts) -> Rollouts:
         law = classifier.predict_proba(rollouts.output.flatten(1).numpy())

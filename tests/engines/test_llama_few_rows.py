@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from test_slots import full_logprobs, ragged
+from test_slots import agree, agree_with_full_forwards, ragged
 from tiny_models import tiny
 
 from oneloop.engines import llama_few_rows, llama_forward
@@ -23,9 +22,7 @@ def test_rows_that_leave_one_by_one_keep_their_log_probs(name):
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)  # norms and biases that are not one and zero
     requests = [replace(request, limit=2 * n + 1) for n, request in enumerate(ragged(20))]
-    for request, reply in zip(requests, SlotEngine(model, eos=()).generate(requests), strict=True):
-        expected = full_logprobs(model, Law(), request, reply.tokens)
-        torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+    agree_with_full_forwards(model, Law(), requests, SlotEngine(model, eos=()).generate(requests))
 
 
 def test_rows_that_enter_a_running_batch_are_seen():
@@ -33,9 +30,7 @@ def test_rows_that_enter_a_running_batch_are_seen():
     model = tiny("llama")
     requests = [replace(request, limit=3 + n % 4) for n, request in enumerate(ragged(9))]
     few, all_at_once = SlotEngine(model, eos=(), slots=3), SlotEngine(model, eos=(), slots=9)
-    for first, second in zip(few.generate(requests), all_at_once.generate(requests), strict=True):
-        assert first.tokens == second.tokens
-        np.testing.assert_allclose(first.logprobs, second.logprobs, atol=1e-5)
+    agree(model, requests, few.generate(requests), all_at_once.generate(requests))
 
 
 def test_steps_are_made_here_when_rows_are_few(monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from test_slots import full_logprobs, ragged
+from test_slots import agree_with_full_forwards, ragged
 from tiny_models import ARCHITECTURES, tiny
 
 from oneloop.engines import llama_forward
@@ -23,9 +23,7 @@ def test_log_probs_equal_a_full_forward_before_and_after_an_update(monkeypatch, 
     engine = SlotEngine(model, eos=(), dtype=dtype)
     assert isinstance(engine.forward, LlamaForward)
     for _ in range(2):
-        for request, reply in zip(requests, engine.generate(requests), strict=True):
-            expected = full_logprobs(model, Law(), request, reply.tokens)
-            torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+        agree_with_full_forwards(model, Law(), requests, engine.generate(requests))
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -44,9 +42,7 @@ def test_biases_count(monkeypatch, name, few):
     requests = ragged(2)
     engine = SlotEngine(model, eos=(), dtype=torch.float32)
     assert isinstance(engine.forward, LlamaForward)
-    for request, reply in zip(requests, engine.generate(requests), strict=True):
-        expected = full_logprobs(model, Law(), request, reply.tokens)
-        torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+    agree_with_full_forwards(model, Law(), requests, engine.generate(requests))
 
 
 def test_the_weights_of_the_trainer_are_never_laid_out_anew():

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from test_slots import ragged
+from test_slots import agree, ragged
+from tests.support.rounding import Exact
 from tiny_models import tiny
 
 from oneloop.engines.completions import seed
@@ -56,11 +57,9 @@ def locally(requests, **options):
     return SlotEngine(tiny("llama"), **options).generate(seeded)
 
 
-def same(ours, theirs):
-    for first, second in zip(ours, theirs, strict=True):
-        assert first.tokens == second.tokens and first.status == second.status
-        np.testing.assert_allclose(first.logprobs, second.logprobs, atol=1e-5)
-        assert first.logprobs.dtype == np.float32
+def same(requests, ours, theirs, law=None):
+    agree(tiny("llama"), requests, ours, theirs, law)
+    assert all(reply.logprobs.dtype == np.float32 for reply in ours)
 
 
 @pytest.mark.parametrize("law", [Law(), Law(0.7), Law(0), Law(1.2, 9, 0.9, 0.01)])
@@ -68,7 +67,7 @@ def test_replies_equal_the_model_itself(url, law):
     requests, seen = ragged(3, limit=12, copies=2), []
     engine = ServerEngine(url, eos=(3, 20), law=law, concurrency=4)
     replies = engine.generate(requests, progress=lambda *counts: seen.append(counts))
-    same(replies, locally(requests, eos=(3, 20), law=law))
+    same(requests, replies, locally(requests, eos=(3, 20), law=law), law)
     assert seen[-1] == (sum(len(reply.tokens) for reply in replies), 6)
     assert engine.model == "tiny" and engine.positions == 128 and engine.generate([]) == []
 
@@ -76,19 +75,15 @@ def test_replies_equal_the_model_itself(url, law):
 def test_stop_strings_are_the_servers(url):
     requests = ragged(4, limit=40, copies=2)
     replies = ServerEngine(url, stop=["q", "zb"]).generate(requests)
-    same(
-        replies,
-        locally(
-            requests, eos=(), stop=["q", "zb"], decode=lambda ids: "".join(chr(97 + t % 26) for t in ids)
-        ),
-    )
+    decode = lambda ids: "".join(chr(97 + t % 26) for t in ids)  # noqa: E731
+    same(requests, replies, locally(requests, eos=(), stop=["q", "zb"], decode=decode))
     assert sum(reply.status == "stop" for reply in replies) > 4
 
 
 def test_a_partial_is_continued(url):
     requests = [Request(r.key, r.group, r.prompt, 9, (5, 6, 7)) for r in ragged(3)]
     replies = ServerEngine(url).generate(requests)
-    same(replies, locally(requests, eos=()))
+    same(requests, replies, locally(requests, eos=()))
     assert all(len(reply.tokens) == 6 for reply in replies)
 
 
@@ -97,10 +92,11 @@ def test_enough_aborts_and_keeps_what_arrived(url):
     requests = [Request(r.key, r.group, r.prompt, 4 if r.group == 2 else 100) for r in requests]
     with faults(url, pause=0.02):
         replies = ServerEngine(url).generate(requests, enough=1)
+        exact = Exact(tiny("llama"))
         for request, reply, whole in zip(requests, replies, locally(requests, eos=()), strict=True):
             assert reply.status == ("length" if request.group == 2 else "aborted")
             assert reply.tokens == whole.tokens[: len(reply.tokens)] and len(reply.tokens) < 100
-            np.testing.assert_allclose(reply.logprobs, whole.logprobs[: len(reply.tokens)], atol=1e-5)
+            exact.agrees(request.prompt, reply.tokens, reply.logprobs)
         assert sum(len(reply.tokens) for reply in replies) > 8
         deadline = time.monotonic() + 10
         while httpx.get(f"{url}/v1/models").json()["streams"] and time.monotonic() < deadline:
@@ -111,7 +107,7 @@ def test_enough_aborts_and_keeps_what_arrived(url):
 def test_busy_answers_are_retried(url):
     requests = ragged(3, limit=5)
     with faults(url, busy=4):
-        same(ServerEngine(url, backoff=0.02).generate(requests), locally(requests, eos=()))
+        same(requests, ServerEngine(url, backoff=0.02).generate(requests), locally(requests, eos=()))
 
 
 def test_a_cut_stream_goes_on_from_the_tokens_that_arrived(url):
@@ -126,9 +122,10 @@ def test_a_cut_stream_goes_on_from_the_tokens_that_arrived(url):
         ],
         eos=(),
     )
-    for reply, start, end in zip(replies, first, rest, strict=True):
+    exact = Exact(tiny("llama"))
+    for request, reply, start, end in zip(requests, replies, first, rest, strict=True):
         assert reply.tokens == start.tokens[:3] + end.tokens and reply.status == "length"
-        np.testing.assert_allclose(reply.logprobs, [*start.logprobs[:3], *end.logprobs], atol=1e-5)
+        exact.agrees(request.prompt, reply.tokens, reply.logprobs)
 
 
 def test_a_server_killed_mid_batch_is_an_error_that_keeps_what_arrived():

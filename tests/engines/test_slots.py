@@ -1,17 +1,20 @@
 """slots.py: the engine against transformers' `generate` and full forwards, on every architecture."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from tests.support.rounding import Exact
 from tiny_models import ARCHITECTURES, VOCABULARY, tiny
 from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
 from oneloop.core.draws import mix
 from oneloop.engines.law import Law
-from oneloop.engines.request import Request
+from oneloop.engines.request import Reply, Request
 from oneloop.engines.slots import SlotEngine
 
 LAWS = [
@@ -36,15 +39,24 @@ def ragged(count: int, limit: int = 24, copies: int = 1, seed: int = 0) -> list[
     ]
 
 
-def full_logprobs(model, law: Law, request: Request, tokens: tuple[int, ...]) -> torch.Tensor:
-    """Log-probs of `tokens` by one forward over the whole sequence, by the model's own attention."""
-    before = len(request.prompt) + len(request.partial)
-    ids = torch.tensor([(*request.prompt, *request.partial, *tokens)])
-    training = model.training
-    with torch.no_grad():
-        logits = model.eval()(ids).logits[0, before - 1 : -1]
-    model.train(training)
-    return law.logprobs(logits).gather(1, ids[0, before:, None]).squeeze(1)
+def agree_with_full_forwards(model, law: Law, requests: list[Request], replies: Sequence[Reply]) -> None:
+    """Raises AssertionError unless log-probs are those of forwards over whole sequences, by the model's own
+    attention in float64, up to rounding."""
+    exact = Exact(model, law)
+    for request, reply in zip(requests, replies, strict=True):
+        exact.agrees((*request.prompt, *request.partial), reply.tokens, reply.logprobs)
+
+
+def agree(
+    model, requests: list[Request], first: Sequence[Reply], second: Sequence[Reply], law: Law | None = None
+) -> None:
+    """Raises AssertionError unless both gave the same tokens, with log-probs equal up to rounding."""
+    exact = Exact(model, law)
+    for request, one, other in zip(requests, first, second, strict=True):
+        assert one.tokens == other.tokens
+        assert one.status == other.status
+        bound = exact.logprobs((*request.prompt, *request.partial), one.tokens)[1]
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=2 * bound, rtol=0)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -65,11 +77,8 @@ def test_greedy_tokens_equal_generate(name):
 def test_logprobs_equal_a_full_forward(name):
     model, requests = tiny(name), ragged(3, limit=30, copies=2)
     for law in LAWS if name in ("llama", "gemma2") else LAWS[1:2]:
-        for request, reply in zip(
-            requests, SlotEngine(model, eos=(), law=law).generate(requests), strict=True
-        ):
-            expected = full_logprobs(model, law, request, reply.tokens)
-            torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+        replies = SlotEngine(model, eos=(), law=law).generate(requests)
+        agree_with_full_forwards(model, law, requests, replies)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mistral"])
@@ -78,11 +87,8 @@ def test_a_completion_does_not_depend_on_its_batch(name):
     together = SlotEngine(model, eos=(3,)).generate(requests)
     backwards = SlotEngine(model, eos=(3,), slots=5).generate(requests[::-1])[::-1]
     alone = [SlotEngine(model, eos=(3,)).generate([request])[0] for request in requests]
-    for first, second, third in zip(together, backwards, alone, strict=True):
-        assert first.tokens == second.tokens == third.tokens
-        assert first.status == second.status == third.status
-        np.testing.assert_allclose(second.logprobs, first.logprobs, atol=1e-5)
-        np.testing.assert_allclose(third.logprobs, first.logprobs, atol=1e-5)
+    agree(model, requests, together, backwards)
+    agree(model, requests, together, alone)
     assert len({reply.tokens for reply in together}) == len(requests)  # copies of a prompt differ
 
 
@@ -112,9 +118,8 @@ def test_abort_and_resume_change_nothing(seed, schedule, slots):
                 del left[place]
         if not left:
             break
-    for place, reply in enumerate(whole):
-        assert tokens[place] == reply.tokens and status[place] == reply.status
-        np.testing.assert_allclose(logprobs[place], reply.logprobs, atol=1e-5)
+    joined = [Reply(tokens[place], np.array(logprobs[place]), status[place]) for place in range(len(whole))]
+    agree(model, requests, whole, joined)
 
 
 def test_enough_stops_once_that_many_groups_are_complete():
@@ -209,9 +214,7 @@ def test_the_training_model_is_left_alone_and_its_updates_are_seen():
     changed = shared.generate(requests)
     assert [r.tokens for r in changed] != [r.tokens for r in first]
     assert [r.tokens for r in copied.generate(requests)] == [r.tokens for r in changed]
-    for request, reply in zip(requests, changed, strict=True):
-        expected = full_logprobs(model, Law(), request, reply.tokens)
-        torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+    agree_with_full_forwards(model, Law(), requests, changed)
 
 
 def test_bf16_log_probs_are_near_the_exact_ones():
@@ -219,8 +222,8 @@ def test_bf16_log_probs_are_near_the_exact_ones():
     for request, reply in zip(
         requests, SlotEngine(model, eos=(), dtype=torch.bfloat16).generate(requests), strict=True
     ):
-        gap = torch.from_numpy(reply.logprobs) - full_logprobs(model, Law(), request, reply.tokens)
-        assert gap.abs().mean() < 0.05
+        exact, _ = Exact(model).logprobs(request.prompt, reply.tokens)
+        assert (torch.from_numpy(reply.logprobs) - exact).abs().mean() < 0.05
 
 
 def test_a_lora_adapter_is_part_of_the_policy():
@@ -232,9 +235,7 @@ def test_a_lora_adapter_is_part_of_the_policy():
     requests = ragged(3)
     replies = SlotEngine(adapted, eos=(), law=Law(0)).generate(requests)
     assert [reply.tokens for reply in replies] != [reply.tokens for reply in plain]
-    for request, reply in zip(requests, replies, strict=True):
-        expected = full_logprobs(adapted, Law(0), request, reply.tokens)
-        torch.testing.assert_close(torch.from_numpy(reply.logprobs), expected, atol=1e-5, rtol=0)
+    agree_with_full_forwards(adapted, Law(0), requests, replies)
     prompted = get_peft_model(tiny("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(ValueError, match="virtual tokens"):
         SlotEngine(prompted, eos=())

@@ -54,7 +54,7 @@ def evaluate(
 
     All come with 95 % intervals.
 
-    Example: oneloop eval runs/quickstart --task chain_sum --samples 8 --size 100
+    Example: oneloop eval runs/tiny --task chain_sum --samples 8 --size 100
     """
     folder, beside = locate(model)
     sources, overrides = recipes_and_overrides([*(recipe or []), *context.args])

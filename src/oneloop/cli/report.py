@@ -12,6 +12,6 @@ from oneloop.report import write_report
 def report(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
     """Write the HTML report of a run again.
 
-    Example: oneloop report runs/quickstart
+    Example: oneloop report runs/tiny
     """
     say(f"report: {write_report(run)}")

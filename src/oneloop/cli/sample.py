@@ -26,7 +26,7 @@ def sample(
 ) -> None:
     """Print completions of a prompt.
 
-    Example: oneloop sample runs/quickstart --prompt "12 + 30 =" -n 4 --max-new-tokens 16
+    Example: oneloop sample runs/tiny --prompt "12 + 30 =" -n 4 --max-new-tokens 16
     """
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
     options_of(model, **options)

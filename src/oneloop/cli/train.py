@@ -56,7 +56,7 @@ def train(
 
     Options of other trainers (num_generations, beta ...) are taken, and what they became is said.
 
-    Example: oneloop train quickstart learner.learning_rate=1e-3 --seed 1
+    Example: oneloop train tiny learner.learning_rate=1e-3 --seed 1
     """
     console.quiet = quiet
     context.call_on_close(lambda: setattr(console, "quiet", False))

