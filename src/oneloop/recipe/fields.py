@@ -1,7 +1,7 @@
 """What each field of a part holds, read from its annotation: another part, options of a class, or a value.
 
 Three readers need it: the path of a fault (faults.py), `path=value` (overrides.py), and the recipe as text
-(recipe_file.py).
+(text.py).
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def held(cls: type[Any] | None, name: str) -> Held:
 
 
 def hints(cls: type[Any]) -> dict[str, Any]:
-    """Annotations of the fields of `cls` that its constructor takes, with their marks."""
+    """{field: annotation} of the constructor fields of `cls`, with `Of` and `Options` marks."""
     try:
         found = get_type_hints(cls, include_extras=True)
     except NameError:  # a class made inside a function

@@ -50,15 +50,15 @@ class Phase:
     """One loop: its stages and how many steps it takes."""
 
     plan: Annotated[Plan, Options(Plan)]
-    """What to try."""
+    """Which prompts to sample, and how often."""
     objective: Annotated[tuple[Annotated[Any, Of("objective")], ...], Field(min_length=1)]
-    """What to minimise; several are added."""
+    """Losses to minimise; several are added."""
     judge: tuple[Annotated[Any, Of("judge")], ...] = ()
-    """How good it was; several are added by weight."""
+    """Judges that score rollouts; several are added by weight."""
     credit: tuple[Annotated[Any, Of("credit")], ...] = ()
-    """Which action earned it."""
+    """How rewards become an advantage of each action."""
     select: tuple[Annotated[Any, Of("select")], ...] = ()
-    """What to learn from."""
+    """Which rollouts and actions to learn from."""
     learner: Annotated[Learning, Options(Learning)] = dataclasses.field(default_factory=Learning)
     """Optimiser, schedule, micro-batches."""
     sample: Literal["policy", "demonstrations"] = "policy"
@@ -66,7 +66,7 @@ class Phase:
     steps: Annotated[int, Field(ge=1)] = 100
     """Batches to learn from."""
     budget: dict[Unit, Annotated[float, Field(gt=0)]] = dataclasses.field(default_factory=dict)
-    """Stop earlier, after the step in which the phase has spent so much: {sampled_tokens: 250000}."""
+    """End the phase after the step in which it has spent this much, such as {sampled_tokens: 250000}."""
 
 
 @part()
@@ -76,13 +76,13 @@ class Evaluation:
     data: Annotated[Any, Of("data")]
     """Held-out rows."""
     judge: tuple[Annotated[Any, Of("judge")], ...] = ()
-    """Who scores; none: the judges of the phase, or of the first phase that has any."""
+    """Judges that score; empty: those of the phase, or of the first phase that has any."""
     size: Annotated[int, Field(ge=1)] = 256
     """Rows used, from the first."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Rollouts per row when sampling."""
+    """Rollouts per row when sampling; greedy decoding always takes one."""
     every: Annotated[int, Field(ge=0)] = 0
-    """Also every so many steps; 0: only before and after."""
+    """Steps between evaluations inside a phase; 0: only before and after each phase."""
     on_bad_row: OnBadRow = "stop"
     """What a row does that cannot be read or that the policy cannot start from: stop the run, or be left
     out."""
@@ -93,25 +93,25 @@ class Recipe:
     """A whole run: the policy, its phases, and what is written down."""
 
     policy: Annotated[Any, Of("policy")]
-    """The thing being trained."""
+    """The policy: what is trained and samples."""
     phases: Annotated[dict[Name, Annotated[Phase, Options(Phase)]], Field(min_length=1)]
-    """Loops that run one after the other on the same policy."""
+    """{name: phase}, run one after the other on the same policy."""
     name: Name = "run"
-    """Names the run directory."""
+    """Name of the run directory; from a file, by default the file's name."""
     paper: str = ""
     """What the recipe reproduces."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Everything random follows from it."""
+    """Seed of everything random in the run."""
     evaluate: Annotated[Evaluation, Options(Evaluation)] | None = None
-    """Held-out evaluation."""
+    """Held-out evaluation; None: none."""
     save_every: Annotated[int, Field(ge=1)] = 50
     """Steps between checkpoints."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
-    """Older checkpoints are deleted."""
+    """Newest checkpoints that are kept; older ones are deleted."""
     trackers: tuple[Tracker, ...] = ()
     """Dashboards that get the metrics too: tensorboard, wandb, trackio (each an extra)."""
     stop_on_alarm: bool = True
-    """Stop when the signal doctor raises an alarm (log-prob gap, weight sync absent)."""
+    """Whether an alarm of the signal doctor (log-prob gap, weights out of sync) stops the run."""
 
 
 PHASE_KEYS = init_fields(Phase)
@@ -170,13 +170,13 @@ def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
 
 
 def fold_phase(raw: Raw) -> Raw:
-    """A recipe whose stages stand at the top has one phase."""
+    """`raw` with stages at the top moved into one phase called `train`."""
     rest = {key: value for key, value in raw.items() if key not in PHASE_KEYS}
     return {**rest, "phases": {FOLDED: {key: raw[key] for key in PHASE_KEYS if key in raw}}}
 
 
 def _apply(raw: Raw, overrides: list[str], problems: list[str], folded: bool) -> list[str]:
-    """Puts other trainers' names in `raw`, and `overrides`, in their place; says what became of them."""
+    """Translates other trainers' names in `raw` and applies `overrides`; returns what each one became."""
     notes: list[str] = []
     given: list[tuple[str, Any]] = [(key, raw.pop(key)) for key in list(raw) if key in ALIASES]
     for override in overrides:
@@ -203,7 +203,7 @@ def _apply(raw: Raw, overrides: list[str], problems: list[str], folded: bool) ->
 
 
 def _count_demonstrations(raw: Raw) -> None:
-    """A data row has one demonstration, so a group is one rollout unless the recipe says otherwise."""
+    """Sets one rollout a group in phases on demonstrations, unless the recipe gives a `count`."""
     phases = raw["phases"].values() if isinstance(raw["phases"], dict) else ()
     for phase in phases:
         if (
@@ -232,7 +232,7 @@ def build_recipe(raw: Raw, problems: Sequence[str] = (), folded: bool = False) -
 
 
 def _hint(name: str, folded: bool) -> str:
-    """What someone who wrote `name` at the top may have meant."""
+    """A hint for the unknown top-level key `name`."""
     if name in PHASE_KEYS:
         return f"it belongs to a phase: phases.<name>.{name}"
     if name in ELSEWHERE:

@@ -28,25 +28,26 @@ CLIPS = ("clip_low", "clip_high")
 
 @part()
 class Learning:
-    """Options of the learner: optimiser, schedule, cutting."""
+    """Options of the learner: optimiser, schedule, minibatches, micro-batches."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate."""
     base_batch: Annotated[int, Field(ge=1)] | None = None
-    """Rollouts an optimiser step for which `learning_rate` was chosen: it is scaled to those of each step,
-    counting rollouts that are learned from. None: used as it is."""
+    """Rollouts per optimiser step for which `learning_rate` was chosen; it is rescaled to the rollouts that
+    each step learns from. None: used as it is."""
     scaling: Scaling = "sqrt"
-    """How it grows with them when there is a `base_batch`: sqrt (Adam; BroRL) or linear."""
+    """How the learning rate grows with the batch where `base_batch` is given: sqrt (Adam; BroRL) or
+    linear."""
     schedule: Schedule = "constant"
-    """How it falls after the warm-up, to zero at the last update."""
+    """Learning rate after the warm-up: constant, or linear or cosine to zero at the last update."""
     warmup: Annotated[int, Field(ge=0)] = 0
-    """Updates over which it rises from zero."""
+    """Updates over which the learning rate rises from zero; 0: none."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    """Decay rates of AdamW's two moments."""
+    """AdamW betas: decay rates of the two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay of AdamW, on matrices only."""
+    """AdamW weight decay, on matrices only; 0: none."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are scaled down to this norm; None: never."""
+    """Gradients of a larger norm are scaled down to it; None: no clipping."""
     tokens_per_micro_batch: Annotated[int, Field(ge=1)] | None = None
     """Tokens forwarded at a time, padding included; smaller = less memory, same result.
     None: 4096 on a CPU, where layers that stay in its cache are faster, 16384 elsewhere."""
@@ -173,7 +174,7 @@ class Learner:
 
     @torch.no_grad()
     def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:
-        """What every run wants to know: entropy, and the gap to the sampler while the weights are its own."""
+        """Readings of every run: entropy and, while the weights are the sampler's, the log-prob gap to it."""
         values = {"entropy": here.entropy.detach()}
         if fresh:
             ours = rollouts.actions.version[actions] == self.policy.version
@@ -213,8 +214,7 @@ class Learner:
         self._clear()
 
     def _gradients(self) -> list[Tensor]:
-        """Gradients of the weights that the optimiser moves, always fp32: norms are never computed in bf16.
-        Gradients of the weights that the optimiser moves, always fp32: norms are never computed in bf16."""
+        """Gradients of the weights the optimiser moves, always fp32: norms are never computed in bf16."""
         if self.master is not self.parameters:
             for master, weight in zip(self.master, self.parameters, strict=True):
                 master.grad = weight.grad.float() if weight.grad is not None else None

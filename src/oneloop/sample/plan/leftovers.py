@@ -1,4 +1,4 @@
-"""What becomes of unfinished rollouts when the weights change: continued, started again, or given up.
+"""What happens to unfinished rollouts when the weights change: resumed, restarted, or refused.
 
     resume    partial rollouts (APRIL, arXiv 2509.18521): tokens, log-probs and versions stay, and sampling
               goes on under the new weights from a cache computed afresh
@@ -22,7 +22,7 @@ from oneloop.core.rollouts import Actions, Rollouts
 
 @part(paper="arXiv 2509.18521")
 class Leftovers:
-    """Decides at each weight update over the rollouts that were sampled in part."""
+    """What happens, at each weight update, to rollouts that were sampled in part."""
 
     then: Literal["resume", "restart"] = "resume"
     """resume: keep the tokens and continue under the new weights (partial rollouts, APRIL);
@@ -34,7 +34,7 @@ class Leftovers:
     None: always restart. A rollout longer than `max_age` updates can sample never ends without this bound."""
 
     def too_old(self, unfinished: Rollouts, version: int) -> Tensor:
-        """bool [n], whose tokens do not survive. `version`: of the weights just published."""
+        """bool [n], rollouts that must restart. `version`: number of the weights just published."""
         if self.then == "restart":
             return unfinished.last >= 0
         if self.max_age is None or len(unfinished.actions) == 0:
@@ -46,7 +46,7 @@ class Leftovers:
 
 
 def started_again(rollouts: Rollouts) -> Rollouts:
-    """The same rows as requests: without actions, pending."""
+    """The same rows as new requests: no actions, status pending."""
     empty = Actions({name: column[:0] for name, column in rollouts.actions.columns.items()})
     columns = rollouts.put(last=torch.full((len(rollouts),), -1), status=["pending"] * len(rollouts)).columns
     return Rollouts(columns, empty, rollouts.facts)

@@ -1,4 +1,4 @@
-"""The plan's memory: open groups, the three piles, and the counters. All that a checkpoint must hold."""
+"""The plan's state, all that a checkpoint must hold: open groups, the three piles and the counters."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from oneloop.sample.plan.source import Source
 
 @dataclass
 class Group:
-    """One prompt and what has come back for it."""
+    """One prompt and the rollouts sampled for it so far."""
 
     number: int
     key: int
@@ -27,12 +27,14 @@ class Group:
 
     @property
     def idle(self) -> bool:
-        """Whether everything issued has come back and no more was granted (a new group is idle)."""
+        """Whether every issued rollout is back and no more are due (a new group is idle)."""
         return self.back == self.issued and self.due == 0
 
     @property
     def rewards(self) -> Tensor:
-        """float64 [rows back], NaN without verdict; empty where rows carry no reward."""
+        """float64, reward of each rollout that is back, NaN without a verdict; empty if there is no reward
+        column.
+        """
         return self._verdicts("reward")
 
     @property
@@ -47,10 +49,10 @@ class Group:
 
 
 class Piles:
-    """Mutable; only `Plan` touches it."""
+    """The piles of a `Plan` and its counters; mutable, used by the plan only."""
 
     def reset(self, source: Source, seed: int, steps: int, first: int) -> None:
-        """Empty piles, counters at their start."""
+        """Empties the piles and resets the counters."""
         self.source, self.seed, self.steps = source, seed, steps
         self.step = self.asks = self.refused_since = 0
         self.restarted = self.discarded = self.dropped = 0
@@ -61,12 +63,12 @@ class Piles:
         self.refused: list[Rollouts] = []
 
     def open(self, key: int, example: dict[str, Any]) -> None:
-        """A new group for a data row."""
+        """Opens a group for the data row `example`, number `key`."""
         self.groups[self.next_group] = Group(self.next_group, key, example)
         self.next_group += 1
 
     def issue(self, group: Group) -> Rollouts:
-        """The rows `group` is due, as many as were granted: rollouts without actions."""
+        """The rows due to `group`: rollouts without actions, to be sampled."""
         count, group.due = group.due, 0
         ids = torch.arange(self.next_id, self.next_id + count)
         self.next_id += count
@@ -85,7 +87,7 @@ class Piles:
         return Rollouts(columns, Actions({"parent": torch.empty(0, dtype=torch.long)}))
 
     def take_unfinished(self, limit: int | None) -> list[Rollouts]:
-        """All unfinished rows, or those of the first `limit` groups."""
+        """Removes and returns all unfinished rows, or those of the first `limit` groups."""
         taken, self.unfinished = self.unfinished, []
         if limit is None or not taken:
             return taken
@@ -95,7 +97,7 @@ class Piles:
         return [now]
 
     def put_back(self, finished: Rollouts, unfinished: Rollouts) -> None:
-        """Finished rows to their groups, the rest to the unfinished pile."""
+        """Adds finished rows to their groups, the rest to the unfinished pile."""
         if len(unfinished):
             self.unfinished.append(unfinished)
         for piece in finished.parts(finished.group):
@@ -104,15 +106,15 @@ class Piles:
             group.back += len(piece)
 
     def close(self, group: Group, rollouts: Rollouts, refused: bool) -> None:
-        """A complete group leaves for the ready pile, or is refused."""
+        """Moves a complete group to the ready pile, or refuses it."""
         del self.groups[group.number]
         (self.refused if refused else self.ready).append(rollouts)
         self.refused_since += refused
 
     def give_up(self, too_old: Tensor, restarts: int | None) -> None:
-        """Unfinished rows flagged in `too_old` [n, over all of them joined] lose their tokens.
+        """Drops the tokens of unfinished rows flagged in `too_old`, bool [all unfinished rows].
 
-        They start again, first of all; groups that did so `restarts` times are refused whole instead.
+        They restart, before all others; groups that did so `restarts` times are refused whole instead.
         """
         if not bool(too_old.any()):
             return
@@ -131,20 +133,20 @@ class Piles:
         self.unfinished = [rows for rows in (started_again(again), kept) if len(rows)]
 
     def _drop(self, numbers: list[int], unfinished: list[Rollouts]) -> None:
-        """Open groups are refused with all their rows; the record keeps them, tokens included."""
+        """Refuses open groups with all their rows; the record keeps them, tokens included."""
         for number in numbers:
             self.refused += self.groups.pop(number).pieces
         self.refused += unfinished
         self.dropped += len(numbers)
 
     def take_ready(self, count: int) -> list[Rollouts]:
-        """The `count` oldest ready groups."""
+        """Removes and returns the `count` oldest ready groups."""
         self.ready.sort(key=lambda rows: int(rows.group[0]))
         taken, self.ready = self.ready[:count], self.ready[count:]
         return taken
 
     def next_batch(self) -> None:
-        """A batch was handed out: the refill counters start again."""
+        """Resets the refill counters, after a batch was handed out."""
         self.step += 1
         self.asks = self.refused_since = 0
         self.restarted = self.discarded = self.dropped = 0
@@ -155,15 +157,15 @@ class Piles:
         return taken
 
     def judged(self) -> list[Rollouts]:
-        """Everything judged that no batch has taken: ready groups, and rows that wait for their siblings."""
+        """All judged rows that no batch has used: those of ready groups and of incomplete groups."""
         return [*self.ready, *self.waiting()]
 
     def waiting(self) -> list[Rollouts]:
-        """Judged rows whose siblings are not finished."""
+        """Judged rows of incomplete groups."""
         return [piece for group in self.groups.values() for piece in group.pieces]
 
     def counts(self) -> dict[str, float]:
-        """What is held now, and what the last weight update made of leftovers, in rollouts and tokens."""
+        """Rollouts and tokens in the piles, and those resumed or dropped at the last weight update."""
         started = [int((piece.last >= 0).sum()) for piece in self.unfinished]
         unfinished = sum(len(piece.actions) for piece in self.unfinished)
         return {
@@ -209,7 +211,7 @@ class Piles:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Into piles that were reset with the same source and seed."""
+        """Restores what `state_dict` returned, into piles that were reset with the same source and seed."""
         for name, value in state["counters"].items():
             setattr(self, name, value)
         self.source.handed_out = state["handed_out"]
@@ -223,7 +225,7 @@ class Piles:
         self.refused = [self.restore(piece) for piece in state["refused"]]
 
     def restore(self, stored: dict[str, Any]) -> Rollouts:
-        """A piece with its data rows looked up again, each once."""
+        """A saved piece of the state as Rollouts, with each data row read again once."""
         rows = {key: self.source.data[key] for key in stored["rollouts"]["key"].unique().tolist()}
         rollouts = Rollouts.from_state(stored)
         return rollouts.put(example=[rows[key] for key in rollouts.key.tolist()])

@@ -1,4 +1,4 @@
-"""The plan: what to try, how often, and when there is enough to learn from.
+"""The plan: which prompts to sample, how often, and when a batch is complete.
 
 One final class with five slots (data, count, dress, keep, leftovers); a sampling method is a setting of
 the slots, and settings combine. It owns the three piles every such method needs:
@@ -27,32 +27,32 @@ from oneloop.sample.plan.source import Source
 
 
 class DrySource(RuntimeError):
-    """The refill bound was reached: too few groups carry signal."""
+    """More than `max_refills` batches' worth of groups were refused: too few groups carry signal."""
 
 
 @part(writes=("id", "group", "key", "example", "context", "budget", "round", "solve_rate", "last", "status"))
 class Plan:
-    """Asks for rollouts, collects groups, hands out batches of `groups` complete groups."""
+    """Requests rollouts, collects them in groups, returns batches of `groups` complete groups."""
 
     data: Annotated[Any, Of("data")]
     """Where prompts come from."""
     groups: Annotated[int, Field(ge=1)] = 8
-    """Groups (prompts) a batch."""
+    """Groups (prompts) in a batch."""
     count: Annotated[Any, Of("count")] = dataclasses.field(default_factory=Uniform)
     """How many rollouts each group gets, in how many rounds. All idle groups are asked about at once: n > 0
     rows are issued; 0: the group is complete; -1: nothing in this round, but it is asked about again."""
     dress: tuple[Annotated[Any, Of("dress")], ...] = ()
     """Parts that rewrite fresh rows before they are sampled (budgets, seeded contexts, forks)."""
     keep: Annotated[Any, Of("keep")] | None = None
-    """Which complete groups are worth learning from; refused ones are replaced by new prompts."""
+    """Which complete groups to learn from; refused ones are replaced by new prompts. None: all."""
     leftovers: Annotated[Leftovers, Options(Leftovers)] = dataclasses.field(default_factory=Leftovers)
-    """What becomes of unfinished rollouts when the weights change."""
+    """What happens to unfinished rollouts when the weights change."""
     in_flight: Annotated[int, Field(ge=1)] | None = None
-    """Groups asked at a time; more than `groups` = over-provision and stop early. None: `groups`."""
+    """Groups sampled at a time; more than `groups`: over-provision and stop early. None: `groups`."""
     max_refills: Annotated[int, Field(ge=0)] = 20
     """How many batches' worth of groups may be refused for one batch before it is an error."""
     shuffle: bool = True
-    """Shuffle the data anew each epoch."""
+    """Whether to shuffle the data, anew in each epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many passes over the data; None: as many as the steps need."""
     on_bad_row: OnBadRow = "stop"
@@ -73,14 +73,14 @@ class Plan:
             dress.begin()
 
     def meet(self, policy: Policy) -> None:
-        """The policy that will sample what is asked, for dress parts that lengthen prompts."""
+        """Gives dress parts that lengthen prompts the policy that will sample them."""
         for dress in self.dress:
             if isinstance(dress, Measuring):
                 dress.meet(policy)
 
     @property
     def _remembering(self) -> list[Any]:
-        """Dress parts that learn from what was judged, so that they have a state."""
+        """Dress parts with a state: those that learn from judged rollouts."""
         return [dress for dress in self.dress if isinstance(dress, Remembering)]
 
     # ask
@@ -203,18 +203,18 @@ class Plan:
     # checkpoint
 
     def state_dict(self) -> dict[str, Any]:
-        """The three piles and the counters, data rows by key, not by value; what dress parts remember."""
+        """The three piles and counters, with data rows by number, and the states of dress parts."""
         return {**self.piles.state_dict(), "dress": [dress.state_dict() for dress in self._remembering]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave, into a plan that has begun. Continues to the bit."""
+        """Restores what `state_dict` returned, into a plan that has begun; it continues to the bit."""
         self.piles.load_state_dict(state)
         for dress, saved in zip(self._remembering, state["dress"], strict=True):
             dress.load_state_dict(saved)
 
 
 def pass_rates(refused: list[Rollouts]) -> str:
-    """What the refused groups earned, in words: "; their mean rewards: 0: 12, 1: 3"; "" without any."""
+    """Mean rewards of refused groups, in words: "; their mean rewards: 0: 12, 1: 3"; "" without any."""
     means = [float(group.reward.double().nanmean()) for group in refused if "reward" in group]
     counted = collections.Counter("no verdict" if mean != mean else f"{round(mean, 2):g}" for mean in means)
     most = ", ".join(f"{mean}: {groups}" for mean, groups in counted.most_common(8))

@@ -1,4 +1,4 @@
-"""The order in which data rows are asked: shuffled or as they come, for some number of epochs.
+"""The order in which a plan reads data rows: shuffled or in file order, for a number of epochs.
 
 Not a part: the plan's own slot around whatever `data` part the recipe names. Its state is one integer.
 """
@@ -12,7 +12,7 @@ from oneloop.core.protocols import Data
 from oneloop.sample.data.checked import BadRows, Check, OnBadRow, unchecked, usable
 
 IN_MEMORY = 2**20
-"""Up to so many rows a shuffled order is a list; beyond, a place of it is computed when it is asked for."""
+"""Most rows for which a shuffled order is kept as a list; larger orders are computed place by place."""
 ROUNDS = 4
 
 
@@ -76,7 +76,7 @@ class Source:
 
 
 class Scattered:
-    """A shuffled order of 0..size-1 that is nowhere stored.
+    """A shuffled order of 0..size-1 that is computed, not stored.
 
     A Feistel network over the bits of a place, applied again while the result lies outside (Black and
     Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
@@ -87,7 +87,7 @@ class Scattered:
         self._half = (max(size - 1, 1).bit_length() + 1) // 2
 
     def __getitem__(self, place: int) -> int:
-        """The number at that place; every number is at one place."""
+        """The number at `place` of the order; every number occurs once."""
         value = self._mixed(place)
         while value >= self.size:
             value = self._mixed(value)

@@ -2,9 +2,9 @@
 
     n rollouts   N actions (denoising steps)   b distinct latents forwarded   a actions of one micro-batch
 
-The last call of the network renders the image it predicts, at the last noise level or after `budget`
-actions; it is no action, so nothing that cannot change the image is ever trained. All rollouts take a step
-together, those that share a latent once (branches.py, denoising.py), and learning forwards step by step too,
+The last call of the network renders the image it predicts, at the last noise level or after `budget` actions;
+it is no action, so nothing that cannot change the image is ever trained. All rollouts take a step together,
+those that share a latent once (trees/branches.py, denoising/walk.py), and learning forwards step by step too,
 so that before the first update ratios are exactly 1 as long as a batch is what was sampled together and its
 steps fit one call. A step outside of a row's `window`, and not at its forks, follows the ODE: it is in the
 table because the next step starts from it, with share 0 and log-prob 0.
@@ -52,30 +52,29 @@ class Flow:
     model: Annotated[Any, Of("flow_model")]
     """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
     steps: Annotated[int, Field(ge=2)] = 20
-    """Calls of the network for an image; one less are actions."""
+    """Calls of the network for an image; all but the last are actions."""
     shift: Annotated[float, Field(gt=0)] | None = None
-    """How many steps are spent at high noise (1: evenly). None: a pipeline's own noise levels, else 3."""
+    """Shift of the noise levels: 1 is even, larger spends more steps at high noise. None: a pipeline's own,
+    else 3."""
     noise: Noise = "dance"
     """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
     level: Annotated[float, Field(gt=0)] | None = None
-    """How much noise: dance's and flow's factor of g, cps' share of a right angle; None: .3, .7, .7."""
+    """Noise strength: factor of g in dance and flow, share of a right angle in cps; None: .3, .7, .7."""
     precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
-    """Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it.
-    Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies it."""
+    """Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies
+    it."""
     stored: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision in which latents are kept: they are rounded to it before they are scored, so that what is
-    stored is what was scored."""
+    """Precision in which latents are kept; they are rounded to it before their log-probs are computed."""
     beside_reference: bool = False
-    """Whether the reference draws each group's prompt too, from noise of its own (`reference_output`)."""
+    """Whether the reference makes an image of each group's prompt too, from its own noise."""
     reference_decay: Annotated[float, Field(ge=0, le=1)] | None = None
-    """The reference follows the weights, a moving average with this decay an update; None: it stands
-    still."""
+    """Decay per update of a reference that is a moving average of the weights; None: a frozen reference."""
     composite: bool = False
-    """Whether an edited image keeps its source outside of the mask; the network must take a `condition`."""
+    """Whether an edited image keeps its source outside the mask; the network must take a `condition`."""
     tokens_per_call: Annotated[int, Field(ge=1)] = 16384
-    """Tokens forwarded at a time where nothing is learned."""
+    """Tokens forwarded at a time when sampling and scoring; the learner has its own limit."""
     device: str = "auto"
-    """auto: a GPU when there is one."""
+    """Device of network and sampling, such as cuda:0; auto: a GPU when there is one."""
 
     def __post_init__(self) -> None:
         if self.noise == "ode" and self.level is not None:

@@ -64,11 +64,11 @@ class Language:
     top_k: Annotated[int, Field(ge=0)] = 0
     """Sample from the k most likely tokens; 0: all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Sample from the most likely tokens that hold this much probability."""
+    """Sample from the most likely tokens that hold this much probability; 1: all."""
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Sample from tokens at least this likely, relative to the likeliest."""
+    """Sample from tokens at least this likely, relative to the likeliest; 0: all."""
     stop: tuple[str, ...] = ()
-    """Texts that end a rollout; judges are shown what stands before them."""
+    """Strings that end a rollout; judges see the text before them."""
     chat_template_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Variables of the model's chat template, such as {enable_thinking: false} of Qwen3."""
     precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
@@ -78,11 +78,11 @@ class Language:
     """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law).
     auto: bf16 where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
-    """Train adapters instead of all weights."""
+    """LoRA options: train adapters instead of all weights; None: all weights."""
     slots: Annotated[int, Field(ge=1)] = 256
     """Sequences sampled at a time."""
     device: str = "auto"
-    """auto: a GPU when there is one."""
+    """Device of model and sampling, such as cuda:0; auto: a GPU when there is one."""
 
     def open(self) -> "LanguagePolicy":
         """Loads the model; raises ValueError when it cannot be."""
@@ -103,7 +103,7 @@ class Language:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Type of the weights."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def settled(self) -> "Language":
@@ -119,7 +119,7 @@ class Language:
 
 
 def prompts_of(model: Any, tokenizer: Any, template_options: Mapping[str, Any]) -> Prompts:
-    """What encodes prompts for `model`."""
+    """The prompt encoder for `model`."""
     embeddings = int(model.get_input_embeddings().weight.shape[0])
     return Prompts(tokenizer, eos_ids(model, tokenizer), template_options, embeddings)
 

@@ -1,4 +1,4 @@
-"""Rollouts where they tell most: a batch's budget is handed out in phases by uncertainty (XRPO's planner).
+"""Give more rollouts to prompts with more uncertain rewards, in phases of a batch (XRPO's planner).
 
     h(n) = t_{1-alpha/2, n-1} * s / sqrt(n)                  half-width of the interval of a mean reward
     priority = h(n) - h(n+1)  +  weight * sqrt(log(1+T)/n)   what one more rollout promises, and a bonus
@@ -146,25 +146,26 @@ class Allocate:
     """
 
     phases: Annotated[int, Field(ge=2)] = 3
-    """Rounds of asking, the first uniform one included."""
+    """Rounds of sampling in a batch, the first (uniform) one included."""
     base: Annotated[int, Field(ge=2)] = 8
-    """Rollouts of every prompt in the first phase; below 4 an interval says next to nothing."""
+    """Rollouts of every prompt in the first phase; with fewer than 4 an interval is too wide to be useful."""
     mean_budget: Annotated[int, Field(ge=2)] = 16
     """Rollouts a prompt gets on average."""
     exploration: Annotated[float, Field(ge=0)] = 0.05
-    """Weight of the bonus: 0 starves prompts whose rewards are all equal, 0.2 and more is nearly uniform."""
+    """Weight of the exploration bonus. 0: no more rollouts where rewards are equal; from 0.2: nearly
+    uniform."""
     bonus: Bonus = "sqrt"
     """Form of the bonus: sqrt(log(1+T)/n), or linear: log(1+T)/n."""
     total: Literal["counted", "frozen"] = "counted"
     """Whether T, the verdicts so far on the prompts of the pool, counts up inside a phase."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """1 minus the level of the interval."""
+    """1 minus the confidence level of the interval."""
     min_per_prompt: Annotated[int, Field(ge=2)] = 2
-    """Every prompt gets as many: above `base`, all-fail prompts are asked again, whatever the bonus."""
+    """Fewest rollouts of a prompt; above `base`, prompts that all failed get more, whatever the bonus."""
     max_per_prompt: Annotated[int, Field(ge=2)] | None = None
-    """No prompt gets more; None: no bound."""
+    """Most rollouts of a prompt; None: no bound."""
     solved_reward: float | None = None
-    """Prompts whose rewards all equal or exceed it get no more; what nobody else can take stays unspent."""
+    """Prompts whose rewards are all at least this get no more rollouts; None: no such rule."""
 
     @model_validator(mode="after")
     def _feasible(self) -> Self:
@@ -187,7 +188,7 @@ class Allocate:
 
     @property
     def rounds(self) -> int:
-        """How often a group is asked for more before it is complete."""
+        """Number of times a group gets rollouts before it is complete."""
         return self.phases
 
     @property
@@ -196,7 +197,7 @@ class Allocate:
         return self.mean_budget
 
     def _share(self, phase: int) -> int:
-        """What each group brings into the pool of `phase` (0: the first): equal shares, in whole rollouts."""
+        """Rollouts that each group adds to the pool of `phase` (0: the first), a whole number."""
         rest, later = self.mean_budget - self.base, self.phases - 1
         return self.base if phase == 0 else rest * phase // later - rest * (phase - 1) // later
 

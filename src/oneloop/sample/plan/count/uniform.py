@@ -19,7 +19,7 @@ class Uniform:
 
     @property
     def rounds(self) -> int:
-        """How often a group is asked for more before it is complete."""
+        """Number of times a group gets rollouts before it is complete."""
         return 1
 
     def more(self, groups: Table) -> Tensor:

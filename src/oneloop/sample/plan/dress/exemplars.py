@@ -1,8 +1,8 @@
-"""Solved questions, found again by likeness, and the text they make: the memory behind seeded contexts.
+"""A store of solved questions, found by similarity, and the prompt text made of them (for seed_contexts.py).
 
-Each question has one solution, the newest; the oldest questions leave when the store is full. Questions that
-are held out for evaluation never get in. No question is shown itself as an example, nor one that is so like
-it that it counts as the same. Not a part.
+Each question has one solution, the newest; the oldest questions leave when the store is full. Evaluation
+questions are never stored. A question never gets itself, or a near-duplicate of itself, as an example. Not a
+part.
 """
 
 import re
@@ -15,7 +15,7 @@ from oneloop.measure.text_similarity import Similarity
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A question and a solution that was verified."""
+    """A question and a verified solution."""
 
     question: str
     solution: str
@@ -86,7 +86,7 @@ class Exemplars:
         return {"solved": solved, "refused": self.refused}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         found = [Exemplar(*pair) for pair in state["solved"]]
         self.solved = {normal(exemplar.question): exemplar for exemplar in found}
         self.refused = state["refused"]
@@ -135,5 +135,5 @@ def filled(template: str, question: str, solution: str) -> str:
 
 
 def normal(question: str) -> str:
-    """The question without what does not make it another one: case and white space."""
+    """The question in lower case with single spaces, for comparison."""
     return " ".join(question.lower().split())

@@ -4,8 +4,8 @@
 
 A step is an action: a denoising step of a flow policy, a token of a language policy. A fork at step 0 into
 the whole group is a flat group from one start (DanceGRPO's shared noise). Correlated siblings (flow policies)
-keep their marginals: see policies/branches.py. Left out: branching where the policy is uncertain, trees of
-unlike branches.
+keep their marginals: see policies/trees/branches.py. Left out: branching where the policy is uncertain, trees
+of unlike branches.
 """
 
 from typing import Annotated
@@ -20,15 +20,15 @@ from oneloop.core.rollouts import Rollouts
 
 @part(writes=("tree", "branch", "fork"), paper="arXiv 2509.06040")
 class Fork:
-    """Writes `tree`, `branch` and `fork` for fresh rows; a group must be asked `factor ^ len(steps)`
-    rollouts."""
+    """Writes `tree`, `branch` and `fork` for fresh rows; a group must have `factor ^ len(steps)` rollouts."""
 
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 3, 6, 9)
-    """Steps, counted from 0, whose outcomes the branches do not share."""
+    """Steps, counted from 0, at which branches part: each takes its own outcome of that step."""
     factor: Annotated[int, Field(ge=2)] = 2
     """Branches at each fork."""
     correlation: Annotated[float, Field(ge=0, lt=1)] = 1 / 17
-    """Correlation of siblings' noise: 1 / (1 + s^2) with the paper's branch scale s = 4; 0: independent."""
+    """Correlation of siblings' noise at a fork: 1 / (1 + s^2) with the paper's scale s = 4; 0:
+    independent."""
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) < len(self.steps):
@@ -37,7 +37,7 @@ class Fork:
 
     @property
     def leaves(self) -> int:
-        """Rollouts of a tree."""
+        """Number of rollouts (leaves) of a tree."""
         return int(self.factor ** len(self.steps))
 
     @property

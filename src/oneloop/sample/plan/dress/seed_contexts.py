@@ -1,4 +1,4 @@
-"""Prompts on which all rollouts failed are asked again after solved examples (XRPO's in-context seeding).
+"""Put solved examples before prompts on which all rollouts failed (XRPO's in-context seeding).
 
     prompt' = example_K .. example_1 prompt     the K most similar questions that were solved, nearest last
 
@@ -55,32 +55,34 @@ def seeded(prompt: Prompt, block: str) -> Prompt:
     paper="arXiv 2510.06672",
 )
 class SeedContexts:
-    """Writes `seeded`, int64 [n]: puts that many solved examples before the prompts of all-fail groups."""
+    """Puts solved examples before the prompts of all-fail groups; `seeded`, int64 [n], counts them."""
 
     learns: ClassVar[tuple[str, ...]] = ("correct", "text")
 
     examples: Annotated[int, Field(ge=1)] = 2
-    """Solved examples before a question."""
+    """Most solved examples before a question."""
     embedder: str | Callable[..., Any] = TFIDF
-    """tfidf, the name or folder of a sentence encoder (extra `encoders`), or a Python function of texts."""
+    """Text similarity: tfidf, name or folder of a sentence encoder (extra `encoders`), or a Python
+    function."""
     min_similarity: Annotated[float, Field(ge=-1, lt=1)] = 0.0
-    """Only examples more alike than this (cosine); where there is none the prompt stays as it is."""
+    """Least cosine similarity of an example; if none is above it the prompt stays as it is."""
     max_similarity: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """A question at least so like another counts as the same one: it is no example for it."""
+    """Cosine similarity from which two questions count as the same: neither is an example for the other."""
     max_tokens: Annotated[int, Field(ge=1)] = 1024
-    """Tokens of all examples: solutions are cut to fit, then examples left out, never the question."""
+    """Most tokens of all examples: solutions are cut first, then examples are left out; never the
+    question."""
     answer_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of the model's context that examples leave for the answer; None: as many as without them."""
+    """Tokens of the context window kept free for the answer; None: as many as without examples."""
     template: str = "{question}\n{solution}\n\n"
-    """Text of one example; in a conversation the examples precede what the user says last."""
+    """Template of one example; in a conversation the examples stand in the last user message."""
     train_on: Literal["seeded", "original"] = "seeded"
-    """What the loss is conditioned on: the text that was sampled from, or the plain question."""
+    """Prompt that the loss is conditioned on: the seeded one that was sampled from, or the original one."""
     capacity: Annotated[int, Field(ge=1)] = 4096
-    """Solved questions remembered; the oldest leave."""
+    """Most solved questions stored; the oldest are dropped."""
     solved: tuple[dict[str, str], ...] = ()
-    """Solved examples to begin with, each {question, solution}; none: only what the policy solves."""
+    """Initial solved examples, each {question, solution}; empty: only what the policy solves."""
     held_out: Annotated[Any, Of("data")] | None = None
-    """Evaluation data, whose questions never become examples."""
+    """Evaluation data whose questions never become examples; None: no such data."""
 
     def __post_init__(self) -> None:
         for field in ("{question}", "{solution}"):
@@ -101,7 +103,7 @@ class SeedContexts:
 
     @cached_property
     def store(self) -> Exemplars:
-        """What was solved so far."""
+        """The store of solved questions."""
         data = () if self.held_out is None else self.held_out
         held_out = [question_of(data[row]["prompt"]) for row in range(len(data))]
         store = Exemplars(similarity(self.embedder), self.capacity, self.max_similarity, held_out)
@@ -184,5 +186,5 @@ class SeedContexts:
         return self.store.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` gave, into a part that has begun."""
+        """Restores what `state_dict` returned, into a part that has begun."""
         self.store.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Rollouts of a flow policy end early, at a random step, and are judged by what the next call predicts.
+"""End rollouts of a flow policy early, at a random step; the next call's predicted image is what is judged.
 
     stop ~ uniform {first, ..., last}        budget = stop: so many steps, then one call renders x0 = x -
     sigma v
@@ -20,12 +20,12 @@ from oneloop.core.rollouts import Rollouts
 
 @part(reads=("id",), writes=("budget",), paper="arXiv 2304.05977")
 class Stop:
-    """Writes `budget` for fresh rows."""
+    """Writes `budget`, int64 [n], for fresh rows: the number of steps before the call that renders."""
 
     first: Annotated[int, Field(ge=1)] = 10
     """Fewest steps before the call that renders."""
     last: Annotated[int, Field(ge=1)] = 19
-    """Most steps; policy.flow.steps - 1 is the whole rollout."""
+    """Most steps before the call that renders; policy.flow.steps - 1 is the whole rollout."""
 
     def __post_init__(self) -> None:
         if self.last < self.first:

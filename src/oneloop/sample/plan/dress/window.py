@@ -1,4 +1,4 @@
-"""Only a window of denoising steps is drawn, and it slides as training goes on (MixGRPO, arXiv 2507.21802).
+"""Draw noise in a window of denoising steps only, which slides during training (MixGRPO, arXiv 2507.21802).
 
     begin = first + stride * (step // every), until `last`, then from `first` again;   end = begin + size
 
@@ -19,18 +19,18 @@ from oneloop.core.rollouts import Rollouts
 
 @part(writes=("window",), paper="arXiv 2507.21802")
 class Window:
-    """Writes `window`, int64 [n, 2], for fresh rows."""
+    """Writes `window`, int64 [n, 2], for fresh rows: the first step that draws noise and the end."""
 
     size: Annotated[int, Field(ge=1)] = 4
-    """Steps that are drawn."""
+    """Number of steps in the window."""
     first: Annotated[int, Field(ge=0)] = 0
-    """Where the window begins at the start of training."""
+    """Step at which the window begins at the start of training."""
     last: Annotated[int, Field(ge=0)] = 15
-    """The furthest step at which it begins; then it goes back to `first`. 15 suits 20 steps."""
+    """Latest step at which the window begins; then it returns to `first`. 15 suits 20 steps."""
     every: Annotated[int, Field(ge=0)] = 25
-    """Batches between moves; 0: it stands still."""
+    """Batches between two moves of the window; 0: it never moves."""
     stride: Annotated[int, Field(ge=1)] = 1
-    """Steps it moves by."""
+    """Steps by which the window moves."""
 
     def __post_init__(self) -> None:
         if self.last < self.first:
@@ -46,7 +46,7 @@ class Window:
         return (self.last - self.first) // self.stride + 1
 
     def begin(self, step: int) -> int:
-        """Where the window begins for batch number `step`."""
+        """Step at which the window begins in batch number `step`."""
         return self.first + self.stride * ((step // self.every if self.every else 0) % self._places)
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:

@@ -1,4 +1,4 @@
-"""Whether a complete group is worth learning from. Protocol: `oneloop.core.protocols.Keep`.
+"""Decide whether a complete group is worth learning from. Protocol: `oneloop.core.protocols.Keep`.
 
 To add one: a file `name.py` with a class `Name` under `@part`.
 """

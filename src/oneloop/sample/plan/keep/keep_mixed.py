@@ -15,7 +15,8 @@ class KeepMixed:
     """Keeps a group whose rewards differ; one value, or no verdict at all, is refused."""
 
     by: Literal["reward", "token"] = "reward"
-    """token: also a group whose tokens differ in `flaw`, all right or all wrong as it may be (CAPO)."""
+    """reward: groups whose rewards differ are kept; token: also groups whose tokens differ in `flaw`
+    (CAPO)."""
 
     def keeps(self, group: Rollouts) -> bool:
         """Whether the complete `group` is worth learning from."""
