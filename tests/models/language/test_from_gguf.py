@@ -9,7 +9,7 @@ from oneloop.models.language.from_gguf import convert
 
 gguf = pytest.importorskip("gguf", reason="pip install gguf (extra `demo`)")
 
-LETTERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"abcdefgh"]
+LETTERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"abcdefg", "ab"]
 WIDTH, HIDDEN = 8, 16
 TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
 
