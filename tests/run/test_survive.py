@@ -409,7 +409,7 @@ def test_a_damaged_journal_is_said_and_asked_again(whole, tmp_path):
 
 def test_a_part_that_calls_exit_does_not_end_the_run_as_if_it_were_done(monkeypatch, tmp_path):
     made = recipe(evaluate=None)
-    monkeypatch.setattr(type(made.phases["reinforce"].judge[0]), "__call__", lambda *_: sys.exit(0))
+    monkeypatch.setattr(type(made.phases["reinforce"].credit[0]), "__call__", lambda *_: sys.exit(0))
     with pytest.raises(PartQuit, match=r"a part of the recipe ended the run with sys.exit\(0\)"):
         Run(made, tmp_path / "run").train()
 
