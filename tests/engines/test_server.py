@@ -155,7 +155,8 @@ def test_servers_that_cannot_be_trusted_are_refused(url):
     with faults(url, raw_logprobs=True):
         with pytest.raises(ValueError, match="not of Law.*--logprobs-mode processed_logprobs"):
             ServerEngine(url, law=Law(0.7)).generate(ragged(2))
-        same(ServerEngine(url).generate(ragged(2)), locally(ragged(2), eos=()))  # without a law to ignore
+        replies = ServerEngine(url).generate(ragged(2))  # without a law to ignore
+        same(ragged(2), replies, locally(ragged(2), eos=()))
     with pytest.raises(ValueError, match=f"{url}: answered 400 Bad Request: .*no such token"):
         ServerEngine(url).generate([Request(0, 0, (99,), 4)])
     with pytest.raises(ValueError, match="got 'large', but .* serves tiny"):
@@ -213,4 +214,5 @@ def test_it_works_where_a_loop_is_running(url):
     async def cell():
         return ServerEngine(url).generate(ragged(2, limit=4))
 
-    same(asyncio.run(cell()), locally(ragged(2, limit=4), eos=()))
+    requests = ragged(2, limit=4)
+    same(requests, asyncio.run(cell()), locally(requests, eos=()))
