@@ -217,7 +217,7 @@ def test_ctrl_c_says_how_to_go_on(here, oneloop, monkeypatch):
         (["sample", "runs/nothere", "--prompt", "x"], "error: runs/nothere: there is no such folder"),
         (["eval", "runs/nothere", "tiny.yaml"], "error: runs/nothere: there is no such folder"),
         (["train", "tiny.yaml", "report_to=mlflow"], "recipe.trackers"),
-        (["train", "tiny.yaml", "use_peft=true"], "write policy.language.lora={rank: 16}"),
+        (["train", "tiny.yaml", "use_peft=true"], "write policy.language.lora: {rank: 16}"),
         (["report", "nowhere"], "error: There is no run directory at nowhere."),
         (["eval", "somebody/model"], "error: say on what to measure"),
         (["eval", "nowhere", "tiny.yaml", "evaluate=null"], "error: recipe.evaluate: is required"),
