@@ -1,4 +1,4 @@
-"""Whether a prompt from the command line is plain text or a user's message, where nobody says."""
+"""Decide whether a prompt from the command line is plain text or a user message."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from oneloop.sample.policies.tokens.loading import load_tokenizer
 
 
 def as_message(asked: bool | None, folder: str, beside: Path | None) -> bool:
-    """`asked`; None: as its run was trained, and any other model by whether it has a chat template.
+    """`asked` if given; else as the model's run was trained, or whether the model has a chat template.
 
-    `beside`: the recipe of the run that left the model in `folder`. Says so when a template was found.
+    `beside`: the recipe of the run that wrote the model in `folder`. Prints a note when a template was found.
     """
     if asked is not None:
         return asked

@@ -25,7 +25,7 @@ def compare(
         "sampled_tokens"
     ),
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Held-out accuracy whose cost is looked for, e.g. .5.")
+        float | None, typer.Option(min=0, max=1, help="Report the cost of reaching this held-out accuracy.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Directory of the runs; finished ones are not repeated.")

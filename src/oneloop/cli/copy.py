@@ -1,4 +1,4 @@
-"""`oneloop copy`: hands a shipped recipe out, to be edited."""
+"""`oneloop copy`: copies a shipped recipe to a file of the user's."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`oneloop env`: what a bug report needs."""
+"""`oneloop env`: prints versions and hardware for bug reports."""
 
 from oneloop.run.environment import environment
 

@@ -24,7 +24,7 @@ from oneloop.run.evaluation import scorers
 from oneloop.run.progress import closing_table
 
 HELD_OUT = 1000
-"""Seed of the rows of `--task`: not that of a recipe's training rows, which is small."""
+"""Seed of the rows of `--task`; it differs from the small seeds of training rows."""
 
 
 def evaluate(
@@ -36,17 +36,17 @@ def evaluate(
     task: Annotated[str, typer.Option(help="Measure on held-out rows of this reasoning-gym task.")] = "",
     data: Annotated[str, typer.Option(help="Measure on a file, or on a data set of the hub.")] = "",
     judge: Annotated[
-        str, typer.Option(help="Who scores: reasoning_gym, math, exact, a judge part, or file.py:function.")
+        str, typer.Option(help="Judge: reasoning_gym, math, exact, a judge part, or file.py:function.")
     ] = "",
     size: Annotated[int | None, typer.Option(min=1, help="How many rows.")] = None,
     samples: Annotated[
         int | None, typer.Option("-n", "--samples", min=1, help="Answers to each row.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Tokens of the longest answer.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of an answer.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
     chat: Annotated[
         bool | None,
-        typer.Option(help="Give prompts as a user's messages; default: as trained, or if it has a template."),
+        typer.Option(help="Give prompts as user messages; default: as trained, or if it has a template."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write the result to.")] = None,
 ) -> None:
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def on_what(task: str, data: str, judge: str, chat: bool) -> list[str]:
-    """Overrides of a recipe that say what `--task`, `--data`, `--judge` and `--chat` say."""
+    """Recipe overrides equal to `--task`, `--data`, `--judge` and `--chat`."""
     if task and data:
         raise ValueError(f"give --task or --data, got both '{task}' and '{data}'")
     words = []
@@ -100,14 +100,14 @@ def on_what(task: str, data: str, judge: str, chat: bool) -> list[str]:
 
 
 def judge_of(name: str) -> Any:
-    """What a recipe says for `--judge`: a verifier by its kind, a reward function by its path, or a part."""
+    """The judge that `--judge` names: a verifier by its kind, a function by its path, or a part."""
     if name in ("reasoning_gym", "math", "exact"):
         return {"verifier": {"by": name}}
     return {"function": {"path": name}} if ":" in name else name
 
 
 def bare(folder: str) -> dict[str, Any]:
-    """A recipe that only measures, by a language model."""
+    """A recipe that only evaluates, for the language model in `folder`."""
     return {
         "policy": {"language": {"model": folder}},
         "plan": {"data": {"rows": {"rows": [{"prompt": "", "completion": ""}]}}},
@@ -117,7 +117,7 @@ def bare(folder: str) -> dict[str, Any]:
 
 
 def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
-    """What was measured, greedy and sampled. Raises RecipeError where the recipe does not say how."""
+    """Measurements, greedy and sampled. Raises RecipeError when the recipe has no `evaluate` section."""
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
@@ -147,7 +147,7 @@ def at_k_table(values: dict[str, Any]) -> Table:
 
 
 def with_model(policy: Any, folder: str) -> Any:
-    """The same policy with other weights; adapters come with the folder."""
+    """The same policy options with the model in `folder`; adapters are part of the folder."""
     if not hasattr(policy, "model"):
         raise ValueError(f"a policy of kind {type(policy).__name__} has no model to replace by '{folder}'")
     options = {"model": folder} | ({"lora": None} if hasattr(policy, "lora") else {})

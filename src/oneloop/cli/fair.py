@@ -1,4 +1,4 @@
-"""`oneloop fair`: a table of people as a stream, through a learner under auditors, with accounts.
+"""`oneloop fair`: decide on the people of a table, round by round, under auditors of fairness.
 
     options.json   metrics.jsonl (a line a round)   state-N/ (what a resumed run needs)   fair.html
 
@@ -38,11 +38,11 @@ from oneloop.run.lock import Lock
 Learner = Literal["exp2", "ftpl"]
 
 SEPARATED_ON = 1000
-"""People on whom the separator of FTPL is sought."""
+"""People used to search for the separator of FTPL."""
 
 
 class FairError(ValueError):
-    """What was asked cannot be played."""
+    """The options cannot be played; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class Asked:
     """Options of one stream; a run is continued only with the same."""
 
     table: Annotated[Path, typer.Argument(help="CSV with a header and a row for each person.")]
-    label: Annotated[str, typer.Option(help="Column that is seen of the accepted: 1 good, 0 bad.")]
-    features: Annotated[str, typer.Option(help="Columns to decide by, a,b,c; default all others.")] = ""
+    label: Annotated[str, typer.Option(help="Column of labels, 1 good, 0 bad; seen if accepted.")]
+    features: Annotated[str, typer.Option(help="Columns used as features, a,b,c; default: all others.")] = ""
     people: Annotated[int, typer.Option(min=1, help="People in each round.")] = 4
     rounds: Annotated[
         int, typer.Option(min=0, help="Rounds of people drawn at random; 0 plays the file in its order.")
@@ -70,7 +70,7 @@ class Asked:
         list[str] | None, typer.Option(help="Weights of a distance, e.g. age=2,priors=1; repeatable.")
     ] = None
     auditors: Annotated[int, typer.Option(min=1, help="Random auditors where none is given.")] = 5
-    alpha: Annotated[float, typer.Option(help="By how much a gap may exceed the distance.")] = 0.1
+    alpha: Annotated[float, typer.Option(help="How far unequal treatment may exceed the distance.")] = 0.1
     gamma: Annotated[float, typer.Option(help="Share of the auditors who must object.")] = 0.5
     seed: Annotated[int, typer.Option(help="Seed of people, rules, auditors and draws.")] = 0
 
@@ -93,7 +93,7 @@ def fair(
 
 
 class Stream:
-    """Everything `Asked` names, made. Raises FairError, PeopleError or ValueError naming what is wrong."""
+    """The objects that the options name. Raises FairError, PeopleError or ValueError naming what is wrong."""
 
     def __init__(self, asked: Asked):
         if asked.learner not in get_args(Learner):
@@ -117,19 +117,21 @@ class Stream:
             self.learner = SemiBanditFtpl(oracle, noise=asked.noise, **options)
 
     def decisions(self) -> Flags:
-        """bool [N, T, k]."""
+        """bool [N, T, k], decisions of each of N rules on k people in each of T rounds."""
         flat = self.rules.predict(self.x.reshape(-1, self.x.shape[2]))
         return flat.reshape(len(self.rules), *self.y.shape)
 
     def cost_bound(self, rounds: float) -> float:
-        """On regret in costs after `rounds`; infinite for FTPL, whose constants the paper does not give."""
+        """Bound on the regret in costs after `rounds`; infinite for FTPL, whose constants the paper does not
+        give.
+        """
         if self.asked.learner == "ftpl":
             return float("inf")
         return bounds.exp2_cost_bound(len(self.rules), rounds, self.asked.people, self.penalty, self.rate)
 
 
 def auditors_of(asked: Asked, crowd: People) -> list[WeightedDistance]:
-    """Those given, or random ones."""
+    """The auditors that the options give, or random ones."""
     if not asked.auditor:
         return random_auditors(len(crowd.names), asked.auditors, asked.seed)
     return [WeightedDistance(weights_of(words, crowd.names)) for words in asked.auditor]
@@ -187,7 +189,7 @@ def _play(stream: Stream, directory: Path, save_every: int, shown: Console) -> A
 
 
 def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
-    """What was measured beside what could have been, and what the theory promises."""
+    """The measured totals, those of the best fair policy in hindsight, and the bounds of the theory."""
     asked, decisions = stream.asked, stream.decisions()
     distance = np.stack([stream.panel.effective_distance(people) for people in stream.x])
     optimum = {
@@ -210,7 +212,7 @@ def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
 
 
 def table(accounts: Accounts) -> Table:
-    """For a terminal."""
+    """The accounts as a table for the terminal."""
     made = Table("", "measured", "bound", box=None, header_style="bold", pad_edge=False)
     for row in accounts.rows():
         made.add_row(*row)

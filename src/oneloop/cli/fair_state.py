@@ -1,4 +1,4 @@
-"""What `oneloop fair` leaves on the disk: metrics, and states from which a killed run goes on to the bit."""
+"""Files of `oneloop fair`: metrics, and saved states from which a killed run continues to the bit."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def line(each: play.Round) -> str:
 
 
 def claim_directory(directory: Path, asked: Mapping[str, Any], resume: bool) -> None:
-    """Makes `directory` that of a stream with the options `asked`. Raises FileExistsError rather than mix."""
+    """Makes `directory` for a stream with these options. Raises FileExistsError if it holds another one."""
     written, options = directory / "options.json", json.dumps(asked, indent=1, default=str) + "\n"
     if not written.exists():
         storage.replace_file(written, options)

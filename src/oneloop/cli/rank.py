@@ -1,4 +1,4 @@
-"""`oneloop rank`: reads, filters, queries, ranks, prints and writes."""
+"""`oneloop rank`: reads scores, filters and queries samples, ranks models, prints and writes the ranking."""
 
 import csv
 import io
@@ -30,25 +30,27 @@ from oneloop.report.ranking_page import write_ranking_page
 def rank_models(
     files: Annotated[list[Path], typer.Argument(help="Tables, logs or run directories.")],
     format: Annotated[
-        str, typer.Option(help=f"What the files are, of {', '.join(READERS)}; default: found out.")
+        str, typer.Option(help=f"Format of the files, of {', '.join(READERS)}; default: detected.")
     ] = "",
     method: Annotated[Method, typer.Option(help="How to rank.")] = "bradley_terry",
     query: Annotated[str, typer.Option(help="Rank on the samples nearest to these words.")] = "",
     answer: Annotated[
-        str, typer.Option(help="Of these samples, rank on those whose answers are near these words.")
+        str, typer.Option(help="Of these samples, rank on those with answers nearest to these words.")
     ] = "",
     where: Annotated[
         list[str] | None, typer.Option(help="Filter, e.g. 'subject=physics'; repeatable.")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="Samples a query retrieves at most.")] = 100,
+    top_k: Annotated[int, typer.Option(help="Most samples that a query retrieves.")] = 100,
     threshold: Annotated[float, typer.Option(help="Least similarity to the query.")] = 0.0,
     encoder: Annotated[
         str, typer.Option(help="Model or folder of sentence-transformers; default TF-IDF.")
     ] = "",
-    informative: Annotated[int, typer.Option(help="Rank on this many samples, those that tell most.")] = 0,
+    informative: Annotated[
+        int, typer.Option(help="Rank on this many samples, the most informative; 0: all.")
+    ] = 0,
     metric: Annotated[str, typer.Option(help="Metric, scorer or column of logs; default the first.")] = "",
     column: Annotated[
-        list[str] | None, typer.Option(help="What a table calls a column, e.g. score=acc; repeatable.")
+        list[str] | None, typer.Option(help="Name of a column in a table, e.g. score=acc; repeatable.")
     ] = None,
     lower_is_better: Annotated[
         list[str] | None, typer.Option(help="Source whose lower scores are better; repeatable.")
@@ -140,14 +142,14 @@ def nearest_samples(found: Found, text: str, **limits: Any) -> Found:
 
 
 def describe(pool: SamplePool) -> str:
-    """The pool in one line."""
+    """The pool of samples described in one line."""
     counted = f"{len(pool.models):,} models, {len(pool.samples):,} samples of {len(pool.sources):,} sources"
     preferences = f", {len(pool.preferences):,} preferences" if len(pool.preferences) else ""
     return f"{counted}: {len(pool.value):,} scores, {pool.missing:.1%} missing{preferences}"
 
 
 def others(pool: SamplePool, ranking: Ranking, options: Mapping[str, Any]) -> dict[str, Ranking]:
-    """The baselines that can be had of this pool, without intervals."""
+    """Rankings by other methods that this pool allows, without intervals."""
     found: dict[str, Ranking] = {}
     games = int((pool.measured * (pool.measured - 1) // 2).sum()) + len(pool.preferences)
     baselines: tuple[Method, ...] = ("mean", "macro_mean", "borda", "elo")
@@ -162,7 +164,7 @@ def others(pool: SamplePool, ranking: Ranking, options: Mapping[str, Any]) -> di
 
 
 def table(ranking: Ranking, beside: Mapping[str, Ranking]) -> Table:
-    """For a terminal: score, 95 % interval, open places; and the place that other methods give."""
+    """A table for the terminal: score, 95 % interval, possible places, and the places by other methods."""
     made = Table("place", "model", box=None, header_style="bold", pad_edge=False)
     for name in (
         "score",
@@ -205,7 +207,7 @@ def as_csv(ranking: Ranking) -> str:
 
 
 def as_json(ranking: Ranking) -> str:
-    """The rows, and what else is known of the ranking."""
+    """The ranking as JSON: its rows and all else that is known of it."""
     about = {name: getattr(ranking, name) for name in ("method", "steps", "converged", "notes")}
     about |= {name: getattr(ranking, name) for name in ("unbeaten", "winless", "unmeasured")}
     return json.dumps({**about, "models": ranking.rows()}, indent=1) + "\n"

@@ -13,16 +13,16 @@ from oneloop.run.generate import generate, options_of
 
 def sample(
     model: Annotated[str, typer.Argument(help="Run directory, checkpoint folder, or model name.")],
-    prompt: Annotated[str, typer.Option(help="What the model continues.")],
+    prompt: Annotated[str, typer.Option(help="Text that the model continues or answers.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many completions.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option(help="Tokens of the longest completion.")] = 256,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of a completion.")] = 256,
     temperature: Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens of this total.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Probability of the likeliest tokens kept; 1: all.")] = 1.0,
     chat: Annotated[
         bool | None,
-        typer.Option(help="The prompt is a user's message; default: as trained, or if it has a template."),
+        typer.Option(help="Give the prompt as a user message; default: as trained, or if it has a template."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Print completions of a prompt.
 

@@ -37,7 +37,7 @@ def train(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Resume although data or code has changed since.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that replaces the recipe's.")] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check, write the resolved recipe, estimate memory; no training."),

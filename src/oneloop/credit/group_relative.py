@@ -47,8 +47,8 @@ def group_relative(
 ) -> Tensor:
     """float64, the advantage of each of `reward` [n] among those with the same label in `group` [n].
 
-    Rewards [B, G] without labels are compared row by row. `counted` (bool, of the rewards' shape): whose
-    rewards make the baseline and the scale (all by default). NaN is ignored and stays NaN. Exactly 0 where
+    Rewards [B, G] without labels are compared row by row. `counted` (bool, of the rewards' shape) marks the
+    rewards that make the baseline and the scale (default: all). NaN is ignored and stays NaN. Exactly 0 where
     all rewards of the group are equal (unless nothing is subtracted), and where there is nothing to compare
     with: a single verdict, a scale of 0, a group without counted rewards.
     Raises ValueError for an infinite reward.
@@ -120,18 +120,19 @@ class GroupRelative:
     """Writes `actions.advantage`, float32 [N]: every action of a rollout gets the rollout's advantage."""
 
     by: Literal["group", "batch"] = "group"
-    """Who is compared: the candidates of one prompt, or all rollouts of the batch."""
+    """Rollouts that are compared: those of one group (prompt), or all of the batch."""
     centre: Centre = "mean"
-    """What is subtracted: the mean, the mean of the others (leave_one_out), nothing."""
+    """Baseline that is subtracted: the mean, the mean of the others (leave_one_out), or none."""
     scale: Scale | Literal["whiten_actions"] = "group"
-    """What divides it: the std of rewards in the group or batch, or of the batch's advantages, where each
+    """Divisor: none, the std of rewards in the group or batch, or of the batch's advantages, where each
     rollout (whiten) or each action (whiten_actions, which subtracts their mean too) counts once."""
     ddof: Literal[0, 1] = 1
     """1: unbiased std (TRL, verl, OpenRLHF; two rewards give +-0.707). 0: population std (+-1)."""
     eps: Annotated[float, Field(ge=0)] = 0.0
     """Added to the std. Not needed here: equal rewards give exactly 0 without it. TRL has 1e-4."""
     truncated_in_baseline: bool = True
-    """Whether rollouts cut off by the length limit count in mean and std; they get an advantage anyway."""
+    """Whether rollouts cut off by the length limit count in mean and std; they get an advantage either
+    way."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with advantages; warns when a group has a single verdict, which teaches nothing."""

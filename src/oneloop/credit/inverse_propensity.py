@@ -1,4 +1,4 @@
-"""Advantages from verdicts that were paid for with a known probability: each counts one over it.
+"""Advantages from verdicts that were bought with a known probability: each weighs 1 / probability.
 
     weight = min(1 / propensity, cap)     baseline = sum weight r / sum weight, over verdicts there are
     advantage = weight (r - baseline)           NaN without a verdict
@@ -52,7 +52,7 @@ class InversePropensity:
     """Writes `actions.advantage`, float32 [N]; NaN for rollouts without a verdict."""
 
     by: Literal["group", "batch"] = "group"
-    """Verdicts that make the baseline: the group's, or the batch's (better with few verdicts a group)."""
+    """Verdicts in the baseline: the group's, or the batch's (better with few verdicts per group)."""
     cap: Annotated[float, Field(ge=1)] = 20.0
     """Largest weight of a verdict: bounds the variance, and biases rarely chosen rollouts towards 0."""
 

@@ -24,7 +24,7 @@ def novelty(score: Tensor, group: Tensor | None = None, counted: Tensor | None =
     """float64, exp(score - mean score of the group) of mean log-probabilities `score` [n].
 
     Scores [B, G] without labels are compared row by row. 1 where there is no finite score (a rollout without
-    actions) or nothing to compare with. `counted` (bool, of the scores' shape): whose scores make the mean
+    actions) or nothing to compare with. `counted` (bool, of the scores' shape) marks the scores in the mean
     (default: all). Adding a number to every score of a group changes nothing.
 
     >>> novelty(torch.tensor([[-0.5, -0.7]]))
@@ -65,11 +65,11 @@ class Novelty:
     """
 
     weight: Annotated[float, Field(ge=0)] = 2.5
-    """What a rollout of no likelihood at all would gain."""
+    """Advantage gained by a rollout of likelihood 0, before the clip; 0: no bonus."""
     clip: Annotated[float, Field(ge=0)] = 0.5
-    """Largest gain as a share of the advantage itself."""
+    """Largest gain, as a share of the advantage; 0: no bonus (GRPO)."""
     likelihood: Literal["logprob", "proximal"] = "logprob"
-    """Whose: the law that was sampled from, or the weights at the start of this update."""
+    """Log-probs used: those of the law sampled from, or of the weights at the start of this update."""
     among: Literal["all", "correct"] = "all"
     """Rollouts over which the mean likelihood is taken: the whole group, or its correct ones."""
 

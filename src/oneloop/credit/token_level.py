@@ -63,9 +63,9 @@ def token_advantages(
 ) -> Tensor:
     """float64, each of `reward` [N] less the mean of its `group` [N], over its standard deviation.
 
-    `rollout` [N] says whose token it is, for pool response_balanced. Rewards [B, G, T] need no labels: B
-    groups of G rollouts, NaN where a rollout is shorter than T. NaN is ignored and stays NaN. Exactly 0 where
-    all rewards of a group are equal, never a quotient of rounding residues.
+    `rollout` [N] is the rollout of each token, for pool response_balanced. Rewards [B, G, T] need no labels:
+    B groups of G rollouts, NaN where a rollout is shorter than T. NaN is ignored and stays NaN. Exactly 0
+    where all rewards of a group are equal, never a quotient of rounding residues.
 
     >>> token_advantages(torch.tensor([[[2.0, 1.0], [0.0, torch.nan]]]), eps=0.0)
     tensor([[[ 1.2247,  0.0000],
@@ -96,11 +96,12 @@ class TokenLevel:
     """Writes `actions.advantage`, float32 [N], from the reward of each rollout and the flaw of each token."""
 
     outcome_weight: Annotated[float, Field(ge=0)] = 2.0
-    """What the outcome is worth on every token (the paper's C, W_whole)."""
+    """Weight of the outcome, on every token (the paper's C, W_whole)."""
     process_weight: Annotated[float, Field(ge=0)] = 1.0
-    """What a token of a wrong step loses (P, W_process); above outcome_weight flaws outrank outcomes."""
+    """Penalty on a token of a wrong step (P, W_process); above outcome_weight flaws outrank outcomes."""
     pool: Pool = "token_pool"
-    """What mean and std are taken over: all tokens of the prompt (published), or each rollout alike."""
+    """Mean and std: over all tokens of the prompt (token_pool, the paper), or with equal weight per
+    rollout."""
     scale: Literal["std", "none"] = "std"
     """Whether the centred reward is divided by the standard deviation."""
     ddof: Literal[0, 1] = 0

@@ -1,4 +1,4 @@
-"""Credit on a tree: leaf rewards flow up to every action, each depth is compared with itself (BranchGRPO).
+"""Credit on a tree: an action's value is a mean of leaf rewards, compared within its depth (BranchGRPO).
 
     value(action) = sum over the leaves l below it of w_l r_l,    w = softmax_l(beta * log p(l | action))
     advantage     = (value - mean over the tree's actions of that depth) / std of them, within +-clip
@@ -102,11 +102,11 @@ class Tree:
     tree."""
 
     beta: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of log-probs when rewards are fused; 0: the mean over leaves."""
+    """Weight of log-probs in the mean over leaves, softmax(beta * log p); 0: the plain mean."""
     fusion: Literal["leaves", "children"] = "leaves"
-    """What is weighed when beta is not 0: all leaves below (the paper), or child by child (its code)."""
+    """Weighted when beta is not 0: all leaves below an action (the paper), or its children (the code)."""
     clip: Annotated[float, Field(gt=0)] | None = 5.0
-    """Largest advantage either way; None: any."""
+    """Advantages are clipped to +-clip; None: not clipped."""
     ddof: Literal[0, 1] = 1
     """1: unbiased std (the released code): two values give +-0.707. 0: population std (+-1)."""
 

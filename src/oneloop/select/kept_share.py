@@ -1,4 +1,4 @@
-"""How large a share is kept as training goes on: small at first, larger later (D3S, arXiv 2509.22115).
+"""A schedule of the share that is kept: small at first, larger later (D3S, arXiv 2509.22115).
 
     linear     share(p) = (1 - p) start + p end      p = step / steps, so a resumed run goes on where it was
     a table    the share of the last row whose progress has been reached
@@ -19,16 +19,16 @@ Proportion = Annotated[float, Field(gt=0, le=1)]
 
 @part()
 class Share:
-    """A share in (0, 1] as a function of progress."""
+    """A share in (0, 1] as a function of the phase's progress."""
 
     start: Proportion = 1.0
-    """At the beginning of the phase."""
+    """Share at the beginning of the phase."""
     end: Proportion | None = None
-    """At its end, linear between; None: as at the start."""
+    """Share at the end of the phase, linear in between; None: constant at `start`."""
     table: tuple[tuple[Annotated[float, Field(ge=0, le=1)], Proportion], ...] = ()
-    """Rows (progress, share) instead of a line: from there on, that share; `start` before the first."""
+    """Steps instead of a line: rows (progress, share from there on); `start` before the first."""
     tightens: bool = False
-    """Allow a share that falls."""
+    """Whether the share may fall during training; false: a falling share is an error."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -45,11 +45,11 @@ class Share:
 
     @property
     def whole(self) -> bool:
-        """Whether it is 1 throughout, so that nothing is ever left out."""
+        """Whether the share is always 1, so that nothing is ever left out."""
         return {self.start, self.end or self.start, *(share for _, share in self.table)} == {1.0}
 
     def at(self, facts: Mapping[str, Any]) -> float:
-        """The share of a batch with these `facts`. Raises ValueError when it needs a progress they lack."""
+        """The share for a batch with these `facts`. Raises ValueError when they lack a progress it needs."""
         if self.end is None and not self.table:
             return self.start
         if "progress" not in facts:

@@ -43,7 +43,7 @@ class MixedGroups:
     """Share 0 for groups whose rewards are all equal, and for rollouts without a verdict."""
 
     by: Literal["reward", "token"] = "reward"
-    """token: a group whose tokens differ in `flaw` stays, all right or all wrong as it may be (CAPO)."""
+    """reward: groups whose rewards differ stay; token: also groups whose tokens differ in `flaw` (CAPO)."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with lowered shares; an action stays while one rollout through it does."""

@@ -6,7 +6,8 @@ the outcome of the fork itself, and all that leaves share, stays.
 
     parent_top1   of the leaves that part at their last fork, the one with the highest reward
     extreme       the b best and the b worst leaves of the tree
-    steps         these steps (paper: depth = step + 1) of everyone, sliding one step every so many batches
+    steps         these steps (paper: depth = step + 1) of all rollouts, moving by one step every `every`
+    batches
 
 The released code's width mode 1 is not Parent-Top1: it keeps the first half of every leaf's actions (`steps`
 does that); its mode 2 is `extreme` with b = 4. It slides the depths earlier; notes on the paper say later.
@@ -89,13 +90,13 @@ class Prune:
     extremes: Annotated[int, Field(ge=1)] = 4
     """Best leaves of a tree, and as many worst, with width "extreme"."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Steps nobody learns from."""
+    """Steps that are left out in all rollouts; empty: none."""
     slide: Literal["none", "earlier", "later"] = "none"
-    """Where `steps` move as training goes on."""
+    """Direction in which `steps` move during training."""
     every: Annotated[int, Field(ge=1)] = 30
-    """Batches between moves by one step."""
+    """Batches between two moves of one step."""
     until: Annotated[int, Field(ge=0)] = 0
-    """The step at which sliding ends: the first of `steps` going earlier, the last going later."""
+    """Step at which moving ends: for the first of `steps` (earlier), or the last of them (later)."""
 
     def __post_init__(self) -> None:
         if self.slide != "none" and not self.steps:
@@ -113,7 +114,7 @@ class Prune:
         return min(self.steps) - self.until if self.slide == "earlier" else self.until - max(self.steps)
 
     def active(self, step: int) -> Tensor:
-        """int64, the steps nobody learns from in batch number `step`."""
+        """int64, the steps that are left out in batch number `step`."""
         moved = min(step // self.every, self._room())
         return torch.tensor(sorted(self.steps), dtype=torch.long) + (
             -moved if self.slide == "earlier" else moved

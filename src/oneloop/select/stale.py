@@ -1,4 +1,4 @@
-"""Leave out what older weights sampled: the mask for partial rollouts (APRIL, arXiv 2509.18521).
+"""Leave out actions that older weights sampled: the mask for partial rollouts (APRIL, arXiv 2509.18521).
 
     share = 0  where  version trained - version sampled > max_age
 
@@ -34,10 +34,10 @@ def age(version: Tensor, trained: int | None = None) -> Tensor:
 
 @part(reads=("actions.version", "actions.share"), writes=("actions.share",), paper="arXiv 2509.18521")
 class Stale:
-    """Share 0 for actions that weights more than `max_age` updates ago have sampled."""
+    """Share 0 for actions sampled by weights that are more than `max_age` updates old."""
 
     max_age: Annotated[int, Field(ge=0)] = 0
-    """Updates a trained action may be behind; 0: learn from the present weights' actions alone."""
+    """Largest age of a trained action, in updates; 0: only actions of the present weights."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """`rollouts` with lowered shares; `facts["version"]` is that of the weights to be trained."""

@@ -88,16 +88,16 @@ class Subset:
     """Share 0 for the rollouts outside the subset; `facts["select_metrics"]` says what was kept."""
 
     scope: Literal["batch", "group"] = "batch"
-    """Chosen among all rollouts of the batch, or among those of each prompt."""
+    """Whether rollouts are chosen among all of the batch, or within each group (prompt)."""
     share: Annotated[Share, Options(Share)] = Share(start=0.25, end=1.0)
     """Share of the rollouts that is kept; N of G a prompt is N / G."""
     choose: Literal["variance", "random"] = "variance"
-    """By the variance of the advantages, or blindly: the baseline."""
+    """variance: the rollouts of largest advantage variance; random: a random choice, as a baseline."""
     drop_zero: bool = False
-    """Never keep a rollout whose advantages are all 0, even where the variance asks for it."""
+    """Whether a rollout whose advantages are all 0 is always left out."""
     advantages: Literal["original", "centred", "renormalised"] = "original"
-    """What becomes of advantages: kept as they were, centred on the kept ones, or computed again from the
-    kept rewards of each group (PODS)."""
+    """Advantages of kept rollouts: unchanged, centred on their mean, or computed again from the kept rewards
+    of each group (PODS)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -163,7 +163,7 @@ def _draw(rollouts: Rollouts) -> Tensor:
 def _measured(
     rollouts: Rollouts, value: Tensor, teaches: Tensor, kept: Tensor, share: float
 ) -> dict[str, Any]:
-    """What the step's metrics show, besides what parts before this one measured."""
+    """Metrics of this selection, added to those of the parts before."""
     numbers = {"select/rollouts": int(kept.sum()), "select/rollout_share": share}
     numbers["select/empty"] = float(not bool(kept.any()))
     if bool(kept.any()):

@@ -1,4 +1,4 @@
-"""Train on the tokens that decide: the largest |advantage| * entropy (D3S, arXiv 2509.22115, token level).
+"""Train on the tokens with the largest |advantage| * entropy (D3S, arXiv 2509.22115, token level).
 
     T = the share K of the kept tokens with the largest |A_t| H_t        H_t: entropy of the law at the token
 
@@ -67,15 +67,15 @@ class TopTokens:
     """Share 0 for the tokens outside the top; `facts["select_metrics"]` says what was kept."""
 
     scope: Literal["batch", "response"] = "batch"
-    """One pool of all kept tokens, or each rollout's own."""
+    """batch: one pool of all kept tokens; response: a pool for each rollout."""
     share: Annotated[Share, Options(Share)] = Share(start=0.3, end=1.0)
     """Share of the kept tokens that stays."""
     most_per_response: Annotated[int, Field(ge=1)] | None = None
-    """No rollout has more than so many tokens in the pool: its best ones. Not in the paper."""
+    """Most tokens of a rollout in the pool, its best ones; None: no limit. Not in the paper."""
 
     @property
     def ranks(self) -> bool:
-        """Whether some token may have to go: only then is the entropy read, which costs a forward pass."""
+        """Whether some token may be left out; if not, the entropy, which costs a forward pass, is not read."""
         return self.most_per_response is not None or not self.share.whole
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:

@@ -1,4 +1,5 @@
-"""Leave out what the length limit cut off ("overlong filtering", DAPO, arXiv 2503.14476, section 3.4).
+"""Leave out rollouts that the length limit cut off ("overlong filtering", DAPO, arXiv 2503.14476, section
+3.4).
 
 Truncation is three separate choices. This is the loss mask. Whether truncated rewards count in the baseline
 is `group_relative`'s `truncated_in_baseline`; a penalty on them is a judge. Truncation is told by the

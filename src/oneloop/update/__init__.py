@@ -1,1 +1,1 @@
-"""How to learn from it: the learner, which owns every denominator, and the objectives."""
+"""Update the policy: the learner, which computes every denominator, and the objectives."""

@@ -1,4 +1,4 @@
-"""How much each action counts in a step's loss: the one place where denominators are computed.
+"""The weight of each action's loss in an optimiser step: the one place where denominators are computed.
 
     n rollouts   N actions        loss = sum_a weight[a] * loss[a]
 
@@ -27,11 +27,11 @@ class Averaging:
     """
 
     mean: Mean = "action"
-    """What weighs alike: action, rollout, group, or constant."""
+    """What has equal weight: every action, rollout or group; or constant (Dr. GRPO)."""
     over: Over = "kept"
     """Whether the denominator counts all actions or only those select kept."""
     where: Where = "kept"
-    """The loss is computed on the actions select kept, on all, or on the last kept one of each rollout."""
+    """Actions with a loss: those select kept, all, or the last kept one of each rollout."""
     constant_length: int | None = None
     """Actions per rollout in the denominator of mean "constant"."""
     whole: bool = False

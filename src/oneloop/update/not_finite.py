@@ -1,4 +1,4 @@
-"""Numbers that are not finite: losses, refused before any weight changes, and weights after an update."""
+"""Checks for NaN and infinity: losses before any weight changes, and weights after an update."""
 
 import torch
 from torch import Tensor, nn

@@ -24,7 +24,7 @@ class Readings:
         self.steps: dict[str, list[float]] = defaultdict(list)
 
     def add(self, seen: Iterable[Seen], places: Tensor) -> None:
-        """What was seen of one optimiser step; `places` [b] are its actions' places in the batch."""
+        """Adds the readings of one optimiser step; `places` [b] are its actions' indices in the batch."""
         for actions, values in seen:
             for name, value in values.items():
                 if name not in self.passes:
@@ -32,7 +32,7 @@ class Readings:
                 self.passes[name].add(places[actions], value)
 
     def step(self, **values: float) -> None:
-        """Per optimiser step."""
+        """Adds values of one optimiser step, by name."""
         for name, value in values.items():
             self.steps[name].append(value)
 
@@ -50,7 +50,7 @@ class Readings:
 
 
 class Passes:
-    """One reading of every action, over the passes."""
+    """One reading of every action, summed up over several passes."""
 
     def __init__(self, size: int):
         self.count, self.total = torch.zeros(size), torch.zeros(size, dtype=torch.float64)
@@ -67,7 +67,7 @@ class Passes:
         self.high[actions] = torch.fmax(self.high[actions], value)
 
     def columns(self) -> dict[str, Tensor]:
-        """[N] by what is added to the name of the reading."""
+        """{suffix of the reading's name: float32 [N]}: "" the mean and, after several passes, `_last` ..."""
         mean = {"": self.total / self.count}  # 0 / 0 is NaN: no reading
         if bool((self.count <= 1).all()):
             return mean

@@ -15,11 +15,11 @@ class EntropyBonus:
     """Minus coefficient times the entropy, by default over the actions select kept."""
 
     coefficient: Annotated[float, Field(ge=0)] = 0.001
-    """How much a nat of entropy is worth."""
+    """Weight of a nat of entropy in the loss; 0: no bonus."""
     where: Over = "kept"
-    """On the actions select kept, or on all."""
+    """Actions that get the bonus: those select kept, or all."""
     mean: Literal["action", "rollout", "group"] = "action"
-    """What weighs alike: action, rollout or group."""
+    """What has equal weight in the mean: every action, rollout or group."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `entropy`)."""

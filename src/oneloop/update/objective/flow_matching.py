@@ -34,9 +34,9 @@ class FlowMatching:
     """Squared error of the velocity at a random noise level; for a phase with `sample: demonstrations`."""
 
     sigma: Literal["uniform", "logit_normal"] = "logit_normal"
-    """How noise levels are drawn."""
+    """Distribution of the noise levels."""
     even_below: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Noise level below which errors of the data, not of the velocity, weigh alike; 0: nowhere."""
+    """Noise level below which errors of the data, not of the velocity, have equal weight; 0: at no level."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `nll`, the same: an image model's loss stands where a text model's does)."""

@@ -32,9 +32,9 @@ class GaussianKl:
     """Coefficient times the KL to the policy's reference, on the actions select kept."""
 
     coefficient: Annotated[float, Field(ge=0)] = 0.001
-    """How strongly the policy is held to the reference."""
+    """Weight of the KL in the loss; 0: none."""
     divisor: Literal["diffusion", "variance"] = "diffusion"
-    """What the squared distance is divided by: g^2, as Flow-GRPO's code, or std^2, the KL of the step."""
+    """Divisor of the squared distance: 2 g^2 (diffusion, Flow-GRPO's code) or 2 std^2 (variance, the KL)."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `kl`, with the divisor that was chosen)."""

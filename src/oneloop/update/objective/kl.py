@@ -78,15 +78,16 @@ class Kl:
     """Coefficient times the estimated KL to the policy's reference."""
 
     coefficient: Annotated[float, Field(ge=0)] = 0.001
-    """How strongly the policy is held to the reference."""
+    """Weight of the KL in the loss; 0: none."""
     estimator: Estimator = "k3"
     """k1, k2 or k3: see the head of the file; without `unbiased` they are not interchangeable as losses."""
     unbiased: bool = True
-    """Times p_now / p_sampled. False for the plain estimate, and for demonstrations."""
+    """Whether the estimate is multiplied by p_now / p_sampled; use false on demonstrations."""
     where: Over = "all"
-    """On all actions, or only on those select kept."""
+    """Actions that get the loss: all, or those select kept."""
     mean: Mean = "action"
-    """What weighs alike: action, rollout, group, or constant (then give constant_length)."""
+    """What has equal weight in the mean: every action, rollout or group; or constant (give
+    constant_length)."""
     constant_length: Annotated[int, Field(ge=1)] | None = None
     """Actions per rollout in the denominator of mean "constant"."""
 

@@ -109,19 +109,19 @@ class OneToken:
     """One-token policy gradient on demonstrations."""
 
     estimator: Estimator = "sample"
-    """sample: the paper's draws. exact: their expectation, no noise, no draws."""
+    """sample: draw tokens, as the paper does. exact: the expectation over all tokens, without draws."""
     num_samples: Annotated[int, Field(ge=1)] = 256
-    """Draws at every position (K); 16 do nearly as well."""
+    """Draws at every position (K); 16 are nearly as good."""
     wrong_reward: Annotated[float, Field(lt=1)] = -0.1
     """Reward of a token that is not the demonstrated one."""
     temperature: Annotated[float, Field(gt=0)] = 1.3
-    """Temperature of the law drawn from; above 1 explores, and makes a negative wrong_reward sharpen."""
+    """Temperature of the draws; above 1 explores, and makes a negative wrong_reward sharpen."""
     baseline: Baseline = "none"
-    """leave_one_out: minus the mean reward of the position's other draws."""
+    """Subtracted from a reward: nothing (none), or the mean of the position's other draws (leave_one_out)."""
     tempered_logprob: bool = False
-    """Whether log p is taken at `temperature` too, so that samples and log-probabilities are of one law."""
+    """Whether log p in the loss is taken at `temperature` too, so that draws and log p share one law."""
     mean: Literal["action", "rollout", "group"] = "action"
-    """What weighs alike: action (token mean), rollout (the paper's) or group."""
+    """What has equal weight in the mean: every action (token mean), rollout (the paper) or group."""
     whole_logits: ClassVar[bool] = True
 
     @model_validator(mode="after")

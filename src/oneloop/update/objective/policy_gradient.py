@@ -11,8 +11,8 @@
 
 GSPO's ratio is the geometric mean over the whole rollout, s = exp(mean(log p_now - log p_old)), here in the
 paper's token form sg(s) * p / sg(p): the same value and, for one advantage a rollout, the same gradient as
-the sequence form, but what select left out gets no gradient though it counts in s.
-Not here: who weighs how much (averaging.py), KL (kl.py), entropy (entropy_bonus.py).
+the sequence form, but what select left out gets no gradient though it counts in s. Not here: weights of the
+actions (averaging.py), KL (kl.py), entropy (entropy_bonus.py).
 """
 
 from typing import Annotated, Literal, Self
@@ -98,20 +98,21 @@ class PolicyGradient:
     """Clipped policy gradient on `actions.advantage`; an action without a verdict has loss 0."""
 
     clip_low: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """How far below 1 the ratio may fall before nothing more is gained."""
+    """Clip range below 1: a ratio under 1 - clip_low has no gradient where the advantage is negative."""
     clip_high: Annotated[float, Field(ge=0)] = 0.2
-    """How far above 1 the ratio may rise before nothing more is gained."""
+    """Clip range above 1: a ratio over 1 + clip_high has no gradient where the advantage is positive."""
     dual_clip: Annotated[float, Field(gt=1)] | None = None
-    """Largest ratio that counts against a negative advantage; above 1 + clip_high, 3 is usual."""
+    """Largest ratio where the advantage is negative, above 1 + clip_high; 3 is usual. None: no bound."""
     ratio: Literal["token", "sequence"] = "token"
     """token: each action's own probability ratio. sequence: GSPO's geometric mean over the rollout."""
     importance_cap: Annotated[float, Field(gt=0)] | None = None
-    """Largest weight p_proximal / p_sampled; None: no such weight."""
+    """Cap of the importance weight p_proximal / p_sampled; None: no importance weight."""
     old: Literal["sampled", "proximal"] = "sampled"
-    """The old law where there is no importance_cap: the one sampled from, or the weights at the start of the
-    update, whoever sampled (then what another prompt or model drew is learned from uncorrected: biased)."""
+    """p_old in the ratio if there is no importance_cap: sampled, or proximal, the weights at the start of the
+    update (biased for actions that another prompt or model sampled)."""
     mean: Mean = "action"
-    """What weighs alike: action, rollout, group, or constant (then give constant_length)."""
+    """What has equal weight in the mean: every action, rollout or group; or constant (give
+    constant_length)."""
     over: Over = "kept"
     """Whether the denominator counts all actions or only those select kept."""
     constant_length: Annotated[int, Field(ge=1)] | None = None
@@ -119,7 +120,7 @@ class PolicyGradient:
 
     @property
     def whole(self) -> bool:
-        """A sequence ratio needs all actions of a rollout at once."""
+        """Whether all actions of a rollout are needed at once: true for a sequence ratio."""
         return self.ratio == "sequence"
 
     @model_validator(mode="after")
@@ -177,7 +178,7 @@ class PolicyGradient:
 
 
 def _rollout_of(rollouts: Rollouts, actions: Tensor, log_ratio: Tensor) -> Tensor:
-    """[a], whose rollout each action is. Raises ValueError where a sequence ratio has no meaning."""
+    """[a], the rollout of each action. Raises ValueError where a sequence ratio is not defined."""
     if not rollouts.structure.is_chain and len(rollouts.paths[1].unique()) < len(rollouts.paths[1]):
         raise ValueError("ratio='sequence' needs rollouts that share no action; on a tree use ratio='token'")
     owner = rollouts.owner[actions].to(log_ratio.device)

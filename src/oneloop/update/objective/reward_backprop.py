@@ -57,11 +57,11 @@ class RewardBackprop:
     """Hinge on a differentiable judge's probabilities, once a rollout."""
 
     judge: Annotated[Any, Of("judge")]
-    """Who is to be pleased: a differentiable judge, such as {preference: {model: ...}}."""
+    """The differentiable judge whose probabilities are maximised, such as {preference: {model: ...}}."""
     bound: Annotated[float, Field(ge=0, le=1)] | None = 0.9
-    """A criterion that has reached it gives no more gradient; None: never. The paper does not say its own."""
+    """Probability from which a criterion gives no more gradient; None: no bound. The paper gives no value."""
     calls: Annotated[int, Field(ge=1)] = 1
-    """Calls of the network, from the last, that are differentiated."""
+    """Number of last network calls that are differentiated."""
     mean: ClassVar[Mean] = "rollout"
     where: ClassVar[Where] = "last"
 

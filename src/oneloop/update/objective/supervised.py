@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: learn from demonstrations, rollouts that somebody else made.
+"""Supervised fine-tuning: learn from demonstrations.
 
     weigh: alike          loss = -log p(action)            mean: action is the usual token-mean cross-entropy
     weigh: probability    loss = -sg(p) log p(action)      dynamic fine-tuning, DFT (arXiv 2508.05629)
@@ -37,9 +37,9 @@ class Supervised:
     """Negative log-likelihood of every kept action."""
 
     weigh: Literal["alike", "probability"] = "alike"
-    """Every action alike, or by the probability that the policy gives it already (DFT)."""
+    """Weight of an action: equal (alike), or the probability that the policy gives it (DFT)."""
     mean: Literal["action", "rollout", "group"] = "action"
-    """What weighs alike: action (token mean), rollout or group."""
+    """What has equal weight in the mean: every action (token mean), rollout or group."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `nll`)."""
