@@ -1,4 +1,4 @@
-"""What the machine computes well."""
+"""Which precision the hardware computes fast."""
 
 import torch
 

@@ -29,7 +29,7 @@ SMALL = 2**26
 
 
 class Matrix(NamedTuple):
-    """Linear maps that read the same input, one above the other, and what a norm before them scales."""
+    """Linear maps of the same input, stacked; the weights of the norm before them are part of it."""
 
     weight: Tensor
     """[out, in]"""
@@ -44,7 +44,7 @@ class Matrix(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What one block computes with."""
+    """Weights of one transformer block."""
 
     queries_keys_values: Matrix
     head_norm: Tensor | None

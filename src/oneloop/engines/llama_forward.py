@@ -70,7 +70,7 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class Layer(NamedTuple):
-    """What one block computes with; H query heads, K key heads, D head size."""
+    """Weights of one transformer block; H query heads, K key heads, D head size."""
 
     before_attention: Tensor
     queries_keys_values: Product

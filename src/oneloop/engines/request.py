@@ -1,4 +1,4 @@
-"""What an engine is asked and what it answers. Token ids in, token ids out: no text is ever re-encoded.
+"""Requests to an engine and its replies. Token ids in, token ids out: no text is ever re-encoded.
 
 Not here: rollouts, groups' rewards, stages. `group` is a bare label, used only to count complete groups."""
 

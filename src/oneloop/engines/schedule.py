@@ -92,14 +92,14 @@ class Rows:
         self._keys = np.array([request.key % 2**64 for request in requests], dtype=np.uint64)
         self.count = 0
         self.request: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
-        """Place of the row's request in the call."""
+        """Index of each row's request in the call."""
         self.length: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
-        """Positions in its slot."""
+        """Filled positions in each row's slot."""
         self.sampled: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         """Completion tokens so far, partial ones included."""
         self.limit: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         self.token: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
-        """The newest token, not yet in the slot."""
+        """Newest token of each row, not yet in its slot."""
         self._ahead: NDArray[np.float64] = np.empty((DRAWN_AHEAD, 0))
         """[next tokens, R]: numbers of the live rows, `_used` of them used."""
         self._used = DRAWN_AHEAD

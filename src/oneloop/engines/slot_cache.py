@@ -111,7 +111,7 @@ class Step:
     slot: Tensor
     """[N] int64: the slot of each token; the first `rows` are 0..R-1."""
     position: Tensor
-    """[N] int64: its position in that slot."""
+    """[N] int64: the position of each token in its slot."""
     rows: int
     """R: how many single-token queries come first."""
     spans: list[tuple[int, int]] = field(default_factory=list)

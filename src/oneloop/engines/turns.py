@@ -1,4 +1,4 @@
-"""What ends a turn: the model's end tokens and the user's stop strings.
+"""The ends of a turn: the model's end tokens and the user's stop strings.
 
 Not here: the length limit (request.py)."""
 

@@ -14,7 +14,7 @@ from oneloop.recipe.overrides import Absent, Misplaced, drop_part, in_phase, pla
 
 @dataclass(frozen=True)
 class Alias:
-    """Where a name goes.
+    """The option that another trainer's name stands for.
 
     `values`: theirs -> ours, and none but these unless `others`. `optional`: 0 or false leaves the part out
     of its list, everything else puts it there. `told`: values that mean several options here, and what to

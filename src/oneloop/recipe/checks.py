@@ -1,4 +1,4 @@
-"""What a recipe must satisfy beyond the bounds of each option: who writes what is read, units, divisibility.
+"""Checks of a whole recipe beyond the bounds of each option: columns read and written, units, divisibility.
 
 Every fault is one sentence with its path, so that a recipe shows all of them at once.
 """
@@ -22,7 +22,7 @@ STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("judge",), ("reward",)),
     (("keep", "credit", "select", "objective"), ()),
 )
-"""What is called in which order, and what the stage itself writes."""
+"""Stages in the order of their calls: (rooms of parts, columns that the stage itself writes)."""
 FLAW = "actions.flaw"
 BY_OUTCOME = ("keep_mixed", "mixed_groups")
 """Filters that look at outcomes unless told to look at tokens."""
@@ -193,7 +193,7 @@ def _minibatches(where: str, phase: Any) -> Iterator[str]:
 
 
 def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
-    """Sampling that is no sampling: every rollout of a group would be the same."""
+    """Greedy sampling, with which all rollouts of a group would be equal."""
     if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
         yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
 

@@ -50,7 +50,7 @@ def faults(
 
 
 def _one_line(sentence: str) -> str:
-    """What a part says may have any length."""
+    """The sentence on one line, shortened if it is very long."""
     line = " ".join(sentence.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 

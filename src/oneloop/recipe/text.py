@@ -20,7 +20,7 @@ EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 FLOAT = "tag:yaml.org,2002:float"
 LARGEST = 2**63
 MOST = 1_000_000
-"""Values a recipe may hold."""
+"""Most values that a recipe may hold."""
 SHIPPED = Path(__file__).parent / "shipped"
 Mapped = dict[str, Any]
 

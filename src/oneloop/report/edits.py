@@ -1,5 +1,4 @@
-"""What a run that compares with a reference shows: win-rates by task and criterion, and edits beside their
-rivals.
+"""For runs that compare with a reference: win-rates by task and criterion, and edits beside the reference's.
 
 Of the first and the last step that recorded images, a few rollouts of each task: the source, what of it was
 to be made anew, what the reference made of it, and what the policy did. Everything is embedded as PNG.
@@ -27,7 +26,7 @@ PICTURES = ("source", "mask", "reference", "image")
 
 @dataclass(frozen=True)
 class WinRate:
-    """What one judge said by one criterion of a task, at the start of its phase and at the end."""
+    """Win-rate by one judge and one criterion of a task, at the start of its phase and at the end."""
 
     phase: str
     task: str

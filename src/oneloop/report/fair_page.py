@@ -63,7 +63,7 @@ class Accounts:
         ]
 
     def sentence(self) -> str:
-        """What a reader should take away."""
+        """The result in one sentence."""
         far = self.measured["error"] - self.best_fair
         return (
             f"The panel reported {self.measured['violating rounds']:.1%} of the rounds; the error is "

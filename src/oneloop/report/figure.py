@@ -14,7 +14,7 @@ GAP, HEAD, ROW = 24, 84, 18
 
 
 def colour(place: int) -> str:
-    """What the `place`th line of a panel calls its colour."""
+    """Name of the colour of line number `place` of a panel: c0, c1, ..."""
     return f"c{place % len(COLOURS)}"
 
 

@@ -1,4 +1,4 @@
-"""The first things a reader wants to know: how held-out scores moved in each phase, and what that took."""
+"""The head of the report: how held-out scores changed in each phase, and what that cost."""
 
 from dataclasses import dataclass
 

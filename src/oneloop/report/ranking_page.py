@@ -85,7 +85,7 @@ def render(
 
 
 def sentence(ranking: Ranking) -> str:
-    """What a reader should take away, in words."""
+    """The result in words."""
     first, size = ranking.models[0], int((ranking.component == 0).sum())
     if size < 2:
         return f"{first} is the only model of its group."

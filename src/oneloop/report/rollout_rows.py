@@ -19,9 +19,9 @@ from oneloop.report.run_directory import RunDirectoryError, truth
 KNOWN = {**declarations(Rollouts), **declarations(Actions)}
 PER_TOKEN = tuple(name for name, column in KNOWN.items() if "token" in column.shown)
 PER_STEP = tuple(name for name, column in KNOWN.items() if "step" in column.shown)
-"""What is shown of the denoising steps of an image."""
+"""Columns shown for the denoising steps of an image."""
 OPTIONAL = tuple(name for name, column in KNOWN.items() if "rollout" in column.shown)
-"""Numbers of a rollout that only some methods write."""
+"""Columns of a rollout that only some methods write."""
 
 Row = Mapping[str, Any]
 Pieces = dict[tuple[int | None, str], int]

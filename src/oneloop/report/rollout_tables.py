@@ -45,7 +45,7 @@ class Browser:
     judges: list[str] = field(default_factory=list)
     steps_recorded: int = 0
     most_tokens: int = MOST_TOKENS
-    """So many tokens of a rollout are shown at most."""
+    """Most tokens shown of a rollout."""
 
     @property
     def groups_left_out(self) -> int:

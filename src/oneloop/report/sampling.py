@@ -1,4 +1,4 @@
-"""Even samples: what is shown where not everything fits."""
+"""Even samples, for pages on which not everything fits."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,4 +1,6 @@
-"""Fills this room's templates: pages stand on `page.html`, which has the head, the policy and the scripts."""
+"""Fills the templates of this folder: all pages extend `page.html`, which has the head, the content security
+policy and the scripts.
+"""
 
 from collections.abc import Sequence
 from importlib.resources import files

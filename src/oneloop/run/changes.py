@@ -1,4 +1,4 @@
-"""What a run was made with, and what of it has changed when it is resumed.
+"""Detect what has changed since a run's checkpoint: versions, threads, code of parts, data.
 
 A checkpoint remembers versions, threads, the code of parts that are not oneloop's, and the data. Where a
 change would silently alter what is learned (data rows, code), resuming is refused unless it is accepted;
@@ -38,7 +38,7 @@ NAMED = 3
 
 
 class Changed(ValueError):
-    """What a run was made with has changed; `faults` has a sentence for each change."""
+    """Data or code of a run has changed since its checkpoint; `faults` has a sentence for each change."""
 
     def __init__(self, faults: Sequence[str]):
         advice = "put it back, or go on all the same with --accept-changes"
@@ -47,7 +47,7 @@ class Changed(ValueError):
 
 
 def surroundings() -> dict[str, Any]:
-    """What the last bits of a run depend on: versions, threads, what the processor can do, the device."""
+    """What the last bits of a run depend on: versions, threads, processor features, device."""
     versions = {"oneloop": oneloop.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -136,7 +136,7 @@ def _file(value: Any) -> Path | None:
 
 
 def code_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A sentence for each file that differs."""
+    """A sentence for each file whose hash differs between `before` and `now`."""
     changed = [name for name, was in before.items() if now.get(name, was) != was]
     return [f"{name} was edited after the checkpoint" for name in changed]
 
@@ -145,7 +145,7 @@ def code_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
 
 
 def held(piles: Piles) -> dict[int, str]:
-    """{number: identity} of the data rows of all rollouts that the plan holds."""
+    """{row number: identity} of the data rows of all rollouts in the plan's piles."""
     rows = {group.key: group.example for group in piles.groups.values()}
     for piece in [*piles.judged(), *piles.unfinished, *piles.refused]:
         rows |= dict(zip(piece.key.tolist(), piece.example, strict=True))
@@ -153,7 +153,7 @@ def held(piles: Piles) -> dict[int, str]:
 
 
 def other_rows(data: Data, rows: Mapping[int, str]) -> list[int]:
-    """Numbers of the `rows` whose contents are no longer these."""
+    """Numbers of the rows whose contents no longer have the identities in `rows`."""
     return [key for key, was in rows.items() if key >= len(data) or identity(data[key]) != was]
 
 

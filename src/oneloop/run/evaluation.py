@@ -134,7 +134,7 @@ def per_row(values: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 
 
 def per_key(values: torch.Tensor, keys: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """float64 [largest key + 1], sums of the `known` of `values`."""
+    """float64 [largest key + 1], for each key the sum of its `values` where `known`."""
     sums = torch.zeros(int(keys.max()) + 1, dtype=torch.float64)
     return sums.index_add_(0, keys[known], values[known].double())
 

@@ -1,4 +1,4 @@
-"""The same prompts from the same noise, drawn again as training goes on: what a run looks like.
+"""Images of the same prompts from the same noise, made at several points of training.
 
     gallery/step-000120.parquet     up to PICTURES images after 120 steps, each with its prompt and score
 
@@ -16,13 +16,13 @@ from oneloop.run.evaluation import held_out, scorers
 from oneloop.run.record import write_rollouts
 
 PICTURES = 8
-"""Prompts that are drawn."""
+"""Most prompts that get an image."""
 TIMES = 6
-"""How often in a phase."""
+"""Times per phase at which images are made."""
 
 
 class Gallery:
-    """Draws pictures of `policy` into `directory`; of a policy without images, nothing."""
+    """Writes images that `policy` makes into `directory`; does nothing for a policy without images."""
 
     def __init__(self, recipe: Recipe, policy: Any, directory: Path):
         self.policy, self.directory, self.seed = policy, directory, recipe.seed

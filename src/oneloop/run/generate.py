@@ -14,15 +14,15 @@ from oneloop.sample.policies.language import Language
 
 
 class Completion(NamedTuple):
-    """What a model wrote."""
+    """A completion of a prompt by a model."""
 
     text: str
     whole: bool
-    """Whether it ended by itself, not at the limit."""
+    """Whether the text ended by itself, not at the token limit."""
 
 
 def options_of(model: str, **options: Any) -> Language:
-    """The options of a policy that only samples. Raises RecipeError for those that are refused."""
+    """Options of a language policy for sampling only. Raises RecipeError for invalid ones."""
     try:
         return Language(model=locate(model)[0], **options)
     except ValidationError as error:

@@ -24,7 +24,7 @@ Sample = Callable[[Rollouts], Sampled]
 Judge = Callable[[Rollouts], Rollouts]
 ENTRY = "ask-{:08d}.entry"
 CONTENT = (ValueError, TypeError, LookupError, AttributeError)
-"""What a step raises when something is wrong with what it was given."""
+"""Exceptions that a step raises when its input is at fault."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Entry:
     judged: bool
     """Whether `finished` has its verdicts; without them it is judged on resume."""
     evaluations: int
-    """Evaluations of the network that the sampling took."""
+    """Network evaluations that the sampling took."""
 
 
 class Journal:
-    """Answers asks from `folder`, which holds one entry an ask, and has the others sampled and judged.
+    """Answers requests for rollouts from the entries in `folder`; samples and judges those without an entry.
 
     `says` gets a sentence for each entry that is set aside.
     """
@@ -74,7 +74,7 @@ class Journal:
         return entry.finished, entry.unfinished
 
     def settled(self) -> None:
-        """The step that used the latest answers is over and written down."""
+        """Tells that the step which used the latest answers is over and recorded."""
         self._replayed.clear()
 
     def blame(self, error: Exception) -> None:
@@ -123,7 +123,7 @@ class Journal:
         self._reserve.wants(path.stat().st_size)
 
     def _read(self, asked: Rollouts) -> Entry | None:
-        """What was answered to these ids; None: nothing."""
+        """The entry for the ids of `asked`; None if there is none."""
         path = self._path(self.asks)
         if not path.exists():
             return None

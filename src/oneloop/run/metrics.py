@@ -1,4 +1,4 @@
-"""One step in numbers, under the names TRL users know. Pure functions of the batch; no state, no trackers."""
+"""Metrics of one step, under TRL's names. Pure functions of the batch; no state, no trackers."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from oneloop.run.logged import logged_means
 from oneloop.run.win_rates import win_rates
 
 LAGS = 8
-"""Ages counted one by one; the last counts itself and what is older."""
+"""Ages with a metric of their own; the last one also counts all older tokens."""
 
 
 def batch_metrics(batch: Rollouts) -> dict[str, float]:
@@ -74,8 +74,9 @@ def _rewards(batch: Rollouts) -> dict[str, float | Tensor]:
 
 
 def _seeding(batch: Rollouts) -> dict[str, float | Tensor]:
-    """What became of groups whose plain rollouts all failed: how many, how many of them got examples, and of
-    these the share with a success."""
+    """Groups whose plain rollouts all failed: how many, how many of them got examples, and the share of these
+    with a success.
+    """
     group, seeded = segments.labels(batch.group), batch["seeded"] > 0
     first, correct = first_of_each(group), batch.correct.double()
     plain = segments.extremes(torch.where(seeded, torch.nan, correct), group)[1][first]

@@ -1,4 +1,4 @@
-"""What is looked at before a run: whether data can be read, and whether judges get the columns they ask for.
+"""Checks before a run: whether data can be read, and whether judges get the columns they need.
 
 `preflight` needs no model and comes before one is loaded; `left_out` needs the policy, or its outline, which
 knows what it can start from. Both look at the rows of files, up to a bound, and at a few of those that are
@@ -19,9 +19,9 @@ from oneloop.sample.data.hub import Hub
 from oneloop.sample.data.rows import Rows
 
 STORED = 20_000
-"""So many rows of a file are looked at, evenly spread."""
+"""Most rows of a file that are checked, evenly spread."""
 GENERATED = 8
-"""So many rows of other data."""
+"""Rows that are checked of data that is generated."""
 
 
 @runtime_checkable
@@ -84,7 +84,7 @@ def check_of(policy: Any, demonstrated: bool) -> Check:
 
 
 def sections(recipe: Recipe) -> Iterator[tuple[str, Data, tuple[Any, ...], OnBadRow]]:
-    """(path in the recipe, data, who judges rollouts of it, what a bad row does) of all data in it."""
+    """(path in the recipe, data, judges of its rollouts, on_bad_row) of all data in the recipe."""
     for name, phase in recipe.phases.items():
         yield f"recipe.phases.{name}.plan", phase.plan.data, phase.judge, phase.plan.on_bad_row
     if (spec := recipe.evaluate) is not None:

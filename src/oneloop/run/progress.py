@@ -31,7 +31,7 @@ LONGEST = 200
 
 
 class Show:
-    """Draws on `console`; one made with `quiet` draws nothing.
+    """Shows the progress of a run on `console`; with `quiet` only what goes to `warnings`.
 
     `verbose`: a line for every step, with the seconds of each stage. `completions`: so many rollouts of the
     batch are printed below each line. `warnings`: where warnings and alarms go; default `console`.
@@ -85,7 +85,7 @@ class Show:
             self._progress.update(self._inside, completed=tokens, note=f"{finished} rollouts finished")
 
     def drew(self, batch: Rollouts) -> None:
-        """The batch of the step that is about to be shown."""
+        """Takes the batch of the step that is about to be shown."""
         self._batch = batch if self.completions else None
 
     def step(self, values: Mapping[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Show:
         return " ".join(word for word in [*words, f"ETA {minutes}:{seconds:02}"] if word)
 
     def says(self, sentence: str) -> None:
-        """A line that is not part of the bars."""
+        """Prints a sentence outside the bars."""
         if self._progress is not None and self._inside is not None:
             self._progress.update(self._inside, note=escape(shown(sentence)))
         else:
@@ -129,7 +129,7 @@ class Show:
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def finding(self, level: str, sentence: str) -> None:
-        """What the signal doctor says."""
+        """Prints a finding of the signal doctor."""
         where = self.console if level == "note" else self.warnings
         where.print(f"[{COLOURS[level]}]{level}[/] {escape(sentence)}", highlight=False)
 
@@ -178,7 +178,7 @@ def shortened(text: str) -> str:
 
 
 def moment(values: Mapping[str, Any]) -> str:
-    """When an evaluation was, in words."""
+    """The time of an evaluation in words, such as its step or phase."""
     step = f", step {values['step']}" if values["when"] == "during" else ""
     return f"{values['when']} {values['phase']}{step}".strip()
 

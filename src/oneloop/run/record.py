@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.jsonl and one Parquet file of rollouts a step."""
+"""Files that a run writes: metrics.jsonl, and Parquet files of rollouts, one a step."""
 
 import io
 import json
@@ -39,7 +39,7 @@ class Metrics:
         self.lines = lines
 
     def write(self, **values: Any) -> None:
-        """One line; every hook (a tracker, say) sees it too."""
+        """Writes one line and passes its values to every hook (a tracker, say)."""
         with self.path.open("a") as file:
             file.write(json.dumps(unicode(values)) + "\n")
         self.lines += 1
@@ -139,7 +139,7 @@ def png(image: Tensor) -> bytes:
 
 
 def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:
-    """The prompt as people read it."""
+    """The prompt as readable text."""
     prompt = context[0][1]
     if isinstance(prompt, str):
         return prompt

@@ -1,7 +1,7 @@
-"""Room on the disk that is kept free for what has been paid for.
+"""Disk space that is reserved for answers that have been paid for.
 
-A file that holds nothing but its size: when the disk is full it is deleted, and the answer to an ask, which
-cannot be had again for nothing, takes its place.
+A file without content takes up the space. When the disk is full it is deleted, and the answer to a request,
+which would cost money or time to get again, takes its place.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 LEAST = 4 << 20
-"""Bytes that are kept before the size of an answer is known."""
+"""Bytes reserved before the size of an answer is known."""
 
 
 class Reserve:

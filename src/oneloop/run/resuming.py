@@ -1,4 +1,4 @@
-"""What a recipe may change when its run goes on: how long it is, and what is written down of it.
+"""Which options of a recipe may change when its run is resumed: its length, and what is recorded.
 
 Everything else would make another run of it: numbers before and after the change would not belong together.
 """
@@ -16,7 +16,7 @@ MAY_CHANGE = re.compile(
     r"phases\.(?P<phase>.+)\.steps|evaluate\.every|save_every|keep_checkpoints|stop_on_alarm|trackers(\[\d+\])?"
 )
 SHOWN = 5
-"""So many differences are named."""
+"""Most differences that a message names."""
 Changes = dict[str, tuple[Any, Any]]
 
 

@@ -98,10 +98,10 @@ class Run:
         self.said: list[Finding] = []
         self.watch = Watch()
         self.held_out: dict[str, dict[str, Any]] = {}
-        """By mode, what was measured where the phase began."""
+        """{mode: evaluation} at the beginning of the phase."""
         self.started = time.time()
         self.report = "none yet"
-        """Where the report is, or why there is none."""
+        """Path of the report, or why there is none."""
         self._resumed: dict[str, Any] | None = None
         self._phase_state: Callable[[], dict[str, Any]] = dict
         for sentence in changed:
@@ -258,7 +258,7 @@ class Run:
             self._between(name, phase)
 
     def _between(self, name: str, phase: Phase) -> None:
-        """What is due after a step, and at the last one is left to the end of the phase."""
+        """Evaluation, checkpoint and images that are due after a step, unless it is the last of the phase."""
         done = phase.plan.piles.step
         if due(done, phase.steps):
             self.gallery.draw(name, self.step)
@@ -367,14 +367,14 @@ class Run:
 
 
 def needs_reference(phase: Phase) -> bool:
-    """Whether some part of the phase reads log-probs under the reference, or what the reference draws."""
+    """Whether some part of the phase reads log-probs or samples of the reference."""
     parts = [*phase.judge, *phase.credit, *phase.select, *phase.objective]
     wanted = {"actions.reference", "reference_output"}
     return any(wanted & set(declared(each, "reads")) for each in parts)
 
 
 def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds of one step by stage; all but sampling, judging and the update are one number."""
+    """Seconds of one step by stage; stages other than sampling, judging and update are added up."""
     named = {"sample_time": "sample", "judge_time": "judge", "update_time": "update"}
     times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
     # "answer" is what "sample" and "judge" are parts of

@@ -1,4 +1,4 @@
-"""Other people's dashboards on the one metrics hook: TensorBoard, Weights & Biases, trackio.
+"""Send metrics to dashboards: TensorBoard, Weights & Biases, trackio.
 
 Each is an extra (`pip install '.[wandb]'` in a clone), imported only when a recipe names it. metrics.jsonl is
 written with or without them and is what every other part of oneloop reads. Not here: rollouts, pictures.

@@ -19,8 +19,7 @@ Said = dict[tuple[str, str], float]
 
 
 def win_rates(batch: Rollouts) -> dict[str, float]:
-    """`win_rate/<judge>/<task>/<criterion>` of all judges that compare; the gap where one of them is held
-    out.
+    """`win_rate/<judge>/<task>/<criterion>` of all judges that compare, and the gap if one is held out.
 
     `hacking_gap` is the mean, `hacking_gap/worst` the largest of a single task and criterion. {} without such
     judges.

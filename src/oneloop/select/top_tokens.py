@@ -75,7 +75,9 @@ class TopTokens:
 
     @property
     def ranks(self) -> bool:
-        """Whether some token may be left out; if not, the entropy, which costs a forward pass, is not read."""
+        """Whether some token may be left out; if not, the entropy, which costs a forward pass, is not
+        read.
+        """
         return self.most_per_response is not None or not self.share.whole
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:

@@ -30,7 +30,7 @@ from oneloop.core.part import part
 FREQUENCIES = 64
 WEIGHTS = "model.safetensors"
 LEAST = 0.05
-"""Smallest noise level that the predicted data's error is divided by, to turn it into a velocity."""
+"""Least divisor where predicted data becomes a velocity: (latent - data) / sigma is too sensitive below."""
 Condition = dict[str, Tensor]
 
 

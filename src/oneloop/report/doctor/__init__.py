@@ -90,7 +90,7 @@ def _findings(steps: Steps, limits: Limits) -> list[Finding]:
 
 
 def _worst(said: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
-    """Each finding once, as it was when it was worst."""
+    """{key: the worst of the findings with that key}."""
     worst: dict[tuple[str, str], Finding] = {}
     for finding in said:
         before = worst.get(finding.key)

@@ -1,4 +1,4 @@
-"""What can be wrong with the signal: groups without a difference, steps that taught nothing, a flat loss."""
+"""Checks of the learning signal: groups of equal rewards, steps that taught nothing, a flat loss."""
 
 from collections.abc import Iterator
 
@@ -118,7 +118,7 @@ def _dead(row: Row) -> bool:
 
 
 def flat_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
-    """The question every newcomer asks: why is the loss zero?"""
+    """Explains a loss near zero, which looks like a fault and is not."""
     recent = steps.tail(limits.window)
     losses = recent.values("loss")
     reward = recent.last("reward")

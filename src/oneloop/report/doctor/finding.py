@@ -1,4 +1,4 @@
-"""What a finding is, from which numbers on it is one, and how step metrics are read."""
+"""Findings of the signal doctor, their thresholds, and access to step metrics."""
 
 import math
 from collections import deque
@@ -13,37 +13,37 @@ Level = Literal["note", "warn", "alarm"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """From which numbers on the doctor speaks. Shares are 0..1, gaps and entropies nats a token."""
+    """Thresholds of the signal doctor. Shares are 0..1, gaps and entropies nats a token."""
 
     window: int = 10
     """Steps over which rates are averaged."""
     least: int = 3
     """Steps needed before a rate means anything; alarms on single steps do not wait."""
     worse: float = 1.5
-    """A finding already said is said again when its size has grown by this factor."""
+    """A finding is repeated when its size has grown by this factor."""
     no_signal_note: float = 0.2
-    """Share of groups whose rollouts all earned the same reward: worth a note."""
+    """Share of groups with equal rewards from which there is a note."""
     no_signal_warn: float = 0.5
-    """The same: worth a warning."""
+    """Share of groups with equal rewards from which there is a warning."""
     effective_sample: float = 0.5
     """Effective sample size, as a share of the kept rollouts, below which importance weights hurt."""
     gap_note: float = 0.005
     """Mean |sampled - trained log-prob| up to which nothing is said (verl's rule of thumb).
     Set 1e-5 for our own engine in fp32 on a CPU, where the gap is zero."""
     gap_warn: float = 0.01
-    """The same: a problem by verl's rule of thumb."""
+    """Mean log-prob gap above which there is a warning (verl's rule of thumb)."""
     gap_alarm: float = 0.05
-    """The same: stop. No rounding of bf16 explains it."""
+    """Mean log-prob gap above which the run stops: bf16 rounding cannot explain it."""
     gap_of_clip: float = 0.1
     """Mean gap on fresh samples, as a share of the clip range, up to which ratios are precise enough."""
     ratio_low: float = 0.5
     """Mean ratio on fresh samples below which the sampler cannot hold the trained weights."""
     ratio_high: float = 2.0
-    """The same from above."""
+    """Mean ratio on fresh samples above which the sampler cannot hold the trained weights."""
     fresh: float = 1e-9
     """Mean staleness (weight versions) up to which samples count as fresh."""
     cap_hits: float = 0.2
-    """Share of rollouts cut at the length cap."""
+    """Share of rollouts cut at the length limit from which there is a finding."""
     entropy_fall: float = 0.3
     """Entropy at the end over entropy at the start of a phase."""
     constant_steps: int = 4
@@ -57,17 +57,18 @@ class Limits:
     dead_warn: int = 3
     """Steps in a row that taught nothing: warn."""
     dead_alarm: int = 30
-    """The same: stop, unless the prompts are simply solved or the judge is at fault."""
+    """Steps in a row that taught nothing: stop, unless the prompts are solved or the judge is at fault."""
     flat_loss: float = 0.01
-    """Mean |loss| that newcomers take for a fault."""
+    """Mean |loss| below which a note explains why the loss is near zero."""
     stale: float = 2.0
     """Mean age of trained tokens, in weight versions."""
     carried: float = 0.25
-    """Share of trained tokens from older weights from which on a correction is worth a word."""
+    """Share of trained tokens from older weights from which a missing correction is mentioned."""
     hacking_warn: float = 0.1
-    """A learned judge's win-rate less a held-out measure's on the same images."""
+    """A learned judge's win-rate less a held-out judge's, on the same images, from which there is a
+    warning."""
     hacking_alarm: float = 0.25
-    """The same: stop. Whatever rises from here on is not what was wanted."""
+    """The same difference from which the run stops: the judge no longer measures what was wanted."""
     discarded: float = 0.1
     """Tokens that restarts threw away, over tokens trained."""
 
@@ -84,7 +85,7 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two findings the same finding at different times."""
+        """Identity of a finding across steps: findings with equal keys are the same one."""
         return self.phase, self.name
 
 

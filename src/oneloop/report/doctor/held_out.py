@@ -1,4 +1,4 @@
-"""Has a phase made the policy worse at what it is held to? Evaluations before and after, of one mode."""
+"""Whether a phase made held-out scores worse: compares evaluations before and after it, of one mode."""
 
 from collections.abc import Mapping
 from typing import Any

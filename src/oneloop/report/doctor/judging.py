@@ -1,4 +1,4 @@
-"""What can be wrong with the judges: one value for everything, errors, an outage."""
+"""Checks of the judges: the same value for everything, errors, an outage."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What can be wrong with the samples and their numbers: gap, ratio, age, length, entropy."""
+"""Checks of the samples: log-prob gap, ratio, age, length, entropy."""
 
 import math
 from collections.abc import Iterator
@@ -174,7 +174,7 @@ def uncorrected(steps: Steps, limits: Limits) -> Iterator[Finding]:
 
 
 def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
-    """What restarts of unfinished rollouts cost."""
+    """Tokens thrown away by restarts of unfinished rollouts."""
     recent = steps.tail(limits.window)
     lost, trained = sum(recent.values("leftovers/discarded_tokens")), sum(recent.values("step_tokens"))
     if len(recent) < limits.least or not lost or lost < limits.discarded * trained:

@@ -1,4 +1,6 @@
-"""Is a learned judge being fooled? Its verdicts against a held-out judge's, on the same images."""
+"""Whether the policy exploits a learned judge: its verdicts against a held-out judge's, on the same
+images.
+"""
 
 from collections.abc import Iterator
 
@@ -29,7 +31,7 @@ def hacking_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
 
 
 def unwatched(steps: Steps, limits: Limits) -> Iterator[Finding]:
-    """A learned judge beside which nothing is held out."""
+    """A learned judge without a held-out judge to check it."""
     recent = steps.tail(limits.window)
     said = any(name.startswith("win_rate/") for row in recent.rows for name in row)
     if len(recent) < limits.least or not said or recent.values("hacking_gap"):
