@@ -35,15 +35,15 @@ from oneloop.run.run import Run, claim_directory
 
 @dataclass(frozen=True)
 class Asked:
-    """How to compare."""
+    """Options of a comparison."""
 
     seeds: int = 3
     budget: float | None = None
-    """What the last phase of each run may spend; None: what each recipe says."""
+    """Budget of the last phase of each run; None: each recipe's own."""
     of: Unit = "sampled_tokens"
     """The unit of the budget, and of the axis of the curves."""
     threshold: float | None = None
-    """Held-out sampled accuracy whose cost is looked for."""
+    """Held-out sampled accuracy whose cost is reported; None: no such report."""
 
     @property
     def overrides(self) -> list[str]:
@@ -52,7 +52,7 @@ class Asked:
 
 
 def asked_for(seeds: int, budget: float | None, of: str, threshold: float | None) -> Asked:
-    """The same from the words of a command line. Raises ValueError for another unit, or a budget of 0."""
+    """Options from a command line. Raises ValueError for an unknown unit, or a budget of 0."""
     unit = next((unit for unit in METRICS if unit == of), None)
     if unit is None:
         raise ValueError(f"--of: there is no unit '{of}'; {nearest(of, list(METRICS))}")
@@ -68,7 +68,7 @@ def compare(
     directory: Path,
     show: Callable[[str], Show],
 ) -> dict[str, Any]:
-    """What is also written to `directory`/compare.json: `recipes` (see `compared`), ranking, notes, facts.
+    """Runs and compares the recipes; returns what is written to `directory`/compare.json.
 
     `show` makes what one run draws on, from its title. Raises RecipeError with the faults of all recipes.
     """

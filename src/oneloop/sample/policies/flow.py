@@ -135,16 +135,16 @@ class FlowPolicy:
 
     @property
     def room(self) -> int:
-        """Latents of one call where nothing is learned."""
+        """Most latents of one network call without gradients."""
         return max(1, self.options.tokens_per_call // int(self.network.tokens))
 
     @property
     def draws(self) -> bool:
-        """Whether the present schedule draws steps at all."""
+        """Whether the present noise schedule draws noise at any step."""
         return self._drawn[0].std > 0
 
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """[b, ...] in fp32. Counts the latents forwarded in `meter`."""
+        """[b, ...] in fp32, velocities of latents. Counts the latents forwarded in `meter`."""
         self.meter.add(len(latent))
         if torch.is_grad_enabled() or len(latent) <= self.room:
             return self._call(latent, sigma, condition)
@@ -181,8 +181,9 @@ class FlowPolicy:
         return finished, asked.take(torch.zeros(0, dtype=torch.long))
 
     def _reference_output(self, asked: Rollouts) -> Tensor:
-        """[n, C, H, W], one whole image a group, from noise that is no rollout's; before a reference is kept,
-        the present weights'."""
+        """[n, C, H, W], one image of the reference per group, from noise that no rollout uses; before a
+        reference is kept, from the present weights.
+        """
         which, first = distinct(asked.group)
         rows = beginnings(asked.take(first), int(draws.mix(asked.facts["seed"], "reference") >> 1))
         with self.as_reference() if self.reference.kept(self.network) else nullcontext():
@@ -209,7 +210,7 @@ class FlowPolicy:
 
     @contextmanager
     def greedy(self) -> Iterator[None]:
-        """Within it, sampling follows the ODE: nothing is drawn but the start."""
+        """Inside this context sampling follows the ODE: only the start noise is drawn."""
         drawn, self._drawn = self._drawn, self._ode
         try:
             yield
@@ -217,7 +218,7 @@ class FlowPolicy:
             self._drawn = drawn
 
     def condition(self, rollouts: Rollouts, rows: Tensor) -> Condition:
-        """What the network knows of the prompts of `rows` [b]; equal data rows are encoded once."""
+        """The network's inputs from the prompts of `rows` [b]; equal data rows are encoded once."""
         which, first = distinct(rollouts.key[rows])
         told = [{**rollouts.example[row], "prompt": prompt_of(rollouts, row)} for row in rows[first].tolist()]
         encoded: Condition = self.network.encode(told)
@@ -268,24 +269,24 @@ class FlowPolicy:
         self.reference.keep(self.network)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Nothing: images have no tokens."""
+        """The empty text: images have no tokens."""
         return ""
 
     def as_reference(self) -> AbstractContextManager[None]:
-        """Within it, velocities are the reference's."""
+        """Inside this context velocities are the reference's."""
         return self.reference.acting(self.network)
 
     def updated(self) -> None:
-        """The weights have changed: a new version, and a moving reference follows."""
+        """Call after the weights have changed: counts a new version and moves a moving reference."""
         self.version += 1
         self.reference.follow(self.network)
 
     def save(self, folder: Path) -> None:
-        """What the network saves of itself: `model.safetensors`, or the adapters of a pipeline."""
+        """Writes the network's weights: `model.safetensors`, or the adapters of a pipeline."""
         self.network.save(folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a folder of weights does not hold: the version, and the reference's weights."""
+        """State that is not in the saved weights: the version and the reference's weights."""
         return {"version": self.version, "reference": dict(self.reference.weights) or None}
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:

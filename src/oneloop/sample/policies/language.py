@@ -2,8 +2,8 @@
 
     n rollouts   N actions (tokens)   a tokens of one micro-batch
 
-Sampling is the engine's work; this file turns rollouts into requests and replies into actions, and says how
-actions are cut into micro-batches and looked at again under newer weights.
+Sampling is the engine's work; this file turns rollouts into requests and replies into actions, cuts actions
+into micro-batches and recomputes their log-probs under newer weights.
 """
 
 import copy
@@ -190,7 +190,7 @@ class LanguagePolicy:
         return self._with_text(finished, self.options.stop), unfinished
 
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
-        """What the engine is asked for one row that has the tokens `partial`."""
+        """The engine request for one row that already has the tokens `partial`."""
         prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
         left = self.rows.room(prompt, f"data row {int(asked.key[row])}")
         limit = min(self.options.max_new_tokens if budget < 0 else budget, left)
@@ -228,7 +228,7 @@ class LanguagePolicy:
         return finished, finished.take(torch.zeros(0, dtype=torch.long))
 
     def check_row(self, row: dict[str, Any], where: str, demonstrated: bool) -> None:
-        """As `PolicyOutline` says."""
+        """See `oneloop.core.protocols.PolicyOutline`."""
         self.rows.check_row(row, where, demonstrated)
 
     def _with_text(self, rollouts: Rollouts, stop: Sequence[str] = ()) -> Rollouts:
@@ -244,7 +244,7 @@ class LanguagePolicy:
 
     @contextmanager
     def greedy(self) -> Iterator[None]:
-        """Within it, sampling takes the most likely token."""
+        """Inside this context sampling takes the most likely token."""
         law = self.law
         self.law = self.engine.law = Law(temperature=0.0)
         try:
@@ -327,17 +327,17 @@ class LanguagePolicy:
         return self._reference
 
     def updated(self) -> None:
-        """The weights have changed: a new version, and fresh weights in the engine."""
+        """Call after the weights have changed: counts a new version and refreshes the engine's weights."""
         self.version += 1
         self.engine.refresh()
 
     def save(self, folder: Path) -> None:
-        """A normal Hugging Face folder, of a model or of adapters."""
+        """Writes a normal Hugging Face folder, of a model or of adapters."""
         save_weights(self._opened, folder)
         self.tokenizer.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a folder of weights does not hold: the version, and what the reference has of its own."""
+        """State that is not in the saved weights: the version, and weights that only the reference has."""
         return {"version": self.version, "reference": self._kept() if self._reference is not None else None}
 
     def _kept(self) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""What a flow policy is made of: the walk from noise to images, the SDE of a step, rendering, references."""
+"""Parts of a flow policy: the walk from noise to images, the SDE of a step, rendering, the reference."""

@@ -1,4 +1,4 @@
-"""What walks and pictures of a flow policy need of it."""
+"""The protocol of a flow policy that walk.py and rendering.py need."""
 
 from typing import Any, Protocol
 
@@ -10,11 +10,11 @@ from oneloop.sample.policies.denoising.here import Condition
 
 
 class Steps(Protocol):
-    """How images are made."""
+    """Sampling options."""
 
     @property
     def steps(self) -> int:
-        """Calls of the network for an image."""
+        """Network calls for an image."""
 
 
 class Denoiser(Protocol):
@@ -29,32 +29,32 @@ class Denoiser(Protocol):
     version: int
     """Number of the weights, which actions are marked with."""
     shape: tuple[int, ...]
-    """Of a latent."""
+    """Shape of one latent."""
     stored: torch.dtype
-    """What latents are rounded to before they are kept."""
+    """Type that latents are rounded to before they are kept."""
     sigmas: list[float]
     """Noise levels from 1 to 0, one more than there are calls."""
 
     @property
     def options(self) -> Steps:
-        """How many calls make an image."""
+        """Sampling options: the number of network calls for an image."""
 
     @property
     def room(self) -> int:
-        """Latents of one call where nothing is learned."""
+        """Most latents of one network call without gradients."""
 
     @property
     def draws(self) -> bool:
-        """Whether steps draw noise at all."""
+        """Whether any step draws noise; false for an ODE sampler."""
 
     def condition(self, rollouts: Rollouts, rows: Tensor) -> Condition:
-        """What the network knows of the prompts of `rows` [b]."""
+        """The network's inputs from the prompts of `rows` [b]."""
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
         """[a, 4], `sde.Step` of each step [a] of `rows` [a]."""
 
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """[b, ...] in fp32, of latents at noise levels `sigma` [b]."""
+        """[b, ...] in fp32, velocities of latents at noise levels `sigma` [b]."""
 
     def render(self, clean: Tensor, condition: Condition) -> Tensor:
         """Images [b, C, H, W] in [0, 1] of predicted data [b, ...]."""

@@ -1,4 +1,4 @@
-"""Actions of a flow policy under the present weights: every answer from one call of the network.
+"""Actions of a flow policy under the present weights, computed from one network call.
 
 a chosen actions   b distinct latents they start from (siblings share one)
 """
@@ -21,7 +21,7 @@ Condition = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Inputs:
-    """b latents, and how a actions go on from them; all on the policy's device."""
+    """b latents and the a actions (steps) that start from them, on the policy's device."""
 
     latent: Tensor
     """[b, ...]."""

@@ -31,19 +31,19 @@ class FlowOutline:
     """`PolicyOutline` of a flow policy."""
 
     network: Any
-    """On the device meta."""
+    """The network on the meta device."""
     device: str
     steps: int
-    """Calls of the network for an image."""
+    """Network calls for an image."""
     narrow: bool
     """Whether the network's arithmetic is bf16."""
     stored: torch.dtype
-    """Of latents that are kept."""
+    """Type of the latents that are kept."""
     tokens_per_call: int
-    """Tokens forwarded at a time where nothing is learned."""
+    """Tokens forwarded at a time without gradients."""
 
     def notes(self, demands: Sequence[Demand]) -> list[str]:
-        """Nothing to say."""
+        """No notes: the empty list."""
         return []
 
     def check_row(self, row: Mapping[str, Any], where: str, demonstrated: bool) -> None:
@@ -92,7 +92,7 @@ def _steady(policy: FlowOutline, reference: bool) -> list[Row]:
 
 
 def _passing(policy: FlowOutline, demand: Demand) -> list[Row]:
-    """What one step takes."""
+    """Memory that one step takes besides what is held all the time."""
     assert demand.micro_batch is not None
     network, images = policy.network, demand.rollouts
     edges, calls = images * (policy.steps - 1), images * policy.steps

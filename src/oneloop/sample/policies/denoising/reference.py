@@ -1,4 +1,4 @@
-"""What a flow policy is compared with: its own weights of earlier, standing still or following at a distance.
+"""The reference of a flow policy: its own earlier weights, frozen or a moving average.
 
     frozen     the weights at the start of the phase (with adapters: the network without them)
     moving     reference <- decay reference + (1 - decay) weights, after every update
@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 
 class Reference:
-    """Weights beside those of a network; none before `keep`."""
+    """Reference weights of a network; none before `keep`."""
 
     def __init__(self, decay: float | None):
         self.decay = decay
@@ -33,20 +33,20 @@ class Reference:
         return self.decay is None and hasattr(network, "without_adapters")
 
     def keep(self, network: Any) -> None:
-        """From now on the reference is the present weights, in copies of their own."""
+        """Makes a copy of the present weights the reference."""
         if not self._is_bare(network):
             self.weights = {name: weight.detach().clone() for name, weight in trained(network).items()}
 
     @torch.no_grad()
     def follow(self, network: Any) -> None:
-        """After an update: one step of the moving average."""
+        """Moves a moving average by one step; call it after an update."""
         if self.decay is not None and self.weights:
             for name, weight in trained(network).items():
                 self.weights[name].mul_(self.decay).add_(weight, alpha=1 - self.decay)
 
     @contextmanager
     def acting(self, network: Any) -> Iterator[None]:
-        """Within it, `call` is the reference's. Raises ValueError when none is kept."""
+        """Inside this context `call` uses the reference. Raises ValueError when none is kept."""
         if self._is_bare(network):
             with network.without_adapters():
                 yield
@@ -69,5 +69,5 @@ class Reference:
 
 
 def trained(network: Any) -> dict[str, Tensor]:
-    """The weights that training moves, by name."""
+    """{name: weight} of the trained weights."""
     return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}

@@ -1,1 +1,1 @@
-"""What a language policy is made of: prompts, packed forward passes, text spans, chains of tokens."""
+"""Parts of a language policy: prompts, packed forward passes, text spans, chains of tokens."""

@@ -52,7 +52,7 @@ class CausalForward:
         return next(self.model.parameters()).device
 
     def precision(self) -> AbstractContextManager[Any]:
-        """bf16 autocast, or nothing."""
+        """A context of bf16 autocast, or one that does nothing."""
         if not self.autocast:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -98,7 +98,7 @@ class CausalForward:
         return WIDTH if self._close(whole, together, sequence, depth) else 0
 
     def _factor(self, ids: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> float:
-        """What logits are the head's times, by least squares, in the precision of the weights."""
+        """The factor between the head's output and the logits, by least squares."""
         autocast, self.autocast = self.autocast, False
         whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).double()
         split = self.head(self.hidden(packed, sequence, depth)).double()

@@ -14,10 +14,10 @@ from oneloop.sample.policies.tokens.packing import Packed
 
 
 class Weights(Protocol):
-    """What log-probs of tokens are computed with."""
+    """What is needed to compute log-probs of tokens: a sampling law and forward passes."""
 
     law: Law
-    """What tokens are drawn by, given logits."""
+    """The sampling law: how tokens are drawn, given logits."""
 
     @property
     def forward(self) -> CausalForward:
@@ -71,7 +71,7 @@ class TokenHere:
         )
 
     def rendered(self, calls: int) -> Tensor:
-        """Refused for the same reason."""
+        """Refused: tokens are not differentiable."""
         return self.output
 
     @cached_property

@@ -134,7 +134,7 @@ def _outline(name: str, dtype: torch.dtype) -> Model:
 
 
 def _asked(name: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; whatever the libraries raise becomes a sentence about `name`."""
+    """The result of `load()`; errors of the libraries become a ValueError about `name`."""
     try:
         model_named(name)
         return load()

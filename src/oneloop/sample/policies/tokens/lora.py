@@ -15,9 +15,9 @@ class Lora:
     """Low-rank adapters on the linear layers instead of all weights."""
 
     rank: Annotated[int, Field(ge=1)] = 16
-    """Rank of the adapters."""
+    """Rank of the LoRA adapters."""
     alpha: Annotated[int, Field(gt=0)] = 32
-    """Scale: the update is multiplied by alpha / rank."""
+    """LoRA scale: the adapters' output is multiplied by alpha / rank."""
     targets: tuple[str, ...] | str = "all-linear"
     """Names of the layers that get an adapter."""
 

@@ -23,7 +23,7 @@ from oneloop.sample.policies.tokens.forward import CHUNK
 from oneloop.sample.policies.tokens.prompts import Prompts
 
 LOOKED_AT = 16
-"""Prompts whose length is looked at."""
+"""Prompts whose length is measured."""
 LESS = (
     "Lower learner.tokens_per_micro_batch, policy.language.slots or policy.language.max_new_tokens, or train "
     "adapters (policy.language.lora)"
@@ -32,10 +32,10 @@ LESS = (
 
 @dataclass(frozen=True)
 class Counted:
-    """What is counted of a language policy."""
+    """The facts about a language policy that its memory depends on."""
 
     model: Any
-    """On the device meta, adapters included."""
+    """The model on the meta device, adapters included."""
     prompts: Prompts
     device: str
     precision: str
@@ -97,7 +97,7 @@ def engine_copies(policy: Counted, count: int) -> int:
 
 
 def _passing(policy: Counted, demand: Demand) -> list[Row]:
-    """What one step takes."""
+    """Memory that one step takes besides what is held all the time."""
     assert demand.micro_batch is not None
     config = policy.model.config.get_text_config()
     wide = 4 if policy.precision == "float32" else 2

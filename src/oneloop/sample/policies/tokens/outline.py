@@ -1,4 +1,4 @@
-"""A language policy before its weights are loaded: is its kind supported, what will its data be to it.
+"""Checks of a language policy before its weights are loaded: is the model supported, does the data fit it.
 
 A model of the same kind with two layers and random weights is tried where it is small enough.
 """
@@ -19,7 +19,7 @@ from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
 from oneloop.sample.policies.tokens.rows import Row, TokenRows
 
 LOOKED_AT = 64
-"""Rows of each data set about which something is said, evenly spread."""
+"""Rows of each data set that are checked, evenly spread."""
 SMALL = 250_000_000
 """Parameters of the largest model that is built to be tried."""
 

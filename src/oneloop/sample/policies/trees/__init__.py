@@ -1,1 +1,1 @@
-"""Rollouts that share a beginning: who shares which step, of tokens and of denoising."""
+"""Trees: rollouts that share their first steps, of tokens and of denoising."""

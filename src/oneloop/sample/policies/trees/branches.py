@@ -1,4 +1,4 @@
-"""Which rollouts share which steps, and the noise of a denoising step, named and not taken in turn.
+"""Which rollouts share which steps, and the noise of a denoising step as a function of its name.
 
     n rollouts   E edges of one step (an action each)   D dimensions of a latent
 

@@ -28,7 +28,7 @@ class Engine(Protocol):
 
 
 class Sampler(Protocol):
-    """What trees are sampled by."""
+    """The language policy that trees are sampled from."""
 
     version: int
     """Number of the weights, which actions are marked with."""
@@ -38,7 +38,7 @@ class Sampler(Protocol):
         """Completes requests under the present weights."""
 
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
-        """What the engine is asked for one row that has the tokens `partial`."""
+        """The engine request for one row that already has the tokens `partial`."""
 
 
 def sample_trees(policy: Sampler, asked: Rollouts) -> Rollouts:
@@ -72,7 +72,7 @@ def sample_trees(policy: Sampler, asked: Rollouts) -> Rollouts:
 
 
 def _request(policy: Sampler, asked: Rollouts, row: int, partial: list[int], end: int | None) -> Request:
-    """For what follows `partial`, up to the fork at `end`."""
+    """The request for the tokens after `partial`, up to the fork at `end`."""
     whole = policy.request(asked, row, partial)
     limit = whole.limit if end is None else min(end, whole.limit)
     return Request(whole.key, whole.group, whole.prompt, limit, whole.partial)
