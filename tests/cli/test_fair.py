@@ -7,7 +7,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from oneloop.cli import fair, fair_state
-from oneloop.cli.fair import Asked, FairError, play_table, weights_of
+from oneloop.cli.fair import FairError, StreamOptions, play_table, weights_of
 from oneloop.cli.main import app
 from oneloop.core import storage
 from oneloop.fair.people import synthetic_people
@@ -24,7 +24,7 @@ def csv(tmp_path):
 
 
 def asked(csv, **options):
-    return Asked(**{"table": csv, "label": "good", "rules": 20, **options})
+    return StreamOptions(**{"table": csv, "label": "good", "rules": 20, **options})
 
 
 def quiet():

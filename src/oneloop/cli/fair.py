@@ -46,7 +46,7 @@ class FairError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class StreamOptions:
     """Options of one stream; a run is continued only with the same."""
 
     table: Annotated[Path, typer.Argument(help="CSV with a header and a row for each person.")]
@@ -75,9 +75,9 @@ class Asked:
     seed: Annotated[int, typer.Option(help="Seed of people, rules, auditors and draws.")] = 0
 
 
-@fields_of(Asked)
+@fields_of(StreamOptions)
 def fair(
-    make: Callable[..., Asked],
+    make: Callable[..., StreamOptions],
     run: Annotated[Path, typer.Option(help="Directory for metrics.jsonl, state and the page.")] = RUNS
     / "fair",
     save_every: Annotated[int, typer.Option(min=1, help="Rounds between saved states.")] = 500,
@@ -95,7 +95,7 @@ def fair(
 class Stream:
     """The objects that the options name. Raises FairError, PeopleError or ValueError naming what is wrong."""
 
-    def __init__(self, asked: Asked):
+    def __init__(self, asked: StreamOptions):
         if asked.learner not in get_args(Learner):
             raise FairError(f"--learner must be {' or '.join(get_args(Learner))}, got '{asked.learner}'")
         features = tuple(name for name in asked.features.split(",") if name)
@@ -130,7 +130,7 @@ class Stream:
         return bounds.exp2_cost_bound(len(self.rules), rounds, self.asked.people, self.penalty, self.rate)
 
 
-def auditors_of(asked: Asked, crowd: People) -> list[WeightedDistance]:
+def auditors_of(asked: StreamOptions, crowd: People) -> list[WeightedDistance]:
     """The auditors that the options give, or random ones."""
     if not asked.auditor:
         return random_auditors(len(crowd.names), asked.auditors, asked.seed)
@@ -151,7 +151,9 @@ def weights_of(words: str, names: tuple[str, ...]) -> Floats:
     return weights
 
 
-def play_table(asked: Asked, directory: Path, save_every: int, resume: bool, shown: Console) -> Accounts:
+def play_table(
+    asked: StreamOptions, directory: Path, save_every: int, resume: bool, shown: Console
+) -> Accounts:
     """Plays (or goes on with) the stream in `directory`, prints its accounts and writes the page.
 
     Raises FileExistsError when the directory holds a run and `resume` is off, or another run; InUse while

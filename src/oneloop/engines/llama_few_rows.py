@@ -43,7 +43,7 @@ class Matrix(NamedTuple):
         return torch.addmm(self.bias, self.weight, columns, out=out)
 
 
-class Block(NamedTuple):
+class BlockWeights(NamedTuple):
     """Weights of one transformer block."""
 
     queries_keys_values: Matrix
@@ -78,7 +78,7 @@ class LlamaFewRows:
 
     def refresh(self) -> None:
         """Take over the model's weights, as they are when first needed again."""
-        self.blocks: list[Block] = []
+        self.blocks: list[BlockWeights] = []
         self.space: _Workspace | None = None
 
     def __call__(self, ids: Tensor, step: Step, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class LlamaFewRows:
                 repeated = [attention.q_norm.weight] * self.heads + [attention.k_norm.weight] * self.keys
                 norm = torch.stack(repeated)[..., None] * self.size**0.5
             self.blocks.append(
-                Block(
+                BlockWeights(
                     _above(block.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj),
                     norm,
                     _above(None, attention.o_proj),

@@ -157,7 +157,7 @@ class PatchNetwork(PixelNetwork):
         self.words = nn.Embedding(options.vocabulary, width)
         self.places = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList([Block(width, options.heads) for _ in range(options.layers)])
+        self.blocks = nn.ModuleList([ModulatedBlock(width, options.heads) for _ in range(options.layers)])
         self.last = nn.Linear(width, 2 * width)
         self.head = nn.Linear(width, options.channels * options.patch**2)
         nn.init.normal_(self.words.weight, std=0.5)
@@ -195,7 +195,7 @@ class PatchNetwork(PixelNetwork):
         return pasted
 
 
-class Block(nn.Module):
+class ModulatedBlock(nn.Module):
     """Attention and a two-layer MLP, each scaled, shifted and gated by a function of `mood` [b, width]."""
 
     def __init__(self, width: int, heads: int):
