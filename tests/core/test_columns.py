@@ -36,7 +36,8 @@ def test_a_declared_column_reaches_record_and_metrics_without_another_list():
 
 def test_known_columns_come_first_then_those_of_judges():
     written = iter(["reward.a", "text", "unheard", "id"])
-    assert recorded(declarations(Rollouts), written) == ["id", "text", "reward.a"]
+    assert recorded(declarations(Rollouts), written, FAMILIES) == ["id", "text", "reward.a"]
+    assert recorded(declarations(Actions), iter(["yes.a.b", "token"])) == ["token"], "readings stay out"
     assert family("won.a.b") is FAMILIES["won."] and family("unheard") is None
 
 

@@ -84,8 +84,12 @@ def family(name: str) -> Declared | None:
     return next((known for beginning, known in FAMILIES.items() if name.startswith(beginning)), None)
 
 
-def recorded(table: Mapping[str, Declared], written: Iterator[str]) -> list[str]:
-    """Those of the `written` columns that go to the Parquet files: known ones first, in their order."""
+def recorded(
+    table: Mapping[str, Declared], written: Iterator[str], families: Mapping[str, Declared] | None = None
+) -> list[str]:
+    """Those of the `written` columns that go to the Parquet files: known ones first, in their order, then
+    those of `families`."""
     there = list(written)
     known = [name for name, column in table.items() if column.recorded and name in there]
-    return [*known, *(name for name in there if (mine := family(name)) is not None and mine.recorded)]
+    beginnings = tuple(name for name, column in (families or {}).items() if column.recorded)
+    return [*known, *(name for name in there if name.startswith(beginnings))]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from oneloop.core.columns import declarations, recorded
+from oneloop.core.columns import FAMILIES, declarations, recorded
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.storage import Damaged, replace_file
 from oneloop.core.text import unicode
@@ -95,7 +95,7 @@ def rollout_rows(
     if len(rollouts) == 0:
         return []
     columns: dict[str, list[Any]] = {}
-    for name in recorded(declarations(Rollouts), iter(rollouts)):
+    for name in recorded(declarations(Rollouts), iter(rollouts), FAMILIES):
         column = rollouts[name]
         columns[name] = column if isinstance(column, list) else column.tolist()
     columns |= logged_columns(rollouts)
