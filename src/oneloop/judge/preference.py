@@ -3,14 +3,14 @@
     p_e = P(yes | image, reference's image, query(task, e, prompt))      reward = mean over the criteria
 
 The judge of OneReward (arXiv 2508.21066): one model for all tasks and criteria, told by the words of the
-query which is meant (tools/questions.py), the image always first. `grade` is p with a gradient in the image,
+query (pairwise/questions.py), the image always first. `grade` is p with a gradient in the image,
 for objective/reward_backprop.py; called as a judge it is a plain reward for any other method (with groups: a
 pairwise win-rate as in Pref-GRPO). `vocab` is the probability of the word among all words, as trained; `pair`
 that of Yes against No alone, never lower. In half precision the model still answers in fp32 log-probs.
 
 A `held_out` judge only looks on: what it says is what the doctor compares a learned judge with. `hard` counts
 wins (p above 1/2) instead of probabilities. Left out: training the judge inside the loop
-(tools/preferences.py has its loss and its pairs).
+(pairwise/preferences.py has its loss and its pairs).
 """
 
 import dataclasses

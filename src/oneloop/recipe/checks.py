@@ -76,7 +76,7 @@ def _name(instance: Any) -> str:
 
 
 def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
-    """Columns that are read and that nobody wrote before."""
+    """Columns that a part reads and that no earlier part writes."""
     gives = {f"actions.{name}" for name in policy.gives}
     written = {*declared(phase.plan, "writes"), *declared(policy, "writes"), *LOOP, *gives}
     if phase.sample == "demonstrations":
@@ -93,7 +93,7 @@ def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
 
 
 def _learnt(where: str, phase: Any, written: set[str]) -> Iterator[str]:
-    """Columns of judged rows from which a dress part learns, and that nobody writes."""
+    """Columns of judged rows that a dress part reads and that no part writes."""
     for place, instance in _placed(where, phase, "dress"):
         for column in trait(instance, DressDefaults, "learns"):
             if column not in written:

@@ -86,7 +86,7 @@ class Prune:
     """Share 0 for the actions of leaves that are not chosen, and for `steps`."""
 
     width: Literal["all", "parent_top1", "extreme"] = "parent_top1"
-    """Rollouts whose own actions are learned from."""
+    """Rollouts whose own actions stay: all, the best of each set of siblings, or the extremes of a tree."""
     extremes: Annotated[int, Field(ge=1)] = 4
     """Best leaves of a tree, and as many worst, with width "extreme"."""
     steps: tuple[Annotated[int, Field(ge=0)], ...] = ()

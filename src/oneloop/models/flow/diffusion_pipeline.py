@@ -27,7 +27,7 @@ from oneloop.models.flow.pipeline_noise import pipeline_noise_levels
 
 FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline")
 KEPT = 512
-"""Prompts whose encodings are remembered: about 2 MB each for Stable Diffusion 3 and FLUX, in host memory."""
+"""Prompts whose encodings are cached: about 2 MB each for Stable Diffusion 3 and FLUX, in host memory."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 

@@ -40,8 +40,8 @@ class Edits:
     task: Task = "fill"
     """Editing task: fill, extend, remove, text or given."""
     asked: Literal["own", "another"] | None = None
-    """Whose prompt a row has: the image's own, or another row's; None: what the task prescribes. A warm start
-    needs own."""
+    """Prompt of a row: the image's own, or another row's; None: as the task prescribes. A warm start needs
+    own."""
     removal_prompt: Annotated[str, Field(min_length=1)] = "remove the specified object"
     """Prompt of the task remove."""
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.5

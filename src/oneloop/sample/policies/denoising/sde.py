@@ -26,7 +26,7 @@ from torch import Tensor
 Noise = Literal["dance", "flow", "cps", "ode"]
 LEVELS = {"dance": 0.3, "flow": 0.7, "cps": 0.7, "ode": 0.0}
 SHIFT = 3.0
-"""Shift of the noise levels where nobody gives one."""
+"""Default shift of the noise levels."""
 SMALLEST = 1e-8
 """A standard deviation below this cannot be told from 0 in fp32."""
 
