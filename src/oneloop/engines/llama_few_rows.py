@@ -193,7 +193,7 @@ class _Workspace:
         torch.div(self.residual, self.length.hypot_(self.floor), out=self.normed)
 
     def norm_heads(self, weight: Tensor) -> None:
-        """The same for each query and key head, in place, with the norm's weight."""
+        """RMSNorm of each query and key head, in place, times the norm's `weight`."""
         length = torch.linalg.vector_norm(self.queries_keys, 2, 1, True)
         self.queries_keys.div_(length.hypot_(self.head_floor)).mul_(weight)
 

@@ -150,7 +150,7 @@ def _let_go(path: Path, file: int, stop: threading.Event) -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the lock is its parent's, and must end when the parent does."""
+    """Closes the lock file in a forked child, so that the lock ends with its parent."""
     for lock in list(_held):
         lock._release.detach()
         os.close(lock._file)

@@ -156,5 +156,5 @@ def effective_share(ratio: Tensor) -> float:
 
 
 def json_safe(values: dict[str, Any]) -> dict[str, Any]:
-    """The same, with floats that JSON has no word for left out."""
+    """`values` without floats that JSON cannot hold (NaN, infinity)."""
     return {k: v for k, v in values.items() if not (isinstance(v, float) and not math.isfinite(v))}

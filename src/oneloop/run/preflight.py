@@ -29,7 +29,7 @@ class Asking(Protocol):
     """A judge that knows which columns of the data it needs."""
 
     def lacks(self, columns: list[str]) -> list[str]:
-        """What it needs and data with these columns does not have, in words."""
+        """Columns that the judge needs and that are not among `columns`, in words."""
 
 
 def preflight(recipe: Recipe, remote: bool = True) -> list[str]:

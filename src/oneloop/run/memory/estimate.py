@@ -11,7 +11,7 @@ from oneloop.sample.plan.dress.fork import Fork
 
 
 def demands(recipe: Recipe) -> list[Demand]:
-    """Of each phase in order, then of the evaluation."""
+    """The demands of each phase in order, then that of the evaluation."""
     found = [_of_phase(name, phase) for name, phase in recipe.phases.items()]
     spec = recipe.evaluate
     if spec is not None:

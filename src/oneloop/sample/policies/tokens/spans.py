@@ -58,7 +58,7 @@ def _streamed(tokenizer: Any, ids: Sequence[int]) -> list[str | None] | None:
 
 
 def _by_prefix(tokenizer: Any, ids: Sequence[int], text: str) -> list[str | None]:
-    """The same from whole prefixes, whatever the decoder does."""
+    """What each token adds, from decoded prefixes: works for every decoder."""
     pieces: list[str | None] = []
     reached = 0
     for count in range(1, len(ids) + 1):
