@@ -56,8 +56,12 @@ def test_the_weights_of_the_trainer_are_never_laid_out_anew():
 def test_other_models_adapters_and_changed_modules_take_their_own_forward():
     for name in set(ARCHITECTURES) - set(FAMILY):
         assert not isinstance(SlotEngine(tiny(name), eos=()).forward, LlamaForward)
-    adapted = get_peft_model(tiny("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
-    assert not isinstance(SlotEngine(adapted, eos=()).forward, LlamaForward)
+    plain = get_peft_model(tiny("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
+    assert isinstance(SlotEngine(plain, eos=()).forward, LlamaForward), (
+        "adapters inside a copy of the weights"
+    )
+    other = get_peft_model(tiny("llama"), LoraConfig(r=2, target_modules=["q_proj"], use_dora=True))
+    assert not isinstance(SlotEngine(other, eos=()).forward, LlamaForward)
     changed = tiny("llama")
     changed.model.norm = torch.nn.LayerNorm(32, elementwise_affine=True)
     assert not isinstance(SlotEngine(changed, eos=()).forward, LlamaForward)
