@@ -17,6 +17,7 @@ KEYS = [
     "recipe",
     "claim",
     "target",
+    "found",
     "measured",
     "low",
     "high",

@@ -33,6 +33,7 @@ def test_on_every_cpu_auto_is_fp32_on_both_sides(monkeypatch, found):
 @pytest.mark.parametrize("native, expected", [(True, "bf16_autocast"), (False, "float32")])
 def test_on_a_gpu_auto_is_bf16_where_the_gpu_multiplies_it(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    monkeypatch.setattr(language, "device_of", lambda asked, field: asked)  # as if there were one
     settled = Language(model="x", precision="auto", device="cuda").settled()
     assert settled.precision == expected
 

@@ -1,10 +1,9 @@
 """Credit by token with the parts around it: filters that see flaws, a critic that fails, rollouts resumed."""
 
-import json
-
 import pytest
 import torch
 
+from oneloop.core.storage import read_entry
 from oneloop.credit.token_level import TokenLevel
 from oneloop.judge.step_critic import CriticOutage
 from oneloop.recipe.recipe import load_recipe
@@ -122,7 +121,7 @@ def test_an_outage_stops_the_run_and_resuming_goes_on_with_the_same_rollouts(tmp
     chat = {"step_critic": {"chat": {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}}}
     with pytest.raises(CriticOutage, match="none of .* critiques came back"):
         trained(chat, tmp_path / "run")
-    entry = json.loads(next((tmp_path / "run/journal").rglob("state.json")).read_text())
+    entry = read_entry(next((tmp_path / "run/journal").rglob("ask-*.entry")))
     assert entry["judged"] is False
 
     class Answering:
