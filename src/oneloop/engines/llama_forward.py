@@ -66,7 +66,9 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether oneDNN lays out weights here: fp32 on a CPU, bf16 on one that multiplies it."""
     if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and multiplies_bf16(device))
+    if dtype == torch.bfloat16:  # oneDNN may be told to use less than the CPU has
+        return multiplies_bf16(device) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
 
 
 class Layer(NamedTuple):

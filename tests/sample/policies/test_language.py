@@ -459,8 +459,11 @@ def test_supervised_loss_is_transformers_own(opened):
             part.backward()
             total += float(part.detach())
         theirs = torch.cat([w.grad.flatten() for w in policy.model.parameters()])
-        assert abs(ours.item() - total) < 1e-6
-        assert relative(mine.double(), theirs.double()) < 1e-6
+        # two orders of the same sums in fp32: sqrt(n) roundings each, n the longest sum
+        longest = max(weight.shape[-1] for weight in policy.model.parameters() if weight.dim() > 1)
+        rounding = 2 * torch.finfo(torch.float32).eps * longest**0.5
+        assert abs(ours.item() - total) < rounding * max(1.0, total)
+        assert relative(mine.double(), theirs.double()) < rounding
 
 
 @pytest.mark.parametrize("estimator", ["exact", "sample"])
