@@ -150,4 +150,6 @@ def interval(rows: torch.Tensor) -> tuple[float, float, float]:
         half = z / (1 + z * z / n) * (mean * (1 - mean) / n + z * z / (4 * n * n)) ** 0.5
         return mean, middle - half, middle + half
     half = z * float(rows.std()) / n**0.5 if n > 1 else float("nan")
+    if bool(((rows >= 0) & (rows <= 1)).all()):  # several samples a row: shares, whose mean is a share
+        return mean, max(mean - half, 0.0), min(mean + half, 1.0)
     return mean, mean - half, mean + half

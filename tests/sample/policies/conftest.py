@@ -63,5 +63,11 @@ def gradients(policy: LanguagePolicy, rollouts: Rollouts, pieces, loss=None) -> 
     return torch.cat([w.grad.flatten().double() for w in policy.model.parameters() if w.grad is not None])
 
 
+def rounding(policy) -> float:
+    """How far two orders of the same fp32 sums may differ, relatively: sqrt(n) roundings each, n the longest."""
+    longest = max(weight.shape[-1] for weight in policy.model.parameters() if weight.dim() > 1)
+    return 2 * torch.finfo(torch.float32).eps * longest**0.5
+
+
 def relative(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / other.norm())
