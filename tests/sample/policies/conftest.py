@@ -64,7 +64,7 @@ def gradients(policy: LanguagePolicy, rollouts: Rollouts, pieces, loss=None) -> 
 
 
 def rounding(policy) -> float:
-    """How far two orders of the same fp32 sums may differ, relatively: sqrt(n) roundings each, n the longest."""
+    """Relative difference of two orders of the same fp32 sums: sqrt(n) roundings each, n the longest."""
     longest = max(weight.shape[-1] for weight in policy.model.parameters() if weight.dim() > 1)
     return 2 * torch.finfo(torch.float32).eps * longest**0.5
 
