@@ -6,6 +6,7 @@ shows columns reads the declarations, and has no list of its own.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_type_hints
 
 Shown = Literal["rollout", "token", "step"]
@@ -67,11 +68,12 @@ class Facts(dict[str, Any]):
     """Facts of a batch by name; reading one that nobody wrote names who writes it."""
 
     def __missing__(self, name: str) -> Any:
-        hint = f"{FACTS[name]}" if name in FACTS else "no known part writes it"
+        hint = FACTS.get(name, "no known part writes it")
         there = ", ".join(self) or "none"
         raise MissingFact(f"nobody wrote the fact '{name}' ({hint}; written so far: {there})")
 
 
+@cache
 def declarations(table: type) -> dict[str, Declared]:
     """The known columns of a kind of table, in the order declared."""
     hints = get_type_hints(table, include_extras=True)

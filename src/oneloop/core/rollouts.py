@@ -58,7 +58,7 @@ class Table:
     def __getitem__(self, name: str) -> Any:
         if name in self._columns:
             return self._columns[name]
-        known = declarations(type(self)).get(name) or family(name)
+        known = declarations(type(self)).get(name) or family(name)  # type: ignore[arg-type]
         hint = f"{known.by} writes it" if known else "no known part writes it"
         raise MissingColumn(f"nobody wrote the column '{name}' ({hint}; written so far: {', '.join(self)})")
 
