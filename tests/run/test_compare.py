@@ -14,6 +14,7 @@ from oneloop.measure.statistics.paired import paired_bootstrap
 from oneloop.recipe.recipe import RecipeError
 from oneloop.run import compare as comparing
 from oneloop.run.compare import Asked, asked_for, compare, load_all, table
+from oneloop.run.log import Log
 from oneloop.run.progress import Show
 from tests.cli.test_main import TINY
 from tests.run.test_flow_run import raw as raw_flow
@@ -86,17 +87,17 @@ def test_seeds_are_interleaved_and_finished_runs_are_kept(recipes, tmp_path, mon
 
 def test_killed_and_started_again_it_goes_on(recipes, tmp_path, monkeypatch):
     whole = compare(recipes, [*SMALL, "steps=3"], Asked(1), tmp_path / "whole", quiet)
-    step = comparing.Run._log
+    step = Log.write_step
 
     def killed(self, values):
         step(self, values)
         if self.directory.name == "b-seed0" and self.step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparing.Run, "_log", killed)
+    monkeypatch.setattr(Log, "write_step", killed)
     with pytest.raises(KeyboardInterrupt):
         compare(recipes, [*SMALL, "steps=3", "save_every=1"], Asked(1), tmp_path / "cut", quiet)
-    monkeypatch.setattr(comparing.Run, "_log", step)
+    monkeypatch.setattr(Log, "write_step", step)
     ran = []
     train = comparing.Run.train
     monkeypatch.setattr(comparing.Run, "train", lambda self: (ran.append(self.directory.name), train(self)))

@@ -77,7 +77,7 @@ def test_it_learns_and_the_first_ratios_are_one(whole):
     assert all(line["grad_norm"] > 0 for line in run.history)
     assert all("nll" in line and "sampling/logprob_gap_max" not in line for line in run.history[:3])
     assert branch[0]["kl"] >= 0 and branch[-1]["kl"] > 0
-    assert not [finding for finding in run.said if finding.level == "alarm"]
+    assert not [finding for finding in run.findings if finding.level == "alarm"]
 
 
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path):

@@ -5,8 +5,9 @@ import pytest
 
 from oneloop.judge.preference import Preference
 from oneloop.recipe.recipe import load_recipe
+from oneloop.run.active_phase import needs_reference
 from oneloop.run.progress import Show
-from oneloop.run.run import Run, needs_reference
+from oneloop.run.run import Run
 from tests.support.editing import KNOWN, TRUTH, recipe
 from tests.support.training import assert_equal, cut_while_judging, outcome
 

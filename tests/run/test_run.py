@@ -13,10 +13,13 @@ from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import JudgeOutage
 from oneloop.recipe.recipe import load_recipe
+from oneloop.run.active_phase import needs_reference
 from oneloop.run.checkpoint import checkpoints
+from oneloop.run.directories import claim_directory
+from oneloop.run.log import Alarm
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, prompt_text, read_lines, rollout_rows, write_parquet, write_rollouts
-from oneloop.run.run import Alarm, Run, claim_directory, needs_reference
+from oneloop.run.run import Run
 from oneloop.run.terminal import Terminal
 from oneloop.update.not_finite import NotFinite
 from tests.support.toy import chains
@@ -225,7 +228,7 @@ def test_a_batch_without_signal_changes_no_weight(tmp_path):
     assert [step["grad_norm"] for step in steps[4:]] == [0.0] * 7
     assert steps[-1]["frac_reward_zero_std"] == 1
     assert any(line["kind"] == "doctor" for line in lines(tmp_path)), "and the doctor says so"
-    assert len(run.said) == len([line for line in lines(tmp_path) if line["kind"] == "doctor"])
+    assert len(run.findings) == len([line for line in lines(tmp_path) if line["kind"] == "doctor"])
 
 
 @part(reads=("actions.advantage",))
@@ -288,7 +291,7 @@ def test_a_phase_that_lowers_held_out_accuracy_is_said_once_also_across_a_resume
         value = next(drawn)
         return {"mode": mode, "accuracy": value, "low": value - 0.05, "high": value + 0.05}
 
-    monkeypatch.setattr("oneloop.run.run.measure", measured)
+    monkeypatch.setattr("oneloop.run.evaluator.measure", measured)
     train(tmp_path)  # before, during and after the warm start nothing moves
     said = [line["name"] for line in lines(tmp_path) if line["kind"] == "doctor"]
     assert [name for name in said if name.startswith("held_out")] == ["held_out_greedy", "held_out_sampled"]

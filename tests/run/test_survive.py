@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 from oneloop.core import storage
 from oneloop.engines.slots import SlotEngine
+from oneloop.run.active_phase import IDS
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
-from oneloop.run.run import IDS, PartQuit, Run
+from oneloop.run.run import PartQuit, Run
 from tests.support.training import assert_equal, lines, outcome, recipe, train
 
 STEPS = 11

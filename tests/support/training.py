@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.run.checkpoint import checkpoints
+from oneloop.run.log import Log
 from oneloop.run.progress import Show
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
@@ -124,14 +125,14 @@ class Train(Protocol):
 
 def cut_and_resumed(train: Train, directory: Path, step: int) -> dict[str, Any]:
     """The outcome of a run that is interrupted once `step` is written, and then resumed."""
-    log = Run._log
+    write_step = Log.write_step
 
-    def dies(run: Run, values: dict[str, Any]) -> None:
-        log(run, values)
-        if run.step == step:
+    def dies(log: Log, values: dict[str, Any]) -> None:
+        write_step(log, values)
+        if log.step == step:
             raise KeyboardInterrupt
 
-    return _resumed(train, directory, Run, "_log", dies)
+    return _resumed(train, directory, Log, "write_step", dies)
 
 
 def cut_while_judging(train: Train, directory: Path, judge: type, step: int) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Work on more than one device: where tensors live (`placement`), learners on many ranks, stages as actors (`runtime`)."""
+"""Work on more than one device: where tensors live (`placement`), stages as actors (`runtime`)."""

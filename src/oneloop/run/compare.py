@@ -28,9 +28,10 @@ from oneloop.measure.statistics.scores import Measure, measures, value
 from oneloop.recipe.recipe import Recipe, RecipeError, load_recipe
 from oneloop.recipe.text import to_recipe
 from oneloop.report.compare_page import UNITS, amount, difference, score, write_compare_page
+from oneloop.run.directories import claim_directory
 from oneloop.run.progress import Show
 from oneloop.run.record import read_lines
-from oneloop.run.run import Run, claim_directory
+from oneloop.run.run import Run
 
 
 @dataclass(frozen=True)

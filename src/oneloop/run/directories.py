@@ -1,13 +1,17 @@
-"""Where runs are: a new folder for each, and the one that a recipe's run goes on in."""
+"""Where runs are: a new folder for each, the one that a recipe's run goes on in, and who may write there."""
 
 from pathlib import Path
 from typing import Any
 
+from oneloop.core.storage import replace_file
 from oneloop.recipe import text
-from oneloop.recipe.recipe import Recipe
-from oneloop.run.resuming import same_run
+from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.run.environment import environment
+from oneloop.run.record import read_lines
+from oneloop.run.resuming import same_run, take_over
 
 RUNS = Path("runs")
+OUTPUTS = ("metrics.jsonl", "rollouts", "journal")
 
 
 def free_directory(name: str, parent: Path = RUNS) -> Path:
@@ -39,3 +43,25 @@ def _read(path: Path) -> Any:
         return text.read(path)
     except (text.NotYaml, OSError):
         return None
+
+
+def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> list[str]:
+    """Makes `directory` this run's; gives sentences on what a resumed run changes.
+
+    Raises FileExistsError rather than mix two runs.
+    """
+    written = directory / "recipe.yaml"
+    if not written.exists() and (foreign := [name for name in OUTPUTS if (directory / name).exists()]):
+        raise FileExistsError(f"{directory} holds {', '.join(foreign)} but no recipe.yaml: it is not a run")
+    if written.exists() and not resume:
+        raise FileExistsError(
+            f"{directory} holds a run already; go on with it (--resume; in Python resume=True), "
+            "or give another directory (--run)"
+        )
+    if not written.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_file(directory / "environment.json", environment())
+        replace_file(written, resolved(recipe))
+        return []
+    lines = read_lines(directory / "metrics.jsonl")
+    return take_over(written, recipe, [line for line in lines if line["kind"] == "step"])

@@ -88,5 +88,14 @@ def _lengthened(
     return [f"the {schedule} schedule of phase '{phase}' now ends at step {steps}, from where the run stands"]
 
 
+def extended(state: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """The checkpoint's `state`, or that before the end of its phase if `recipe` has more steps for it."""
+    before = state.pop("extend", None)
+    if before is None:
+        return state
+    longer = list(recipe.phases.values())[before["phase"]].steps > before["steps"]
+    return {**state, **before} if longer else state
+
+
 def _short(value: Any) -> str:
     return "nothing" if value is None else f"{value!s:.40}"
