@@ -59,7 +59,7 @@ def simulate(
 ) -> Trace:
     """Plays `graph` until `items` acts of every stage without data inputs have passed through it.
 
-    Stages without a duration take no time. `counted`: whether to fill the tally. Raises GraphError for a graph
+    Stages without a duration take no time. `counted`: whether to fill the tally. Raises GraphError for one
     that cannot run, Deadlock when it stops on the way, and ValueError for a stage that is not there.
     """
     if unknown := set(durations) - set(graph.stages):
