@@ -42,7 +42,8 @@ from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.dress.fork import Fork
 from oneloop.sample.plan.dress.window import Window
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.flow import Flow, FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
+from oneloop.sample.policies.flow import Flow
 from oneloop.select.prune import Prune
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient

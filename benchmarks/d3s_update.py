@@ -28,7 +28,8 @@ from oneloop.sample.data.reasoning import Reasoning
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.select.kept_share import Share
 from oneloop.select.subset import Subset
 from oneloop.select.top_tokens import TopTokens

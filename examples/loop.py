@@ -16,7 +16,8 @@ from oneloop.models.language.small_llama import SmallLlama
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.select.mixed_groups import MixedGroups
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient

@@ -29,7 +29,8 @@ from oneloop.sample.data.counting import Counting
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.leftovers import Leftovers
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.select.stale import Stale, age
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient

@@ -23,7 +23,8 @@ from oneloop.models.flow.flow_transformer import FlowTransformer
 from oneloop.sample.data.shapes import Shapes
 from oneloop.sample.plan.dress.fork import Fork
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.flow import Flow, FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
+from oneloop.sample.policies.flow import Flow
 from oneloop.select.prune import Prune
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.flow_matching import FlowMatching

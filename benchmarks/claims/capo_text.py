@@ -28,7 +28,8 @@ from oneloop.models.language.small_llama import SmallLlama
 from oneloop.sample.data.sum_chain import SumChain, noisy_wrong_steps, wrong_steps
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from oneloop.update.objective.supervised import Supervised

@@ -32,7 +32,8 @@ from oneloop.models.language.small_llama import SmallLlama
 from oneloop.sample.data.rows import Rows as Data
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.select.kept_share import Share
 from oneloop.select.mixed_groups import MixedGroups
 from oneloop.select.subset import Subset

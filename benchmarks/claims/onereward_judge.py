@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.claims.onereward import editing, rater
 from benchmarks.claims.onereward.editing import DIGITS, Setting
 from benchmarks.claims.registry import Advance, Claim, Rows
-from oneloop.sample.policies.flow import FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 RATE = 2e-4
 POLICIES = ("free", "clamped", "careful", "known")

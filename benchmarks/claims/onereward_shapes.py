@@ -27,7 +27,7 @@ from oneloop.measure.scenes import BACKGROUND
 from oneloop.models.flow.flow_transformer import FlowTransformer
 from oneloop.models.judges.pair_mlp import PairMlp
 from oneloop.sample.data.shapes import Shapes
-from oneloop.sample.policies.flow import FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 COLOURS = ("red", "green", "blue")
 FLOOR = 0.02

@@ -301,7 +301,7 @@ def test_a_phase_that_lowers_held_out_accuracy_is_said_once_also_across_a_resume
 
 
 def test_running_out_of_memory_is_said(tmp_path, monkeypatch):
-    from oneloop.sample.policies.language import LanguagePolicy
+    from oneloop.sample.policies.tokens.policy import LanguagePolicy
 
     at, calls = LanguagePolicy.at, []
 

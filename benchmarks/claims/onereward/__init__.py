@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from benchmarks.claims.onereward import editing
 from benchmarks.claims.onereward.editing import Method, Setting
 from benchmarks.claims.registry import Advance, Claim, Rows
-from oneloop.sample.policies.flow import FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 METHODS = {
     "query": Method(),

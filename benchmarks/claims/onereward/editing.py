@@ -31,7 +31,8 @@ from oneloop.sample.data.mixture import Mixture, Weighted
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.dress.stop import Stop
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.flow import Flow, FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
+from oneloop.sample.policies.flow import Flow
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.reward_backprop import RewardBackprop
 

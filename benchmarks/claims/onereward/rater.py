@@ -20,7 +20,7 @@ from oneloop.judge.pairwise.preferences import best_worst_pairs, judge_loss
 from oneloop.judge.pairwise.questions import Question
 from oneloop.judge.preference import Preference
 from oneloop.models.judges.pair_mlp import PairNetwork
-from oneloop.sample.policies.flow import FlowPolicy
+from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 CANDIDATES, JUDGE_BATCH = 4, 128
 

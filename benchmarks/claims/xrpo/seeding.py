@@ -25,7 +25,8 @@ from oneloop.sample.data.rows import Rows as Data
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.plan.dress.seed_contexts import SeedContexts
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 

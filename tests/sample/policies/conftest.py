@@ -11,7 +11,8 @@ from oneloop.models.language.small_llama import character_tokenizer
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.engines.tiny_models import ARCHITECTURES, VOCABULARY, tiny
 
 ALPHABET = string.ascii_letters + "012"

@@ -13,7 +13,8 @@ from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.leftovers import Leftovers
 from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.language import Language, LanguagePolicy
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.sample.plan.sampler import same
 
 PROMPTS = Rows(rows=[{"prompt": f"{i}+{i}="} for i in range(40)])
