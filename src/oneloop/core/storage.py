@@ -104,10 +104,16 @@ def replace_file(path: Path, content: str | bytes) -> None:
 
     Text is written as UTF-8; half surrogates, which are no characters, become question marks.
     """
+    encoded = content.encode(errors="replace") if isinstance(content, str) else content
+    write_file(path, lambda temporary: temporary.write_bytes(encoded))
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write(temporary)` and gives the file it leaves the name `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path, "writing")
     try:
-        temporary.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+        write(temporary)
         flush(temporary)
         temporary.replace(path)
     except BaseException:

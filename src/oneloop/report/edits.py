@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
+import pyarrow
 
-from oneloop.core.storage import numbered
+from oneloop.core.recorded import Step, steps
 from oneloop.report.run_directory import Record, Run, finite
 
 EACH = 4
@@ -79,14 +79,14 @@ def _values(rows: Sequence[Record], name: str) -> Iterator[float]:
 
 def edits(directory: Path) -> list[Shown]:
     """Edits of the first and the last recorded step that has images of a reference; [] without any."""
-    files = [file for file in numbered(directory, "step-{:06d}.parquet").values() if _compares(file)]
-    chosen = list(dict.fromkeys([*files[:1], *files[-1:]]))
-    return [shown for file in chosen for shown in _shown(pyarrow.parquet.read_table(file).to_pylist())]
+    compared = [step for step in steps(directory) if _compares(step)]
+    chosen = list(dict.fromkeys([*compared[:1], *compared[-1:]]))
+    return [shown for step in chosen for shown in _shown(step.read().to_pylist())]
 
 
-def _compares(file: Path) -> bool:
+def _compares(step: Step) -> bool:
     try:
-        names = pyarrow.parquet.read_schema(file).names
+        names = step.schema().names
     except (OSError, pyarrow.ArrowException):  # a damaged file is reported with the rollouts
         return False
     return {"image", "reference_image"} <= set(names)

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow
 import pyarrow.compute
-import pyarrow.parquet
 
-from oneloop.core.storage import numbered
+from oneloop.core.recorded import Step, steps
+from oneloop.core.storage import Damaged
 from oneloop.report.rollout_rows import Pieces, cut, pack_rollout, rounded
 from oneloop.report.run_directory import RunDirectoryError
 from oneloop.report.sampling import evenly
@@ -72,18 +72,21 @@ def read_rollouts(directory: Path, budget: int = BUDGET, phases: Sequence[Span] 
 
     `phases`: (name, first step, last step) of each.
     """
-    files = list(numbered(directory, "step-{:06d}.parquet").values())
-    browser = Browser(steps_recorded=len(files))
-    if not files:
+    try:
+        recorded = steps(directory)
+    except Damaged as error:
+        raise RunDirectoryError(f"{error}. Remove it to report the other steps.") from error
+    browser = Browser(steps_recorded=len(recorded))
+    if not recorded:
         return browser
-    probes = {file: _pack(file, browser, most=PROBED) for file in evenly(files, 2)}
+    probes = {one: _pack(one, browser, most=PROBED) for one in evenly(recorded, 2)}
     count, room, share = _planned(
-        [step for step in probes.values() if step["groups"]], browser, len(files), budget
+        [step for step in probes.values() if step["groups"]], browser, len(recorded), budget
     )
-    for file in by_phase(files, count, phases):
-        step = probes.get(file)
+    for one in by_phase(recorded, count, phases):
+        step = probes.get(one)
         if step is None or len(step["groups"]) < step["recorded"]:
-            step = _pack(file, browser, share)
+            step = _pack(one, browser, share)
         _thin(step, room, browser.most_tokens)
         if step["groups"]:
             browser.steps.append(step)
@@ -111,15 +114,15 @@ def _planned(
     return count, budget / count, budget / count / (typical * size / whole)
 
 
-def by_phase(files: Sequence[Path], count: int, phases: Sequence[Span]) -> list[Path]:
-    """About `count` of `files`, evenly within each phase; a short phase leaves its places to the others."""
-    steps = {file: int(file.stem.removeprefix("step-")) for file in files}
-    spans = [[file for file in files if first <= steps[file] <= last] for _, first, last in phases]
-    spans = sorted((span for span in spans if span), key=len) or [list(files)]
-    kept: list[Path] = []
+def by_phase(recorded: Sequence[Step], count: int, phases: Sequence[Span]) -> list[Step]:
+    """About `count` of the `recorded` steps, evenly within each phase; a short phase leaves its places to
+    others."""
+    spans = [[step for step in recorded if first <= step.number <= last] for _, first, last in phases]
+    spans = sorted((span for span in spans if span), key=len) or [list(recorded)]
+    kept: list[Step] = []
     for place, span in enumerate(spans):
         kept += evenly(span, max(2, (count - len(kept)) // (len(spans) - place)))
-    return sorted(kept)
+    return sorted(kept, key=lambda step: step.number)
 
 
 def _thin(step: dict[str, Any], room: float, most: int) -> None:
@@ -148,9 +151,10 @@ def _size(step: dict[str, Any]) -> int:
     return len(json.dumps(step))
 
 
-def _read(file: Path) -> pyarrow.Table:
+def _read(step: Step) -> pyarrow.Table:
+    file = step.file
     try:
-        table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
+        table = step.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise RunDirectoryError(
             f"{file} is damaged ({str(error).splitlines()[0]}). Remove it to report the other steps."
@@ -162,13 +166,13 @@ def _read(file: Path) -> pyarrow.Table:
     return table
 
 
-def _pack(file: Path, browser: Browser, share: float = 1.0, most: int = 0) -> dict[str, Any]:
+def _pack(one: Step, browser: Browser, share: float = 1.0, most: int = 0) -> dict[str, Any]:
     """One step: its groups in the order they were asked for, and the largest |advantage| for the colours.
 
     `share` of the groups, evenly, or about `most` rollouts, are enough: the rest of a large file is never
     turned into Python objects.
     """
-    table = _read(file)
+    table = _read(one)
     recorded = table["group"].unique()
     share = min(1.0, most / max(len(table), 1)) if most else share
     kept = evenly(recorded.to_pylist(), max(1, math.ceil(share * len(recorded))))
@@ -180,12 +184,12 @@ def _pack(file: Path, browser: Browser, share: float = 1.0, most: int = 0) -> di
             row["group"],
             {"group": row["group"], "key": row.get("key"), "prompt": row["prompt"], "rollouts": []},
         )
-        group["rollouts"].append(pack_rollout(row, file, browser.pieces, browser.most_tokens))
+        group["rollouts"].append(pack_rollout(row, one.file, browser.pieces, browser.most_tokens))
     advantages = [
         abs(a) for row in rows for a in row.get("advantage") or () if a is not None and math.isfinite(a)
     ]
     return {
-        "step": rows[0]["step"] if rows else int(file.stem.removeprefix("step-")),
+        "step": one.number,
         "phase": rows[0].get("phase", "") if rows else "",
         "scale": rounded(max(advantages, default=0.0)),
         "recorded": len(recorded),

@@ -100,6 +100,11 @@ def reached(directory: Path) -> tuple[int, int]:
     return min(((state["phase"], state["asks"]) for state in found), default=(0, 0))
 
 
+def oldest(directory: Path) -> int:
+    """The step of the oldest checkpoint; 0 without any."""
+    return min(storage.numbered(directory, "checkpoint-{}"), default=0)
+
+
 def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
     """The loop's state; the policy is restored on the way."""
     state: dict[str, Any] = storage.read_state(folder / "loop")

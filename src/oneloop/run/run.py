@@ -20,7 +20,7 @@ from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.doctor import Finding
 from oneloop.run import changes
 from oneloop.run.active_phase import ActivePhase, needs_reference
-from oneloop.run.checkpoint import reached, read_checkpoint, sound, write_checkpoint
+from oneloop.run.checkpoint import oldest, reached, read_checkpoint, sound, write_checkpoint
 from oneloop.run.directories import claim_directory
 from oneloop.run.evaluator import Evaluator
 from oneloop.run.gallery import Gallery, due
@@ -28,6 +28,7 @@ from oneloop.run.journal import forget
 from oneloop.run.lock import Lock
 from oneloop.run.log import Log
 from oneloop.run.memory.estimate import demands
+from oneloop.run.merging import cut, merge
 from oneloop.run.overlap import overlap
 from oneloop.run.preflight import left_out, preflight
 from oneloop.run.progress import Show
@@ -129,6 +130,7 @@ class Run:
             first = self._resumed["phase"]
             self.evaluator.recall(self.log.load_state_dict(self._resumed))
             self.show.says(f"resuming after step {self.log.step}")
+        cut(self.directory / "rollouts", self.log.step)
         self.log.open()
         self.policy.progress = self.show.tokens
         self.gallery = Gallery(self.recipe, self.policy, self.directory)
@@ -223,6 +225,7 @@ class Run:
         recipe, step = self.recipe, self.log.step
         if write_checkpoint(self.directory, step, self.policy, state, recipe.keep_checkpoints):
             forget(self.directory / "journal", list(recipe.phases), *reached(self.directory))
+            merge(self.directory / "rollouts", oldest(self.directory))
 
     def _last_checkpoint(self) -> dict[str, Any] | None:
         """The state of the newest sound checkpoint, its weights loaded; damaged ones are set aside."""

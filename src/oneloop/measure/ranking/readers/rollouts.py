@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from oneloop.core.storage import numbered
+from oneloop.core.recorded import files as recorded_files
 from oneloop.measure.ranking.build import from_long
 from oneloop.measure.ranking.pool import RankingError, SamplePool
 from oneloop.measure.ranking.readers.files import in_file
@@ -27,7 +27,7 @@ COLUMNS = ("prompt", "correct", "reward")
 
 
 def read_rollouts(path: Path, how: Reading) -> SamplePool:
-    """A run directory, its rollouts/ folder, or one step's file. Raises RankingError without any verdict."""
+    """A run directory, its rollouts/ folder, or one file of it. Raises RankingError without any verdict."""
     folder = path / "rollouts" if (path / "rollouts").is_dir() else path
     files = recorded(folder) if folder.is_dir() else [folder]
     run = path.resolve() if folder != path else folder.resolve().parent
@@ -49,7 +49,7 @@ def read_rollouts(path: Path, how: Reading) -> SamplePool:
 
 def recorded(folder: Path) -> list[Path]:
     """The files of a run in its rollouts/ folder; every Parquet file of another folder."""
-    steps = list(numbered(folder, "step-{:06d}.parquet").values())
+    steps = recorded_files(folder)
     return [*sorted(folder.glob("held-*.parquet")), *steps] if steps else sorted(folder.glob("*.parquet"))
 
 
