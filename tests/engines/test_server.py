@@ -17,7 +17,8 @@ from tiny_models import tiny
 from oneloop.engines.completions import seed
 from oneloop.engines.law import Law
 from oneloop.engines.request import Request
-from oneloop.engines.server import ServerEngine, ServerLost
+from oneloop.engines.served import ServerLost
+from oneloop.engines.server import ServerEngine
 from oneloop.engines.slots import SlotEngine
 
 

@@ -19,18 +19,7 @@ from oneloop.core.web import PLAIN, Unreadable, body_of, split_login, wait_for
 from oneloop.engines.completions import Dialect, Interrupted, Stream
 from oneloop.engines.law import Law
 from oneloop.engines.request import Groups, Progress, Reply, Request, check
-
-LARGEST = 4 << 20
-"""Bytes of a line of a stream, or of an answer that is no stream."""
-
-
-class ServerLost(ConnectionError):
-    """The server could not be reached, or died, and the retries did not help."""
-
-    def __init__(self, message: str, replies: list[Reply]) -> None:
-        super().__init__(message)
-        self.replies = replies
-        """One reply for each request; those that did not finish hold what had arrived (status "aborted")."""
+from oneloop.engines.served import LARGEST, ServerLost, served
 
 
 class ServerEngine:
@@ -62,7 +51,7 @@ class ServerEngine:
         self.url = bare.rstrip("/").removesuffix("/v1")
         self.concurrency, self.retries, self.backoff, self.timeout = concurrency, retries, backoff, timeout
         self._headers = {**PLAIN, **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
-        self.model, self.positions = self._served(model)
+        self.model, self.positions = served(self.url, model, self._client, timeout)
         self.dialect = Dialect(self.url, self.model, law, frozenset(map(int, eos)), tuple(stop))
         self._law_checked = False
 
@@ -195,42 +184,6 @@ class ServerEngine:
                 return False
         return self.dialect.law_is_honoured(answers)
 
-    def _served(self, model: str | None) -> tuple[str, int | None]:
-        """The model's name and its context window, where the server states one."""
-        content = wait_for(self._models())
-        try:
-            listed = json.loads(content)["data"]
-            served: dict[str, int | None] = {
-                entry["id"]: _window(entry.get("max_model_len")) for entry in listed
-            }
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            shown = one_line(content[:200].decode(errors="replace"))
-            raise ValueError(f"{self.url}/v1/models: answered no list of models: {shown!r}") from None
-        if model is None and len(served) != 1:
-            raise ValueError(f"model: {self.url} serves {_names(served)}; name one of them")
-        name = next(iter(served)) if model is None else model
-        if name not in served:
-            raise ValueError(f"model: got {name!r}, but {self.url} serves {_names(served)}")
-        return name, served[name]
-
-    async def _models(self) -> bytes:
-        """What the server answers when asked for its models."""
-        url, seconds = f"{self.url}/v1/models", min(self.timeout, 30)
-        try:
-            async with (
-                asyncio.timeout(seconds),
-                self._client() as client,
-                client.stream("GET", url) as response,
-            ):
-                if response.status_code == 200:
-                    return await body_of(response, LARGEST)
-        except (httpx.TransportError, TimeoutError) as error:
-            words = f"{type(error).__name__}: {error}" if str(error) else f"{seconds:g} s of silence"
-            raise ServerLost(f"{self.url}: no server answers ({words})", []) from error
-        except (Unreadable, httpx.InvalidURL) as error:
-            raise ValueError(f"{url}: {error}") from None
-        raise ValueError(f"{url}: answered {response.status_code} {one_line(response.reason_phrase, 60)}")
-
     def _client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=self.concurrency)
         auth = None if self._login is None else httpx.BasicAuth(*self._login)
@@ -247,14 +200,6 @@ async def lines_of(response: httpx.Response) -> AsyncIterator[bytes]:
         if len(rest) > LARGEST:
             raise Interrupted(f"the stream has a line of more than {LARGEST:,} bytes")
     yield rest.strip()
-
-
-def _window(length: Any) -> int | None:
-    return length if isinstance(length, int) and length > 0 else None
-
-
-def _names(served: Collection[str]) -> str:
-    return one_line(", ".join(served)) or "none"
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
