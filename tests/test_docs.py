@@ -24,7 +24,7 @@ from oneloop.cli.terminal import recipes_and_overrides
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.fields import hints, init_fields
 from oneloop.recipe.recipe import load_recipe
-from oneloop.run.compare import Asked, load_all
+from oneloop.run.compare import CompareOptions, load_all
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.is_file()]
@@ -149,7 +149,7 @@ def test_commands_name_recipes_that_load(page, folder):
             assert sources, f"{name} without a recipe: {words}"
             sources = [source for source in sources if source.parts[0] != "runs"]  # the reader's own
             if name == "compare":
-                load_all(sources, overrides, Asked(seeds=1))
+                load_all(sources, overrides, CompareOptions(seeds=1))
             for source in sources:
                 load_recipe(source, overrides)
 

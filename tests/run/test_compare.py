@@ -12,8 +12,9 @@ from scipy.stats import norm
 
 from oneloop.measure.statistics.paired import paired_bootstrap
 from oneloop.recipe.recipe import RecipeError
+from oneloop.report.compare_table import compare_table
 from oneloop.run import compare as comparing
-from oneloop.run.compare import Asked, asked_for, compare, load_all, table
+from oneloop.run.compare import CompareOptions, compare, compare_options, load_all
 from oneloop.run.log import Log
 from oneloop.run.progress import Show
 from tests.cli.test_main import TINY
@@ -71,22 +72,22 @@ def test_seeds_are_interleaved_and_finished_runs_are_kept(recipes, tmp_path, mon
     order = []
     train = comparing.Run.train
     monkeypatch.setattr(comparing.Run, "train", lambda self: (order.append(self.directory.name), train(self)))
-    found = compare(recipes, SMALL, Asked(2), tmp_path / "out", quiet)
+    found = compare(recipes, SMALL, CompareOptions(2), tmp_path / "out", quiet)
     assert order == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
     assert [row["recipe"] for row in found["recipes"]] == ["a", "b"]
     assert found["recipes"][0]["spent"]["sampled_tokens"] > 0
     assert set(found["recipes"][1]["pass_at"]) == {"1", "2"} == set(found["recipes"][1]["maj_at"])
     assert {row["model"] for row in found["ranking"]} == set(order)
     assert found_in(tmp_path / "out") == json.loads(json.dumps(found))
-    assert compare(recipes, SMALL, Asked(2), tmp_path / "out", quiet) == found and len(order) == 4
+    assert compare(recipes, SMALL, CompareOptions(2), tmp_path / "out", quiet) == found and len(order) == 4
     with pytest.raises(FileExistsError, match="is not the recipe given"):
-        compare(recipes, ["evaluate.size=3"], Asked(2), tmp_path / "out", quiet)
+        compare(recipes, ["evaluate.size=3"], CompareOptions(2), tmp_path / "out", quiet)
     page = (tmp_path / "out" / "compare.html").read_text()
     assert "Held-out accuracy" in page and "Ranking on single prompts" in page and "<script" not in page
 
 
 def test_killed_and_started_again_it_goes_on(recipes, tmp_path, monkeypatch):
-    whole = compare(recipes, [*SMALL, "steps=3"], Asked(1), tmp_path / "whole", quiet)
+    whole = compare(recipes, [*SMALL, "steps=3"], CompareOptions(1), tmp_path / "whole", quiet)
     step = Log.write_step
 
     def killed(self, values):
@@ -96,12 +97,12 @@ def test_killed_and_started_again_it_goes_on(recipes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Log, "write_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        compare(recipes, [*SMALL, "steps=3", "save_every=1"], Asked(1), tmp_path / "cut", quiet)
+        compare(recipes, [*SMALL, "steps=3", "save_every=1"], CompareOptions(1), tmp_path / "cut", quiet)
     monkeypatch.setattr(Log, "write_step", step)
     ran = []
     train = comparing.Run.train
     monkeypatch.setattr(comparing.Run, "train", lambda self: (ran.append(self.directory.name), train(self)))
-    again = compare(recipes, [*SMALL, "steps=3", "save_every=1"], Asked(1), tmp_path / "cut", quiet)
+    again = compare(recipes, [*SMALL, "steps=3", "save_every=1"], CompareOptions(1), tmp_path / "cut", quiet)
     assert ran == ["b-seed0"]
     for one, other in zip(whole["recipes"], again["recipes"], strict=True):
         assert one["sampled"] == other["sampled"] and one["pass_at"] == other["pass_at"]
@@ -110,12 +111,12 @@ def test_killed_and_started_again_it_goes_on(recipes, tmp_path, monkeypatch):
 
 
 def test_all_spend_the_budget_and_who_cannot_is_named(recipes, tmp_path):
-    enough = Asked(1, 20, "sampled_tokens", threshold=0.0)
+    enough = CompareOptions(1, 20, "sampled_tokens", threshold=0.0)
     found = compare(recipes, [*SMALL, "steps=9", "evaluate.every=1"], enough, tmp_path / "a", quiet)
     spent = [row["spent"]["sampled_tokens"] for row in found["recipes"]]
     assert all(20 <= tokens < 20 + 16 for tokens in spent) and found["notes"] == []
     assert found["recipes"][0]["threshold"]["reached"] == 1
-    short = compare(recipes, SMALL, Asked(1, 1e9, "flops"), tmp_path / "b", quiet)
+    short = compare(recipes, SMALL, CompareOptions(1, 1e9, "flops"), tmp_path / "b", quiet)
     assert len(short["notes"]) == 2 and "b ended after its 1 steps with" in short["notes"][1]
     assert "1e+09 flops spent" in short["notes"][1] and short["axis"] == "flops"
 
@@ -127,7 +128,7 @@ def test_flow_recipes_are_compared_at_equal_network_evaluations(tmp_path):
         raw["phases"]["branch"] |= {"credit": ["group_relative"], "select": [], "steps": 20}
         raw["phases"]["branch"]["plan"]["dress"] = dress
         path.write_text(yaml.safe_dump(raw, sort_keys=False))
-    found = compare(paths, [], Asked(1, 500, "network_evaluations"), tmp_path / "out", quiet)
+    found = compare(paths, [], CompareOptions(1, 500, "network_evaluations"), tmp_path / "out", quiet)
     for row in found["recipes"]:
         assert 500 <= row["spent"]["network_evaluations"] < 600 and row["sampled"]["score"][0] is not None
     assert not any("ended after" in note for note in found["notes"])
@@ -137,10 +138,10 @@ def test_flow_recipes_are_compared_at_equal_network_evaluations(tmp_path):
 
 
 def test_the_table_is_for_people(recipes, tmp_path):
-    found = compare(recipes, SMALL, Asked(1), tmp_path / "out", quiet)
+    found = compare(recipes, SMALL, CompareOptions(1), tmp_path / "out", quiet)
     found["recipes"][1]["sampled"]["difference"] = [0.1, None, None]
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(table(found))
+    console.print(compare_table(found))
     text = console.export_text()
     assert "+10.0" in text and "nan" not in text.lower() and "none" not in text.lower()
 
@@ -151,19 +152,19 @@ def test_faults_of_all_recipes_are_said_at_once(recipes, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(TINY | {"evaluate": TINY["evaluate"] | {"size": 5, "every": 2}}))
     with pytest.raises(RecipeError) as caught:
-        load_all([*recipes, recipes[0], tmp_path / "none.yaml", blind, other], [], Asked(1))
+        load_all([*recipes, recipes[0], tmp_path / "none.yaml", blind, other], [], CompareOptions(1))
     duplicate, missing, unmeasured, differs = caught.value.faults
     assert duplicate.endswith("a.yaml: recipe.name: another recipe is called 'a' too")
     assert "none.yaml: cannot read the recipe" in missing
     assert unmeasured.endswith("blind.yaml: recipe.evaluate: is required, or there is nothing to compare")
     assert "other.yaml: recipe.evaluate.size: must be that of 'a'" in differs
     with pytest.raises(RecipeError, match="evaluate.every: must be set to find the threshold"):
-        load_all(recipes, [], Asked(1, threshold=0.5))
+        load_all(recipes, [], CompareOptions(1, threshold=0.5))
 
 
 def test_a_unit_or_budget_that_is_none_is_a_sentence():
     with pytest.raises(ValueError, match="no unit 'sampled'; did you mean 'sampled_tokens'"):
-        asked_for(1, 5.0, "sampled", None)
+        compare_options(1, 5.0, "sampled", None)
     with pytest.raises(ValueError, match="--budget: must be above 0 and finite, got 0"):
-        asked_for(1, 0.0, "flops", None)
-    assert asked_for(2, None, "flops", 0.5) == Asked(2, None, "flops", 0.5)
+        compare_options(1, 0.0, "flops", None)
+    assert compare_options(2, None, "flops", 0.5) == CompareOptions(2, None, "flops", 0.5)

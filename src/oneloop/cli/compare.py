@@ -8,8 +8,9 @@ from rich.markup import escape
 
 from oneloop.cli.terminal import console, recipes_and_overrides, say
 from oneloop.core.costs import Unit
-from oneloop.run.compare import asked_for, table
+from oneloop.report.compare_table import compare_table
 from oneloop.run.compare import compare as run_all
+from oneloop.run.compare import compare_options
 from oneloop.run.directories import RUNS
 from oneloop.run.progress import Show
 
@@ -46,8 +47,8 @@ def compare(
         console.print(f"[bold]{escape(title)}[/]", highlight=False)
         return Show(console)
 
-    found = run_all(sources, overrides, asked_for(seeds, budget, of, threshold), directory, show)
+    found = run_all(sources, overrides, compare_options(seeds, budget, of, threshold), directory, show)
     for note in found["notes"]:
         say(f"note: {note}")
-    console.print(table(found))
+    console.print(compare_table(found))
     say(f"page: {directory / 'compare.html'}")
