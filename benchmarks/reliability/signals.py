@@ -1,0 +1,85 @@
+"""Runs stopped with SIGTERM or SIGINT at random moments and resumed, over every recipe that ships.
+
+A stopped run exits with 143 or 130, says how to go on, writes its report and leaves whole checkpoints; what
+it ends with after --resume equals the run left alone. One run in eight gets the signal twice.
+    python -m benchmarks.reliability.signals [--tries 200] [--seed 0] [--recipes NAME ...]
+"""
+
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.reliability import forks
+from benchmarks.reliability.kills import KINDS as OF_KILLS
+from benchmarks.reliability.kills import compare
+from benchmarks.reliability.outcome import broken, leftovers
+from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+KINDS = (*OF_KILLS, "wrong exit code", "no report", "not said how to go on")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = options(__doc__ or "", 200).parse_args(arguments)
+    trials, draw = Trials("signals", given.tries, given.seed), random.Random(given.seed)
+    with workplace() as folder:
+        runs = Runs(folder, given.recipes)
+        while trials.done < given.tries:
+            one_run(trials, runs.draw(draw), folder / "run", draw)
+            shutil.rmtree(folder / "run", ignore_errors=True)
+    return trials.finish(KINDS)
+
+
+def one_run(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+    """Stops a run a few times and compares what it ends with."""
+    trials.counts["runs"] += 1
+    moments = list[str]()
+    for _ in range(min(draw.randint(1, 3), trials.tries - trials.done)):
+        if not stopped(trials, whole, directory, draw, moments):
+            break
+    ended = forks.run(directory.parent, "train", whole.recipe, "--run", directory, "--resume")
+    compare(trials, whole, directory, ended, f"{whole.name} stopped {', '.join(moments)}")
+
+
+def stopped(trials: Trials, whole: Whole, directory: Path, draw: random.Random, moments: list[str]) -> bool:
+    """Goes on with the run and stops it; whether it could be stopped before its end."""
+    number, seconds = draw.choice(list(CODES)), draw.uniform(0.02, 1.0) * whole.seconds
+    twice = draw.uniform(0.0, 0.3) if draw.random() < 1 / 8 else None
+    words = ("train", whole.recipe, "--run", directory, "--resume")
+    child = forks.start(forks.command(*words), directory.parent)
+    time.sleep(seconds)
+    child.kill(number)
+    if twice is not None:
+        time.sleep(twice)
+        child.kill(number)
+    ended = child.ended()
+    moments.append(
+        f"{signal.Signals(number).name} after {seconds:.2f} s{' twice' if twice is not None else ''}"
+    )
+    where = f"{whole.name} {', '.join(moments)}"
+    trials.fault("left processes", f"{where}: {ended.left}", len(ended.left))
+    if ended.traceback:
+        trials.fault("tracebacks", f"{where}: {ended.err[-2500:]}")
+    if ended.code == 0:
+        trials.counts["ended first"] += 1
+        moments[-1] += " (ended first)"
+        return False
+    if ended.code != CODES[number]:
+        trials.fault("wrong exit code", f"{where}: {ended.code}: {ended.out[-300:]} {ended.err[-600:]}")
+    began = (directory / "metrics.jsonl").exists()
+    if began and "To go on" not in ended.out:
+        trials.fault("not said how to go on", f"{where}: {ended.out[-300:]} {ended.err[-300:]}")
+    if began and twice is None and not (directory / "report.html").exists():
+        trials.fault("no report", where)
+    said, left = broken(directory), leftovers(directory)
+    trials.fault("broken files", f"{where}: {said}", len(said))
+    trials.fault("left files", f"{where}: {left}", len(left))
+    trials.tried()
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

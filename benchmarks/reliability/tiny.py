@@ -1,0 +1,113 @@
+"""The recipes that ship, cut down until a run takes a second: one block of width 32, three steps a phase."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from oneloop.core.rooms import name_of
+from oneloop.judge.verifier import Verifier
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.recipe.recipe import Recipe, load_recipe, resolved
+from oneloop.recipe.text import shipped, to_recipe
+from oneloop.sample.plan.count.allocate import Allocate
+from oneloop.sample.policies.flow import Flow
+
+LIKENESS = f"{Path(__file__).parent / 'likeness.py'}:Likeness"
+"""A judge in the process of the run, which gives partial credit."""
+WORKERS = ("tiny", "one_sided")
+"""Recipes that keep their verifier, which is a worker process: a second each."""
+ROWS = 64
+"""Rows of generated data: to look for overlap with what is held out takes long with many."""
+STEPS = 3
+"""Steps of each phase; a checkpoint is written after every second one of the run."""
+FEW = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
+
+
+def names() -> list[str]:
+    """The recipes that ship."""
+    return list(shipped())
+
+
+def tiny(name: str, folder: Path, steps: int = STEPS) -> Recipe:
+    """The shipped recipe `name` with a tiny model and few rollouts; `folder` gets a file it may need."""
+    recipe = load_recipe(name)[0]
+    changes = ["save_every=2", *_model(recipe)]
+    if name == "grpo_gsm8k_gpu":
+        changes += [f"plan.data={_questions(folder)}", f"evaluate.data={_questions(folder)}"]
+    if recipe.evaluate is not None:
+        changes += [
+            "evaluate.size=4",
+            f"evaluate.samples={min(2, recipe.evaluate.samples)}",
+            "evaluate.every=2",
+        ]
+        changes += [f"evaluate.{change}" for change in _judges(recipe.evaluate.judge, recipe)]
+    for phase, made in recipe.phases.items():
+        path = f"phases.{phase}." if len(recipe.phases) > 1 else ""
+        changes += [f"{path}{change}" for change in [f"steps={steps}", *_phase(made, recipe)]]
+    return load_recipe(name, changes)[0]
+
+
+def write(name: str, folder: Path, steps: int = STEPS) -> Path:
+    """The tiny recipe as a file of `folder`, named as it is shipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(resolved(tiny(name, folder, steps)))
+    return path
+
+
+def _model(recipe: Recipe) -> list[str]:
+    policy = recipe.policy
+    if isinstance(policy, Flow):
+        model = f"policy.flow.model.{name_of(type(policy.model))}"
+        small = [] if "flow_mlp" in model else [f"{model}.layers=1"]
+        return [f"{model}.hidden_size=32", *small, "policy.flow.precision=float32"]
+    stand_in = [] if isinstance(policy.model, SmallLlama) else ["policy.language.model={small_llama: {}}"]
+    model = "policy.language.model.small_llama"
+    tokens = min(policy.max_new_tokens, 16 if "branchgrpo" not in recipe.name else 32)
+    return [
+        *stand_in,
+        f"{model}.hidden_size=32",
+        f"{model}.layers=1",
+        f"policy.language.max_new_tokens={tokens}",
+        "policy.language.precision=float32",
+        "policy.language.sampling_precision=same",
+    ]
+
+
+def _phase(phase: Any, recipe: Recipe) -> list[str]:
+    changes = ["plan.groups=4", *_fewer(phase.plan.data, "plan.data")]
+    if phase.plan.in_flight:
+        changes.append("plan.in_flight=6")
+    if isinstance(phase.plan.count, Allocate):
+        changes += [f"plan.count.allocate.{option}={value}" for option, value in FEW.items()]
+    elif phase.sample == "policy" and not phase.plan.dress:  # a tree has as many leaves as its forks say
+        changes.append("plan.count.uniform.n=4")
+    return changes + _judges(phase.judge, recipe)
+
+
+def _judges(judges: Sequence[Any], recipe: Recipe) -> list[str]:
+    """The change that makes them give partial credit, so that there is something to learn."""
+    if not judges or isinstance(recipe.policy, Flow):
+        return []
+    kept = [to_recipe(each) for each in judges if not isinstance(each, Verifier)]
+    if recipe.name in WORKERS and isinstance(judges[0], Verifier):
+        kept.append({"verifier": {"by": judges[0].by}})
+    return [f"judge={json.dumps([*kept, LIKENESS])}"]
+
+
+def _fewer(data: Any, path: str) -> list[str]:
+    """The change that leaves `data` few rows, where it says how many it has."""
+    inner = f"{path}.{name_of(type(data))}"
+    if hasattr(data, "data"):
+        return _fewer(data.data, f"{inner}.data")
+    return [f"{inner}.size={ROWS}"] if getattr(data, "size", 0) > ROWS else []
+
+
+def _questions(folder: Path) -> str:
+    """Data with the columns of GSM8K."""
+    worked = "Half of 48 is <<48/2=24>>24.\n#### {}"
+    rows = [{"question": f"How much is {n} + {n}?", "answer": worked.format(2 * n)} for n in range(8)]
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"{{hub: {{path: {path}, input_key: question, label_key: answer}}}}"
