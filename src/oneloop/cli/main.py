@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from oneloop.cli.interrupts import interrupts_exit
 from oneloop.run.terminal import Terminal
 
 
@@ -115,15 +116,16 @@ def user_fault(error: BaseException) -> list[str]:
 def main() -> Any:
     """Entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        return app(prog_name="oneloop")
-    except Exception as error:
-        sentences = user_fault(error)
-        if not sentences:
-            raise
-        shown = Terminal(stderr=True, soft_wrap=True, highlight=False)
-        if len(sentences) > 1:
-            sentences = [f"{len(sentences)} faults", *(f"  {sentence}" for sentence in sentences)]
-        shown.print("[bold red]error[/]: ", end="")
-        shown.print("\n".join(sentences), markup=False)
-        sys.exit(2)
+    with interrupts_exit():
+        try:
+            return app(prog_name="oneloop")
+        except Exception as error:
+            sentences = user_fault(error)
+            if not sentences:
+                raise
+            shown = Terminal(stderr=True, soft_wrap=True, highlight=False)
+            if len(sentences) > 1:
+                sentences = [f"{len(sentences)} faults", *(f"  {sentence}" for sentence in sentences)]
+            shown.print("[bold red]error[/]: ", end="")
+            shown.print("\n".join(sentences), markup=False)
+            sys.exit(2)

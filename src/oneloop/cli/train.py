@@ -1,10 +1,7 @@
 """`oneloop train`: checks a recipe, runs it, and says at its end what was learned and where it stands."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -83,37 +80,17 @@ def train(
 def carry_out(run: Run) -> None:
     """Trains and prints the end; of a run that is stopped also how to go on. Raises what the run raised."""
     try:
-        with sigterm_interrupts():
-            run.train()
-    except BaseException as error:
+        run.train()
+    except BaseException:
         try:
             summary(run)
         except Exception as failed:  # it must not take the place of what stopped the run
             say(f"no summary: {type(failed).__name__}: {failed}")
-        how = f"stopped. To go on: oneloop train {run.directory / 'recipe.yaml'} --resume"
-        run.show.warnings.print(how, markup=False, highlight=False, soft_wrap=True)
-        if isinstance(error, KeyboardInterrupt):
-            raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
+        finally:  # a second Ctrl-C cuts the summary short, not this
+            how = f"stopped. To go on: oneloop train {run.directory / 'recipe.yaml'} --resume"
+            run.show.warnings.print(how, markup=False, highlight=False, soft_wrap=True)
         raise
     summary(run)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: batch systems send it before they kill."""
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM stops the run as Ctrl-C does."""
-
-    def stop(*_: Any) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_only(recipe: Recipe, directory: Path | None) -> None:

@@ -107,8 +107,10 @@ class Run:
         except SystemExit as error:
             raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
         finally:
-            self._report()
-            self.lock.release()
+            try:
+                self._report()
+            finally:  # somebody may stop the report too
+                self.lock.release()
         return self.directory
 
     def _report(self) -> None:
