@@ -1,8 +1,9 @@
 """Detect what has changed since a run's checkpoint: versions, threads, code of parts, data.
 
-A checkpoint remembers versions, threads, the code of parts that are not oneloop's, and the data. Where a
-change would silently alter what is learned (data rows, code), resuming is refused unless it is accepted;
-where it may alter the last bits (versions, processor), it is said.
+A checkpoint remembers versions, threads, the code of parts that are not oneloop's, the data, and the files of
+models (oneloop.run.sources). Where a change would silently alter what is learned or measured (data rows,
+code, models), resuming is refused unless it is accepted; where it may alter the last bits (versions,
+processor), it is said.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from oneloop.judge.function import Function
 from oneloop.judge.functions import locate
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor.finding import Level
+from oneloop.run.sources import source_changes, sources
 from oneloop.sample.plan.piles import Piles
 
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "datasets", "reasoning-gym", "math-verify", "numpy")
@@ -60,6 +62,11 @@ def surroundings() -> dict[str, Any]:
         "processor": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
+
+
+def made_with(recipe: Recipe) -> dict[str, Any]:
+    """What a checkpoint remembers of that: surroundings, code, and what is read beside the phases' data."""
+    return {"surroundings": surroundings(), "code": code(recipe), "sources": sources(recipe)}
 
 
 def restored_threads(before: Mapping[str, Any]) -> str:
@@ -200,12 +207,17 @@ def compared(recipe: Recipe, state: dict[str, Any], accept: bool) -> list[tuple[
     """What to say of a run of `recipe` that goes on from the `state` of a checkpoint, with its level.
 
     Threads are restored. With `accept`, groups whose data rows have changed leave the plan's state.
-    Raises Changed without `accept` when data or code would silently change what is learned.
+    Raises Changed without `accept` when data, code or models would silently change what is learned.
     """
     phases = list(recipe.phases.items())
     if state["phase"] >= len(phases):
         return []
     faults = code_changes(state["code"], code(recipe))
+    # data of earlier phases is read no more, and that of the present one is compared row by row
+    begun = [name for name, _ in phases[: state["phase"] + ("plan" in state)]]
+    read = {f"phases.{name}.plan.data" for name in begun}
+    known = {option: was for option, was in state["sources"].items() if option not in read}
+    faults += source_changes(known, sources(recipe))
     others: list[int] = []
     if "plan" in state:
         name, phase = phases[state["phase"]]

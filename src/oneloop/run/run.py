@@ -250,6 +250,6 @@ class Run:
         if before:
             for level, sentence in changes.compared(self.recipe, before, self.accept_changes):
                 self.show.finding(level, sentence)
-        self._made_with = {"surroundings": changes.surroundings(), "code": changes.code(self.recipe)}
+        self._made_with = changes.made_with(self.recipe)
         if not self._resumed:
             replace_file(began, json.dumps({"phase": 0, **self._made_with}))
