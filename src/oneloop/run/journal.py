@@ -6,6 +6,7 @@ pays for nothing again. An entry that cannot be read, or whose replay raises, is
 """
 
 import errno
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,14 +43,17 @@ class Entry:
 class Journal:
     """Answers requests for rollouts from the entries in `folder`; samples and judges those without an entry.
 
-    `says` gets a sentence for each entry that is set aside.
+    `says` gets a sentence for each entry that is set aside. Stages that run beside one another call `recall`,
+    `room`, `judged` and `used`, each for an ask by its number; `answer` is all of them for the next ask.
     """
 
     def __init__(self, folder: Path, meter: Meter | None = None, says: Callable[[str], None] = print):
         self.folder, self.meter, self._says = folder, meter or Meter(), says
         self.asks = self.reused = 0
+        """Asks that were answered and used, and those of them that the journal answered."""
         self._replayed: list[Path] = []
         self._reserve = Reserve(folder / "reserve")
+        self._disk = threading.Lock()
 
     def answer(self, asked: Rollouts, sample: Sample, judge: Judge) -> Sampled:
         """(finished and judged, unfinished): the entry of this ask, or a new one, on the disk before it is
@@ -57,21 +61,32 @@ class Journal:
 
         Raises OSError, before anything is sampled, when the disk has no room for the answer.
         """
-        entry = self._read(asked)
+        number = self.asks
+        entry = self.recall(number, asked)
+        recalled = entry is not None and entry.judged
         if entry is None:
-            self._reserve.keep()
+            self.room()
             before = self.meter.plain
             finished, unfinished = sample(asked)
             entry = Entry(finished, unfinished, False, self.meter.plain - before)
         else:  # counted as if it were sampled again: a budget ends where it would have ended
             self.meter.plain += entry.evaluations
-        if entry.judged:
-            self.reused += 1
-            self._replayed.append(self._path(self.asks))
-        else:
-            entry = self._judged(asked, entry, judge)
-        self.asks += 1
+        if not entry.judged:
+            entry = self.judged(number, asked, entry, judge)
+        self.used(number, recalled)
         return entry.finished, entry.unfinished
+
+    def room(self) -> None:
+        """Keeps room for an answer. Raises OSError where the disk has none."""
+        with self._disk:
+            self._reserve.keep()
+
+    def used(self, number: int, recalled: bool) -> None:
+        """The answer to ask `number` goes into the step in progress; `recalled`: it is the journal's."""
+        self.asks += 1
+        if recalled:
+            self.reused += 1
+            self._replayed.append(self._path(number))
 
     def settled(self) -> None:
         """Tells that the step which used the latest answers is over and recorded."""
@@ -87,21 +102,23 @@ class Journal:
         """The phase is over: no room is needed any more."""
         self._reserve.spend()
 
-    def _judged(self, asked: Rollouts, entry: Entry, judge: Judge) -> Entry:
+    def judged(self, number: int, asked: Rollouts, entry: Entry, judge: Judge) -> Entry:
+        """`entry` with its verdicts, on the disk; without them where `judge` raises, and that is raised."""
         try:
             finished = judge(entry.finished) if len(entry.finished) else entry.finished
         except BaseException:  # a judge that is away, Ctrl-C: what was sampled is judged on resume
-            self._write(asked, entry)
+            self.write(number, asked, entry)
             raise
         entry = replace(entry, finished=finished, judged=True)
         try:
-            self._write(asked, entry)
+            self.write(number, asked, entry)
         except KeyboardInterrupt:  # verdicts were paid for: a moment more keeps them
-            self._write(asked, entry)
+            self.write(number, asked, entry)
             raise
         return entry
 
-    def _write(self, asked: Rollouts, entry: Entry) -> None:
+    def write(self, number: int, asked: Rollouts, entry: Entry) -> None:
+        """Puts the answer to ask `number` on the disk. Raises OSError where that is full, the answer kept."""
         state = {
             "asked": asked.id,
             "rows": _rows(asked),
@@ -110,21 +127,23 @@ class Journal:
             "finished": entry.finished.without("example").state_dict(),
             "unfinished": entry.unfinished.without("example").state_dict(),
         }
-        path = self._path(self.asks)
-        try:
-            storage.write_entry(path, state)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._reserve.spend():
-                raise
-            storage.write_entry(path, state)
-            raise OSError(
-                error.errno, "the disk is full; what was sampled and judged is kept: make room and --resume"
-            ) from error
-        self._reserve.wants(path.stat().st_size)
+        path = self._path(number)
+        with self._disk:
+            try:
+                storage.write_entry(path, state)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._reserve.spend():
+                    raise
+                storage.write_entry(path, state)
+                raise OSError(
+                    error.errno,
+                    "the disk is full; what was sampled and judged is kept: make room and --resume",
+                ) from error
+            self._reserve.wants(path.stat().st_size)
 
-    def _read(self, asked: Rollouts) -> Entry | None:
-        """The entry for the ids of `asked`; None if there is none."""
-        path = self._path(self.asks)
+    def recall(self, number: int, asked: Rollouts) -> Entry | None:
+        """The entry of ask `number` for the ids of `asked`; None if there is none."""
+        path = self._path(number)
         if not path.exists():
             return None
         try:

@@ -8,19 +8,19 @@ the slots, and settings combine. It owns the three piles every such method needs
 Issued rollouts are always trained, held in a pile, or refused by `keep` or a failed judge: none is lost.
 """
 
-import collections
 import dataclasses
+import math
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from oneloop.core.part import Of, Options, part
 from oneloop.core.protocols import Measuring, Policy, Remembering
 from oneloop.core.rollouts import Rollouts, Table
 from oneloop.sample.data.checked import Check, OnBadRow, unchecked
 from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.groups import group_columns, pass_rates
 from oneloop.sample.plan.leftovers import Leftovers
 from oneloop.sample.plan.piles import Group, Piles
 from oneloop.sample.plan.source import Source
@@ -92,27 +92,41 @@ class Plan:
         (None: all). `limit`: at most this many groups are asked. An empty table means that a batch is
         ready without sampling. Raises DrySource when `max_refills` is used up.
         """
+        ready = self.piles.ready
+        rows = None if len(ready) >= self.groups else self.more(limit)
+        return ready[0].take(torch.zeros(0, dtype=torch.long)) if rows is None and ready else rows
+
+    def more(self, limit: int | None = None, ahead: int = 0) -> Rollouts | None:
+        """Rows to sample beside those that are out; None: nothing at the moment.
+
+        `ahead`: batches that may be under way beside the one that comes next. See `ask`.
+        """
         piles = self.piles
-        if len(piles.ready) >= self.groups:
-            return Rollouts.join([piles.ready[0].take(torch.zeros(0, dtype=torch.long))])
         if piles.refused_since > self.max_refills * self.groups:
             raise DrySource(
                 f"plan: asked {piles.asks} times and {len(piles.ready)} of {self.groups} groups carry signal "
                 f"({piles.refused_since} refused{pass_rates(piles.refused)}). Raise plan.max_refills "
                 f"({self.max_refills}), give easier or harder data, or more rollouts per group."
             )
-        self._open_groups()
+        self._open_groups((1 + ahead) * self.at_once)
         unfinished = piles.take_unfinished(limit)
         resumed = len({int(group) for piece in unfinished for group in piece.group})
         pieces = [*unfinished, *self._fresh(None if limit is None else limit - resumed)]
         if not pieces:
-            return None if not piles.ready else piles.ready[0].take(torch.zeros(0, dtype=torch.long))
+            return None
         piles.asks += 1
-        return Rollouts.join(pieces).put_facts(**self._facts(), enough=self._enough())
+        rows = Rollouts.join(pieces)
+        share = len(rows.group.unique()) / self.at_once if ahead and limit is not None else 1.0
+        return rows.put_facts(**self._facts(), enough=self._enough(share))
 
-    def _open_groups(self) -> None:
+    @property
+    def at_once(self) -> int:
+        """Groups sampled at a time."""
+        return self.in_flight or self.groups
+
+    def _open_groups(self, most: int) -> None:
         piles = self.piles
-        while len(piles.groups) + len(piles.ready) < (self.in_flight or self.groups):
+        while len(piles.groups) + len(piles.ready) < most:
             row = piles.source.next()
             if row is None:
                 return
@@ -143,10 +157,11 @@ class Plan:
         piles = self.piles
         return {"seed": piles.seed, "step": piles.step, "progress": piles.step / max(piles.steps, 1)}
 
-    def _enough(self) -> int | None:
-        if self.in_flight is None or self.in_flight == self.groups:
+    def _enough(self, share: float) -> int | None:
+        """Groups after which sampling may stop, of an ask for that `share` of the groups sampled at a time."""
+        if self.at_once == self.groups:
             return None
-        return self.groups - len(self.piles.ready)
+        return math.ceil(share * max(self.groups - len(self.piles.ready), 1))
 
     # tell
 
@@ -163,7 +178,7 @@ class Plan:
             for group in over:
                 self._close(group)
             # a group that was granted nothing waits for the others; with nobody to wait for it goes on
-            if len(over) == len(idle) or piles.unfinished or any(g.due for g in piles.groups.values()):
+            if len(over) == len(idle) or not all(group.idle for group in piles.groups.values()):
                 return
 
     def _close(self, group: Group) -> None:
@@ -211,31 +226,3 @@ class Plan:
         self.piles.load_state_dict(state)
         for dress, saved in zip(self._remembering, state["dress"], strict=True):
             dress.load_state_dict(saved)
-
-
-def pass_rates(refused: list[Rollouts]) -> str:
-    """Mean rewards of refused groups, in words: "; their mean rewards: 0: 12, 1: 3"; "" without any."""
-    means = [float(group.reward.double().nanmean()) for group in refused if "reward" in group]
-    counted = collections.Counter("no verdict" if mean != mean else f"{round(mean, 2):g}" for mean in means)
-    most = ", ".join(f"{mean}: {groups}" for mean, groups in counted.most_common(8))
-    return f"; their mean rewards: {most}" if most else ""
-
-
-NEVER = torch.tensor([-torch.inf], dtype=torch.float64)
-
-
-def group_columns(groups: list[Group]) -> dict[str, Tensor]:
-    """What a count strategy sees of idle groups, each [G]: group, round, rollouts issued, verdicts,
-    and of these the mean, std and best reward."""
-    rewards = [group.rewards[~group.rewards.isnan()] for group in groups]
-    return {
-        "group": torch.tensor([group.number for group in groups]),
-        "round": torch.tensor([group.round for group in groups]),
-        "issued": torch.tensor([group.issued for group in groups]),
-        "verdicts": torch.tensor([len(reward) for reward in rewards]),
-        "mean": torch.stack([reward.mean() for reward in rewards]),
-        "std": torch.stack(
-            [reward.std() if len(reward) > 1 else reward.sum() * torch.nan for reward in rewards]
-        ),
-        "best": torch.stack([torch.cat([reward, NEVER]).amax() for reward in rewards]),
-    }
