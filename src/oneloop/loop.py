@@ -74,14 +74,20 @@ class Loop:
 
     def run(self, steps: int) -> Iterator[Rollouts]:
         """Yields each batch after the update on it; ends early when the data is used up."""
-        timed = [Stage(stage.name, self._timed(stage.name, stage.run), stage.home) for stage in self.stages()]
-        return plain(timed, steps)
+        return plain(self._timed(self.stages()), steps)
+
+    def after_tell(self) -> list[Stage]:
+        """The stages that a batch goes through, for runners that have answers prepared elsewhere."""
+        return self._timed(self.stages()[3:])
+
+    def _timed(self, stages: Sequence[Stage]) -> list[Stage]:
+        return [Stage(stage.name, self.timed(stage.name, stage.run), stage.home) for stage in stages]
 
     def _answer(self, asked: Rollouts) -> Sampled:
         """Samples and judges; a judge that remembers learns from every answer, new or from the journal."""
         if not len(asked):  # a batch is ready without sampling
             return asked, asked
-        sample, judge = self._timed("sample", self.sample), self._timed("judge", self.judge or unjudged)
+        sample, judge = self.timed("sample", self.sample), self.timed("judge", self.judge or unjudged)
         if self.journal is not None:
             finished, unfinished = self.journal.answer(asked, sample, judge)
         else:
@@ -93,6 +99,10 @@ class Loop:
 
     def _tell(self, sampled: Sampled) -> Rollouts | None:
         self.plan.tell(*sampled)
+        return self.batch()
+
+    def batch(self) -> Rollouts | None:
+        """The plan's next batch, with the version that it will train; None while groups are missing."""
         batch = self.plan.batch()
         return None if batch is None else batch.put_facts(version=self.learner.policy.version)
 
@@ -122,7 +132,9 @@ class Loop:
                 listener.after_update(self.learner, learned)
         return learned
 
-    def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
+        """`stage`, its seconds added to those of `name`."""
+
         def run(*item: Any) -> Any:
             start = time.perf_counter()
             result = stage(*item)

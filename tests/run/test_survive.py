@@ -191,7 +191,7 @@ def test_killed_at_twenty_moments_and_resumed(whole, killer, tmp_path):
         assert_every_judged_rollout_is_written(directory)
 
 
-def assert_every_judged_rollout_is_written(directory: Path) -> None:
+def assert_every_judged_rollout_is_written(directory: Path, in_flight: int = 6 * 4) -> None:
     """Ids of each phase count up from its first without a gap, but for those in flight at the end."""
     tables = [pq.read_table(path).to_pylist() for path in sorted(directory.glob("rollouts/*.parquet"))]
     rows = [(row["phase"], row["id"]) for table in tables for row in table]
@@ -199,10 +199,36 @@ def assert_every_judged_rollout_is_written(directory: Path) -> None:
     numbers = sorted(number - IDS for phase, number in rows if phase == "reinforce")
     plan = storage.read_state(checkpoints(directory)[-1] / "loop")
     assert plan["phase"] == 2
-    in_flight = 6 * 4
     assert len(numbers) >= numbers[-1] + 1 - in_flight
     trained = [row for table in tables for row in table if row["trained"] and row["phase"] == "reinforce"]
     assert len(trained) == 7 * 2 * 4
+
+
+def test_killed_while_it_samples_ahead_and_resumed(killer, tmp_path):
+    options = {"runtime": {"ahead": 1}}
+    left_alone = killer.run(tmp_path / "alone", options=options)
+    assert left_alone["error"] is None
+    whole, draw, kills = outcome(tmp_path / "alone"), random.Random(4), 0
+    while kills < 5:
+        directory = tmp_path / f"run-{kills}"
+        while True:
+            said = killer.run(directory, event=draw.randint(1, left_alone["events"] // 2), options=options)
+            assert said["error"] is None, said
+            if said["status"] == 0:
+                break
+            kills += 1
+            assert_nothing_corrupt(directory)
+        assert_equal(whole, outcome(directory))
+
+
+def test_killed_in_completion_order_nothing_is_lost_or_doubled(killer, tmp_path):
+    options = {"runtime": {"ahead": 2, "order": "completion", "samplers": 2}}
+    for number, event in enumerate((90, 140)):
+        directory = tmp_path / f"run-{number}"
+        assert killer.run(directory, event=event, options=options)["status"] == -9
+        assert_nothing_corrupt(directory)
+        assert killer.run(directory, options=options)["error"] is None
+        assert_every_judged_rollout_is_written(directory, in_flight=(6 + 2 * 2) * 4)
 
 
 # the disk is full

@@ -16,7 +16,10 @@ from oneloop.run.record import read_lines
 from oneloop.run.run import Run
 
 JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Likeness"
-TIMES = ("time", "step_time", "sample_time", "judge_time", "update_time", "credit_time", "train_time")
+TIMES = (
+    *("time", "step_time", "sample_time", "judge_time", "update_time", "credit_time", "train_time"),
+    "wait_time",
+)
 ROWS = [
     {"prompt": f"{a}+{b}=", "completion": str(a + b), "answer": str(a + b)}
     for a in range(5)

@@ -400,6 +400,29 @@ class Policy(Protocol):
         """Continues, to the bit, from what `save` left in `folder` and `state_dict` gave."""
 
 
+class Sampler(Protocol):
+    """Samples beside the learner, with weights of its own."""
+
+    version: int
+    """Version of the weights it has."""
+    meter: Meter
+    """Counts every evaluation of its network."""
+
+    def sample(self, asked: Rollouts) -> Sampled:
+        """(finished, unfinished); each row is continued from the actions it has."""
+
+    def take(self, weights: Sequence[Tensor], version: int) -> None:
+        """From now on the trained weights are a copy of `weights`, in the order of the model's parameters."""
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A policy that can sample with a copy of its weights, in another thread, while it is trained."""
+
+    def apart(self) -> Sampler:
+        """A sampler with the present weights, on the same device; those that are not trained are shared."""
+
+
 class Engine(Protocol):
     """Samples tokens for a language policy, in this process or on a server."""
 

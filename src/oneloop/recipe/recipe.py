@@ -28,6 +28,7 @@ from oneloop.recipe.checks import check_evaluation, check_phase
 from oneloop.recipe.faults import faults
 from oneloop.recipe.fields import init_fields
 from oneloop.recipe.overrides import Misplaced, in_phase, pair_up, place, split
+from oneloop.recipe.runtime import Runtime
 from oneloop.sample.data.checked import OnBadRow
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learning
@@ -110,6 +111,8 @@ class Recipe:
     """Newest checkpoints that are kept; older ones are deleted."""
     trackers: tuple[Tracker, ...] = ()
     """Dashboards that get the metrics too: tensorboard, wandb, trackio (each an extra)."""
+    runtime: Annotated[Runtime, Options(Runtime)] = dataclasses.field(default_factory=Runtime)
+    """Whether and how sampling and judging run beside the update."""
     stop_on_alarm: bool = True
     """Whether an alarm of the signal doctor (log-prob gap, weights out of sync) stops the run."""
 

@@ -13,9 +13,11 @@ from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Phase, Recipe
 from oneloop.run import changes
+from oneloop.run.ahead import Ahead
 from oneloop.run.journal import Journal
 from oneloop.run.metrics import batch_metrics
 from oneloop.run.preflight import check_of
+from oneloop.run.samplers import samplers
 from oneloop.update.learner import Learner
 
 IDS = 10**9
@@ -47,6 +49,8 @@ class ActivePhase:
         # demonstrations cost nothing: they are read again instead of written down
         kept = self.journal if sampled else None
         self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept)
+        self._runtime = recipe.runtime if sampled and recipe.runtime.ahead else None
+        self._ahead: Ahead | None = None
 
     @property
     def done(self) -> int:
@@ -55,7 +59,7 @@ class ActivePhase:
 
     def steps(self) -> Iterator[tuple[Rollouts, dict[str, float]]]:
         """(batch, seconds its stages took) after each update; ends early when the data is used up."""
-        batches = self.loop.run(self.phase.steps - self.done)
+        batches = (self._overlapping() or self.loop).run(self.phase.steps - self.done)
         while True:
             start, before = time.perf_counter(), dict(self.loop.seconds)
             batch = next(batches, None)
@@ -63,6 +67,28 @@ class ActivePhase:
                 return
             stages = {stage: total - before.get(stage, 0.0) for stage, total in self.loop.seconds.items()}
             yield batch, stage_seconds(stages) | {"step_time": time.perf_counter() - start}
+
+    def _overlapping(self) -> Ahead | None:
+        """What samples and judges beside the update; None where the recipe wants one after the other."""
+        if self._runtime is not None and self._ahead is None:
+            self._ahead = Ahead(self.loop, self.journal, samplers(self.policy, self._runtime), self._runtime)
+        return self._ahead
+
+    def settle(self) -> None:
+        """Waits until nothing is sampled or judged."""
+        if self._ahead is not None:
+            self._ahead.settle()
+
+    def finish(self) -> None:
+        """The last step is over: the plan gets what is still under way."""
+        if self._ahead is not None:
+            self._ahead.finish()
+
+    def close(self) -> None:
+        """Ends what works beside this thread, and the journal."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self.journal.close()
 
     def measured(self, batch: Rollouts) -> dict[str, Any]:
         """Metrics of the latest step: of `batch`, of the learner, and of what the plan holds back."""
@@ -76,11 +102,13 @@ class ActivePhase:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the phase."""
+        ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
         return {
+            **ahead,
             "phase": self.index,
             "plan": self.plan.state_dict(),
             "learner": self.learner.state_dict(),
-            "asks": self.journal.asks,
+            "asks": self.journal.asks if self._ahead is None else self._ahead.oldest,
             "judges": self.judging.state_dict() if self.judging is not None else [],
             "data": {"fingerprint": self._data, "held": changes.held(self.plan.piles)},
         }
@@ -92,6 +120,8 @@ class ActivePhase:
         self.journal.asks = state["asks"]
         if self.judging is not None:
             self.judging.load_state_dict(state["judges"])
+        if "ahead" in state and (ahead := self._overlapping()) is not None:
+            ahead.load_state_dict(state["ahead"])
 
 
 def needs_reference(phase: Phase) -> bool:
@@ -105,7 +135,9 @@ def stage_seconds(seconds: dict[str, float]) -> dict[str, float]:
     """Seconds of one step by stage; stages other than sampling, judging and update are added up."""
     named = {"sample_time": "sample", "judge_time": "judge", "update_time": "update"}
     times = {metric: seconds.get(stage, 0.0) for metric, stage in named.items()}
+    if "wait" in seconds:
+        times["wait_time"] = seconds["wait"]
     # "answer" is what "sample" and "judge" are parts of
-    inner = times["sample_time"] + times["judge_time"]
-    times["credit_time"] = sum(seconds.values()) - inner - sum(times.values())
+    counted = {*named.values(), "answer", "wait"}
+    times["credit_time"] = sum(spent for stage, spent in seconds.items() if stage not in counted)
     return times

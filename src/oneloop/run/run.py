@@ -168,11 +168,12 @@ class Run:
             if state is not None and state.get("steps"):  # it goes on where it once ended
                 self._between(active)
             self._steps(active)
+            active.finish()
         except Exception as error:
             active.journal.blame(error)
             raise
         finally:
-            active.journal.close()
+            active.close()
         extend = {**active.state_dict(), "steps": active.phase.steps, "lines": self.log.metrics.lines}
         piles = active.plan.piles
         held = [*piles.judged(), *piles.take_refused(), *piles.unfinished]
@@ -205,12 +206,16 @@ class Run:
     def _between(self, active: ActivePhase) -> None:
         """Evaluation, checkpoint and images that are due after a step, unless it is the last of the phase."""
         done, steps = active.done, active.phase.steps
+        every = self.recipe.evaluate.every if self.recipe.evaluate else 0
+        evaluates = every and done % every == 0 and done < steps
+        saves = self.log.step % self.recipe.save_every == 0 and done < steps
+        if due(done, steps) or evaluates or saves:
+            active.settle()  # judges are shared with the evaluation, and answers must be in the journal
         if due(done, steps):
             self.gallery.draw(active.name, self.log.step)
-        every = self.recipe.evaluate.every if self.recipe.evaluate else 0
-        if every and done % every == 0 and done < steps:
+        if evaluates:
             self.evaluator.evaluate(active.name, "during")
-        if self.log.step % self.recipe.save_every == 0 and done < steps:
+        if saves:
             self._checkpoint(active.state_dict())
 
     def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]]) -> None:

@@ -108,7 +108,7 @@ class Plan:
                 f"({piles.refused_since} refused{pass_rates(piles.refused)}). Raise plan.max_refills "
                 f"({self.max_refills}), give easier or harder data, or more rollouts per group."
             )
-        self._open_groups((1 + ahead) * self.at_once)
+        self._open_groups(self.at_once + ahead * self.groups)
         unfinished = piles.take_unfinished(limit)
         resumed = len({int(group) for piece in unfinished for group in piece.group})
         pieces = [*unfinished, *self._fresh(None if limit is None else limit - resumed)]
@@ -158,7 +158,7 @@ class Plan:
         return {"seed": piles.seed, "step": piles.step, "progress": piles.step / max(piles.steps, 1)}
 
     def _enough(self, share: float) -> int | None:
-        """Groups after which sampling may stop, of an ask for that `share` of the groups sampled at a time."""
+        """Groups after which sampling may stop; `share`: of the groups sampled at a time that are asked."""
         if self.at_once == self.groups:
             return None
         return math.ceil(share * max(self.groups - len(self.piles.ready), 1))

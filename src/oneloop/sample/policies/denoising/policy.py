@@ -10,6 +10,7 @@ steps fit one call. A step outside of a row's `window`, and not at its forks, fo
 table because the next step starts from it, with share 0 and log-prob 0.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -24,6 +25,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.policies.annotations import annotated
+from oneloop.sample.policies.apart import overwrite, second_model
 from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
 from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
 from oneloop.sample.policies.denoising.reference import Reference
@@ -208,6 +210,26 @@ class FlowPolicy:
         """Call after the weights have changed: counts a new version and moves a moving reference."""
         self.version += 1
         self.reference.follow(self.network)
+
+    def apart(self) -> "FlowPolicy":
+        """See `oneloop.core.protocols.Separable`. Raises ValueError where it would sample from a reference
+        that moves with the learner."""
+        if self.options.beside_reference and self.options.reference_decay is not None:
+            raise ValueError(
+                f"policy.flow.reference_decay {self.options.reference_decay} moves the reference after each "
+                "update, which a sampler beside the learner does not see; take runtime.ahead 0, or no "
+                "beside_reference"
+            )
+        made = copy.copy(self)
+        made.network = made.model = second_model(self.network)
+        made.reference = copy.copy(self.reference)
+        made.meter, made.progress = Meter(tokens=self.network.tokens), None
+        return made
+
+    def take(self, weights: Sequence[Tensor], version: int) -> None:
+        """See `oneloop.core.protocols.Sampler`."""
+        overwrite(self.network, weights)
+        self.version = version
 
     def save(self, folder: Path) -> None:
         """Writes the network's weights: `model.safetensors`, or the adapters of a pipeline."""

@@ -6,6 +6,7 @@ Sampling is the engine's work; this file turns rollouts into requests and replie
 log-probs of actions under newer weights.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from oneloop.engines.law import Law
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 from oneloop.sample.policies.annotations import annotated
+from oneloop.sample.policies.apart import overwrite, second_model
 from oneloop.sample.policies.language import Language, prompts_of
 from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
 from oneloop.sample.policies.tokens.forward import CausalForward
@@ -192,6 +194,22 @@ class LanguagePolicy:
     def updated(self) -> None:
         """Call after the weights have changed: counts a new version and refreshes the engine's weights."""
         self.version += 1
+        self.engine.refresh()
+
+    def apart(self) -> "LanguagePolicy":
+        """See `oneloop.core.protocols.Separable`: own model, engine, tokenizer and meter."""
+        made = copy.copy(self)
+        made.model, made.tokenizer = second_model(self.model), copy.deepcopy(self.tokenizer)
+        made.meter, made.progress = Meter(), None
+        made.prompts = prompts_of(made.model, made.tokenizer, self.options.chat_template_kwargs)
+        made.engine = made._engine()
+        made.rows = TokenRows(made.prompts, made.engine.positions, self.options.max_new_tokens)
+        return made
+
+    def take(self, weights: Sequence[Tensor], version: int) -> None:
+        """See `oneloop.core.protocols.Sampler`."""
+        overwrite(self.model, weights)
+        self.version = version
         self.engine.refresh()
 
     def save(self, folder: Path) -> None:

@@ -1,0 +1,154 @@
+"""Sampling ahead: versions are exact, runs repeat to the bit, kills and errors lose and double nothing."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+
+from oneloop.core import draws, storage
+from oneloop.judge.stage import Judging
+from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.runtime import Runtime
+from oneloop.run.checkpoint import checkpoints
+from oneloop.run.run import Run
+from oneloop.run.samplers import samplers
+from oneloop.sample.policies.apart import trained
+from tests.run.test_run import rows_of
+from tests.run.test_survive import Stop, StopAt
+from tests.support.training import assert_equal, lines, outcome, raw_recipe, recipe, train
+
+AHEAD = {"runtime": {"ahead": 1}}
+
+
+def plain(ahead, steps=6, **runtime):
+    """One phase of plain GRPO: two groups of four in flight, every group used."""
+    raw = raw_recipe(evaluate=None, save_every=2)
+    phase = raw["phases"]["reinforce"]
+    phase["steps"] = steps
+    phase["plan"] = {name: phase["plan"][name] for name in ("data", "groups", "count")}
+    return raw | {"phases": {"reinforce": phase}, "runtime": {"ahead": ahead, **runtime}}
+
+
+def versions(directory):
+    """{step: versions of its tokens}, of trained rollouts."""
+    return {
+        step: {version for row in rows for version in row["version"]}
+        for step, rows in rows_of_steps(directory).items()
+    }
+
+
+def rows_of_steps(directory):
+    found = {}
+    for row in rows_of(directory):
+        if row["trained"]:
+            found.setdefault(row["step"], []).append(row)
+    return found
+
+
+@pytest.mark.parametrize(("ahead", "samplers"), [(1, 1), (1, 2), (2, 1), (3, 2)])
+def test_batch_i_is_sampled_with_version_i_minus_ahead_exactly(tmp_path, ahead, samplers):
+    train(tmp_path / "run", **plain(ahead, samplers=samplers))
+    assert versions(tmp_path / "run") == {step: {max(0, step - 1 - ahead)} for step in range(1, 7)}
+    steps = [line for line in lines(tmp_path / "run") if line["kind"] == "step"]
+    assert [step["staleness/max"] for step in steps] == [min(step, ahead) for step in range(6)]
+    assert steps[-1][f"staleness/lag_{ahead}"] == 1.0
+
+
+def test_tokens_are_those_of_the_weights_of_their_version(tmp_path):
+    """Every stored log-prob is the one that the saved weights of its version give."""
+    raw = plain(1, steps=4) | {"save_every": 1, "keep_checkpoints": 10}
+    train(tmp_path / "run", **raw)
+    policy = recipe(**raw).policy.open()
+    saved = {0: [weight.clone() for weight in trained(policy.model)]}
+    for path in checkpoints(tmp_path / "run"):
+        policy.restore(path, storage.read_state(path / "loop")["policy"])
+        saved[policy.version] = [weight.clone() for weight in trained(policy.model)]
+    sampler = policy.apart()
+    plan = recipe(**raw).phases["reinforce"].plan
+    plan.begin(int(draws.mix(5, "phase", 0) >> 1), 4)
+    for step, rows in rows_of_steps(tmp_path / "run").items():
+        asked = plan.more(limit=2, ahead=step)  # nothing is told, so all of them are out
+        sampler.take(saved[max(0, step - 2)], max(0, step - 2))
+        finished, _ = sampler.sample(asked)
+        mine = sorted(rows, key=lambda row: row["id"])
+        assert [row["id"] for row in mine] == finished.id.tolist()
+        assert [token for row in mine for token in row["token"]] == finished.actions.token.tolist()
+        stored = torch.tensor([value for row in mine for value in row["logprob"]])
+        assert torch.equal(stored, finished.actions.logprob)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of two phases left alone, with groups refused and rollouts in flight."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    train(directory, **AHEAD)
+    return outcome(directory)
+
+
+def test_strict_order_repeats_to_the_bit(whole, tmp_path):
+    train(tmp_path / "again", keep_checkpoints=100, **AHEAD)
+    assert_equal(whole, outcome(tmp_path / "again"))
+    states = [json.loads((path / "loop/state.json").read_text()) for path in checkpoints(tmp_path / "again")]
+    assert any(state["ahead"]["out"] for state in states if "ahead" in state), "asks were out"
+    refused = [row for row in rows_of(tmp_path / "again") if not row["trained"]]
+    assert refused, "groups were refused"
+
+
+@pytest.mark.parametrize(("what", "number"), [("step", 6), ("step", 9), ("says", 4)])
+def test_stopped_anywhere_and_resumed_equals_the_run_left_alone(whole, tmp_path, what, number):
+    directory = tmp_path / "run"
+    with pytest.raises(Stop):
+        Run(recipe(**AHEAD), directory, False, StopAt(number, what)).train()
+    train(directory, resume=True, **AHEAD)
+    assert_equal(whole, outcome(directory))
+
+
+def test_a_judge_that_raises_loses_nothing_that_was_sampled(tmp_path, monkeypatch):
+    calls, judged = Counter(), Judging.__call__
+
+    def away(self, rollouts):
+        calls["judge"] += 1
+        if calls["judge"] == 3:
+            raise KeyboardInterrupt("the judge was interrupted")
+        return judged(self, rollouts)
+
+    sampled = Counter()
+    raw = plain(2, steps=5)
+    directory = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Judging, "__call__", away)
+        with pytest.raises(KeyboardInterrupt, match="the judge was interrupted"):
+            train(directory, **raw)
+    entries = [storage.read_entry(path) for path in sorted(directory.glob("journal/reinforce/ask-*"))]
+    assert [entry["judged"] for entry in entries][:3] == [True, True, False]
+    for entry in entries:
+        sampled.update(entry["finished"]["rollouts"]["id"].tolist())
+    assert max(sampled.values()) == 1
+    before = {path.name: path.read_bytes() for path in directory.glob("journal/reinforce/ask-*")}
+    train(directory, resume=True, **raw)
+    train(tmp_path / "whole", **raw)
+    assert_equal(outcome(tmp_path / "whole"), outcome(directory))
+    assert len(before) >= 3
+
+
+def test_what_is_out_when_a_budget_ends_the_phase_is_held_and_written(tmp_path):
+    raw = plain(2, steps=50)
+    raw["phases"]["reinforce"]["budget"] = {"sampled_tokens": 120}
+    train(tmp_path / "run", **raw)
+    rows = rows_of(tmp_path / "run")
+    held = [row for row in rows if not row["trained"]]
+    assert held and len({row["id"] for row in rows}) == len(rows)
+    assert sorted(row["id"] for row in rows) == list(range(len(rows)))
+
+
+def test_samplers_without_ahead_are_refused():
+    with pytest.raises(RecipeError, match="samplers 2 need `ahead` of at least 1"):
+        load_recipe(raw_recipe(runtime={"samplers": 2}))
+    with pytest.raises(RecipeError, match="runtime.ahead"):
+        load_recipe(raw_recipe(runtime={"ahead": -1}))
+
+
+def test_a_policy_that_cannot_sample_apart_is_named():
+    with pytest.raises(ValueError, match="runtime.ahead: object cannot sample beside its update"):
+        samplers(object(), Runtime(ahead=1))
