@@ -85,8 +85,7 @@ class Evaluation:
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations inside a phase; 0: only before and after each phase."""
     on_bad_row: OnBadRow = "stop"
-    """What a row does that cannot be read or that the policy cannot start from: stop the run, or be left
-    out."""
+    """Whether a row that cannot be read or started from stops the run or is left out."""
 
 
 @part()
@@ -132,8 +131,7 @@ def load_recipe(
     """
     raw, problems = read_raw(source)
     folded = "phases" not in raw
-    if folded:
-        raw = fold_phase(raw)
+    raw = fold_phase(raw) if folded else raw
     notes = _apply(raw, pair_up(list(overrides)), problems, folded)
     _count_demonstrations(raw)
     try:

@@ -102,6 +102,7 @@ class ActivePhase:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the phase."""
+        self.settle()  # the journal has what is under way
         ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
         return {
             **ahead,

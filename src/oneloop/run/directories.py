@@ -6,6 +6,7 @@ from typing import Any
 from oneloop.core.storage import replace_file
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.report import RunDirectoryError, write_report
 from oneloop.run.environment import environment
 from oneloop.run.record import read_lines
 from oneloop.run.resuming import same_run, take_over
@@ -65,3 +66,14 @@ def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> list[str]:
         return []
     lines = read_lines(directory / "metrics.jsonl")
     return take_over(written, recipe, [line for line in lines if line["kind"] == "step"])
+
+
+def report_of(directory: Path) -> str:
+    """Writes the report of a run and gives its path, or why there is none: what the run itself raised must
+    stay visible."""
+    try:
+        return str(write_report(directory))
+    except RunDirectoryError as error:
+        return f"none, {error}"
+    except Exception as error:
+        return f"none, it could not be written ({type(error).__name__}: {error})"

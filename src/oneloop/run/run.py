@@ -16,12 +16,11 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.core.storage import replace_file, set_aside, sweep
 from oneloop.judge.isolated import isolation_notice
 from oneloop.recipe.recipe import Recipe
-from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.doctor import Finding
 from oneloop.run import changes
 from oneloop.run.active_phase import ActivePhase, needs_reference
 from oneloop.run.checkpoint import oldest, reached, read_checkpoint, sound, write_checkpoint
-from oneloop.run.directories import claim_directory
+from oneloop.run.directories import claim_directory, report_of
 from oneloop.run.evaluator import Evaluator
 from oneloop.run.gallery import Gallery, due
 from oneloop.run.journal import forget
@@ -108,19 +107,10 @@ class Run:
             raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
         finally:
             try:
-                self._report()
+                self.report = report_of(self.directory)
             finally:  # somebody may stop the report too
                 self.lock.release()
         return self.directory
-
-    def _report(self) -> None:
-        """Writes the report; a failure to do so hides nothing that the run itself raises."""
-        try:
-            self.report = str(write_report(self.directory))
-        except RunDirectoryError as error:
-            self.report = f"none, {error}"
-        except Exception as error:
-            self.report = f"none, it could not be written ({type(error).__name__}: {error})"
 
     def _train(self) -> None:
         self.policy = self.policy or self.recipe.policy.open()
@@ -207,15 +197,12 @@ class Run:
         """Evaluation, checkpoint and images that are due after a step, unless it is the last of the phase."""
         done, steps = active.done, active.phase.steps
         every = self.recipe.evaluate.every if self.recipe.evaluate else 0
-        evaluates = every and done % every == 0 and done < steps
-        saves = self.log.step % self.recipe.save_every == 0 and done < steps
-        if due(done, steps) or evaluates or saves:
-            active.settle()  # judges are shared with the evaluation, and answers must be in the journal
         if due(done, steps):
             self.gallery.draw(active.name, self.log.step)
-        if evaluates:
+        if every and done % every == 0 and done < steps:
+            active.settle()  # the evaluation has the same judges
             self.evaluator.evaluate(active.name, "during")
-        if saves:
+        if self.log.step % self.recipe.save_every == 0 and done < steps:
             self._checkpoint(active.state_dict())
 
     def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]]) -> None:
