@@ -170,6 +170,14 @@ class FlowModel(Protocol):
         """The network on the CPU. Leaves torch's global random state as it was."""
 
 
+class ImageTokenizerModel(Protocol):
+    """A network that turns images into lists of codes and back."""
+
+    def build(self) -> Any:
+        """A torch module with the methods of `oneloop.models.image_tokenizer.tokenizer.OneDTokenizer`, on the
+        CPU. Leaves torch's global random state as it was."""
+
+
 class JudgeModel(Protocol):
     """A model that compares two images, made or loaded."""
 

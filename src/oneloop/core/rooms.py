@@ -62,6 +62,7 @@ ROOMS = {
     "objective": Room("update.objective", protocols.Objective),
     "language_model": Room("models.language", protocols.LanguageModel),
     "flow_model": Room("models.flow", protocols.FlowModel),
+    "image_tokenizer": Room("models.image_tokenizer", protocols.ImageTokenizerModel),
     "judge_model": Room("models.judges", protocols.JudgeModel),
 }
 """Every kind of part by the name under which `Of` asks for it."""

@@ -1,1 +1,2 @@
-"""Models that a part builds, one folder for each kind: `language`, `flow` networks, `judges`."""
+"""Models that a part builds, one folder for each kind: `language`, `flow` networks, `image_tokenizer`,
+`judges`."""

@@ -1,0 +1,67 @@
+"""One-D-Piece (arXiv 2501.10064): an image tokenizer whose every prefix decodes, made here or loaded."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from oneloop.core.part import part
+from oneloop.models.image_tokenizer.config import TokenizerConfig
+from oneloop.models.image_tokenizer.released import open_tokenizer
+from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
+
+
+@part(paper="arXiv 2501.10064")
+class OneDPiece:
+    """A tokenizer of `tokens` codes an image; `seed` fixes its initial weights, `folder` loads others."""
+
+    folder: str = ""
+    """Folder of a saved tokenizer, or of released weights; the other options are then its own. Empty: a
+    new one."""
+    image_size: Annotated[int, Field(ge=2)] = 8
+    """Height and width of an image, a multiple of `patch`."""
+    channels: Literal[1, 3] = 1
+    """Colour channels of an image."""
+    patch: Annotated[int, Field(ge=1)] = 2
+    """Height and width of a patch."""
+    tokens: Annotated[int, Field(ge=1, le=65535)] = 8
+    """Tokens of a whole image."""
+    hidden_size: Annotated[int, Field(ge=2)] = 64
+    """Width of encoder and decoder, a multiple of `heads`."""
+    layers: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Transformer blocks of the encoder, and of the decoder."""
+    heads: Annotated[int, Field(ge=1)] = 4
+    """Attention heads of each block."""
+    codebook_size: Annotated[int, Field(ge=2, le=65536)] = 256
+    """Codes a token can be."""
+    code_dims: Annotated[int, Field(ge=2)] = 8
+    """Numbers in a code."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            self.config()
+
+    def config(self) -> TokenizerConfig:
+        """The sizes of a new tokenizer. Raises ValueError for sizes that do not fit."""
+        return TokenizerConfig(
+            image_size=self.image_size,
+            channels=self.channels,
+            patch=self.patch,
+            tokens=self.tokens,
+            hidden_size=self.hidden_size,
+            layers=self.layers,
+            heads=self.heads,
+            codebook_size=self.codebook_size,
+            code_dims=self.code_dims,
+        )
+
+    def build(self) -> OneDTokenizer:
+        """The tokenizer in fp32 on the CPU. Does not change torch's global random state."""
+        if self.folder:
+            return open_tokenizer(Path(self.folder))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return OneDTokenizer(self.config()).eval()
