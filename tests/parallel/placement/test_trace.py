@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import nn
+
+from oneloop.parallel.placement.fault import PlacementError
+from oneloop.parallel.placement.operations import program
+from oneloop.parallel.placement.trace import trace
+from tests.parallel.placement.models import Reader, batch
+
+
+def test_operations_name_their_module_and_phase():
+    traced = program(trace(Reader(), batch()))
+    places = {(op.of, op.phase) for op in traced.operations if op.kind == "operation"}
+    assert {("blocks.0.up", "forward"), ("blocks.0.up", "backward"), ("head", "forward")} <= places
+
+
+def test_unused_parameters_have_no_gradient_and_tied_ones_are_one():
+    traced = program(trace(Reader(tied=True), batch()))
+    assert "unused" not in traced.gradients and "head.weight" not in traced.step.parameters
+    assert set(traced.gradients) == set(traced.step.parameters) - {"unused"}
+
+
+def test_a_mean_loss_is_a_sum_over_a_count():
+    targets = [str(op.node.target) for op in program(trace(Reader(), batch())).operations]
+    index = targets.index("aten.nll_loss_forward.default")
+    assert targets[index + 1] == "aten.div.Tensor"
+
+
+class Branches(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).sum() if x.sum() > 0 else x.sum()
+
+
+class Writes(nn.Linear):
+    def forward(self, x):
+        x.add_(1)
+        return super().forward(x).sum()
+
+
+class Lists(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "kind, says", [(Branches, "depends on values"), (Writes, "in place"), (Lists, "must return its loss")]
+)
+def test_what_cannot_be_planned_is_said(kind, says):
+    with pytest.raises(PlacementError, match=says):
+        trace(kind(4, 4), {"x": torch.ones(2, 4)})
+
+
+def test_neither_the_model_nor_its_mode_is_changed():
+    model = Reader().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trace(model, batch())
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
