@@ -3,9 +3,10 @@ import pytest
 from oneloop.recipe.recipe import load_recipe
 from oneloop.recipe.text import shipped
 from oneloop.run.overlap import LOOKED_AT, overlap
+from oneloop.sample.data.held_out import NothingHeldOut
 
 
-def recipe(train, held_out, **evaluate):
+def recipe(train, asked, **evaluate):
     made, _ = load_recipe(
         {
             "policy": {"language": {"model": {"small_llama": {}}}},
@@ -13,7 +14,7 @@ def recipe(train, held_out, **evaluate):
             "judge": ["verifier"],
             "credit": ["group_relative"],
             "objective": ["policy_gradient"],
-            "evaluate": {"data": held_out, **evaluate},
+            "evaluate": {"data": asked, **evaluate},
         }
     )
     return made
@@ -40,6 +41,23 @@ def test_a_small_task_repeats_itself_under_another_seed_and_a_large_one_does_not
     told = overlap(recipe({"sum_chain": small}, {"sum_chain": {**small, "size": 64, "seed": 1000}}))
     assert f"among the {LOOKED_AT} training rows" in told
     assert overlap(recipe({"reasoning": large}, {"reasoning": {**large, "seed": 1}}, size=50)) == ""
+
+
+def test_a_share_that_is_held_out_leaves_no_overlap_and_few_prompts_are_said():
+    chain = {"sum_chain": {"length": 2, "size": 2000}}
+    told = overlap(
+        recipe(chain, {"sum_chain": {"length": 2, "size": 2000, "seed": 9}}, held_out=0.2, size=64)
+    )
+    assert told.endswith("prompts of evaluate.data are held out, of 64 asked for")
+    many = rows(*(str(number) for number in range(200)))
+    assert overlap(recipe(many, many, held_out=0.5, size=10)) == ""
+    with pytest.raises(NothingHeldOut):
+        overlap(recipe(rows("a"), rows("b"), held_out=0.000001))
+
+
+def test_a_conversation_and_its_text_are_one_prompt():
+    told = overlap(recipe(rows("a"), rows([{"role": "user", "content": "a "}])))
+    assert told.startswith("1 of the 1 different")
 
 
 def test_captions_of_pictures_repeat_by_design():

@@ -127,7 +127,7 @@ def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
     policy = with_model(recipe.policy, folder).open()
     judging, found = Judging(scorers(judges)), []
     for mode in ("greedy", "sampled"):
-        values = measured(policy, judging, spec.data, spec.size, spec.samples, recipe.seed, mode)
+        values = measured(policy, judging, spec.asked, spec.size, spec.samples, recipe.seed, mode)
         found.append({"when": "", "phase": folder, "step": 0, **values})
     return found
 

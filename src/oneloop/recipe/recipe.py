@@ -14,6 +14,7 @@ A top with the stages of one phase is that phase, called `train`.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import Field, ValidationError
 
 from oneloop.core.costs import Unit
 from oneloop.core.part import Of, Options, part
+from oneloop.core.protocols import Data
 from oneloop.core.rooms import nearest
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE, accept
@@ -30,6 +32,7 @@ from oneloop.recipe.fields import init_fields
 from oneloop.recipe.overrides import Misplaced, in_phase, pair_up, place, split
 from oneloop.recipe.runtime import Runtime
 from oneloop.sample.data.checked import OnBadRow
+from oneloop.sample.data.held_out import HeldOutRows
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learning
 
@@ -75,17 +78,25 @@ class Evaluation:
     """Held-out accuracy, before and after each phase and every so many steps."""
 
     data: Annotated[Any, Of("data")]
-    """Held-out rows."""
+    """Rows to evaluate on."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all prompts that are asked here alone, each once: rows with such a prompt are left out of
+    training, rows with another here. By the hash of the prompt. 0: all of `data`, which you hold out."""
     judge: tuple[Annotated[Any, Of("judge")], ...] = ()
     """Judges that score; empty: those of the phase, or of the first phase that has any."""
     size: Annotated[int, Field(ge=1)] = 256
-    """Rows used, from the first."""
+    """Most rows used, from the first."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Rollouts per row when sampling; greedy decoding always takes one."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations inside a phase; 0: only before and after each phase."""
     on_bad_row: OnBadRow = "stop"
     """Whether a row that cannot be read or started from stops the run or is left out."""
+
+    @cached_property
+    def asked(self) -> Data:
+        """The rows that are asked: those of `data`, or of these what `held_out` holds out."""
+        return HeldOutRows(self.data, self.held_out, self.size) if self.held_out else self.data
 
 
 @part()

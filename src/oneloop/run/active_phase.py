@@ -36,7 +36,8 @@ class ActivePhase:
         phase, seed = self.phase, int(draws.mix(recipe.seed, "phase", self.index) >> 1)
         self.plan, self.judging = phase.plan, Judging(phase.judge) if phase.judge else None
         check = check_of(policy, phase.sample == "demonstrations")
-        self.plan.begin(seed, phase.steps, first=self.index * IDS, check=check)
+        held_out = recipe.evaluate.held_out if recipe.evaluate else 0.0
+        self.plan.begin(seed, phase.steps, first=self.index * IDS, check=check, held_out=held_out)
         self.plan.meet(policy)
         self._data = list(fingerprint(self.plan.data))
         self.learner = Learner(policy, phase.objective, phase.learner, phase.steps)

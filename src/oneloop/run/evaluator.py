@@ -35,7 +35,7 @@ class Evaluator:
         for mode in ("greedy", "sampled"):
             log.show.says(f"evaluating {when} {phase}, {mode}")
             judging = Judging(scorers(judges))
-            asked = (spec.data, spec.size, spec.samples, self.recipe.seed, mode, spec.on_bad_row)
+            asked = (spec.asked, spec.size, spec.samples, self.recipe.seed, mode, spec.on_bad_row)
             judged = answered(self.policy, judging, *asked)
             if when == "after":
                 write_held_out(log.directory / "held_out" / f"{phase}-{mode}.parquet", judged)

@@ -29,7 +29,7 @@ class Gallery:
         self.wanted = "output" in declared(recipe.policy, "writes")
         phases, spec = list(recipe.phases.values()), recipe.evaluate
         sampled = [phase for phase in phases if phase.sample == "policy"] or phases
-        self.data = spec.data if spec else sampled[0].plan.data
+        self.data = spec.asked if spec else sampled[0].plan.data
         judges = spec.judge if spec and spec.judge else next((p.judge for p in phases if p.judge), ())
         self.judge = Judging(scorers(judges)) if judges else None
 

@@ -12,16 +12,27 @@ import numpy as np
 from oneloop.core.identity import identity
 from oneloop.core.protocols import Data
 from oneloop.recipe.recipe import Recipe
+from oneloop.sample.data.held_out import question
 
 LOOKED_AT = 2000
 """Training rows of each phase that are looked at."""
 
 
 def overlap(recipe: Recipe) -> str:
-    """The sentence about held-out prompts that occur in training; "" where none was found."""
+    """The sentence about held-out prompts that occur in training, or are few; "" where there is none.
+
+    Raises NothingHeldOut when `evaluate.held_out` leaves nothing to evaluate on.
+    """
     spec = recipe.evaluate
     if spec is None:
         return ""
+    if spec.held_out:  # trained on is what has another prompt
+        few = len(spec.asked) < spec.size
+        return (
+            f"{len(spec.asked)} prompts of evaluate.data are held out, of {spec.size} asked for"
+            if few
+            else ""
+        )
     held_out = set(_prompts(spec.data, range(min(spec.size, len(spec.data)))))
     trained, looked_at = set[str](), 0
     for phase in recipe.phases.values():
@@ -45,4 +56,4 @@ def _prompts(data: Data, keys: range | list[int]) -> Iterator[str]:
         except ValueError:  # a bad row is named elsewhere
             continue
         if "image" not in row and row.get("prompt") is not None:
-            yield identity(row["prompt"])
+            yield identity(question(row))

@@ -64,10 +64,12 @@ class Plan:
         if self.in_flight is not None and self.in_flight < self.groups:
             raise ValueError(f"in_flight must be at least groups ({self.groups}), got {self.in_flight}")
 
-    def begin(self, seed: int, steps: int, first: int = 0, check: Check = unchecked) -> None:
+    def begin(
+        self, seed: int, steps: int, first: int = 0, check: Check = unchecked, held_out: float = 0.0
+    ) -> None:
         """Starts from nothing: `steps` batches will be handed out; ids count from `first`. `check` raises
-        ValueError for a row that the policy cannot use."""
-        source = Source(self.data, self.shuffle, self.epochs, seed, check, self.on_bad_row)
+        ValueError for a row that the policy cannot use; the share `held_out` of all prompts is left out."""
+        source = Source(self.data, self.shuffle, self.epochs, seed, check, self.on_bad_row, held_out)
         self.piles.reset(source, seed=seed, steps=steps, first=first)
         for dress in self._remembering:
             dress.begin()

@@ -9,7 +9,8 @@ import numpy as np
 
 from oneloop.core import draws
 from oneloop.core.protocols import Data
-from oneloop.sample.data.checked import BadRows, Check, OnBadRow, unchecked, usable
+from oneloop.sample.data.checked import BadRows, Check, OnBadRow, place_of, unchecked, usable
+from oneloop.sample.data.held_out import is_held_out
 
 IN_MEMORY = 2**20
 """Most rows for which a shuffled order is kept as a list; larger orders are computed place by place."""
@@ -17,7 +18,8 @@ ROUNDS = 4
 
 
 class Source:
-    """Hands out (key, row) one at a time, without the bad rows when `on_bad_row` is skip.
+    """Hands out (key, row) one at a time, without the bad rows when `on_bad_row` is skip, and without the
+    share `held_out` of all prompts, which are kept for evaluation.
 
     The order of epoch e is a function of (seed, e) alone, so a resumed run continues in the same order.
     Raises ValueError when the data is empty.
@@ -31,11 +33,12 @@ class Source:
         seed: int,
         check: Check = unchecked,
         on_bad_row: OnBadRow = "stop",
+        held_out: float = 0.0,
     ):
         if len(data) == 0:
             raise ValueError("plan.data has no rows")
         self.data, self.shuffle, self.epochs, self.seed = data, shuffle, epochs, seed
-        self.check, self.on_bad_row = check, on_bad_row
+        self.check, self.on_bad_row, self.held_out = check, on_bad_row, held_out
         self.handed_out = 0
         self._epoch: tuple[int, np.ndarray | range | Scattered] = (-1, range(0))
 
@@ -52,7 +55,10 @@ class Source:
                 return None
             key = self._next_key()
             try:
-                return key, usable(self.data, key, self.check)
+                row = usable(self.data, key, self.check)
+                if not is_held_out(row, self.held_out):
+                    return key, row
+                first = first or ValueError(f"{place_of(self.data, key)} is held out (evaluate.held_out)")
             except ValueError as error:
                 if self.on_bad_row == "stop":
                     raise BadRows(f"{error} (on_bad_row: skip leaves such rows out)") from error
