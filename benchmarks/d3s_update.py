@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from oneloop.core import draws
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.protocols import Part
 from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative

@@ -24,7 +24,7 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Recipe, load_recipe
-from oneloop.run.compare import Asked, compare
+from oneloop.run.compare import CompareOptions, compare
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from oneloop.update.learner import Learner
@@ -75,7 +75,7 @@ def ranking(seeds: int, tokens: int, folder: Path) -> list[dict[str, Any]]:
     for name, recipe in arms(model).items():
         sources.append(folder / f"{name}.yaml")
         sources[-1].write_text(yaml.safe_dump(recipe, sort_keys=False))
-    asked = Asked(seeds, tokens)
+    asked = CompareOptions(seeds, tokens)
     rows: list[dict[str, Any]] = compare(sources, [], asked, folder / "runs", say)["recipes"]
     return sorted(rows, key=lambda row: -(row["sampled"]["score"][0] or 0))
 

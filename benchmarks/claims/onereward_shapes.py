@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.claims.onereward import compared, editing, headline
 from benchmarks.claims.onereward.editing import Method
-from benchmarks.claims.onereward.scores import ScoreNetwork, conditions, consistency
+from benchmarks.claims.onereward.scores import Query, ScoreNetwork, Sharpness, conditions, consistency
 from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.core.part import part
 from oneloop.measure.scenes import BACKGROUND
@@ -47,10 +47,8 @@ def shares(images: Tensor, mask: Tensor) -> Tensor:
 class SceneScores:
     """A judge that is right by construction."""
 
-    query: bool = True
-    """Whether it is told the task and the criterion."""
-    sharpness: Annotated[float, Field(gt=0)] = 2.0
-    """Its margin at a difference of one spread."""
+    query: Query = True
+    sharpness: Sharpness = 2.0
     reader: Annotated[int, Field(ge=0, le=1)] = 0
     """0 looks for the colour inside of the mask, 1 in the whole image."""
 

@@ -22,7 +22,7 @@ from benchmarks.reliability import forks, tiny
 from benchmarks.reliability.mutations import edited, mutated, parts
 from benchmarks.reliability.trials import Trials, options, workplace
 from oneloop.recipe import text as recipe_text
-from oneloop.recipe.recipe import RecipeError, load_recipe, resolved
+from oneloop.recipe.recipe import RecipeError, load_recipe
 
 BATCH = 25
 """Recipes loaded by one child."""
@@ -131,9 +131,9 @@ def loaded(source: Any, target: Path) -> tuple[str, bool, str]:
     except BaseException:
         return "tracebacks", True, f"{traceback.format_exc()[-1500:]} {before!s:.300}"
     try:
-        written = resolved(recipe)
+        written = recipe_text.written(recipe)
         again, _ = load_recipe(recipe_text.parse(written))
-        if again != recipe or resolved(again) != written:
+        if again != recipe or recipe_text.written(again) != written:
             return "comes back different", True, written[:600]
     except BaseException:
         return "tracebacks", True, f"accepted, then {traceback.format_exc()[-1500:]}"

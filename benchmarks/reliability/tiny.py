@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.core.rooms import name_of
+from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
-from oneloop.recipe.recipe import Recipe, load_recipe, resolved
+from oneloop.recipe import text
+from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.policies.flow import Flow
@@ -52,14 +53,14 @@ def write(name: str, folder: Path, steps: int = STEPS) -> Path:
     """The tiny recipe as a file of `folder`, named as it is shipped."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.yaml"
-    path.write_text(resolved(tiny(name, folder, steps)))
+    path.write_text(text.written(tiny(name, folder, steps)))
     return path
 
 
 def _model(recipe: Recipe) -> list[str]:
     policy = recipe.policy
     if isinstance(policy, Flow):
-        model = f"policy.flow.model.{name_of(type(policy.model))}"
+        model = f"policy.flow.model.{part_name(type(policy.model))}"
         small = [] if "flow_mlp" in model else [f"{model}.layers=1"]
         return [f"{model}.hidden_size=32", *small, "policy.flow.precision=float32"]
     stand_in = [] if isinstance(policy.model, SmallLlama) else ["policy.language.model={small_llama: {}}"]
@@ -98,7 +99,7 @@ def _judges(judges: Sequence[Any], recipe: Recipe) -> list[str]:
 
 def _fewer(data: Any, path: str) -> list[str]:
     """The change that leaves `data` few rows, where it says how many it has."""
-    inner = f"{path}.{name_of(type(data))}"
+    inner = f"{path}.{part_name(type(data))}"
     if hasattr(data, "data"):
         return _fewer(data.data, f"{inner}.data")
     return [f"{inner}.size={ROWS}"] if getattr(data, "size", 0) > ROWS else []

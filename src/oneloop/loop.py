@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.protocols import Listening, Objective, Part, Policy, Remembering, Sampled
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from oneloop.core.part import Of, Options, declared, part
-from oneloop.core.rooms import UnknownName, build, find, name_of, names
+from oneloop.core.declared import declared
+from oneloop.core.part import Of, Options, part
+from oneloop.core.rooms import UnknownName, build, find, names, part_name
 from oneloop.recipe.faults import faults
 from oneloop.recipe.fields import Held, held
 from oneloop.recipe.text import to_recipe
@@ -78,7 +79,7 @@ def test_a_part_by_file(mine):
 def test_a_part_by_dotted_path(mine, monkeypatch):
     monkeypatch.syspath_prepend(mine.parent)
     made = build("credit", {"mine.Mine": {"boost": 3}})
-    assert name_of(type(made)) == "mine.Mine" and build("credit", to_recipe(made)) == made
+    assert part_name(type(made)) == "mine.Mine" and build("credit", to_recipe(made)) == made
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.credit.group_relative import GroupRelative
 from tests.support.contract import assert_same, every_part, filled, permuted, snapshot
 from tests.support.toy import chains

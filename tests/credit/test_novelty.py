@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.novelty import Novelty, boost, novelty

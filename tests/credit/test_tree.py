@@ -147,7 +147,7 @@ def test_an_infinite_reward_is_refused():
 
 
 def test_log_probs_are_read_only_where_they_weigh():
-    from oneloop.core.part import declared
+    from oneloop.core.declared import declared
 
     assert declared(Tree(), "reads") == ("reward",)
     assert declared(Tree(beta=0.5), "reads") == ("reward", "actions.logprob")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.rooms import build, names
 from oneloop.recipe.text import to_recipe
 from oneloop.sample.data.reasoning import Reasoning

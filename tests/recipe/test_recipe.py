@@ -7,7 +7,7 @@ import pytest
 
 from oneloop.core.rooms import find
 from oneloop.recipe import text as recipe_text
-from oneloop.recipe.recipe import RecipeError, load_recipe, resolved
+from oneloop.recipe.recipe import RecipeError, load_recipe
 from tests.recipe.test_mutated_recipes import RECIPES
 
 POLICY = {"language": {"model": {"small_llama": {"hidden_size": 32, "layers": 1, "heads": 2}}}}
@@ -180,7 +180,7 @@ def test_the_file_names_the_run_and_numbers_may_be_written_1e_4(tmp_path):
 
 def test_a_text_like_a_number_stays_a_text(tmp_path):
     recipe, _ = load_recipe(changed(judge=[{"verifier": {"extract": "1e-4"}}], paper="1e5"))
-    again, _ = load_recipe(recipe_text.parse(resolved(recipe)))
+    again, _ = load_recipe(recipe_text.parse(recipe_text.written(recipe)))
     assert again == recipe and again.paper == "1e5"
 
 
@@ -200,9 +200,9 @@ def test_anchors_of_yaml_are_not_changed_together():
 @pytest.mark.parametrize("recipe", [*RECIPES, WHOLE])
 def test_a_resolved_recipe_gives_the_same_recipe_again(recipe):
     first, _ = load_recipe(recipe)
-    text = resolved(first)
+    text = recipe_text.written(first)
     again, notes = load_recipe(recipe_text.parse(text))
-    assert again == first and resolved(again) == text and notes == []
+    assert again == first and recipe_text.written(again) == text and notes == []
 
 
 def test_demonstrations_are_one_a_row():
@@ -221,7 +221,7 @@ def test_a_part_of_ones_own_works_without_touching_the_package(tmp_path, monkeyp
     recipe, _ = load_recipe(changed(credit=[{name: {"boost": 3}}]))
     (mine,) = recipe.phases["train"].credit
     assert type(mine) is find("credit", name) and mine.boost == 3.0
-    again, _ = load_recipe(recipe_text.parse(resolved(recipe)))
+    again, _ = load_recipe(recipe_text.parse(recipe_text.written(recipe)))
     assert again == recipe
     override, _ = load_recipe(changed(credit=[name]), [f"credit.{name}.boost=4"])
     assert override.phases["train"].credit[0].boost == 4.0
@@ -232,7 +232,7 @@ def test_a_part_of_ones_own_works_without_touching_the_package(tmp_path, monkeyp
 def test_a_part_of_ones_own_is_found_from_another_folder(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
-    text = resolved(load_recipe(changed(credit=["mine.py:Mine"]))[0])
+    text = recipe_text.written(load_recipe(changed(credit=["mine.py:Mine"]))[0])
     monkeypatch.chdir(Path("/"))
     assert load_recipe(recipe_text.parse(text))[0].phases["train"].credit[0].boost == 2.0
 
@@ -245,7 +245,7 @@ def test_parts_made_in_python_are_taken_as_they_are():
 
     recipe, _ = load_recipe(changed(judge=[verifier, judge]))
     assert recipe.phases["train"].judge == (verifier, judge)
-    assert "<tests.recipe.test_recipe.test_parts_made_in_python" in resolved(recipe)
+    assert "<tests.recipe.test_recipe.test_parts_made_in_python" in recipe_text.written(recipe)
     assert "got <class" in faults_of(changed(judge=[type(verifier)]))[0]
 
 

@@ -26,12 +26,13 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from oneloop.core.part import declared
-from oneloop.core.rooms import name_of
+from oneloop.core.declared import declared
+from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
-from oneloop.recipe.recipe import Recipe, load_recipe, resolved
+from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
+from oneloop.recipe.text import written as written_out
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from oneloop.sample.plan.count.allocate import Allocate
@@ -58,7 +59,7 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     recipe = load_recipe(source)[0]
     phases, images = recipe.phases, isinstance(recipe.policy, Flow)
     model = (
-        f"policy.flow.model.{name_of(type(recipe.policy.model))}"
+        f"policy.flow.model.{part_name(type(recipe.policy.model))}"
         if images
         else "policy.language.model.small_llama"
     )
@@ -155,10 +156,10 @@ def test_a_recipe_resolves_and_comes_back_the_same(source, tmp_path):
     assert notes == []  # our own recipes use our own names
     assert recipe.name == source.stem and recipe.paper
     written = tmp_path / "again.yaml"
-    written.write_text(resolved(recipe))
+    written.write_text(written_out(recipe))
     again, _ = load_recipe(written)
     assert again == recipe
-    assert resolved(again) == resolved(recipe)
+    assert written_out(again) == written_out(recipe)
 
 
 @pytest.mark.parametrize("source", RECIPES, ids=lambda path: path.stem)

@@ -2,26 +2,15 @@
 
 from pathlib import Path
 
-import pytest
-
-from oneloop.run.progress import Show
-from oneloop.run.run import Run
 from tests.recipe.test_shipped import shrunk
-from tests.support.training import assert_equal, cut_and_resumed, outcome, recorded
+from tests.support.training import assert_equal, cut_and_resumed, outcome, recorded, run_quietly
 
 RECIPE = Path("everything")
 OPTIONS = ("save_every=2", "phases.everything.plan.in_flight=6")
 
 
 def train(directory, resume=False):
-    Run(shrunk(RECIPE, *OPTIONS), directory, resume, Show(quiet=True)).train()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("everything") / "whole"
-    train(folder)
-    return folder
+    return run_quietly(shrunk(RECIPE, *OPTIONS), directory, resume)
 
 
 def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path):

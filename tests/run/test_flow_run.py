@@ -6,14 +6,11 @@ import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from oneloop.core.rooms import find
 from oneloop.recipe.recipe import load_recipe
 from oneloop.report import write_report
-from oneloop.run.progress import Show
-from oneloop.run.run import Run
-from tests.support.training import assert_equal, cut_while_judging, outcome
+from tests.support.training import assert_equal, cut_while_judging, outcome, run_quietly
 
 JUDGE = f"{Path(__file__).parents[1] / 'support' / 'toy_parts.py'}:Brightness"
 
@@ -59,19 +56,11 @@ def raw(**changes):
 
 
 def train(directory, resume=False, **changes):
-    run = Run(load_recipe(raw(**changes))[0], directory, resume, Show(quiet=True))
-    run.train()
-    return run
+    return run_quietly(load_recipe(raw(**changes))[0], directory, resume)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("flow") / "run"
-    return train(directory), directory
-
-
-def test_it_learns_and_the_first_ratios_are_one(whole):
-    run, _ = whole
+def test_it_learns_and_the_first_ratios_are_one(whole_run):
+    run = whole_run
     branch = [line for line in run.history if line["phase"] == "branch"]
     assert all(line["sampling/logprob_gap_max"] < 1e-6 for line in branch)  # 0 where a minibatch is the batch
     assert all(line["grad_norm"] > 0 for line in run.history)
@@ -82,13 +71,13 @@ def test_it_learns_and_the_first_ratios_are_one(whole):
 
 def test_stopped_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path):
     resumed = cut_while_judging(train, tmp_path / "run", find("judge", JUDGE), step=3)
-    assert_equal(resumed, outcome(whole[1]))
+    assert_equal(resumed, outcome(whole))
 
 
 def test_the_record_has_images_and_no_latents(whole):
     from PIL import Image
 
-    table = pq.read_table(whole[1] / "rollouts" / "step-000005.parquet")
+    table = pq.read_table(whole / "rollouts" / "step-000005.parquet")
     assert {"image", "prompt", "tree", "branch", "reward", "advantage", "share"} <= set(table.column_names)
     assert not {"latent", "start", "output", "token"} & set(table.column_names)
     row = table.to_pylist()[0]
@@ -98,7 +87,7 @@ def test_the_record_has_images_and_no_latents(whole):
 
 
 def test_the_report_is_written(whole):
-    assert write_report(whole[1]).read_text().startswith("<!")
+    assert write_report(whole).read_text().startswith("<!")
 
 
 def test_a_reward_function_on_images(tmp_path):

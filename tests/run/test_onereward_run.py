@@ -1,31 +1,19 @@
 """Runs through a differentiable judge: trained, stopped and resumed to the bit; the same judge as a
 reward."""
 
-import pytest
-
 from oneloop.judge.preference import Preference
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.active_phase import needs_reference
-from oneloop.run.progress import Show
-from oneloop.run.run import Run
 from tests.support.editing import KNOWN, TRUTH, recipe
-from tests.support.training import assert_equal, cut_while_judging, outcome
+from tests.support.training import assert_equal, cut_while_judging, outcome, run_quietly
 
 
 def train(directory, resume=False, raw=None):
-    run = Run(load_recipe(raw or recipe(reference_decay=0.9))[0], directory, resume, Show(quiet=True))
-    run.train()
-    return run
+    return run_quietly(load_recipe(raw or recipe(reference_decay=0.9))[0], directory, resume)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("onereward") / "run"
-    return train(directory), directory
-
-
-def test_it_learns_and_says_what_each_criterion_is_worth(whole):
-    run, _ = whole
+def test_it_learns_and_says_what_each_criterion_is_worth(whole_run):
+    run = whole_run
     for line in run.history:
         assert line["grad_norm"] > 0 and 0 <= line["loss"] <= 0.9
         assert (
@@ -41,7 +29,7 @@ def test_it_learns_and_says_what_each_criterion_is_worth(whole):
 
 def test_stopped_and_resumed_it_draws_the_same_tasks_and_is_the_same_to_the_bit(whole, tmp_path):
     resumed = cut_while_judging(train, tmp_path / "run", Preference, step=3)
-    assert_equal(resumed, outcome(whole[1]))
+    assert_equal(resumed, outcome(whole))
 
 
 def test_the_probability_is_a_reward_for_groups_too(tmp_path):

@@ -36,9 +36,9 @@ def history(phase, done):
 
 def written(folder, **options):
     path = folder / "recipe.yaml"
-    from oneloop.recipe.recipe import resolved
+    from oneloop.recipe.text import written
 
-    path.write_text(resolved(recipe(**options)))
+    path.write_text(written(recipe(**options)))
     return path
 
 

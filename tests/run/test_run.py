@@ -26,13 +26,6 @@ from tests.support.toy import chains
 from tests.support.training import ROWS, lines, raw_recipe, recipe, train
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "run"
-    train(directory)
-    return directory
-
-
 def rows_of(directory) -> list[dict]:
     return [
         row

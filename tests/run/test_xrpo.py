@@ -5,10 +5,8 @@ import torch
 
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.metrics import batch_metrics
-from oneloop.run.progress import Show
-from oneloop.run.run import Run
 from tests.support.toy import chains
-from tests.support.training import assert_equal, cut_and_resumed, outcome, raw_recipe, recorded
+from tests.support.training import assert_equal, cut_and_resumed, outcome, raw_recipe, recorded, run_quietly
 
 
 def train(directory, resume=False):
@@ -23,14 +21,7 @@ def train(directory, resume=False):
     phase["credit"] = ["group_relative", "novelty"]
     phase["objective"] = [{"policy_gradient": {"old": "proximal"}}]
     phase["steps"] = 5
-    Run(load_recipe(raw)[0], directory, resume, Show(quiet=True)).train()
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("xrpo") / "whole"
-    train(folder)
-    return folder
+    return run_quietly(load_recipe(raw)[0], directory, resume)
 
 
 def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path):

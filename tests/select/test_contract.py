@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from tests.support.contract import assert_same, every_part, filled, permuted, snapshot
 from tests.support.toy import chains
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.select.kept_share import Share
 from oneloop.select.top_tokens import TopTokens, rank, select_tokens
 from tests.support.toy import chains

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.rooms import build, names
 

@@ -77,7 +77,12 @@ def recipe(**options: Any) -> Recipe:
 
 def train(directory: Path, resume: bool = False, **options: Any) -> Run:
     """Runs it, or goes on with it, in `directory`."""
-    run = Run(recipe(**options), directory, resume, Show(quiet=True))
+    return run_quietly(recipe(**options), directory, resume)
+
+
+def run_quietly(recipe: Recipe, directory: Path, resume: bool = False) -> Run:
+    """Runs `recipe`, or goes on with it, in `directory`; nothing is shown."""
+    run = Run(recipe, directory, resume, Show(quiet=True))
     run.train()
     return run
 
@@ -123,7 +128,7 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
 class Train(Protocol):
     """Runs a recipe in a directory, or goes on with it."""
 
-    def __call__(self, directory: Path, resume: bool = False) -> None: ...
+    def __call__(self, directory: Path, resume: bool = False) -> Any: ...
 
 
 def cut_and_resumed(train: Train, directory: Path, step: int) -> dict[str, Any]:

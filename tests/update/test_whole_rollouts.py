@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oneloop.core import segments
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.loop import annotate, reached
 from oneloop.update.averaging import action_weights

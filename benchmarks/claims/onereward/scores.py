@@ -93,14 +93,16 @@ def scores(images: Tensor, condition: Tensor, labels: Tensor, reader: int = 0) -
     }
 
 
+Query = Annotated[bool, Field(description="Whether it is told the task and the criterion.")]
+Sharpness = Annotated[float, Field(gt=0, description="Its margin at a difference of one spread.")]
+
+
 @part()
 class DigitScores:
     """A judge that is right by construction."""
 
-    query: bool = True
-    """Whether it is told the task and the criterion."""
-    sharpness: Annotated[float, Field(gt=0)] = 2.0
-    """Its margin at a difference of one spread."""
+    query: Query = True
+    sharpness: Sharpness = 2.0
     reader: Annotated[int, Field(ge=0)] = 0
     """Which classifier reads the digits."""
 

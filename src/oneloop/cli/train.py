@@ -7,7 +7,8 @@ import typer
 
 from oneloop.cli.terminal import console, load, say
 from oneloop.core.storage import replace_file
-from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.recipe import text
+from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import diagnose
 from oneloop.run.directories import RUNS, free_directory, to_resume
 from oneloop.run.memory.estimate import demands, estimate
@@ -96,7 +97,7 @@ def carry_out(run: Run) -> None:
 def check_only(recipe: Recipe, directory: Path | None) -> None:
     """Has the policy look at its model and data, writes the resolved recipe and prints the estimate."""
     require(recipe.trackers)
-    outline = recipe.policy.outline()
+    outline = recipe.outline
     seen = [demand for demand in demands(recipe) if is_here(demand.data)]
     preflight(recipe, remote=False)
     for note in [*outline.notes(seen), *left_out(recipe, outline, remote=False)]:
@@ -104,7 +105,7 @@ def check_only(recipe: Recipe, directory: Path | None) -> None:
     needed = estimate(recipe)
     path = directory / "resolved.yaml" if directory else RUNS / f"{recipe.name}.resolved.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, resolved(recipe))
+    replace_file(path, text.written(recipe))
     say(f"the recipe is valid; every option written out: {path}")
     if needed:
         console.print(needed.table())

@@ -62,12 +62,6 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def declared(instance: Any, what: str) -> tuple[str, ...]:
-    """What `instance` declared as "reads", "writes" or "units"; () for a plain function or object."""
-    value = getattr(type(instance), f"part_{what}", ())
-    return tuple(value(instance) if callable(value) else value)
-
-
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Marks a field that holds one certain class, written as a mapping of its options.

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from oneloop.core import protocols
+from oneloop.core.declared import declared, is_part
 
 FILE_MODULE = "oneloop_user_file_"
 SHOWN = 20
@@ -90,11 +91,6 @@ def shipped(room: str, name: str) -> type[Any] | None:
     found = vars(importlib.import_module(module)).values()
     mine = (each for each in found if is_part(each) and each.__module__ == module)
     return next((each for each in mine if each.__name__.lower() == wanted), None)
-
-
-def is_part(thing: Any) -> bool:
-    """Whether `thing` is a class that `@part` made."""
-    return inspect.isclass(thing) and "part_reads" in vars(thing)
 
 
 def find(room: str, name: str) -> type[Any]:
@@ -176,7 +172,7 @@ def misfit(room: str, instance: Any) -> str | None:
     if missing := [name for name in members(ROOMS[room].protocol) if not hasattr(instance, name)]:
         name = getattr(instance, "__name__", cls.__name__)
         return f"a {kind} part has {', '.join(missing)}, and {name} has not ({_examples(room)})"
-    writes = _writes(instance)
+    writes = declared(instance, "writes")
     for mark, other in MARKS.items():
         if other != room and any(column.startswith(mark) for column in writes) and room in MARKED:
             return f"{cls.__name__} writes '{mark}' and is a {other} part; here stands a {kind} part"
@@ -201,11 +197,6 @@ def _home(cls: type[Any]) -> str | None:
 
 def _examples(room: str) -> str:
     return f"such as {', '.join(names(room)[:3])}"
-
-
-def _writes(instance: Any) -> tuple[str, ...]:
-    writes = getattr(type(instance), "part_writes", ())
-    return tuple(writes(instance) if callable(writes) else writes)
 
 
 @cache
@@ -235,7 +226,7 @@ def _cannot_be_called(room: str, instance: Any, named: Any) -> str | None:
     return None
 
 
-def name_of(cls: type[Any]) -> str:
+def part_name(cls: type[Any]) -> str:
     """The name by which a recipe finds `cls`."""
     if _home(cls):
         return cls.__module__.rpartition(".")[2]

@@ -24,7 +24,8 @@ import torch
 from pydantic import Field
 
 from oneloop.core import draws
-from oneloop.core.part import Of, Options, declared, part
+from oneloop.core.declared import declared
+from oneloop.core.part import Of, Options, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
 from oneloop.fair import costs, exp2

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
 from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
@@ -42,7 +42,7 @@ class Judging:
     """
 
     def __init__(self, judges: Sequence[Judge]):
-        names = [name_of(judge) for judge in judges]
+        names = [judge_name(judge) for judge in judges]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two judges are called {sorted(twice)}; give one of them another `name`")
         if not any(weight_of(judge) for judge in judges):
@@ -88,7 +88,7 @@ class Judging:
     def reward(self, judged: Rollouts) -> Tensor:
         """float64 [n], the weighted sum; NaN without a verdict, or with an error in a judge of weight."""
         weights = torch.tensor([weight_of(judge) for judge in self.judges], dtype=torch.float64)
-        verdicts = torch.stack([judged[f"reward.{name_of(judge)}"].double() for judge in self.judges])
+        verdicts = torch.stack([judged[f"reward.{judge_name(judge)}"].double() for judge in self.judges])
         there = ~verdicts.isnan() & (weights != 0)[:, None]
         total = (verdicts.nan_to_num(0) * weights[:, None] * there).sum(0)
         present = (weights.abs()[:, None] * there).sum(0)
@@ -100,7 +100,7 @@ class Judging:
         return reward.masked_fill(failed, math.nan)
 
 
-def name_of(judge: Judge) -> str:
+def judge_name(judge: Judge) -> str:
     """The name in the columns a judge writes."""
     own = judge.__name__ if inspect.isroutine(judge) else type(judge).__name__.lower()
     return str(trait(judge, JudgeDefaults, "name") or own)
@@ -133,7 +133,7 @@ def _retried(judge: Judge, rollouts: Rollouts) -> Rollouts:
 
 def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
     """What the judge wrote; an exception of its own is an error on every rollout."""
-    name = name_of(judge)
+    name = judge_name(judge)
     try:
         judged = judge(rollouts)
     except (MissingColumn, CannotStart, JudgeError):
@@ -151,7 +151,7 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
 def _unjudged(judge: Judge, rollouts: Rollouts, error: BaseException) -> Rollouts:
     """All columns of a judge that raised, as "no verdict" and the error. Raises JudgeError for a judge that
     writes more than verdicts: what it means by "unknown" there only it can say."""
-    name, words = name_of(judge), f"{type(error).__name__}: {error}"
+    name, words = judge_name(judge), f"{type(error).__name__}: {error}"
     written = columns(name, [Verdict(error=words)] * len(rollouts))
     own = {*written, f"extra.{name}", "correct"}
     if rest := [column for column in declared(judge, "writes") if column not in own]:
@@ -184,12 +184,14 @@ def _keep_correct(before: Rollouts, after: Rollouts) -> Rollouts:
 
 def _failed(judge: Judge, judged: Rollouts) -> Tensor:
     """bool [n]: where the judge is in error."""
-    return torch.tensor([error is not None for error in judged[f"error.{name_of(judge)}"]], dtype=torch.bool)
+    return torch.tensor(
+        [error is not None for error in judged[f"error.{judge_name(judge)}"]], dtype=torch.bool
+    )
 
 
 def sentences(judge: Judge, judged: Rollouts) -> list[str]:
     """What the judge failed on, each with the rollout's id and the row of the data."""
-    name = name_of(judge)
+    name = judge_name(judge)
     rows = zip(judged.id.tolist(), judged.key.tolist(), judged[f"error.{name}"], strict=True)
     return [
         f"judge '{name}' on rollout {i} (data row {key}): {error}"
@@ -202,7 +204,7 @@ def _report(judges: Sequence[Judge], judged: Rollouts) -> dict[str, Any]:
     """The facts: counts of each judge, and the first sentences of all. Warns of an outage."""
     counts, told = {}, []
     for judge in judges:
-        name = name_of(judge)
+        name = judge_name(judge)
         errors = int(_failed(judge, judged).sum())
         none = int(judged[f"reward.{name}"].isnan().sum()) - errors
         outage = 0 < len(judged) == errors

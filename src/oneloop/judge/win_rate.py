@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from oneloop.core.part import Of, declared, part
+from oneloop.core.declared import declared
+from oneloop.core.part import Of, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError
 from oneloop.judge.pairwise.preferences import wins

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from oneloop.core.columns import declarations, family
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.protocols import DressDefaults, trait
 from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.core.rooms import name_of, names
-from oneloop.judge.stage import name_of as name_of_judge
-from oneloop.judge.stage import weight_of
+from oneloop.core.rooms import names, part_name
+from oneloop.judge.stage import judge_name, weight_of
 
 LOOP = ("actions.share", "drop_group")
 """Columns that the loop itself writes."""
@@ -72,7 +71,7 @@ def _placed(where: str, phase: Any, *rooms: str) -> Iterator[Place]:
 
 
 def _name(instance: Any) -> str:
-    return getattr(instance, "__name__", None) or name_of(type(instance))
+    return getattr(instance, "__name__", None) or part_name(type(instance))
 
 
 def _columns(where: str, phase: Any, policy: Any) -> Iterator[str]:
@@ -132,7 +131,7 @@ def _twice(where: str, judges: tuple[Any, ...]) -> Iterator[str]:
     """Judges that write the same columns."""
     first: dict[str, int] = {}
     for index, judge in enumerate(judges):
-        name = name_of_judge(judge)
+        name = judge_name(judge)
         if name in first:
             place = f"{where}.judge[{index}].{_name(judge)}"
             yield f"{place}: judge[{first[name]}] is called '{name}' too; give it another name"

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from oneloop.core.costs import Unit
 from oneloop.core.part import Of, Options, part
-from oneloop.core.protocols import Data
+from oneloop.core.protocols import Data, PolicyOutline
 from oneloop.core.rooms import nearest
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE, accept
@@ -125,6 +125,12 @@ class Recipe:
     """Whether and how sampling and judging run beside the update."""
     stop_on_alarm: bool = True
     """Whether an alarm of the signal doctor (log-prob gap, weights out of sync) stops the run."""
+
+    @cached_property
+    def outline(self) -> PolicyOutline:
+        """The policy without its weights. Raises ValueError: no such model or device, say."""
+        outline: PolicyOutline = self.policy.outline()
+        return outline
 
 
 PHASE_KEYS = init_fields(Phase)
@@ -233,11 +239,9 @@ def build_recipe(raw: Raw, problems: Sequence[str] = (), folded: bool = False) -
     except ValidationError as error:
         found = faults(error, "recipe", Recipe, lambda name: _hint(name, folded))
         raise RecipeError([*problems, *found]) from None
-    checked = [
-        fault
-        for name in recipe.phases
-        for fault in check_phase(f"recipe.phases.{name}", recipe.phases[name], recipe)
-    ]
+    checked: list[str] = []
+    for name, phase in recipe.phases.items():
+        checked += check_phase(f"recipe.phases.{name}", phase, recipe)
     if problems or checked or (checked := check_evaluation("recipe.evaluate", recipe)):
         raise RecipeError([*problems, *checked])
     return recipe
@@ -254,8 +258,3 @@ def _hint(name: str, folded: bool) -> str:
     if deeper:
         return f"did you mean {' or '.join(deeper)}?"
     return nearest(name, [*init_fields(Recipe), *(PHASE_KEYS if folded else [])], list(ALIASES))
-
-
-def resolved(recipe: Recipe) -> str:
-    """YAML that gives the same recipe again, every option written out."""
-    return recipe_text.written(recipe)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from oneloop.core.rooms import name_of, nearest
+from oneloop.core.rooms import nearest, part_name
 from oneloop.recipe.fields import held, init_fields
 
 EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
@@ -141,7 +141,7 @@ def _unicode(text: str) -> str:
 def to_recipe(value: Any) -> Any:
     """What a recipe would say to get `value`: parts become {name: {options}}, inner ones too."""
     if _is_made(value):
-        return {name_of(type(value)): options(value)}
+        return {part_name(type(value)): options(value)}
     if isinstance(value, Mapping):
         return {key: to_recipe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

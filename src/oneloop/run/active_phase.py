@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core import draws
+from oneloop.core.declared import declared
 from oneloop.core.identity import fingerprint
-from oneloop.core.part import declared
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop

@@ -5,7 +5,7 @@ from typing import Any
 
 from oneloop.core.storage import replace_file
 from oneloop.recipe import text
-from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.recipe.recipe import Recipe
 from oneloop.report import RunDirectoryError, write_report
 from oneloop.run.environment import environment
 from oneloop.run.record import read_lines
@@ -62,7 +62,7 @@ def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> list[str]:
     if not written.exists():
         directory.mkdir(parents=True, exist_ok=True)
         replace_file(directory / "environment.json", environment())
-        replace_file(written, resolved(recipe))
+        replace_file(written, text.written(recipe))
         return []
     lines = read_lines(directory / "metrics.jsonl")
     return take_over(written, recipe, [line for line in lines if line["kind"] == "step"])

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from oneloop.core import draws
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.protocols import Data, JudgeDefaults, trait
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.judge.scorers import extracted

@@ -9,7 +9,7 @@ of its greedy mode, so the last pictures of a run are among those its last accur
 from pathlib import Path
 from typing import Any
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.judge.stage import Judging
 from oneloop.recipe.recipe import Recipe
 from oneloop.run.evaluation import held_out, scorers

@@ -10,7 +10,7 @@ from typing import Any
 
 from oneloop.core.storage import replace_file
 from oneloop.recipe import text
-from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.recipe.recipe import Recipe
 
 MAY_CHANGE = re.compile(
     r"phases\.(?P<phase>.+)\.steps|evaluate\.every|save_every|keep_checkpoints|stop_on_alarm|trackers(\[\d+\])?"
@@ -54,9 +54,9 @@ def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]
     `history` are the metrics of the steps so far. Raises OtherRun where `recipe` changes more than it may, or
     the steps of a phase that is over or has made more of them.
     """
-    if written.read_text() == resolved(recipe):
+    if written.read_text() == text.written(recipe):
         return []
-    found = changes(text.read(written), text.parse(resolved(recipe)))
+    found = changes(text.read(written), text.parse(text.written(recipe)))
     said = [f"{path}: {_short(old)} -> {_short(new)}" for path, (old, new) in found.items()]
     if refused := [one for one, path in zip(said, found, strict=True) if not MAY_CHANGE.fullmatch(path)]:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
@@ -67,7 +67,7 @@ def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]
     for path, (_, new) in found.items():
         if phase := (MAY_CHANGE.fullmatch(path) or {"phase": None})["phase"]:
             said += _lengthened(path, phase, new, recipe, history)
-    replace_file(written, resolved(recipe))
+    replace_file(written, text.written(recipe))
     return [f"changed {one}" for one in said]
 
 

@@ -60,10 +60,9 @@ class Run:
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
         require(recipe.trackers)
         preflight(recipe)
-        outline = recipe.policy.outline()
-        for note in outline.notes(demands(recipe)):
+        for note in recipe.outline.notes(demands(recipe)):
             self.show.finding("note", note)
-        for note in left_out(recipe, outline):
+        for note in left_out(recipe, recipe.outline):
             self.show.finding("warn", note)
         if seen := overlap(recipe):
             self.show.finding("note", seen)

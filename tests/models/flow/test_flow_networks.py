@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from oneloop.models.flow.flow_mlp import FlowMlp
-from oneloop.models.flow.flow_transformer import FlowTransformer, hashed_words
+from oneloop.models.flow.flow_transformer import FlowTransformer
+from oneloop.models.flow.pixel_network import hashed_words
 
 SMALL = {"image_size": 4, "channels": 1, "hidden_size": 32}
 NETWORKS = [FlowTransformer(patch=2, layers=2, heads=2, **SMALL), FlowMlp(**SMALL)]

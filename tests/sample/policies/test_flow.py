@@ -4,8 +4,8 @@ draws."""
 import pytest
 import torch
 
+from oneloop.core.declared import declared
 from oneloop.core.meter import Meter
-from oneloop.core.part import declared
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree
 from oneloop.sample.plan.dress.fork import Fork

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.core.rooms import build
 from oneloop.update.averaging import action_weights, averaging
 from tests.support.contract import assert_same, every_part, filled, snapshot

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.update.averaging import action_weights
 from oneloop.update.objective.kl import Kl, kl_estimate, kl_loss
 from tests.support.toy import ToyPolicy, chains

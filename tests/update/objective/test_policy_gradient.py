@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.select.stale import Stale
 from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import (

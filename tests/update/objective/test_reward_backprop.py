@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.recipe.recipe import RecipeError, load_recipe
 from oneloop.sample.plan.dress.stop import Stop
 from oneloop.update.averaging import action_weights, weights

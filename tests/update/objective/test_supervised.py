@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.update.averaging import weights
 from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised

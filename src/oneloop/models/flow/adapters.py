@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+
+from oneloop.models.seeded import seeded
 
 ADAPTERS = "pytorch_lora_weights.safetensors"
 NAME = "default"
@@ -24,8 +25,7 @@ def add_adapters(transformer: Any, rank: int, alpha: int, targets: Sequence[str]
 
     transformer.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         transformer.add_adapter(config, adapter_name=NAME)
     for weight in transformer.parameters():
         if weight.requires_grad:

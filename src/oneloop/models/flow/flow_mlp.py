@@ -11,7 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from oneloop.core.part import part
-from oneloop.models.flow.flow_transformer import Condition, PixelNetwork, frequencies
+from oneloop.models.flow.pixel_network import (
+    Channels,
+    Condition,
+    ConditionChannels,
+    PixelNetwork,
+    Vocabulary,
+    frequencies,
+)
+from oneloop.models.seeded import Seed, seeded
 
 TIMES = 16
 
@@ -22,25 +30,20 @@ class FlowMlp:
 
     image_size: Annotated[int, Field(ge=1)] = 8
     """Height and width of an image."""
-    channels: Annotated[int, Field(ge=1)] = 1
-    """Colour channels of an image."""
+    channels: Channels = 1
     hidden_size: Annotated[int, Field(ge=1)] = 256
     """Width of the layers."""
     layers: Annotated[int, Field(ge=1, le=1000)] = 3
     """Hidden layers."""
     words: Annotated[int, Field(ge=1)] = 1
     """Words of a prompt that are read; further words are ignored."""
-    vocabulary: Annotated[int, Field(ge=2)] = 1024
-    """Rows of the embedding table; a word's row is a hash of the word."""
-    condition_channels: Annotated[int, Field(ge=0)] = 0
-    """Channels of the data's `condition` (a picture, a mask), concatenated with the latent; 0: none."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the initial weights."""
+    vocabulary: Vocabulary = 1024
+    condition_channels: ConditionChannels = 0
+    seed: Seed = 0
 
     def build(self) -> "PlainNetwork":
         """The network in fp32 on the CPU. Does not change torch's global random state."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return PlainNetwork(self)
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from oneloop.core import draws
 from oneloop.core.part import part
-from oneloop.models.flow.flow_transformer import WEIGHTS
+from oneloop.models.flow.pixel_network import WEIGHTS, Channels
+from oneloop.models.seeded import Seed, seeded
 
 ROWS = 64
 """Rows of the embedding table; the row of a (task, criterion) is its hash."""
@@ -29,8 +30,7 @@ class PairMlp:
 
     image_size: Annotated[int, Field(ge=1)] = 8
     """Height and width of an image."""
-    channels: Annotated[int, Field(ge=1)] = 1
-    """Colour channels of an image."""
+    channels: Channels = 1
     hidden_size: Annotated[int, Field(ge=1)] = 256
     """Width of the layers."""
     classes: Annotated[int, Field(ge=0)] = 10
@@ -41,13 +41,11 @@ class PairMlp:
     """Standard deviation of the noise added to both images in training; 0: none."""
     folder: str | None = None
     """Folder with `model.safetensors` of a trained judge; None: random weights."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the initial weights."""
+    seed: Seed = 0
 
     def build(self) -> "PairNetwork":
         """The network in fp32. Raises FileNotFoundError for a folder without weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             network = PairNetwork(self)
         if self.folder is not None:
             network.load_state_dict(load_file(Path(self.folder) / WEIGHTS))

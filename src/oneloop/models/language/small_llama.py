@@ -8,7 +8,6 @@ supervised phase. Left out: grouped-query attention, tied embeddings, any sub-wo
 import string
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
@@ -17,6 +16,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from oneloop.core.part import part
+from oneloop.models.seeded import Seed, seeded
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 ROLES = ("<system>", "<user>", "<assistant>")
@@ -46,8 +46,7 @@ class SmallLlama:
     """The characters it reads and writes, one token each; any other character in a prompt is an error."""
     max_positions: Annotated[int, Field(ge=2)] = 1024
     """Longest prompt and completion together, in characters."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the initial weights."""
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.hidden_size % (step := 2 * self.heads):
@@ -74,8 +73,7 @@ class SmallLlama:
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return LlamaForCausalLM(config), tokenizer
 
 

@@ -3,8 +3,8 @@
 The policy itself counts (`memory` of language and flow policies); here its phases become demands.
 """
 
+from oneloop.core.declared import declared
 from oneloop.core.memory import Estimate, Needs, free_memory
-from oneloop.core.part import declared
 from oneloop.core.protocols import Demand, ObjectiveDefaults, trait
 from oneloop.recipe.recipe import Phase, Recipe
 from oneloop.sample.plan.dress.fork import Fork
@@ -26,7 +26,7 @@ def estimate(recipe: Recipe) -> Estimate | None:
     run: one that fails says so.
     """
     try:
-        needs = recipe.policy.outline().memory(demands(recipe))
+        needs = recipe.outline.memory(demands(recipe))
         return Estimate(needs, free_memory(needs.device))
     except ValueError:
         return None

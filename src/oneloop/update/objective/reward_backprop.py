@@ -19,7 +19,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from oneloop.core.part import Of, declared, part
+from oneloop.core.declared import declared
+from oneloop.core.part import Of, part
 from oneloop.core.protocols import Grader, Here, JudgeDefaults, Mean, Where, trait
 from oneloop.core.rollouts import Rollouts
 

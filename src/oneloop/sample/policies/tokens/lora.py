@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from transformers.pytorch_utils import Conv1D
 
 from oneloop.core.part import part
+from oneloop.models.seeded import seeded
 
 
 @part(paper="2106.09685")
@@ -38,8 +38,7 @@ def add_lora(model: Any, lora: Lora) -> Any:
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):  # the adapters' first weights are drawn: the same ones always
-        torch.manual_seed(0)
+    with seeded(0):  # the adapters' first weights are drawn: the same ones always
         try:
             return get_peft_model(model, config)
         except ValueError as error:  # no layer of that name, or one that can have no adapter

@@ -14,6 +14,7 @@ from oneloop.core.memory import Needs
 from oneloop.core.protocols import Demand
 from oneloop.engines.slots import SlotEngine
 from oneloop.engines.twin import context_window, unwrapped
+from oneloop.models.seeded import seeded
 from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
 from oneloop.sample.policies.tokens.rows import Row, TokenRows
@@ -116,8 +117,7 @@ def shrunk(config: Any) -> Any | None:
             empty = AutoModelForCausalLM.from_config(small, trust_remote_code=False)
         if sum(weight.numel() for weight in empty.parameters()) > SMALL:
             return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             return AutoModelForCausalLM.from_config(small, trust_remote_code=False).eval()
     except Exception:  # a configuration of another form: the model itself is tried when it is loaded
         return None
