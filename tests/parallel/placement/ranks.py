@@ -29,7 +29,8 @@ def on_ranks(ranks: int, function: Any, *args: Any, seconds: float = 240) -> lis
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")  # torch is imported once for all ranks
+    context.set_forkserver_preload([function.__module__])
     out = context.Queue()
     processes = [
         context.Process(target=_work, args=(rank, ranks, port, function, out, args), daemon=True)

@@ -83,7 +83,7 @@ def four_ranks(cases: list) -> list[dict]:
 @pytest.fixture(scope="module")
 def cases():
     float64, float32 = {"dtype": torch.float64}, {"dtype": torch.float32, "tied": True}
-    made = [((4,), 4, float64), ((2, 2), 3, float64), ((4,), 3, float32)]
+    made = [((2, 2), 3, float64), ((4,), 4, float32)]
     return [(planned(sizes, share, **options), sizes, options) for sizes, share, options in made]
 
 
@@ -92,7 +92,7 @@ def ran(cases):
     return on_ranks(4, four_ranks, cases)
 
 
-@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize("case", range(2))
 def test_bytes_are_those_predicted(cases, ran, case):
     found = ShardingPlan.from_json(cases[case][0])
     assert {rank[case]["recorded"] for rank in ran} == {found.bytes_per_step}
@@ -105,7 +105,7 @@ def test_bytes_are_those_predicted(cases, ran, case):
     assert ran[0][case]["modules"] == {module: volume for module, volume in modules.items() if volume}
 
 
-@pytest.mark.parametrize("case, gradient, weights", [(0, 1e-10, 1e-10), (1, 1e-10, 1e-10), (2, 1e-5, 1e-3)])
+@pytest.mark.parametrize("case, gradient, weights", [(0, 1e-10, 1e-10), (1, 1e-5, 1e-3)])
 def test_two_steps_are_those_of_one_process(ran, case, gradient, weights):
     for rank in ran:
         assert rank[case]["gradient"] <= gradient
@@ -114,7 +114,7 @@ def test_two_steps_are_those_of_one_process(ran, case, gradient, weights):
         assert rank[case]["none"] == [True]
 
 
-@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize("case", range(2))
 def test_ranks_hold_the_predicted_bytes(cases, ran, case):
     found = ShardingPlan.from_json(cases[case][0])
     assert {rank[case]["held"] for rank in ran} == {found.parameter_memory}
@@ -122,14 +122,14 @@ def test_ranks_hold_the_predicted_bytes(cases, ran, case):
 
 
 def test_ranks_with_different_plans_are_refused_together(ran):
-    assert all("ranks hold different plans" in rank[3]["refused"] for rank in ran)
+    assert all("ranks hold different plans" in rank[2]["refused"] for rank in ran)
 
 
 def test_a_plan_for_another_mesh_model_or_shape_is_refused_before_any_collective(cases):
     found = ShardingPlan.from_json(cases[0][0])
-    with pytest.raises(PlacementError, match="mesh of 4 ranks, the mesh has 2"):
+    with pytest.raises(PlacementError, match="mesh of 2x2 ranks, the mesh has 2"):
         apply(found, reader(), planning_mesh((2,)), batch())
     with pytest.raises(PlacementError, match="another model or other shapes"):
-        apply(found, Reader(width=32), planning_mesh((4,)), batch())
+        apply(found, Reader(width=32), planning_mesh((2, 2)), batch())
     with pytest.raises(PlacementError, match="another model or other shapes"):
-        apply(found, reader(), planning_mesh((4,)), batch(rows=8))
+        apply(found, reader(), planning_mesh((2, 2)), batch(rows=8))
