@@ -22,7 +22,8 @@ from benchmarks.reliability import forks, tiny
 from benchmarks.reliability.mutations import edited, mutated, parts
 from benchmarks.reliability.trials import Trials, options, workplace
 from oneloop.recipe import text as recipe_text
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 
 BATCH = 25
 """Recipes loaded by one child."""

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from oneloop import __version__
 from oneloop.cli import terminal, train
 from oneloop.cli.main import COMMANDS, app, command, main, user_fault
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.run.checkpoint import locate
 from oneloop.run.record import read_lines
 from tests.recipe.test_recipe import MINE

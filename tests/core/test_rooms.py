@@ -7,7 +7,8 @@ import torch
 
 from oneloop.core.part import part
 from oneloop.core.rooms import ROOMS, Misfit, UnknownName, build, find, members, misfit, names, words
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 
 ALL = [(room, name) for room in ROOMS for name in names(room)]
 SMALL = {"small_llama": {"hidden_size": 16, "layers": 1}}

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from oneloop.recipe import text as recipe_text
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 
 MADE = [
     """

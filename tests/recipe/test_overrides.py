@@ -8,7 +8,8 @@ from oneloop.core.rooms import find
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE
 from oneloop.recipe.fields import held, init_fields
 from oneloop.recipe.overrides import pair_up
-from oneloop.recipe.recipe import Phase, Recipe, RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Phase, Recipe, load_recipe
 from tests.recipe.test_recipe import POLICY, WHOLE, changed, faults_of
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from oneloop.core.rooms import find
 from oneloop.recipe import text as recipe_text
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from tests.recipe.test_mutated_recipes import RECIPES
 
 POLICY = {"language": {"model": {"small_llama": {"hidden_size": 32, "layers": 1, "heads": 2}}}}

@@ -6,7 +6,8 @@ import jsonschema
 import pytest
 
 from oneloop.core.rooms import ROOMS, names
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.recipe.schema import recipe_schema
 from tests.recipe.test_mutated_recipes import RECIPES
 

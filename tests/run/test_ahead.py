@@ -8,7 +8,8 @@ import torch
 
 from oneloop.core import draws, storage
 from oneloop.judge.stage import Judging
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.recipe.runtime import Runtime
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.run import Run

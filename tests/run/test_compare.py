@@ -11,7 +11,7 @@ from rich.console import Console
 from scipy.stats import norm
 
 from oneloop.measure.statistics.paired import paired_bootstrap
-from oneloop.recipe.recipe import RecipeError
+from oneloop.recipe.reading import RecipeError
 from oneloop.report.compare_table import compare_table
 from oneloop.run import compare as comparing
 from oneloop.run.compare import CompareOptions, compare, compare_options, load_all

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from oneloop.cli.train import check_only
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.run.preflight import preflight
 from oneloop.run.run import Run
 from oneloop.sample.data.checked import BadRows

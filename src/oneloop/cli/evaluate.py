@@ -17,7 +17,8 @@ from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
-from oneloop.recipe.recipe import Recipe, RecipeError
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Recipe
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import evaluate as measured
 from oneloop.run.evaluation import scorers

@@ -14,7 +14,7 @@ from oneloop.cli.terminal import console, say
 from oneloop.measure.width.closed_forms import unsampled_second_moment_bound
 from oneloop.measure.width.token_simulator import Record, TokenSimulator
 from oneloop.recipe.faults import faults
-from oneloop.recipe.recipe import RecipeError
+from oneloop.recipe.reading import RecipeError
 from oneloop.report.curves import Line, Panel
 from oneloop.report.figure import colour, write_figure
 

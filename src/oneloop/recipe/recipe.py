@@ -24,12 +24,12 @@ from oneloop.core.costs import Unit
 from oneloop.core.part import Of, Options, part
 from oneloop.core.protocols import Data, PolicyOutline
 from oneloop.core.rooms import nearest
-from oneloop.recipe import text as recipe_text
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE, accept
 from oneloop.recipe.checks import check_evaluation, check_phase
 from oneloop.recipe.faults import faults
 from oneloop.recipe.fields import init_fields
 from oneloop.recipe.overrides import Misplaced, in_phase, pair_up, place, split
+from oneloop.recipe.reading import Raw, RecipeError, read_raw
 from oneloop.recipe.runtime import Runtime
 from oneloop.sample.data.checked import OnBadRow
 from oneloop.sample.data.held_out import HeldOutRows
@@ -37,16 +37,7 @@ from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learning
 
 Name = Annotated[str, Field(pattern=r"^[\w][\w. -]*$", max_length=100)]
-Raw = dict[str, Any]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
-
-
-class RecipeError(ValueError):
-    """All faults of a recipe, one sentence each in `faults`."""
-
-    def __init__(self, faults: Sequence[str]):
-        self.faults = list(faults)
-        super().__init__("\n".join(self.faults))
 
 
 @part()
@@ -156,35 +147,6 @@ def load_recipe(
     except RecipeError as error:  # paths as the user wrote them
         unfolded = [re.sub(rf"^recipe\.phases\.{FOLDED}\b", "recipe", fault) for fault in error.faults]
         raise RecipeError(unfolded if folded else error.faults) from None
-
-
-def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
-    """(what `source` says, unchecked, and its name; faults). Raises RecipeError when it says no mapping."""
-    loaded, default = source, "run"
-    if isinstance(source, Path | str):
-        default = re.sub(r"[^\w.-]+", "-", Path(source).stem).lstrip(".-") or "run"
-        try:
-            loaded = recipe_text.read(recipe_text.located(Path(source)))
-        except OSError as error:
-            raise RecipeError([f"cannot read the recipe {source}: {error.strerror}"]) from None
-        except recipe_text.NoSuchRecipe as error:
-            raise RecipeError([str(error)]) from None
-        except recipe_text.NotYaml as error:
-            raise RecipeError([f"{source} is not a recipe: {error}"]) from None
-    if not isinstance(loaded, Mapping):
-        raise RecipeError(
-            [f"{source!s:.80} must hold a mapping (policy, plan, ...), got {type(loaded).__name__}"]
-        )
-    problems: list[str] = []
-    try:
-        copied = recipe_text.plain(dict(loaded), "recipe", problems)
-    except RecursionError:
-        raise RecipeError(["the recipe contains itself, or is nested too deeply"]) from None
-    except recipe_text.NotYaml as error:
-        raise RecipeError([f"{source!s:.80} is not a recipe: {error}"]) from None
-    raw = {str(key): value for key, value in copied.items()}
-    raw.setdefault("name", default)
-    return raw, problems
 
 
 def fold_phase(raw: Raw) -> Raw:

@@ -21,7 +21,8 @@ from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError
 from oneloop.measure.statistics.comparison import Trained, compared, sentence
 from oneloop.measure.statistics.scores import Measure
-from oneloop.recipe.recipe import Recipe, RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import to_recipe
 from oneloop.report.compare_page import write_compare_page
 from oneloop.run.directories import claim_directory

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from oneloop.recipe.faults import faults
-from oneloop.recipe.recipe import RecipeError
+from oneloop.recipe.reading import RecipeError
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import held_out
 from oneloop.sample.data.rows import Rows

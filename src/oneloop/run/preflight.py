@@ -13,7 +13,8 @@ import numpy as np
 
 from oneloop.core.protocols import Data, RowChecking
 from oneloop.judge.isolation.process import CannotStart
-from oneloop.recipe.recipe import Recipe, RecipeError
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Recipe
 from oneloop.sample.data.checked import Check, OnBadRow, Placed, bad_rows, told, unchecked
 from oneloop.sample.data.hub import Hub
 from oneloop.sample.data.rows import Rows

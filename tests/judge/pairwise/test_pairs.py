@@ -12,7 +12,8 @@ import torch
 
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
-from oneloop.recipe.recipe import Recipe, RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.update.learner import Learner
 from tests.support.training import JUDGE, ROWS
 

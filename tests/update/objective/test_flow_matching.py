@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.sample.policies.denoising.sde import sde_step
 from oneloop.update.objective.flow_matching import FlowMatching
 from oneloop.update.objective.gaussian_kl import GaussianKl, gaussian_kl

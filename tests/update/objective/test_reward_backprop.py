@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.core.declared import declared
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.sample.plan.dress.stop import Stop
 from oneloop.update.averaging import action_weights, weights
 from oneloop.update.objective.reward_backprop import RewardBackprop, hinge, hinge_loss

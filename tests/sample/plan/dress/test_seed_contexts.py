@@ -15,7 +15,8 @@ from oneloop.core import storage
 from oneloop.core.protocols import PromptRoom
 from oneloop.core.rollouts import Rollouts
 from oneloop.measure.text_similarity import encoder, similarity, tfidf
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.plan.dress.exemplars import Exemplar, Exemplars, block_of, filled, normal

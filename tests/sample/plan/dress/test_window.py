@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from oneloop.recipe.recipe import RecipeError, load_recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import load_recipe
 from oneloop.sample.plan.dress.fork import Fork
 from oneloop.sample.plan.dress.window import Window
 from tests.support.trees import asked, policy
