@@ -14,7 +14,8 @@ from oneloop.run.checkpoint import checkpoints
 from oneloop.run.record import read_lines
 
 TIMES = ("time", "step_time", "sample_time", "judge_time", "update_time", "credit_time", "train_time")
-OWN = ("environment.json", "checksums.json", "report.html", "writer.lock")
+OF_TIMES = ("elapsed", "lines_sha256")
+OWN = ("environment.json", "checksums.json", "report.html", "writer.lock", "SHA256SUMS", "made_with.entry")
 """Files that differ from run to run."""
 Outcome = dict[str, Any]
 
@@ -92,7 +93,7 @@ def _saying(said: list[str], path: Path) -> Any:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {name: _timeless(each) for name, each in value.items() if name not in (*TIMES, "elapsed")}
+        kept = {name: _timeless(each) for name, each in value.items() if name not in (*TIMES, *OF_TIMES)}
         kept.pop("seconds", None)
         return kept
     return [_timeless(each) for each in value] if isinstance(value, list) else value

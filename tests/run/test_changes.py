@@ -98,9 +98,9 @@ def test_edited_code_is_refused_before_and_after_the_first_checkpoint(folder, st
 
 def test_a_damaged_record_of_the_code_is_said(folder):
     train(False, 1)
-    Path("run/journal/made_with.json").write_bytes(b"\xff")
+    Path("run/journal/made_with.entry").write_bytes(b"\xff")
     heard = train(True, 1).heard
-    assert "warn run/journal/made_with.json is damaged: whether code has changed is not known" in heard
+    assert "warn run/journal/made_with.entry is damaged: whether code has changed is not known" in heard
 
 
 def test_all_code_of_ones_own_is_known_by_its_content(folder, monkeypatch):

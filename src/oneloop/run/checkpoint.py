@@ -25,8 +25,10 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
     infinite.
     """
     folder = directory / f"checkpoint-{step}"
-    if folder.exists():
+    if folder in checkpoints(directory):
         return False
+    if folder.exists():  # it has the name of a checkpoint and is none
+        storage.set_aside(folder)
 
     def write(temporary: Path) -> None:
         policy.save(temporary)
@@ -81,6 +83,7 @@ def sound(directory: Path) -> tuple[Path | None, list[tuple[Path, storage.Damage
     for folder in reversed(checkpoints(directory)):
         try:
             storage.check_folder(folder)
+            _check_step(folder)
         except storage.Damaged as error:
             damaged.append((folder, error))
         else:
@@ -92,6 +95,13 @@ def sound(directory: Path) -> tuple[Path | None, list[tuple[Path, storage.Damage
             "Bring one back from a copy, or start again in another directory"
         )
     return None, []
+
+
+def _check_step(folder: Path) -> None:
+    """Raises Damaged for a copy of a checkpoint under the number of another."""
+    step = json.loads((folder / TRAINER).read_text())["global_step"]
+    if folder.name != f"checkpoint-{step}":
+        raise storage.Damaged(f"{folder.name} is a copy of checkpoint-{step}")
 
 
 def reached(directory: Path) -> tuple[int, int]:

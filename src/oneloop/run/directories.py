@@ -65,7 +65,7 @@ def claim_directory(directory: Path, recipe: Recipe, resume: bool) -> list[str]:
         replace_file(written, text.written(recipe))
         return []
     lines = read_lines(directory / "metrics.jsonl")
-    return take_over(written, recipe, [line for line in lines if line["kind"] == "step"])
+    return take_over(written, recipe, [line for line in lines if line.get("kind") == "step"])
 
 
 def report_of(directory: Path) -> str:

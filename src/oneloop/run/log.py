@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core.costs import Costs, Unit, costs_of
-from oneloop.core.storage import flush
+from oneloop.core.storage import Damaged, flush
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import Finding, Watch
 from oneloop.run.metrics import json_safe
@@ -39,7 +39,7 @@ class Log:
         """What the doctor has said."""
 
     def open(self) -> None:
-        """Drops lines after the checkpoint and starts the recipe's trackers."""
+        """Drops lines after the checkpoint, or all without one, and starts the recipe's trackers."""
         self.metrics.truncate(self.metrics.lines)
         for board in self.recipe.trackers:
             self.metrics.hooks.append(tracker(board, self.recipe.name, self.directory))
@@ -74,16 +74,24 @@ class Log:
         """What a checkpoint keeps of the log."""
         return {
             "step": self.step,
-            "lines": self.metrics.lines,
+            **self.metrics.state_dict(),
             "costs": dict(self.costs.spent),
             "elapsed": time.time() - self.started,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Goes on where `state_dict` was taken; gives the lines recorded until then."""
+    def load_state_dict(self, state: Mapping[str, Any], accept: bool = False) -> list[dict[str, Any]]:
+        """Goes on where `state_dict` was taken; gives the lines recorded until then.
+
+        Raises Damaged where they are not as they were written, unless that is to be accepted.
+        """
         self.step, self.costs = state["step"], Costs(state["costs"])
-        self.metrics.lines = state["lines"]
         self.started = time.time() - state["elapsed"]
+        self.metrics.lines = state["lines"]
+        if not self.metrics.sound(**state):
+            where = f"{self.metrics.path} is not what was written in its first {state['lines']} lines"
+            if not accept:
+                raise Damaged(f"{where}; bring back a copy, or go on all the same with --accept-changes")
+            self.show.finding("warn", where)
         lines = read_lines(self.metrics.path)[: state["lines"]]
         self.history = [line for line in lines if line["kind"] == "step"]
         self.watch = Watch(self.history)

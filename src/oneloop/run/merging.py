@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from oneloop.core.recorded import MANY, ONE, Step, merged, numbers
 from oneloop.core.storage import Damaged, numbered, set_aside, write_file
+from oneloop.run import checksums
 
 TOGETHER = 100
 """Steps of a merged file: 1 to 100, 101 to 200, and so on."""
@@ -37,9 +38,11 @@ def merge(folder: Path, last: int) -> None:
 def clear(folder: Path) -> None:
     """Deletes the files of steps that a merged file holds too, which a kill left behind."""
     held = {number for path in merged(folder) for number in _held(path)}
-    for number, path in numbered(folder, ONE).items():
-        if number in held:
-            path.unlink()
+    twice = [path for number, path in numbered(folder, ONE).items() if number in held]
+    for path in twice:
+        path.unlink()
+    if twice:
+        checksums.forget_deleted(folder)
 
 
 def cut(folder: Path, last: int) -> None:
@@ -58,6 +61,7 @@ def cut(folder: Path, last: int) -> None:
         if left:
             _write(folder / MANY.format(left[0].number, left[-1].number), left, left[0].schema())
         path.unlink()
+        checksums.forget_deleted(folder)
 
 
 def _held(path: Path) -> list[int]:
@@ -111,5 +115,6 @@ def _write(path: Path, piece: Sequence[Step], schema: pa.Schema) -> None:
             for step in piece:
                 table = step.read().cast(schema)
                 writer.write_table(table, row_group_size=max(len(table), 1))
+        checksums.note(path, checksums.sha256(temporary))
 
     write_file(path, written)

@@ -1,5 +1,6 @@
 """Files that a run writes: metrics.jsonl, and Parquet files of rollouts, one a step."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -16,32 +17,48 @@ from oneloop.core.columns import FAMILIES, declarations, recorded
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.storage import Damaged, replace_file
 from oneloop.core.text import unicode
+from oneloop.run import checksums
 from oneloop.run.logged import logged_columns, with_all_columns
 
 
 class Metrics:
-    """An append-only `metrics.jsonl`; `lines` is what a checkpoint must remember of it."""
+    """An append-only `metrics.jsonl`."""
 
     def __init__(self, path: Path):
         self.path, self.lines = path, 0
         self.hooks: list[Callable[[dict[str, Any]], None]] = []
+        self._sum = hashlib.sha256()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint remembers of the file: its number of lines and their checksum."""
+        return {"lines": self.lines, "lines_sha256": self._sum.hexdigest()}
+
+    def sound(self, lines: int, lines_sha256: str, **_: Any) -> bool:
+        """Whether the first `lines` lines are what `state_dict` was taken of. Raises Damaged for fewer."""
+        return hashlib.sha256(self._first(lines)).hexdigest() == lines_sha256
 
     def truncate(self, lines: int) -> None:
         """Forgets everything after the first `lines` lines: a resumed run writes them again.
 
-        Raises ValueError when there are fewer.
+        Raises Damaged when there are fewer.
         """
+        kept = self._first(lines)
+        with self.path.open("ab") as file:
+            file.truncate(len(kept))
+        self.lines, self._sum = lines, hashlib.sha256(kept)
+
+    def _first(self, lines: int) -> bytes:
         kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
         if len(kept) < lines:
-            raise ValueError(f"{self.path} has {len(kept)} lines, but the checkpoint was saved after {lines}")
-        with self.path.open("ab") as file:
-            file.truncate(sum(map(len, kept)))
-        self.lines = lines
+            raise Damaged(f"{self.path} has {len(kept)} lines, but the checkpoint was saved after {lines}")
+        return b"".join(kept)
 
     def write(self, **values: Any) -> None:
         """Writes one line and passes its values to every hook (a tracker, say)."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(unicode(values)) + "\n")
+        line = (json.dumps(unicode(values)) + "\n").encode()
+        with self.path.open("ab") as file:
+            file.write(line)
+        self._sum.update(line)
         self.lines += 1
         for hook in self.hooks:
             hook(values)
@@ -64,13 +81,14 @@ def write_rollouts(
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes `rows`; the file is there whole or not at all."""
+    """Writes `rows` and notes the checksum; the file is there whole or not at all."""
     try:
         table = pa.Table.from_pylist(rows)
     except UnicodeEncodeError:
         table = pa.Table.from_pylist(unicode(rows))
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    checksums.note(path, hashlib.sha256(file.getvalue()).hexdigest())
     replace_file(path, file.getvalue())
 
 

@@ -54,20 +54,51 @@ def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]
     `history` are the metrics of the steps so far. Raises OtherRun where `recipe` changes more than it may, or
     the steps of a phase that is over or has made more of them.
     """
-    if written.read_text() == text.written(recipe):
+    if written.read_bytes() == text.written(recipe).encode():
         return []
-    found = changes(text.read(written), text.parse(text.written(recipe)))
+    advice = f"go on as it was with `oneloop train {written} --resume`"
+    said = since(_read(written), recipe, history, f"{written} is not the recipe given", advice)
+    replace_file(written, text.written(recipe))
+    return said
+
+
+def _read(written: Path) -> dict[str, Any]:
+    """The recipe in a run directory. Raises OtherRun where that is none."""
+    try:
+        found, why = text.read(written), "it holds no recipe"
+    except text.NotYaml as error:
+        found, why = None, str(error)
+    if not isinstance(found, dict) or "policy" not in found:
+        raise OtherRun(f"{written} is damaged: {why}; put a copy of the run's recipe in its place")
+    return found
+
+
+def as_before(before: str, recipe: Recipe, history: Sequence[Mapping[str, Any]], written: Path) -> list[str]:
+    """Sentences on how `recipe` differs from the text `before`, which the run was last saved with.
+
+    The file `written` may have been edited since. Raises OtherRun as `take_over` does.
+    """
+    if before == text.written(recipe):
+        return []
+    what = f"{written} was edited: it is not the recipe that the run was made with"
+    return since(text.parse(before), recipe, history, what, "put it back, or start another run")
+
+
+def since(
+    before: Mapping[str, Any], recipe: Recipe, history: Sequence[Mapping[str, Any]], what: str, advice: str
+) -> list[str]:
+    """A sentence for each change from the recipe `before`.
+
+    Raises OtherRun as `take_over` does; `what` and `advice` begin and end its message.
+    """
+    found = changes(before, text.parse(text.written(recipe)))
     said = [f"{path}: {_short(old)} -> {_short(new)}" for path, (old, new) in found.items()]
     if refused := [one for one, path in zip(said, found, strict=True) if not MAY_CHANGE.fullmatch(path)]:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
-        raise OtherRun(
-            f"{written} is not the recipe given, it differs in {', '.join(refused[:SHOWN])}{more}; "
-            f"go on as it was with `oneloop train {written} --resume`"
-        )
+        raise OtherRun(f"{what}, it differs in {', '.join(refused[:SHOWN])}{more}; {advice}")
     for path, (_, new) in found.items():
         if phase := (MAY_CHANGE.fullmatch(path) or {"phase": None})["phase"]:
             said += _lengthened(path, phase, new, recipe, history)
-    replace_file(written, text.written(recipe))
     return [f"changed {one}" for one in said]
 
 
@@ -76,10 +107,10 @@ def _lengthened(
 ) -> list[str]:
     """Sentences on a phase whose number of steps changes. Raises OtherRun where it cannot."""
     names = list(recipe.phases)
-    begun = [name for name in names if any(line["phase"] == name for line in history)]
+    begun = [name for name in names if any(line.get("phase") == name for line in history)]
     if begun and names.index(phase) < names.index(begun[-1]):
         raise OtherRun(f"{path}: phase '{phase}' is over, '{begun[-1]}' has begun; its steps cannot change")
-    done = max((line["phase_step"] for line in history if line["phase"] == phase), default=0)
+    done = max((line["phase_step"] for line in history if line.get("phase") == phase), default=0)
     if steps < done:
         raise OtherRun(f"{path}: must be at least {done}, the steps that the run has made, got {steps}")
     schedule = recipe.phases[phase].learner.schedule

@@ -6,26 +6,26 @@
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oneloop.core.costs import exhausted
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.storage import replace_file, set_aside, sweep
+from oneloop.core.storage import set_aside, sweep
 from oneloop.judge.isolated import isolation_notice
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import Finding
-from oneloop.run import changes
 from oneloop.run.active_phase import ActivePhase, needs_reference
 from oneloop.run.checkpoint import oldest, reached, read_checkpoint, sound, write_checkpoint
+from oneloop.run.checksums import verify
 from oneloop.run.directories import claim_directory, report_of
 from oneloop.run.evaluator import Evaluator
 from oneloop.run.gallery import Gallery, due
 from oneloop.run.journal import forget
 from oneloop.run.lock import Lock
 from oneloop.run.log import Log
+from oneloop.run.made_with import begin, compared, made_with
 from oneloop.run.memory.estimate import demands
 from oneloop.run.merging import cut, merge
 from oneloop.run.overlap import overlap
@@ -72,7 +72,7 @@ class Run:
         """Whether to resume although data or code of the recipe changed after the checkpoint."""
         self.lock = Lock(directory, self.show.says)
         try:
-            changed = claim_directory(directory, recipe, resume)
+            self._changed = claim_directory(directory, recipe, resume)
             sweep(directory)
         except BaseException:
             self.lock.release()
@@ -81,7 +81,7 @@ class Run:
         self.report = "none yet"
         """Path of the report, or why there is none."""
         self._resumed: dict[str, Any] | None = None
-        for sentence in changed:
+        for sentence in self._changed:
             self.show.says(sentence)
 
     @property
@@ -114,13 +114,16 @@ class Run:
     def _train(self) -> None:
         self.policy = self.policy or self.recipe.policy.open()
         self._resumed = self._last_checkpoint()
-        self._compare()
         self.evaluator = Evaluator(self.recipe, self.policy, self.log)
         first = 0
         if self._resumed:
             first = self._resumed["phase"]
-            self.evaluator.recall(self.log.load_state_dict(self._resumed))
+            self.evaluator.recall(self.log.load_state_dict(self._resumed, self.accept_changes))
+            over = list(self.recipe.phases)[:first]
+            for damage in verify(self.directory, self.log.step, over, self.accept_changes):
+                self.show.finding("warn", damage)
             self.show.says(f"resuming after step {self.log.step}")
+        self._compare()
         cut(self.directory / "rollouts", self.log.step)
         self.log.open()
         self.policy.progress = self.show.tokens
@@ -163,7 +166,7 @@ class Run:
             raise
         finally:
             active.close()
-        extend = {**active.state_dict(), "steps": active.phase.steps, "lines": self.log.metrics.lines}
+        extend = {**active.state_dict(), "steps": active.phase.steps, **self.log.metrics.state_dict()}
         piles = active.plan.piles
         held = [*piles.judged(), *piles.take_refused(), *piles.unfinished]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held])
@@ -232,15 +235,10 @@ class Run:
 
     def _compare(self) -> None:
         """Says what has changed since the checkpoint or the start. Raises Changed if it must be accepted."""
-        began, before = self.directory / "journal" / "made_with.json", self._resumed
-        if before is None and began.exists():
-            try:
-                before = dict(json.loads(began.read_bytes()))
-            except ValueError:
-                self.show.finding("warn", f"{began} is damaged: whether code has changed is not known")
-        if before:
-            for level, sentence in changes.compared(self.recipe, before, self.accept_changes):
+        known = self._resumed, self.history, self.accept_changes
+        for level, sentence in compared(self.recipe, self.directory, *known):
+            if sentence not in self._changed:
                 self.show.finding(level, sentence)
-        self._made_with = changes.made_with(self.recipe)
+        self._made_with = made_with(self.recipe)
         if not self._resumed:
-            replace_file(began, json.dumps({"phase": 0, **self._made_with}))
+            begin(self.directory, self._made_with)
