@@ -10,10 +10,9 @@ from oneloop.core import draws, storage
 from oneloop.judge.stage import Judging
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
-from oneloop.recipe.runtime import Runtime
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.run import Run
-from oneloop.run.samplers import samplers
+from oneloop.run.samplers import beside
 from oneloop.sample.policies.apart import trained
 from tests.run.test_run import rows_of
 from tests.run.test_survive import Stop, StopAt
@@ -152,4 +151,9 @@ def test_samplers_without_ahead_are_refused():
 
 def test_a_policy_that_cannot_sample_apart_is_named():
     with pytest.raises(ValueError, match="runtime.ahead: object cannot sample beside its update"):
-        samplers(object(), Runtime(ahead=1))
+        beside(recipe(**plain(1)), "reinforce", object(), None, print)
+
+
+def test_options_of_a_cluster_are_refused_in_threads():
+    with pytest.raises(RecipeError, match="judges, address: only for backend 'ray', got backend 'threads'"):
+        load_recipe(raw_recipe(runtime={"ahead": 1, "judges": 2, "address": "10.0.0.1:6379"}))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from oneloop.run.ahead import Ahead
 from oneloop.run.journal import Journal
 from oneloop.run.metrics import batch_metrics
 from oneloop.run.preflight import check_of
-from oneloop.run.samplers import samplers
+from oneloop.run.samplers import beside
 from oneloop.update.learner import Learner
 
 IDS = 10**9
@@ -50,6 +51,7 @@ class ActivePhase:
         # demonstrations cost nothing: they are read again instead of written down
         kept = self.journal if sampled else None
         self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept)
+        self._beside = partial(beside, recipe, name, policy, self.judging, warn)
         self._runtime = recipe.runtime if sampled and recipe.runtime.ahead else None
         self._ahead: Ahead | None = None
 
@@ -72,7 +74,7 @@ class ActivePhase:
     def _overlapping(self) -> Ahead | None:
         """What samples and judges beside the update; None where the recipe wants one after the other."""
         if self._runtime is not None and self._ahead is None:
-            self._ahead = Ahead(self.loop, self.journal, samplers(self.policy, self._runtime), self._runtime)
+            self._ahead = Ahead(self.loop, self.journal, self._beside(), self._runtime)
         return self._ahead
 
     def settle(self) -> None:

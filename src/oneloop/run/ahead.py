@@ -9,7 +9,7 @@ of version max(0, i - ahead), whatever threads do, and a run repeats itself to t
 judged is in the journal before it is used, and a checkpoint remembers the asks that are out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from oneloop.core.protocols import Remembering, Sampler
 from oneloop.core.rollouts import Rollouts
-from oneloop.loop import Loop, unjudged
+from oneloop.loop import Judge, Loop
 from oneloop.parallel.runtime.graph import Graph
 from oneloop.parallel.runtime.threads import Running
 from oneloop.parallel.runtime.weights import Buffer, Weights
 from oneloop.recipe.runtime import Runtime
 from oneloop.run.journal import Entry, Journal
+from oneloop.run.samplers import Beside
 
 ASK, SAMPLE, JUDGE, LEARN = "ask", "sample", "judge", "learn"
 
@@ -56,8 +57,8 @@ class Ahead:
     Give it to a `with` statement: leaving it lets acts that run end, and journals what was sampled.
     """
 
-    def __init__(self, loop: Loop, journal: Journal, samplers: Sequence[Sampler], options: Runtime):
-        self.loop, self.journal, self.options = loop, journal, options
+    def __init__(self, loop: Loop, journal: Journal, beside: Beside, options: Runtime):
+        self.loop, self.journal, self.beside, self.options = loop, journal, beside, options
         self.policy = loop.learner.policy
         self.issued = 0
         """Number of the next ask."""
@@ -69,8 +70,8 @@ class Ahead:
         self._threads = torch.get_num_threads()
         graph = Graph()
         graph.stage(ASK)
-        graph.stage(SAMPLE, *(self._sampling(each) for each in samplers), order=options.order)
-        graph.stage(JUDGE, self._judge)
+        graph.stage(SAMPLE, *(self._sampling(each) for each in beside.samplers), order=options.order)
+        graph.stage(JUDGE, *(self._judging(each) for each in beside.judges), order=options.order)
         graph.stage(LEARN)
         for first, second in ((ASK, SAMPLE), (SAMPLE, JUDGE), (JUDGE, LEARN)):
             graph.edge(first, second, registers=self._most)
@@ -81,7 +82,8 @@ class Ahead:
 
     def run(self, steps: int) -> Iterator[Rollouts]:
         """Yields each batch after the update on it; ends early when the data is used up."""
-        torch.set_num_threads(max(1, self._threads - self.options.samplers * self.sampler_threads))
+        if self.options.backend == "threads":
+            torch.set_num_threads(max(1, self._threads - self.options.samplers * self.sampler_threads))
         stages = self.loop.after_tell()
         while steps:
             self._publish()
@@ -178,14 +180,19 @@ class Ahead:
         if question.weights is not None:
             self._weights.release(question.weights)
 
-    def _judge(self, answer: Answer) -> Answer:
-        question, entry, judge = answer.question, answer.entry, self.loop.judge
-        if not entry.judged:
-            timed = self.loop.timed("judge", judge or unjudged)
-            entry = self.journal.judged(question.number, question.asked, entry, timed)
-        if isinstance(judge, Remembering) and not question.learned:
-            judge.learn(entry.finished)
-        return replace(answer, entry=entry)
+    def _judging(self, judge: Judge) -> Callable[[Answer], Answer]:
+        """The stage of one judge."""
+        timed = self.loop.timed("judge", judge)
+
+        def run(answer: Answer) -> Answer:
+            question, entry = answer.question, answer.entry
+            if not entry.judged:
+                entry = self.journal.judged(question.number, question.asked, entry, timed)
+            if isinstance(self.loop.judge, Remembering) and not question.learned:
+                self.loop.judge.learn(entry.finished)
+            return replace(answer, entry=entry)
+
+        return run
 
     # pauses
 
@@ -205,6 +212,7 @@ class Ahead:
             if isinstance(left.payload, Answer) and not left.payload.entry.judged:
                 question = left.payload.question
                 self.journal.write(question.number, question.asked, left.payload.entry)
+        self.beside.close()
 
     # checkpoint
 

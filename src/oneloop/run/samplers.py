@@ -1,17 +1,57 @@
-"""Samplers that work beside the learner."""
+"""What works beside the learner: samplers with copies of the trained weights, and judges."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from oneloop.core.protocols import Sampler, Separable
-from oneloop.recipe.runtime import Runtime
+from oneloop.core.protocols import Remembering, Sampler, Separable
+from oneloop.judge.stage import Judging
+from oneloop.loop import Judge, unjudged
+from oneloop.parallel.runtime.cluster import Cluster
+from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.run.remote import Judges, RemoteJudge, RemoteSampler, Samples, Store
 
 
-def samplers(policy: Any, options: Runtime) -> list[Sampler]:
-    """As many as `options` want, each with a copy of the trained weights. Raises ValueError for a policy that
-    cannot sample with a copy."""
+@dataclass
+class Beside:
+    """Samplers and judges of one phase."""
+
+    samplers: Sequence[Sampler]
+    judges: Sequence[Judge]
+    close: Callable[[], None] = field(default=lambda: None)
+    """Ends what was started for them."""
+
+
+def beside(
+    recipe: Recipe, phase: str, policy: Any, judging: Judging | None, says: Callable[[str], None]
+) -> Beside:
+    """What `recipe.runtime` wants. Raises ValueError for a policy that cannot sample with a copy of its
+    weights, and NoCluster."""
+    options = recipe.runtime
     if not isinstance(policy, Separable):
         raise ValueError(
             f"runtime.ahead: {type(policy).__name__} cannot sample beside its update (it has no method "
             "`apart`); take 0"
         )
-    return [policy.apart() for _ in range(options.samplers)]
+    local: list[Judge] = [judging or unjudged]
+    if options.backend == "threads":
+        return Beside([policy.apart() for _ in range(options.samplers)], local)
+    if getattr(recipe.policy, "beside_reference", False):
+        raise ValueError("policy.flow.beside_reference: samplers of backend 'ray' have no reference")
+    cluster, text = Cluster(options.address, says), resolved(recipe)
+    try:
+        store, threads = Store(), options.sampler_threads or 1
+        needs = {"cpus": threads, "gpus": options.sampler_gpus}
+        samplers = [
+            RemoteSampler(cluster.worker(f"sampler {n}", Samples, text, threads, **needs), store)
+            for n in range(options.samplers)
+        ]
+        remembers = judging is not None and any(isinstance(judge, Remembering) for judge in judging.judges)
+        if judging is None or remembers:  # what it learns, it learns in one place
+            return Beside(samplers, local, cluster.close)
+        # judges wait, or have processes of their own
+        workers = [cluster.worker(f"judge {n}", Judges, text, phase, cpus=0) for n in range(options.judges)]
+        return Beside(samplers, [RemoteJudge(worker, store) for worker in workers], cluster.close)
+    except BaseException:
+        cluster.close()
+        raise

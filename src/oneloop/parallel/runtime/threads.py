@@ -20,7 +20,7 @@ from oneloop.parallel.runtime.tally import Tally
 
 
 class Ended(RuntimeError):
-    """`get` after the last result."""
+    """`get` after the last result, or `put` after `finish` or `close`."""
 
 
 class Running:
@@ -71,7 +71,9 @@ class Running:
     def put(self, stage: str, value: Any) -> None:
         """The caller acts as `stage`, which has no data inputs, and passes `value` on."""
         with self._changed:
-            self._until(lambda: self.network.ready(stage))
+            self._until(lambda: self.network.ready(stage) or self.network.over(stage))
+            if self.network.over(stage):
+                raise Ended(f"'{stage}' takes nothing more")
             self.network.end(self.network.begin(stage), value)
             self._changed.notify_all()
 

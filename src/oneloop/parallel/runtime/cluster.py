@@ -1,0 +1,178 @@
+"""Stage functions on the workers of a Ray cluster: a graph in threads.py whose threads only wait for them.
+
+    with Cluster() as cluster:
+        judge = cluster.worker("judge", Judge, "options of Judge")     # Judge("options of Judge") over there
+        graph.stage("judge", judge)
+        graph.stage("learn")
+
+What a worker makes stays in the object store where it was made; a stage passes the reference on, and the
+worker that needs it pulls it. Registers and order are kept in this process, by messages without payload:
+Ray's own queues are unbounded. A worker that dies is started again, and what it was at work on is given to
+the new one: inputs are held until the act has ended, so that nothing is lost and nothing is done twice.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+RESTARTS = 3
+"""Deaths of a worker in a row, on one act, that are made good."""
+CREATION = "raised in its creation task"
+"""What Ray says of an actor whose constructor raised."""
+
+
+class NoCluster(RuntimeError):
+    """There is no Ray, or no cluster at the address."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker cannot be started, or died again and again on the same act."""
+
+
+def require_ray() -> None:
+    """Raises NoCluster unless Ray is installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise NoCluster("backend 'ray' needs Ray: pip install 'oneloop[cluster]', or take backend 'threads'")
+
+
+class Cluster:
+    """A connection to the Ray cluster at `address`; without one, to a cluster of this machine alone.
+
+    One that was there before is left running. Raises NoCluster.
+    """
+
+    def __init__(self, address: str | None = None, says: Callable[[str], None] = print):
+        require_ray()
+        import ray
+
+        self.says, self._ours = says, not ray.is_initialized()
+        if self._ours:
+            local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise NoCluster(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+        self._workers: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def worker(
+        self, name: str, make: Callable[..., Any], *options: Any, cpus: float = 1, gpus: float = 0
+    ) -> "Worker":
+        """A worker that has made `make(*options)`, a function, and calls it; see Worker."""
+        self._check_room(name, "CPU", cpus)
+        self._check_room(name, "GPU", gpus)
+        made = Worker(name, make, options, {"num_cpus": cpus, "num_gpus": gpus}, self.says)
+        self._workers.append(made)
+        return made
+
+    def _check_room(self, name: str, what: str, wanted: float) -> None:
+        """Raises NoCluster where Ray would wait for ever for a machine with room."""
+        import ray
+
+        has = ray.cluster_resources().get(what, 0.0)
+        taken = sum(worker.needs[f"num_{what.lower()}s"] for worker in self._workers if not worker.closed)
+        if taken + wanted > has:
+            raise NoCluster(
+                f"worker '{name}' needs {wanted:g} {what}, and {taken:g} of the cluster's {has:g} are taken "
+                "by other workers: take fewer workers, or a larger cluster"
+            )
+
+    def close(self) -> None:
+        """Ends the workers, and the cluster if it was started here."""
+        import ray
+
+        for worker in self._workers:
+            worker.close()
+        if self._ours:
+            ray.shutdown()
+
+
+class Worker:
+    """A function in a process of its own; calling it gives what it returned, `parts` references to be pulled.
+
+    Arguments may be references of other workers. What the function raises is raised here, the traceback over
+    there in its cause.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[..., Any],
+        options: tuple[Any, ...],
+        needs: dict[str, float],
+        says: Callable[[str], None],
+    ):
+        self.name, self.needs, self.deaths, self.closed = name, needs, 0, False
+        self._make, self._options, self._says = make, options, says
+        self._actor = self._start()
+
+    def _start(self) -> Any:
+        import ray
+
+        return ray.remote(Acting).options(**self.needs).remote(self._make, *self._options)
+
+    def __call__(self, *inputs: Any, parts: int = 1) -> Any:
+        """One reference, or a tuple of `parts` of them where the function returns so many values."""
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        for attempt in range(RESTARTS + 1):
+            done, *made = self._actor.act.options(num_returns=parts + 1).remote(parts, *inputs)
+            try:
+                ray.get(done)  # empty: the payload stays where it is
+                return made[0] if parts == 1 else tuple(made)
+            except RayTaskError as error:
+                cause = error.cause if isinstance(error.cause, Exception) else error
+                raise cause from error
+            except RayActorError as error:
+                if CREATION in str(error):  # it would fail again
+                    raise WorkerDied(f"worker '{self.name}' cannot be started: {error}") from error
+                self.deaths += 1
+                if attempt == RESTARTS:
+                    raise WorkerDied(
+                        f"worker '{self.name}' died {attempt + 1} times on one act: {error}"
+                    ) from error
+                self._says(f"worker '{self.name}' died; another one takes over what it was at work on")
+                self._actor = self._start()
+        raise AssertionError("unreachable")
+
+    def process(self) -> int:
+        """Number of the process it runs in, on its machine."""
+        import ray
+
+        return int(ray.get(self._actor.process.remote()))
+
+    def close(self) -> None:
+        """Ends its process."""
+        import ray
+
+        if not self.closed:
+            ray.kill(self._actor)
+        self.closed = True
+
+
+class Acting:
+    """What runs in the worker's process."""
+
+    def __init__(self, make: Callable[..., Any], *options: Any):
+        self._function = make(*options)
+
+    def act(self, parts: int, *inputs: Any) -> Any:
+        """None, then what the function returned."""
+        made = self._function(*inputs)
+        return (None, made) if parts == 1 else (None, *made)
+
+    def process(self) -> int:
+        """Number of this process."""
+        import os
+
+        return os.getpid()

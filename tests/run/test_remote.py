@@ -1,0 +1,45 @@
+"""A run whose samplers and judges are workers of a Ray cluster: to the bit the run in threads."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+pytest.importorskip("ray")
+
+from oneloop.parallel.runtime.cluster import Worker
+from tests.run.test_ahead import plain
+from tests.support.training import assert_equal, outcome, train
+
+
+def alike(made):
+    """The outcome, but for where it was sampled."""
+    made["state"].pop("surroundings")
+    return {name: part for name, part in made.items() if name != "parquet"}
+
+
+@pytest.mark.slow
+def test_a_sampler_that_is_killed_and_a_judge_give_what_threads_give(local_ray, tmp_path, monkeypatch):
+    train(tmp_path / "threads", **plain(1, steps=3))
+    started, start = [], Worker._start
+    monkeypatch.setattr(Worker, "_start", lambda self: started.append(self) or start(self))
+    killed = threading.Event()
+
+    def kill():
+        process = next(worker for worker in started if worker.name == "sampler 0").process()
+        os.kill(process, signal.SIGKILL)
+        killed.set()
+
+    call = Worker.__call__
+
+    def called(self, *inputs, **options):
+        if self.name == "sampler 0" and not killed.is_set():
+            kill()
+        return call(self, *inputs, **options)
+
+    monkeypatch.setattr(Worker, "__call__", called)
+    options = plain(1, steps=3, backend="ray", sampler_threads=1)
+    train(tmp_path / "ray", **options)
+    assert killed.is_set() and max(worker.deaths for worker in started) == 1
+    assert_equal(alike(outcome(tmp_path / "threads")), alike(outcome(tmp_path / "ray")))
