@@ -115,5 +115,5 @@ class Judges:
 
 
 def recipe_of(text: str) -> Recipe:
-    """The recipe that `resolved` wrote."""
+    """The recipe that `oneloop.recipe.text.written` wrote."""
     return load_recipe(recipe_text.parse(text))[0]

@@ -8,7 +8,8 @@ from oneloop.core.protocols import Remembering, Sampler, Separable
 from oneloop.judge.stage import Judging
 from oneloop.loop import Judge, unjudged
 from oneloop.parallel.runtime.cluster import Cluster
-from oneloop.recipe.recipe import Recipe, resolved
+from oneloop.recipe import text as recipe_text
+from oneloop.recipe.recipe import Recipe
 from oneloop.run.remote import Judges, RemoteJudge, RemoteSampler, Samples, Store
 
 
@@ -38,7 +39,7 @@ def beside(
         return Beside([policy.apart() for _ in range(options.samplers)], local)
     if getattr(recipe.policy, "beside_reference", False):
         raise ValueError("policy.flow.beside_reference: samplers of backend 'ray' have no reference")
-    cluster, text = Cluster(options.address, says), resolved(recipe)
+    cluster, text = Cluster(options.address, says), recipe_text.written(recipe)
     try:
         store, threads = Store(), options.sampler_threads or 1
         needs = {"cpus": threads, "gpus": options.sampler_gpus}
