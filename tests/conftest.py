@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 # tables are small: a second thread of torch only waits, and several test processes share the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # else Ray replaces Python's print
 
 import pytest
 from hypothesis import settings

@@ -13,6 +13,7 @@ the new one: inputs are held until the act has ended, so that nothing is lost an
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +46,7 @@ class Cluster:
 
     def __init__(self, address: str | None = None, says: Callable[[str], None] = print):
         require_ray()
+        os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # else Ray replaces Python's print
         import ray
 
         self.says, self._ours = says, not ray.is_initialized()
@@ -173,6 +175,4 @@ class Acting:
 
     def process(self) -> int:
         """Number of this process."""
-        import os
-
         return os.getpid()
