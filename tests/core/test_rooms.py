@@ -36,6 +36,8 @@ NEEDED = {
     "step_critic": {"path": "oneloop.sample.data.sum_chain.wrong_steps"},
     "language": {"model": SMALL},
     "flow": {"model": "flow_mlp"},
+    "image_tokenizer": {"model": "one_d_piece"},
+    "tail_drop": {"most": 8},
     "edits": {"of": {"digits": {}}, "task": "fill"},
     "corrupted": {"data": {"sum_chain": {}}},
     "hub": {"path": "somewhere"},

@@ -37,6 +37,7 @@ from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.policies.flow import Flow
+from oneloop.sample.policies.image_tokenizer import ImageTokenizer
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -57,18 +58,19 @@ ROUNDINGS = 64
 def shrunk(source: Path, *overrides: str) -> Recipe:
     """The recipe with a tiny model and few rollouts, five steps a phase, nothing measured besides."""
     recipe = load_recipe(source)[0]
-    phases, images = recipe.phases, isinstance(recipe.policy, Flow)
+    phases, tokenizer = recipe.phases, isinstance(recipe.policy, ImageTokenizer)
+    images = tokenizer or isinstance(recipe.policy, Flow)
     model = (
-        f"policy.flow.model.{part_name(type(recipe.policy.model))}"
+        f"policy.{part_name(type(recipe.policy))}.model.{part_name(type(recipe.policy.model))}"
         if images
         else "policy.language.model.small_llama"
     )
     built_here = images or isinstance(recipe.policy.model, SmallLlama)
     stand_in = [] if built_here else ["policy.language.model={small_llama: {}}"]
     changes = [*stand_in, "evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
-    if images:
+    if images and not tokenizer:
         changes.append("policy.flow.precision=float32")
-    else:
+    elif not images:
         changes += ["policy.language.precision=float32", "policy.language.sampling_precision=same"]
     for name, phase in phases.items():
         path = f"phases.{name}" if len(phases) > 1 else ""

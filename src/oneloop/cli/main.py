@@ -46,6 +46,10 @@ COMMANDS = {
     "rank": Listed("rank:rank_models", "Rank models from scores and preferences on single samples."),
     "fair": Listed("fair:fair", "Decide on people whose label is seen only if accepted, fairly."),
     "mass-balance": Listed("mass_balance:mass_balance", "Simulate where probability goes with N rollouts."),
+    "compress": Listed(
+        "compress:compress", "Compress pictures to a file of tokens, any beginning of which decodes."
+    ),
+    "decompress": Listed("decompress:decompress", "Turn a file of tokens back into pictures."),
     "schema": Listed("schema:schema", "Print the JSON schema of recipes."),
     "env": Listed("env:env", "Print versions and hardware, for bug reports."),
 }

@@ -145,6 +145,12 @@ class Actions(Table):
     """float32 [N], estimate of the divergence from the reference."""
     nll: Annotated[Tensor, Declared("the objectives supervised and one_token", mean="nll")]
     """float32 [N], negative log-likelihood of the demonstrated action."""
+    quantizer_loss: Annotated[Tensor, Declared("the reconstruction objective", mean="codes/quantizer_loss")]
+    """float32 [N], loss of rounding an image's vectors to codes."""
+    perplexity: Annotated[Tensor, Declared("the reconstruction objective", mean="codes/perplexity")]
+    """float32 [N], how many codes the images of the micro-batch use, as if all were used alike."""
+    code_use: Annotated[Tensor, Declared("the reconstruction objective", mean="codes/in_use")]
+    """float32 [N], that number as a share of the codebook."""
     hit_rate: Annotated[Tensor, Declared("the one_token objective", mean="hit_rate")]
     """float32 [N], share of the draws that are the demonstrated token."""
     closed: Annotated[Tensor, Declared("the reward_backprop objective", mean="hinge/closed_ratio")]

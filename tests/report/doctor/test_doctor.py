@@ -389,3 +389,12 @@ def test_a_step_late_in_a_run_costs_no_more_than_one_early_on(solved):
         said += watch.after(Counted(row), said)
         reads.append(Counted.reads - before)
     assert max(reads[300:]) <= max(reads[50:100])
+
+
+def test_a_collapsed_codebook_is_said_with_its_numbers():
+    steps = [{"phase": "a", "codes/perplexity": 8.0, "codes/in_use": 8 / 256} for _ in range(5)]
+    found = [finding for finding in diagnose(steps) if finding.name == "codebook_collapse"]
+    assert len(found) == 1 and found[0].level == "warn"
+    assert "used 8 codes, 3% of the codebook" in found[0].sentence
+    used = [{"phase": "a", "codes/perplexity": 20.0, "codes/in_use": 20 / 256} for _ in range(5)]
+    assert not [finding for finding in diagnose(used) if finding.name == "codebook_collapse"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from oneloop.report.doctor import credit, judging, sampling, win_rates
+from oneloop.report.doctor import codebook, credit, judging, sampling, win_rates
 from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast
 from oneloop.report.doctor.held_out import fallen
 
@@ -20,7 +20,10 @@ __all__ = ["Finding", "Limits", "Watch", "diagnose", "fallen", "forecast", "live
 
 Check = Callable[[Steps, Limits], Iterable[Finding]]
 
-CHECKS: tuple[Check, ...] = (*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS, *win_rates.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *(*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS),
+    *(*win_rates.CHECKS, *codebook.CHECKS),
+)
 
 ORDER = {"alarm": 0, "warn": 1, "note": 2}
 

@@ -69,6 +69,8 @@ class Limits:
     warning."""
     hacking_alarm: float = 0.25
     """The same difference from which the run stops: the judge no longer measures what was wanted."""
+    codes_in_use: float = 0.05
+    """Perplexity of an image tokenizer's codes, as a share of its codebook, below which it has collapsed."""
     discarded: float = 0.1
     """Tokens that restarts threw away, over tokens trained."""
 
