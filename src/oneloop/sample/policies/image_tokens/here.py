@@ -55,7 +55,8 @@ class PieceHere:
     @property
     def perplexity(self) -> Tensor:
         """[], exp of the entropy of `usage`: how many codes are in use, as if all were used alike."""
-        return torch.special.entr(self.usage).sum().exp()
+        entropy: Tensor = torch.special.entr(self.usage).sum()
+        return entropy.exp()
 
     @property
     def logits(self) -> Tensor:
