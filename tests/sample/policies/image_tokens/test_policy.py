@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from oneloop.core.part import declared
+from oneloop.core.declared import declared
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show
