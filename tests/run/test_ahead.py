@@ -157,3 +157,22 @@ def test_a_policy_that_cannot_sample_apart_is_named():
 def test_options_of_a_cluster_are_refused_in_threads():
     with pytest.raises(RecipeError, match="judges, address: only for backend 'ray', got backend 'threads'"):
         load_recipe(raw_recipe(runtime={"ahead": 1, "judges": 2, "address": "10.0.0.1:6379"}))
+
+
+def test_a_run_says_who_waited_for_whom(tmp_path):
+    made = train(tmp_path / "run", **plain(1))
+    steps = made.history
+    assert len(steps) == 6
+    for step in steps:
+        shares = {name: value for name, value in step.items() if name.startswith(("runtime/b", "runtime/w"))}
+        assert set(shares) == {
+            *("runtime/busy/sample", "runtime/busy/judge", "runtime/busy/learn"),
+            *("runtime/waits/sample", "runtime/waits/judge"),
+        }
+        assert all(0 <= value <= 1 for value in shares.values())
+        waited = step["runtime/waits/sample"] + step["runtime/waits/judge"]
+        assert step["runtime/busy/learn"] == pytest.approx(1 - waited, abs=1e-6)
+        assert 0 <= step["runtime/out"] <= 2 and step["runtime/period"] > 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Who waited for whom" in page and "the formula of the ring" in page
+    assert "Tokens of older weights" in page

@@ -40,6 +40,32 @@ def test_progress_moves_inside_a_step_and_ends_with_the_run():
     assert "afterwards" in console.export_text()
 
 
+STAGES = {
+    "runtime/busy/sample": 0.4,
+    "runtime/busy/judge": 0.97,
+    "runtime/busy/learn": 0.18,
+    "runtime/waits/sample": 0.0,
+    "runtime/waits/judge": 0.82,
+}
+
+
+def test_stages_that_work_beside_one_another_have_a_bar_each():
+    console = recorded(force_terminal=True)
+    show = Show(console)
+    with show.running({"rl": 2}):
+        show.step({"phase": "rl", "phase_step": 1, "reward": 0.25, **STAGES})
+    text = console.export_text()
+    assert "97/100" in text and "% busy, the update waits for it 82 %" in text and "18/100" in text
+
+
+def test_a_line_says_for_whom_the_update_waits():
+    console = recorded()
+    show = Show(console)
+    with show.running({"rl": 2}):
+        show.step({"phase": "rl", "phase_step": 1, "reward": 0.25, **STAGES})
+    assert "reward .25 waits for judge 82 %" in console.export_text()
+
+
 def test_the_closing_table_has_a_row_a_moment_and_a_column_a_mode():
     console = recorded()
     moments = [

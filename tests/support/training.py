@@ -90,7 +90,10 @@ def run_quietly(recipe: Recipe, directory: Path, resume: bool = False) -> Run:
 def lines(directory: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without wall times."""
     found = read_lines(directory / "metrics.jsonl")
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in found]
+    return [
+        {name: value for name, value in line.items() if name not in TIMES and not name.startswith("runtime/")}
+        for line in found
+    ]
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from oneloop.core.storage import replace_file
 from oneloop.measure.statistics.scores import interval
-from oneloop.report import edits, headline, plot
+from oneloop.report import actors, edits, headline, plot
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Limits, diagnose
 from oneloop.report.pictures import read_gallery
@@ -66,6 +66,8 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         drawings=drawings,
         unmeasured=unmeasured,
         plot=plot,
+        actors=actors.stages(run),
+        paces=actors.paces(run),
         won=edits.win_rates(run),
         shown=edits.edits(run.path / "rollouts"),
         score=headline.shown,

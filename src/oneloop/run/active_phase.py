@@ -69,7 +69,9 @@ class ActivePhase:
             if batch is None:
                 return
             stages = {stage: total - before.get(stage, 0.0) for stage, total in self.loop.seconds.items()}
-            yield batch, stage_seconds(stages) | {"step_time": time.perf_counter() - start}
+            took = time.perf_counter() - start
+            beside = {} if self._ahead is None else self._ahead.readings(stages, took)
+            yield batch, stage_seconds(stages) | {"step_time": took} | beside
 
     def _overlapping(self) -> Ahead | None:
         """What samples and judges beside the update; None where the recipe wants one after the other."""

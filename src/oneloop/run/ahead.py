@@ -9,7 +9,7 @@ of version max(0, i - ahead), whatever threads do, and a run repeats itself to t
 judged is in the journal before it is used, and a checkpoint remembers the asks that are out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from oneloop.core.protocols import Remembering, Sampler
 from oneloop.core.rollouts import Rollouts
 from oneloop.loop import Judge, Loop
 from oneloop.parallel.runtime.graph import Graph
+from oneloop.parallel.runtime.period import ring_period
 from oneloop.parallel.runtime.threads import Running
 from oneloop.parallel.runtime.weights import Buffer, Weights
 from oneloop.recipe.runtime import Runtime
@@ -77,6 +78,7 @@ class Ahead:
             graph.edge(first, second, registers=self._most)
         self._publish()
         self.running = Running(graph)
+        self._counted = self.running.counted()
 
     # the caller's thread
 
@@ -193,6 +195,29 @@ class Ahead:
             return replace(answer, entry=entry)
 
         return run
+
+    # who waits for whom
+
+    def readings(self, seconds: Mapping[str, float], took: float) -> dict[str, float]:
+        """What the stages did in the `took` seconds since the last call, as metrics; `seconds` by stage.
+
+        runtime/busy/...: share of the time that a stage worked; runtime/waits/...: that the update waited for
+        it; runtime/out: asks under way; runtime/period: seconds that a step should take by the formula of a
+        ring, from the seconds of its stages.
+        """
+        last, self._counted = self._counted, self.running.counted()
+        workers = {SAMPLE: len(self.beside.samplers), JUDGE: len(self.beside.judges), LEARN: 1}
+        waits = {on: self._counted.waited[LEARN, on] - last.waited[LEARN, on] for on in (SAMPLE, JUDGE)}
+        busy = {name: (self._counted.busy[name] - last.busy[name]) / count for name, count in workers.items()}
+        busy[LEARN] = max(0.0, took - sum(waits.values()))
+        # samplers share a batch, so each batch passes all of them at once
+        each = [seconds.get(name, 0.0) / workers[name] for name in (SAMPLE, JUDGE)]
+        return {
+            **{f"runtime/busy/{name}": min(1.0, spent / took) for name, spent in busy.items()},
+            **{f"runtime/waits/{name}": min(1.0, spent / took) for name, spent in waits.items()},
+            "runtime/out": float(len(self.out)),
+            "runtime/period": ring_period([*each, busy[LEARN]], self.options.ahead + 1),
+        }
 
     # pauses
 

@@ -26,6 +26,8 @@ RHYTHM = 10.0
 SHOWN = {"reward": "reward", "nll": "nll", "completions/mean_length": "len", "entropy": "ent"}
 """Metrics in a line or beside a bar, and what they are called there."""
 STAGES = ("sample_time", "judge_time", "credit_time", "update_time")
+BUSY, WAITS = "runtime/busy/", "runtime/waits/"
+"""Metrics of stages that work beside one another."""
 LONGEST = 200
 """Characters shown of a prompt or a completion."""
 
@@ -56,6 +58,7 @@ class Show:
         self._seconds: list[float] = []
         self._progress: Progress | None = None
         self._bars: dict[str, TaskID] = {}
+        self._busy: dict[str, TaskID] = {}
         self._inside: TaskID | None = None
 
     @contextmanager
@@ -94,6 +97,7 @@ class Show:
             bar = self._bars[values["phase"]]
             self._progress.start_task(bar)
             self._progress.update(bar, completed=values["phase_step"], note=noted(values))
+            self._stages(self._progress, values)
         self._seconds.append(values.get("step_time", 0.0))
         if not self._due(values):
             return
@@ -102,6 +106,18 @@ class Show:
             self._say(self._line(values))
         for sentence in completions(self._batch, self.completions) if self._batch is not None else ():
             self._say(sentence)
+
+    def _stages(self, progress: Progress, values: Mapping[str, Any]) -> None:
+        """A bar a stage that works beside others: the share of the step in which it worked."""
+        for name, share in values.items():
+            if not name.startswith(BUSY):
+                continue
+            stage = name.removeprefix(BUSY)
+            if stage not in self._busy:
+                self._busy[stage] = progress.add_task(f"  {stage}", total=100, note="")
+            waits = values.get(f"{WAITS}{stage}")
+            note = "% busy" if waits is None else f"% busy, the update waits for it {100 * waits:.0f} %"
+            progress.update(self._busy[stage], completed=round(100 * share), note=note)
 
     def _due(self, values: Mapping[str, Any]) -> bool:
         phase, at = self._printed
@@ -145,6 +161,10 @@ def noted(values: Mapping[str, Any]) -> str:
     words = [f"{said} {brief(values[name])}" for name, said in SHOWN.items() if name in values]
     if "frac_reward_zero_std" in values:
         words.append(f"no-signal {100 * values['frac_reward_zero_std']:.0f} %")
+    waits = {name.removeprefix(WAITS): share for name, share in values.items() if name.startswith(WAITS)}
+    if waits:
+        longest = max(waits, key=lambda stage: waits[stage])
+        words.append(f"waits for {longest} {100 * waits[longest]:.0f} %")
     return " ".join(words)
 
 

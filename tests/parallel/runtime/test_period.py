@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from oneloop.parallel.runtime.period import makespan, period, size_registers
+from oneloop.parallel.runtime.period import chain, makespan, period, ring_period, size_registers
+from oneloop.parallel.runtime.simulate import simulate
 
 
 def test_formula():
@@ -50,3 +51,14 @@ def test_varying_durations_get_more_and_memory_is_kept():
 def test_memory_below_one_register_each_is_refused():
     with pytest.raises(ValueError, match=r"takes 30 bytes, more than memory \(20\)"):
         size_registers("abc", [[1.0], [1.0], [1.0]], [10, 20], memory=20)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4])
+@pytest.mark.parametrize("durations", [(80.0, 50.0, 60.0), (1.0, 5.0, 1.0), (2.0, 2.0, 2.0)])
+def test_ring_formula_is_the_simulated_period(durations, tokens):
+    graph = chain("abc", [4, 4])
+    graph.edge("c", "a", control=True, initial=tokens)
+    trace = simulate(graph, dict(zip("abc", durations, strict=True)), 300)
+    assert trace.period("c") == pytest.approx(ring_period(durations, tokens), rel=0.01)
+    with pytest.raises(ValueError, match="tokens must be at least 1, got 0"):
+        ring_period(durations, 0)

@@ -122,7 +122,7 @@ class Network:
         self.failure: Failure | None = None
         self.left: list[Left] = []
         self.stopped = False
-        self._note()
+        self.count()
 
     def ready(self, stage: str) -> bool:
         """Whether `stage` can act."""
@@ -147,7 +147,7 @@ class Network:
         act = Act(stage, actor.begun, [one for _, registers in taken for one in registers], inputs)
         actor.begun, actor.running = actor.begun + 1, actor.running + 1
         actor.open.append(act)
-        self._note()
+        self.count()
         return act
 
     def end(self, act: Act, value: Any) -> None:
@@ -165,7 +165,7 @@ class Network:
             while actor.open and actor.open[0].ended:
                 self._send(actor, actor.open.popleft().value)
         self._settle(actor)
-        self._note()
+        self.count()
 
     def fail(self, act: Act, error: BaseException) -> None:
         """The act raised: the network stops, and its inputs are among what is left."""
@@ -184,7 +184,7 @@ class Network:
         """The caller, or what feeds `stage`, has nothing more for it."""
         self.actors[stage].closed = True
         self._settle(self.actors[stage])
-        self._note()
+        self.count()
 
     def stop(self) -> None:
         """Nobody acts any more; acts that run may end. What is in registers goes to `left`."""
@@ -196,7 +196,7 @@ class Network:
             self._empty(actor)
         for actor in self.actors.values():
             self._settle(actor)
-        self._note()
+        self.count()
 
     def _send(self, actor: Actor, value: Any) -> None:
         for pool in actor.pools:
@@ -248,7 +248,8 @@ class Network:
         if self.watch is not None:
             self.watch(kind, name)
 
-    def _note(self) -> None:
+    def count(self) -> None:
+        """Brings the tally up to this moment."""
         if self.tally is not None:
             self.tally.note(
                 {name: (actor.running, self._blamed(actor)) for name, actor in self.actors.items()}

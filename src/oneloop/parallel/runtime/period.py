@@ -45,6 +45,21 @@ def period(
     return float(max([*alone, *((a + b + 2 * latency) / r for a, b, r in pairs)]))
 
 
+def ring_period(durations: Sequence[float], tokens: int, workers: Sequence[int] | None = None) -> float:
+    """Seconds from item to item of a chain whose end lets the next one in, with at most `tokens` in it:
+
+        max( max_i d_i / w_i,  (sum_i d_i) / tokens )
+
+    >>> ring_period([2, 3, 1], 1), ring_period([2, 3, 1], 2), ring_period([2, 3, 1], 1, workers=[1, 2, 1])
+    (6.0, 3.0, 6.0)
+    """
+    if tokens < 1:
+        raise ValueError(f"tokens must be at least 1, got {tokens}")
+    each = workers or [1] * len(durations)
+    alone = [seconds / count for seconds, count in zip(durations, each, strict=True)]
+    return float(max([*alone, sum(durations) / tokens]))
+
+
 @dataclass(frozen=True)
 class Sizing:
     """Registers of one edge of a chain."""

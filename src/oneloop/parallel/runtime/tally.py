@@ -33,6 +33,10 @@ class Tally:
                     self.waited[stage, awaited] += passed
         self._since, self._state = now, dict(state)
 
+    def copy(self) -> "Tally":
+        """The seconds as they are now."""
+        return Tally(self.clock, self.busy.copy(), self.waited.copy())
+
     def sentence(self, stage: str, seconds: float) -> str:
         """Such as "learn waited for judge 82 %" of `seconds`: the longest wait; "" where there was none."""
         mine = {awaited: spent for (waiting, awaited), spent in self.waited.items() if waiting == stage}

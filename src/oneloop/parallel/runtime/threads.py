@@ -105,6 +105,12 @@ class Running:
         with self._changed:
             self._until(lambda: not self._moving())
 
+    def counted(self) -> Tally:
+        """A copy of the tally, brought up to this moment."""
+        with self._changed:
+            self.network.count()
+            return self.tally.copy()
+
     def close(self) -> list[Left]:
         """Stops: acts that run may end, and what was on its way is handed back."""
         with self._changed:
