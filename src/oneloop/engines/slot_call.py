@@ -149,8 +149,9 @@ class SlotCall:
         tokens, likely = chosen.cpu().numpy(), picked.cpu().numpy()
         if not np.isfinite(likely).all():
             raise ValueError(
-                "the model's logits are not finite numbers: its weights have overflowed, or are not numbers "
-                "themselves; take an earlier checkpoint, or begin again with a lower learning rate"
+                "the model's logits are not finite numbers: its weights have overflowed (training has "
+                "diverged), or are not numbers themselves; take an earlier checkpoint, or begin again with a "
+                "lower learner.learning_rate"
             )
         count = rows.count
         rows.token[:count] = tokens

@@ -398,3 +398,28 @@ def test_a_collapsed_codebook_is_said_with_its_numbers():
     assert "used 8 codes, 3% of the codebook" in found[0].sentence
     used = [{"phase": "a", "codes/perplexity": 20.0, "codes/in_use": 20 / 256} for _ in range(5)]
     assert not [finding for finding in diagnose(used) if finding.name == "codebook_collapse"]
+
+
+def demonstrated(nll, **more):
+    return [
+        {"step": n, "phase": "sft", "nll": nll(n), "completions/clipped_ratio": 0.0, **more}
+        for n in range(1, 21)
+    ]
+
+
+def test_demonstrations_that_are_cut_are_not_told_of_a_reward():
+    cut = {"completions/clipped_ratio": 1.0, "completions/max_length": 6}
+    sentence = only(diagnose(demonstrated(lambda n: 2.0 / n, **cut))).sentence
+    assert sentence.startswith(
+        "100% of the demonstrations of the last 10 steps were cut at the cap of 6 tokens"
+    )
+    assert "reward" not in sentence and "select" not in sentence and "max_new_tokens" in sentence
+
+
+def test_a_rising_loss_of_demonstrations_is_said_to_diverge():
+    finding = only(diagnose(demonstrated(lambda n: 1.0 + n)))
+    assert (finding.level, finding.name) == ("warn", "rising_loss")
+    assert "`nll` rose from 6.5 to 16.5" in finding.sentence and "training diverges" in finding.sentence
+    assert diagnose(demonstrated(lambda n: 3.0 / n)) == []
+    assert diagnose(demonstrated(lambda n: 2.0 + (-1) ** n)) == []
+    assert "rising_loss" not in [f.name for f in diagnose(run(nll=lambda n: 1.0 + n))]

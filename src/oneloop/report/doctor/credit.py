@@ -1,4 +1,4 @@
-"""Checks of the learning signal: groups of equal rewards, steps that taught nothing, a flat loss."""
+"""Checks of the learning signal: equal rewards, steps that taught nothing, cut rollouts, a flat or rising loss."""
 
 from collections.abc import Iterator
 
@@ -139,4 +139,47 @@ def flat_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
     yield Finding("note", "flat_loss", sentence, steps.phase, size)
 
 
-CHECKS = (no_signal, nothing_learned, flat_loss)
+def rising_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Demonstrations that become less likely the longer they are learned from: the steps are too large."""
+    ends = steps.ends("nll", limits.window, limits.least)
+    if ends is None or steps.last("reward") is not None or ends[1] - ends[0] <= 2 * ends[2]:
+        return
+    start, end, _ = ends
+    yield Finding(
+        "warn",
+        "rising_loss",
+        f"The demonstrations became less likely: `nll` rose from {short(start)} to {short(end)} nats a token "
+        f"between steps {steps.number(0)} and {steps.number(-1)}, so training diverges. Lower "
+        "`learning_rate`, or begin with `learner.warmup`.",
+        steps.phase,
+        end / max(start, 1e-6),
+    )
+
+
+def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
+    """Rollouts cut at the length cap cannot show their answer."""
+    recent = steps.tail(limits.window)
+    share = recent.mean("completions/clipped_ratio", limits.least)
+    if share is None or share < limits.cap_hits:
+        return
+    longest = recent.last("completions/max_length")
+    cap = f" of {longest:.0f} tokens" if longest is not None else ""
+    judged = recent.last("reward") is not None  # demonstrations earn none
+    what = "rollouts" if judged else "demonstrations"
+    harm = (
+        "so their reward judges the cap, not the answer. Raise `max_new_tokens`, or leave them out of the "
+        "update with `select: [truncated]`."
+        if judged
+        else "so what is learned is never to end. Raise `max_new_tokens`, or give shorter demonstrations."
+    )
+    yield Finding(
+        "warn",
+        "cap_hits",
+        f"{percent(share)} of the {what} of the last {len(recent)} steps were cut at the cap{cap} before "
+        f"they could end, {harm}",
+        steps.phase,
+        share,
+    )
+
+
+CHECKS = (no_signal, nothing_learned, cap_hits, flat_loss, rising_loss)

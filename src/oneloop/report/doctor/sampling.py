@@ -1,4 +1,4 @@
-"""Checks of the samples: log-prob gap, ratio, age, length, entropy."""
+"""Checks of the samples: log-prob gap, ratio, age, entropy."""
 
 import math
 from collections.abc import Iterator
@@ -190,25 +190,6 @@ def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
-    """Rollouts cut at the length cap cannot show their answer."""
-    recent = steps.tail(limits.window)
-    share = recent.mean("completions/clipped_ratio", limits.least)
-    if share is None or share < limits.cap_hits:
-        return
-    longest = recent.last("completions/max_length")
-    cap = f" of {longest:.0f} tokens" if longest is not None else ""
-    yield Finding(
-        "warn",
-        "cap_hits",
-        f"{percent(share)} of the rollouts of the last {len(recent)} steps were cut at the cap{cap} before "
-        "they could end, so their reward judges the cap, not the answer. Raise `max_new_tokens`, or "
-        "leave them out of the update with `select: [truncated]`.",
-        steps.phase,
-        share,
-    )
-
-
 def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
     """Entropy that vanishes while reward stands still is exploration lost for nothing.
 
@@ -245,5 +226,5 @@ def _is_fresh(row: Row, limits: Limits) -> bool:
 
 CHECKS = (
     *(not_finite, logprob_gap, ratio_precision, weight_sync, effective_sample),
-    *(staleness, uncorrected, thrown_away, cap_hits, entropy_fall),
+    *(staleness, uncorrected, thrown_away, entropy_fall),
 )
