@@ -149,7 +149,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "sampled accuracy after imitating demonstrations of which 30 % are wrong",
         "imitation",
         compared,
-        "oneloop compare sft dft otr --seeds 5 evaluate.every=20",
+        "oneloop compare sft dft otr --seeds 5 evaluate.every=20 evaluate.held_out=0",
     ),
     (
         "sampling, transformers' `generate` over ours, long-tail lengths, fp32 on a CPU without bf16",

@@ -148,7 +148,7 @@ def interval(rows: torch.Tensor) -> tuple[float, float, float]:
     if bool(((rows == 0) | (rows == 1)).all()):
         middle = (mean + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * (mean * (1 - mean) / n + z * z / (4 * n * n)) ** 0.5
-        return mean, middle - half, middle + half
+        return mean, max(middle - half, 0.0), min(middle + half, 1.0)
     half = z * float(rows.std()) / n**0.5 if n > 1 else float("nan")
     if bool(((rows >= 0) & (rows <= 1)).all()):  # several samples a row: shares, whose mean is a share
         return mean, max(mean - half, 0.0), min(mean + half, 1.0)
