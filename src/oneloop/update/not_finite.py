@@ -23,8 +23,8 @@ def check_finite(
             f"{type(objective).__name__} gives a loss of {float(losses[bad[0]].detach())} for rollout "
             f"{int(rollouts.id[row])} (group {int(rollouts.group[row])}), "
             f"action {int(rollouts.depth[action])}; the update it was for changed no weight. After "
-            "earlier updates this means that training has diverged: begin again, or from an earlier checkpoint, "
-            "with a lower learner.learning_rate"
+            "earlier updates this means that training has diverged: begin again, or from an earlier "
+            "checkpoint, with a lower learner.learning_rate"
         )
 
 

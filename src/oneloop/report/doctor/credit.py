@@ -1,4 +1,4 @@
-"""Checks of the learning signal: equal rewards, steps that taught nothing, cut rollouts, a flat or rising loss."""
+"""Checks of the learning signal: equal rewards, steps that taught nothing, cut rollouts, the loss."""
 
 from collections.abc import Iterator
 
