@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from oneloop.core.declared import declared
-from oneloop.core.protocols import Listening, Objective, Part, Policy, Remembering, Sampled
+from oneloop.core.protocols import Listening, Objective, Part, Remembering, Sampled
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.plan.plan import Plan
 from oneloop.update.averaging import averaging
@@ -24,6 +24,7 @@ from oneloop.update.learner import Learner
 Reach = Literal["kept", "rollouts", "all"]
 Sample = Callable[[Rollouts], Sampled]
 Judge = Callable[[Rollouts], Rollouts]
+Annotate = Callable[[Rollouts, Sequence[str]], Rollouts]
 
 
 class Journal(Protocol):
@@ -46,7 +47,8 @@ class Loop:
     """Five stages over the same tables.
 
     `sample`: asked rows -> (finished, unfinished); `judge`: finished rows -> rows with `reward`, or None;
-    `parts`: credit and select parts in the order they run; `journal`: keeps what was sampled and judged.
+    `parts`: credit and select parts in the order they run; `journal`: keeps what was sampled and judged;
+    `annotate`: what the policy says of stored actions, its own method without.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Loop:
         parts: Sequence[Part],
         learner: Learner,
         journal: Journal | None = None,
+        annotate: Annotate | None = None,
     ):
         self.plan, self.sample, self.judge, self.parts, self.learner = plan, sample, judge, parts, learner
-        self.journal = journal
+        self.journal, self._annotate = journal, annotate
         self.seconds: dict[str, float] = defaultdict(float)
 
     def stages(self) -> list[Stage]:
@@ -119,7 +122,9 @@ class Loop:
             if needed:
                 known |= set(needed)
                 reach = reached(self.learner.objectives, needed)
-                written = annotate(policy, [name.split(".")[1] for name in needed], reach)
+                written = annotate(
+                    self._annotate or policy.annotate, [name.split(".")[1] for name in needed], reach
+                )
                 stages.append(Stage("annotate", written, "learner"))
             if callable(reader) and reader in self.parts:
                 stages.append(Stage(type(reader).__name__, reader, "learner"))
@@ -172,8 +177,8 @@ def reached(objectives: Sequence[Objective], columns: Sequence[str]) -> Reach:
     return "rollouts" if any(how.whole for how in hows) else "kept"
 
 
-def annotate(policy: Policy, columns: Sequence[str], reach: Reach) -> Callable[[Rollouts], Rollouts]:
-    """A stage that lets the policy write `columns` for the actions that are still kept.
+def annotate(write: Annotate, columns: Sequence[str], reach: Reach) -> Callable[[Rollouts], Rollouts]:
+    """A stage that lets the policy `write` `columns` for the actions that are still kept.
 
     `reach` says for which others too: those of the rollouts that have a kept one (a sequence ratio counts
     what select left out), or all.
@@ -182,11 +187,11 @@ def annotate(policy: Policy, columns: Sequence[str], reach: Reach) -> Callable[[
     def written(batch: Rollouts) -> Rollouts:
         share = batch.actions.share
         if reach == "kept":
-            return policy.annotate(batch, columns)
+            return write(batch, columns)
         wider = torch.ones_like(share)
         if reach == "rollouts":
             wider = batch.spread((batch.gather(share, "sum") > 0).to(share.dtype))
-        return policy.annotate(batch.put_actions(share=wider), columns).put_actions(share=share)
+        return write(batch.put_actions(share=wider), columns).put_actions(share=share)
 
     return written
 

@@ -394,7 +394,7 @@ def test_clipping_scales_to_the_norm_and_reports_the_norm_before():
         policy = SmallPolicy()
         learner = made(policy, [Supervised()], max_grad_norm=limit)
         seen = []
-        learner.optimizer.step = lambda seen=seen, learner=learner: seen.extend(learner._gradients())
+        learner.optimizer.step = lambda seen=seen, learner=learner: seen.extend(learner.stepper.gradients())
         learner(batch(policy))
         norms[limit] = float(torch.nn.utils.get_total_norm(seen))
         assert learner.metrics["grad_norm"] > 0.01

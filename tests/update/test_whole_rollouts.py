@@ -64,7 +64,7 @@ def annotated(policy: SmallPolicy, objective: PolicyGradient, rollouts: Rollouts
     needed = [column for column in declared(objective, "reads") if column == "actions.proximal"]
     if not needed:
         return rollouts
-    return annotate(policy, ["proximal"], reached([objective], needed))(rollouts)
+    return annotate(policy.annotate, ["proximal"], reached([objective], needed))(rollouts)
 
 
 def expected(policy: SmallPolicy, objective: PolicyGradient, rollouts: Rollouts) -> torch.Tensor:
@@ -100,7 +100,7 @@ def test_every_combination_is_the_sentence_for_any_cut(ratio, correction, share,
         learner = made(policy, [objective, *others], tokens_per_micro_batch=budget, max_grad_norm=None)
         wanted = expected(*prepared(share, credit)[:1], objective, rollouts)
         learner.optimizer.step = lambda learner=learner: seen.append(
-            torch.cat([gradient.flatten() for gradient in learner._gradients()])
+            torch.cat([gradient.flatten() for gradient in learner.stepper.gradients()])
         )
         learner(rollouts)
         assert (seen[-1] - wanted).abs().max() < 2e-7 + 1e-5 * wanted.abs().max()
@@ -120,7 +120,7 @@ def test_what_is_annotated_for_a_sequence_ratio():
     policy, rollouts = prepared("every third left out", "rollout")
     rollouts = rollouts.put_actions(share=rollouts.actions.share * (rollouts.owner != 2))
     written = {
-        reach: ~annotate(policy, ["proximal"], reach)(rollouts).actions.proximal.isnan()
+        reach: ~annotate(policy.annotate, ["proximal"], reach)(rollouts).actions.proximal.isnan()
         for reach in ("kept", "rollouts", "all")
     }
     kept = rollouts.actions.share > 0

@@ -7,6 +7,8 @@ import typer
 
 from oneloop.cli.terminal import console, load, say
 from oneloop.core.storage import replace_file
+from oneloop.parallel.ranks.join import joined
+from oneloop.parallel.ranks.world import Followed
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import diagnose
@@ -59,29 +61,38 @@ def train(
     console.quiet = quiet
     context.call_on_close(lambda: setattr(console, "quiet", False))
     given = [*(overrides or []), *context.args, *([f"seed={seed}"] if seed is not None else [])]
-    loaded = load(recipe, given)
-    if loaded.paper:
-        say(f"recipe {loaded.name}: {loaded.paper}")
-    if dry_run:
-        return check_only(loaded, run)
-    directory = run or (to_resume(recipe, loaded) if resume else free_directory(loaded.name))
-    if needed := estimate(loaded):
-        say(needed.sentence)
-    show = Show(
-        console,
-        verbose=verbose,
-        completions=log_completions,
-        warnings=Terminal(stderr=True) if quiet else None,
-    )
-    running = Run(loaded, directory, resume, show, accept_changes)
-    say(f"run directory: {directory}")
-    carry_out(running)
+    with joined() as world:
+        console.quiet = quiet or world.rank > 0
+        loaded = load(recipe, given)
+        if loaded.paper:
+            say(f"recipe {loaded.name}: {loaded.paper}")
+        if dry_run:
+            return check_only(loaded, run) if world.rank == 0 else None
+        newest = to_resume if resume else lambda _, found: free_directory(found.name)
+        directory = world.first(lambda: run or newest(recipe, loaded))
+        if world.rank == 0 and (needed := estimate(loaded)):
+            say(needed.sentence)
+        show = Show(
+            console,
+            verbose=verbose,
+            completions=log_completions,
+            warnings=Terminal(stderr=True) if quiet else None,
+        )
+        running = Run(
+            loaded, directory, resume, show if world.rank == 0 else Show.silent(), accept_changes, world
+        )
+        say(f"run directory: {directory}")
+        if world.size > 1:
+            say(f"ranks: {world.size}")
+        carry_out(running)
 
 
 def carry_out(run: Run) -> None:
     """Trains and prints the end; of a run that is stopped also how to go on. Raises what the run raised."""
     try:
         run.train()
+    except Followed:  # rank 0 says what has stopped it
+        raise typer.Exit(2) from None
     except BaseException:
         try:
             summary(run)
@@ -91,7 +102,8 @@ def carry_out(run: Run) -> None:
             how = f"stopped. To go on: oneloop train {run.directory / 'recipe.yaml'} --resume"
             run.show.warnings.print(how, markup=False, highlight=False, soft_wrap=True)
         raise
-    summary(run)
+    if run.world.rank == 0:
+        summary(run)
 
 
 def check_only(recipe: Recipe, directory: Path | None) -> None:

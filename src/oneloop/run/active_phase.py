@@ -12,6 +12,8 @@ from oneloop.core.identity import fingerprint
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
+from oneloop.parallel.ranks.divided import annotating, dividing
+from oneloop.parallel.ranks.world import Ranks, World
 from oneloop.recipe.recipe import Phase, Recipe
 from oneloop.run import changes
 from oneloop.run.ahead import Ahead
@@ -19,6 +21,7 @@ from oneloop.run.journal import Journal
 from oneloop.run.metrics import batch_metrics
 from oneloop.run.preflight import check_of
 from oneloop.run.samplers import beside
+from oneloop.run.shared_journal import SharedJournal
 from oneloop.update.learner import Learner
 
 IDS = 10**9
@@ -28,11 +31,15 @@ IDS = 10**9
 class ActivePhase:
     """The phase `name` of `recipe` in progress; the journal is in `folder` and warns by `warn`.
 
-    Iterating over `steps()` trains it. `state_dict` and `load_state_dict` carry it over a resume.
+    Iterating over `steps()` trains it. `state_dict` and `load_state_dict` carry it over a resume. All ranks
+    of `world` call each of these at once.
     """
 
-    def __init__(self, recipe: Recipe, name: str, policy: Any, folder: Path, warn: Callable[[str], None]):
+    def __init__(
+        self, recipe: Recipe, name: str, policy: Any, folder: Path, warn: Callable[[str], None], world: World
+    ):
         self.name, self.index, self.policy = name, list(recipe.phases).index(name), policy
+        self._world = world
         self.phase: Phase = recipe.phases[name]
         phase, seed = self.phase, int(draws.mix(recipe.seed, "phase", self.index) >> 1)
         self.plan, self.judging = phase.plan, Judging(phase.judge) if phase.judge else None
@@ -41,18 +48,25 @@ class ActivePhase:
         self.plan.begin(seed, phase.steps, first=self.index * IDS, check=check, held_out=held_out)
         self.plan.meet(policy)
         self._data = list(fingerprint(self.plan.data))
-        self.learner = Learner(policy, phase.objective, phase.learner, phase.steps)
+        self.learner = Learner(policy, phase.objective, phase.learner, phase.steps, world)
         self.journal = Journal(folder, policy.meter, warn)
         if self.judging is not None:
             self.judging.begin()
         parts = [*phase.credit, *phase.select]
         sampled = phase.sample == "policy"
-        sample = policy.sample if sampled else policy.demonstrate
+        sample = dividing(world, policy) if sampled else policy.demonstrate
         # demonstrations cost nothing: they are read again instead of written down
-        kept = self.journal if sampled else None
-        self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept)
+        kept: Any = self.journal if sampled else None
+        if isinstance(world, Ranks):
+            kept = SharedJournal(world, self.journal, sampled)
+        annotate = annotating(world, policy)
+        self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept, annotate)
         self._beside = partial(beside, recipe, name, policy, self.judging, warn)
         self._runtime = recipe.runtime if sampled and recipe.runtime.ahead else None
+        if self._runtime is not None and world.size > 1:
+            raise ValueError(
+                f"runtime.ahead: {recipe.runtime.ahead} needs one rank, but this run has {world.size}; take 0"
+            )
         self._ahead: Ahead | None = None
 
     @property
@@ -93,7 +107,8 @@ class ActivePhase:
         """Ends what works beside this thread, and the journal."""
         if self._ahead is not None:
             self._ahead.close()
-        self.journal.close()
+        if self._world.rank == 0:
+            self.journal.close()
 
     def measured(self, batch: Rollouts) -> dict[str, Any]:
         """Metrics of the latest step: of `batch`, of the learner, and of what the plan holds back."""

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from oneloop.core import draws
 from oneloop.core.declared import declared
-from oneloop.core.protocols import Data, JudgeDefaults, trait
+from oneloop.core.protocols import Data, JudgeDefaults, Sampled, trait
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.judge.scorers import extracted
 from oneloop.judge.stage import Judging, weight_of
@@ -44,10 +44,12 @@ def answered(
     seed: int,
     mode: str,
     on_bad_row: OnBadRow = "stop",
+    sample: Callable[[Rollouts], Sampled] | None = None,
 ) -> Rollouts:
     """Judged rollouts of the first `size` rows of `data`: one greedy one each, or `samples` sampled ones.
 
-    Sampling noise is a function of (seed, row, sample), so two models meet the same draws. Raises BadRows for
+    Sampling noise is a function of (seed, row, sample), so two models meet the same draws. `sample`: how rows
+    are sampled, by the policy's own method without. Raises BadRows for
     a row that cannot be used, unless such rows are left out.
     """
     size = min(size, len(data))
@@ -55,7 +57,7 @@ def answered(
     told(bad, size, on_bad_row)
     asked = held_out(data, size, 1 if mode == "greedy" else samples, seed, bad)
     with policy.greedy() if mode == "greedy" else nullcontext():
-        finished, _ = policy.sample(asked)
+        finished, _ = (sample or policy.sample)(asked)
     return judge(finished)
 
 

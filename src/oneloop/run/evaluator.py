@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oneloop.judge.stage import Judging
+from oneloop.parallel.ranks.divided import dividing
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import fallen
 from oneloop.run.evaluation import answered, measure, pattern_of, scorers
 from oneloop.run.log import Log
 from oneloop.run.metrics import json_safe
 from oneloop.run.record import write_held_out
+from oneloop.run.shared_journal import led
 
 
 class Evaluator:
@@ -36,8 +38,9 @@ class Evaluator:
             log.show.says(f"evaluating {when} {phase}, {mode}")
             judging = Judging(scorers(judges))
             asked = (spec.asked, spec.size, spec.samples, self.recipe.seed, mode, spec.on_bad_row)
-            judged = answered(self.policy, judging, *asked)
-            if when == "after":
+            sample, judge = dividing(log.world, self.policy), led(log.world, judging)
+            judged = answered(self.policy, judge, *asked, sample=sample)
+            if when == "after" and log.metrics.writes:
                 write_held_out(log.directory / "held_out" / f"{phase}-{mode}.parquet", judged)
             found = measure(judged, mode, pattern_of(judging)) | log.costs.metrics
             values = {"kind": "eval", "phase": phase, "step": log.step, "when": when, **found}

@@ -11,6 +11,7 @@ from typing import Any
 
 from oneloop.core.costs import Costs, Unit, costs_of
 from oneloop.core.storage import Damaged, flush
+from oneloop.parallel.ranks.world import World
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import Finding, Watch
 from oneloop.run.metrics import json_safe
@@ -24,11 +25,13 @@ class Alarm(RuntimeError):
 
 
 class Log:
-    """The record of a run of `recipe` in `directory`; every line is also shown on `show`."""
+    """The record of a run of `recipe` in `directory`; every line is also shown on `show`.
 
-    def __init__(self, recipe: Recipe, directory: Path, show: Show):
-        self.recipe, self.directory, self.show = recipe, directory, show
-        self.metrics = Metrics(directory / "metrics.jsonl")
+    Rank 0 of `world` writes; the others keep the same record in memory."""
+
+    def __init__(self, recipe: Recipe, directory: Path, show: Show, world: World):
+        self.recipe, self.directory, self.show, self.world = recipe, directory, show, world
+        self.metrics = Metrics(directory / "metrics.jsonl", writes=world.rank == 0)
         self.costs, self.watch = Costs(), Watch()
         self.started = time.time()
         self.step = 0
@@ -41,7 +44,7 @@ class Log:
     def open(self) -> None:
         """Drops lines after the checkpoint, or all without one, and starts the recipe's trackers."""
         self.metrics.truncate(self.metrics.lines)
-        for board in self.recipe.trackers:
+        for board in self.recipe.trackers if self.metrics.writes else ():
             self.metrics.hooks.append(tracker(board, self.recipe.name, self.directory))
 
     def write_step(self, values: Mapping[str, Any]) -> None:
@@ -50,7 +53,7 @@ class Log:
         self.metrics.write(**line)
         self.history.append(line)
         self.show.step(line)
-        for finding in self.watch.after(line, self.findings):
+        for finding in self.world.first(lambda: self.watch.after(line, self.findings)):
             self.tell(finding)
 
     def tell(self, finding: Finding) -> None:
@@ -68,7 +71,8 @@ class Log:
 
     def flush(self) -> None:
         """Waits until every line is on the disk: a checkpoint counts on them."""
-        flush(self.metrics.path)
+        if self.metrics.writes:
+            flush(self.metrics.path)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the log."""

@@ -61,6 +61,11 @@ class Show:
         self._busy: dict[str, TaskID] = {}
         self._inside: TaskID | None = None
 
+    @classmethod
+    def silent(cls) -> "Show":
+        """Shows nothing at all: for processes beside the one that shows."""
+        return cls(Terminal(quiet=True))
+
     @contextmanager
     def running(self, phases: Mapping[str, int]) -> Iterator[None]:
         """Shows the steps of each phase ({name: steps}) and, on a terminal, the tokens inside a step."""

@@ -11,29 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core.costs import exhausted
+from oneloop.core.identity import identity
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.storage import set_aside, sweep
 from oneloop.judge.isolated import isolation_notice
+from oneloop.parallel.ranks.world import Alone, World
+from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import Finding
 from oneloop.run.active_phase import ActivePhase, needs_reference
-from oneloop.run.checkpoint import oldest, reached, read_checkpoint, sound, write_checkpoint
-from oneloop.run.checksums import verify
-from oneloop.run.directories import claim_directory, report_of
+from oneloop.run.checkpoint import read_checkpoint
 from oneloop.run.evaluator import Evaluator
 from oneloop.run.gallery import Gallery, due
-from oneloop.run.journal import forget
-from oneloop.run.lock import Lock
 from oneloop.run.log import Log
-from oneloop.run.made_with import begin, compared, made_with
 from oneloop.run.memory.estimate import demands
-from oneloop.run.merging import cut, merge
 from oneloop.run.overlap import overlap
 from oneloop.run.preflight import left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import write_rollouts
 from oneloop.run.resuming import extended
 from oneloop.run.trackers import require
+from oneloop.run.writer import Writer
 
 SHOWN = 3
 """Judge errors shown of each step; all of them are in the Parquet files and counted in the metrics."""
@@ -56,8 +53,28 @@ class Run:
         resume: bool = False,
         show: Show | None = None,
         accept_changes: bool = False,
+        world: World | None = None,
     ):
         self.recipe, self.directory, self.show = recipe, directory, show or Show()
+        self.world: World = world or Alone()
+        self.world.agree("recipe", identity(text.written(recipe)))
+        self.world.first(self._look)
+        # what cannot be opened leaves no directory behind
+        self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()
+        self.accept_changes = accept_changes
+        """Whether to resume although data or code of the recipe changed after the checkpoint."""
+        self.writer = Writer(recipe, directory, self.show, self.world)
+        changed = self.writer.claim(resume)
+        self.log = Log(recipe, directory, self.show, self.world)
+        self.report = "none yet"
+        """Path of the report, or why there is none."""
+        self._resumed: dict[str, Any] | None = None
+        for sentence in changed:
+            self.show.says(sentence)
+
+    def _look(self) -> None:
+        """Looks at what the run is made of, before anything is written."""
+        recipe = self.recipe
         require(recipe.trackers)
         preflight(recipe)
         for note in recipe.outline.notes(demands(recipe)):
@@ -66,23 +83,6 @@ class Run:
             self.show.finding("warn", note)
         if seen := overlap(recipe):
             self.show.finding("note", seen)
-        # what cannot be opened leaves no directory behind
-        self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()
-        self.accept_changes = accept_changes
-        """Whether to resume although data or code of the recipe changed after the checkpoint."""
-        self.lock = Lock(directory, self.show.says)
-        try:
-            self._changed = claim_directory(directory, recipe, resume)
-            sweep(directory)
-        except BaseException:
-            self.lock.release()
-            raise
-        self.log = Log(recipe, directory, self.show)
-        self.report = "none yet"
-        """Path of the report, or why there is none."""
-        self._resumed: dict[str, Any] | None = None
-        for sentence in self._changed:
-            self.show.says(sentence)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -105,26 +105,23 @@ class Run:
         except SystemExit as error:
             raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
         finally:
-            try:
-                self.report = report_of(self.directory)
-            finally:  # somebody may stop the report too
-                self.lock.release()
+            self.report = self.writer.close()
         return self.directory
 
     def _train(self) -> None:
         self.policy = self.policy or self.recipe.policy.open()
-        self._resumed = self._last_checkpoint()
+        if saved := self.writer.newest():
+            self._resumed = extended(read_checkpoint(saved, self.policy), self.recipe)
         self.evaluator = Evaluator(self.recipe, self.policy, self.log)
         first = 0
         if self._resumed:
             first = self._resumed["phase"]
             self.evaluator.recall(self.log.load_state_dict(self._resumed, self.accept_changes))
             over = list(self.recipe.phases)[:first]
-            for damage in verify(self.directory, self.log.step, over, self.accept_changes):
-                self.show.finding("warn", damage)
+            self.writer.verify(self.log.step, over, self.accept_changes)
             self.show.says(f"resuming after step {self.log.step}")
-        self._compare()
-        cut(self.directory / "rollouts", self.log.step)
+        self._made_with = self.writer.compare(self._resumed, self.history, self.accept_changes)
+        self.writer.drop_rollouts(self.log.step)
         self.log.open()
         self.policy.progress = self.show.tokens
         self.gallery = Gallery(self.recipe, self.policy, self.directory)
@@ -147,11 +144,11 @@ class Run:
     def _run_phase(self, name: str) -> None:
         folder = self.directory / "journal" / name
         warn = partial(self.show.finding, "warn")
-        active = ActivePhase(self.recipe, name, self.policy, folder, warn)
+        active = ActivePhase(self.recipe, name, self.policy, folder, warn, self.world)
         state, self._resumed = self._resumed, None
         if state is None and active.index == 0:
             self.evaluator.evaluate(name, "before")
-            self.gallery.draw(name, 0)
+            self._draw(name)
         if state is not None and "plan" in state:
             active.load_state_dict(state)
         elif needs_reference(active.phase):  # a phase in progress has its own, from the checkpoint
@@ -171,12 +168,12 @@ class Run:
         held = [*piles.judged(), *piles.take_refused(), *piles.unfinished]
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held])
         self.evaluator.evaluate(name, "after")
-        self._checkpoint({"phase": active.index + 1, "extend": extend})
+        self._save({"phase": active.index + 1, "extend": extend})
 
     def _steps(self, active: ActivePhase) -> None:
         log, piles, learner = self.log, active.plan.piles, active.learner
         batches, began = active.steps(), log.spent_before(active.name)
-        while not exhausted(active.phase.budget, log.costs.spent, began):
+        while not self.world.first(lambda: exhausted(active.phase.budget, log.costs.spent, began)):
             log.costs.start(self.policy.meter)
             batch, seconds = next(batches, (None, {}))
             if batch is None:
@@ -200,45 +197,24 @@ class Run:
         done, steps = active.done, active.phase.steps
         every = self.recipe.evaluate.every if self.recipe.evaluate else 0
         if due(done, steps):
-            self.gallery.draw(active.name, self.log.step)
+            self._draw(active.name)
         if every and done % every == 0 and done < steps:
             active.settle()  # the evaluation has the same judges
             self.evaluator.evaluate(active.name, "during")
         if self.log.step % self.recipe.save_every == 0 and done < steps:
-            self._checkpoint(active.state_dict())
+            self._save(active.state_dict())
 
     def _write_rollouts(self, file: str, phase: str, pieces: list[tuple[Rollouts, bool]]) -> None:
+        if not self.writer.writes:
+            return
         path = self.directory / "rollouts" / f"{file}.parquet"
         write_rollouts(path, pieces, self.log.step, phase, lambda tokens: self.policy.decode(tokens))
 
-    # checkpoint
+    def _draw(self, phase: str) -> None:
+        """Images of the present weights, by the rank that writes."""
+        if self.writer.writes:
+            self.gallery.draw(phase, self.log.step)
 
-    def _checkpoint(self, phase: dict[str, Any]) -> None:
+    def _save(self, phase: dict[str, Any]) -> None:
         """Saves the policy, the log and the state of the `phase` in progress."""
-        state = {**phase, **self._made_with, **self.log.state_dict()}
-        self.lock.check()
-        self.log.flush()
-        recipe, step = self.recipe, self.log.step
-        if write_checkpoint(self.directory, step, self.policy, state, recipe.keep_checkpoints):
-            forget(self.directory / "journal", list(recipe.phases), *reached(self.directory))
-            merge(self.directory / "rollouts", oldest(self.directory))
-
-    def _last_checkpoint(self) -> dict[str, Any] | None:
-        """The state of the newest sound checkpoint, its weights loaded; damaged ones are set aside."""
-        saved, damaged = sound(self.directory)
-        if saved is None:
-            return None
-        for folder, error in damaged:
-            instead = f"going on from {saved.name} (the other is now {set_aside(folder).name})"
-            self.show.finding("warn", f"{error}; {instead}")
-        return extended(read_checkpoint(saved, self.policy), self.recipe)
-
-    def _compare(self) -> None:
-        """Says what has changed since the checkpoint or the start. Raises Changed if it must be accepted."""
-        known = self._resumed, self.history, self.accept_changes
-        for level, sentence in compared(self.recipe, self.directory, *known):
-            if sentence not in self._changed:
-                self.show.finding(level, sentence)
-        self._made_with = made_with(self.recipe)
-        if not self._resumed:
-            begin(self.directory, self._made_with)
+        self.writer.save(self.policy, self.log, {**phase, **self._made_with})

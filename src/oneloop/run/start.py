@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from oneloop.parallel.ranks.join import joined
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.run.directories import free_directory
 from oneloop.run.progress import Show
@@ -23,8 +24,9 @@ def train(
     `recipe`: the name of a recipe that ships, a YAML file, a dict, or a Recipe. `overrides`: `path=value`, as
     on the command line. `directory`: where the run is written; the default is runs/NAME, then runs/NAME-2
     and so on. `resume`: go on with the run in `directory`. `show`: draws progress; Show(quiet=True) draws
-    nothing. Raises RecipeError for what is wrong with the recipe, FileExistsError where `directory` holds
-    another run, ValueError where there is nothing to resume or a Recipe cannot take overrides.
+    nothing. Of processes that `torchrun` has started each becomes a rank of the same run.
+    Raises RecipeError for what is wrong with the recipe, FileExistsError where `directory` holds another run,
+    ValueError where there is nothing to resume or a Recipe cannot take overrides.
     """
     if isinstance(recipe, Recipe):
         if overrides:
@@ -36,6 +38,8 @@ def train(
             (show or Show()).says(f"accepted {note}")
     if resume and directory is None:
         raise ValueError("resume=True needs the directory of the run: directory='runs/NAME'")
-    run = Run(loaded, Path(directory) if directory else free_directory(loaded.name), resume, show)
-    run.train()
+    with joined() as world:
+        where = world.first(lambda: Path(directory) if directory else free_directory(loaded.name))
+        run = Run(loaded, where, resume, show if world.rank == 0 else Show.silent(), world=world)
+        run.train()
     return run

@@ -6,8 +6,8 @@ no objective has a gradient (its advantage is 0, say) is not forwarded, though d
 without signal (all gradients zero) changes nothing: no momentum, no weight decay.
 """
 
-import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -18,10 +18,15 @@ from oneloop.core import segments
 from oneloop.core.part import part
 from oneloop.core.protocols import Here, Objective, Policy
 from oneloop.core.rollouts import Rollouts
+from oneloop.parallel.ranks.held import Parallel, hold
+from oneloop.parallel.ranks.passes import Passes
+from oneloop.parallel.ranks.shares import digest
+from oneloop.parallel.ranks.world import Alone, World
 from oneloop.update.averaging import action_weights, averaging
-from oneloop.update.learning_rate import Scaling, Schedule, scale_learning_rate, scheduled
-from oneloop.update.not_finite import NotFinite, check_finite, check_weights
-from oneloop.update.readings import Readings, Seen
+from oneloop.update.learning_rate import Scaling, Schedule
+from oneloop.update.not_finite import NotFinite, check_finite
+from oneloop.update.readings import Readings
+from oneloop.update.stepper import Stepper
 
 CLIPS = ("clip_low", "clip_high")
 
@@ -55,6 +60,9 @@ class Learning:
     """Optimiser steps a batch is split into, by whole groups."""
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over each batch."""
+    parallel: Parallel | None = None
+    """How weights lie on many ranks: fsdp2 (each holds a share), ddp (each holds all of them).
+    None: fsdp2 where the policy can be cut, else ddp; one rank needs neither."""
 
     def micro_batch(self, device: torch.device) -> int:
         """Tokens forwarded at a time on `device`."""
@@ -64,25 +72,31 @@ class Learning:
 class Learner:
     """Optimises `policy` on `objectives`; called with a batch, returns it with what objectives report."""
 
-    def __init__(self, policy: Policy, objectives: Sequence[Objective], options: Learning, steps: int):
+    def __init__(
+        self,
+        policy: Policy,
+        objectives: Sequence[Objective],
+        options: Learning,
+        steps: int,
+        world: World | None = None,
+    ):
         self.policy, self.objectives, self.options = policy, list(objectives), options
         self.steps = steps * options.minibatches * options.epochs
-        self.parameters = [weight for weight in policy.model.parameters() if weight.requires_grad]
-        self.master = master_copies(self.parameters)
-        self.optimizer = torch.optim.AdamW(
-            self._groups(), lr=options.learning_rate, betas=options.betas, fused=True
-        )
-        self.updates, self.budget = 0, options.micro_batch(self.parameters[0].device)
+        self.world: World = world or Alone()
+        self.held = hold(policy, options.parallel, self.world.size)
+        self.notices: list[str] = []
+        self.stepper = Stepper(policy, self.held, options, self.steps, self.notices.append)
+        self.parameters, self.master = self.stepper.parameters, self.stepper.master
+        self.optimizer = self.stepper.optimizer
+        self.budget = options.micro_batch(self.parameters[0].device)
         sides = [getattr(term, side) for term in objectives for side in CLIPS if hasattr(term, side)]
         self.clip = {"clip_range": min(sides)} if sides else {}
         self.metrics: dict[str, float] = {}
-        self.notices: list[str] = []
 
-    def _groups(self) -> list[dict[str, Any]]:
-        matrices = [weight for weight in self.master if weight.ndim > 1]
-        rest = [weight for weight in self.master if weight.ndim <= 1]
-        decay = self.options.weight_decay
-        return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+    @property
+    def updates(self) -> int:
+        """Optimiser steps made."""
+        return self.stepper.updates
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
         """Learns from `rollouts`; returns them with the objectives' readings as action columns.
@@ -90,6 +104,8 @@ class Learner:
         Raises NotFinite when a loss that counts is not finite, before the step changes any weight, or when
         the step made a weight infinite.
         """
+        if self.world.size > 1:
+            self.world.agree("the batch to learn from", digest(rollouts))
         self.readings = Readings(len(rollouts.actions))
         for epoch in range(self.options.epochs):
             for index, (rows, actions) in enumerate(self._minibatches(rollouts)):
@@ -129,18 +145,20 @@ class Learner:
         wanted = self.wanted(rollouts)
         done = None
         while done is None:
-            self._clear()  # of a pass that ran out of memory, or met a loss that is not finite
+            self.stepper.clear()  # of a pass that ran out of memory, or met a loss that is not finite
+            passes = Passes(self.world, self.held, self.policy)
             try:
-                done = self._accumulate(rollouts, wanted, weight, fresh)
+                self._accumulate(passes, rollouts, wanted, weight, fresh)
             except torch.OutOfMemoryError:
-                if self.budget == 1:
-                    raise
+                passes.ran_out(self.budget)
+            done = passes.all()
             if done is None:  # outside of `except`, which holds on to the tensors of the failed pass
                 self._halve_budget()
-        loss, seen = done
-        self.readings.add(seen, places)
+        self.readings.add([(passed.actions, passed.values) for passed in done], places)
         kept = (rollouts.actions.share > 0).double()
-        self._step(loss, int((rollouts.gather(kept, "sum") > 0).sum()))
+        loss = sum(passed.loss for passed in done)
+        learned_from = int((rollouts.gather(kept, "sum") > 0).sum())
+        self.readings.step(**self.stepper.step(loss, learned_from))
 
     def _halve_budget(self) -> None:
         self.budget //= 2
@@ -151,26 +169,27 @@ class Learner:
         )
 
     def _accumulate(
-        self, rollouts: Rollouts, wanted: Tensor, weight: list[Tensor], fresh: bool
-    ) -> tuple[float, list[Seen]]:
-        """Adds the gradients of one optimiser step; returns its loss and what was observed."""
-        total, seen = 0.0, list[Seen]()
-        for actions in self.policy.batches(rollouts, wanted, self.budget):
-            here = self.policy.at(rollouts, actions)
-            terms: list[Tensor] = []
-            values: dict[str, Tensor] = {}
-            for objective, w in zip(self.objectives, weight, strict=True):
-                losses, readings = objective(here, rollouts, actions)
-                counted = w[actions].to(losses)
-                check_finite(losses, counted, objective, rollouts, actions)
-                terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
-                values |= readings
-            loss = torch.stack(terms).sum()
-            loss.backward()
-            total += float(loss.detach())
-            values |= self._observe(here, rollouts, actions, fresh)
-            seen.append((actions, {name: value.detach().float().cpu() for name, value in values.items()}))
-        return total, seen
+        self, passes: Passes, rollouts: Rollouts, wanted: Tensor, weight: list[Tensor], fresh: bool
+    ) -> None:
+        """Adds the gradients of one optimiser step; `passes` notes its loss and what was observed."""
+        pieces = partial(self.policy.batches, rollouts, wanted)
+        with self.held.learning():
+            for actions in passes.mine(pieces, self.budget, rollouts):
+                here = self.policy.at(rollouts, actions)
+                terms: list[Tensor] = []
+                values: dict[str, Tensor] = {}
+                for objective, w in zip(self.objectives, weight, strict=True):
+                    losses, readings = objective(here, rollouts, actions)
+                    counted = w[actions].to(losses)
+                    with passes.may_fail(NotFinite):
+                        check_finite(losses, counted, objective, rollouts, actions)
+                    terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
+                    values |= readings
+                loss = torch.stack(terms).sum()
+                loss.backward()
+                values |= self._observe(here, rollouts, actions, fresh)
+                seen = {name: value.detach().float().cpu() for name, value in values.items()}
+                passes.add(float(loss.detach()), actions, seen)
 
     @torch.no_grad()
     def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:
@@ -187,77 +206,11 @@ class Learner:
             values["logprob_gap"] = torch.where(ours, gap, float("nan"))
         return values
 
-    def _step(self, loss: float, learned_from: int) -> None:
-        gradients = self._gradients()
-        norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
-        options = self.options
-        shape = scheduled(options.schedule, self.updates, options.warmup, self.steps)
-        rate = options.learning_rate * shape * self._scale(learned_from)
-        self.readings.step(loss=loss, grad_norm=norm, learning_rate=rate)
-        if not math.isfinite(norm):
-            self._clear()
-            raise NotFinite(
-                f"the gradient norm is {norm} although every loss is finite; no weight was changed"
-            )
-        if norm > 0:
-            limit = options.max_grad_norm
-            if limit is not None and norm > limit:
-                torch._foreach_mul_(gradients, limit / norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            if self.master is not self.parameters:
-                with torch.no_grad():
-                    torch._foreach_copy_(self.parameters, self.master)
-            check_weights(self.policy.model, rate)
-        self.updates += 1
-        self._clear()
-
-    def _gradients(self) -> list[Tensor]:
-        """Gradients of the weights the optimiser moves, always fp32: norms are never computed in bf16."""
-        if self.master is not self.parameters:
-            for master, weight in zip(self.master, self.parameters, strict=True):
-                master.grad = weight.grad.float() if weight.grad is not None else None
-        return [weight.grad for weight in self.master if weight.grad is not None]
-
-    def _clear(self) -> None:
-        for weight in [*self.parameters, *self.master]:
-            weight.grad = None
-
-    def _scale(self, learned_from: int) -> float:
-        """Factor of the learning rate for a step on so many rollouts; said once, at the first step."""
-        options = self.options
-        if options.base_batch is None or learned_from == 0:
-            return 1.0
-        factor = scale_learning_rate(1.0, options.base_batch, learned_from, options.scaling)
-        if self.updates == 0:
-            self.notices.append(
-                f"learning rate {options.learning_rate:g} x {options.scaling} scaling from "
-                f"{options.base_batch} to {learned_from} rollouts a step = "
-                f"{options.learning_rate * factor:.3g} (learner.base_batch)"
-            )
-        return factor
-
     def state_dict(self) -> dict[str, Any]:
         """Optimiser state, fp32 master weights (bf16 training), update count, micro-batch budget."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "master": None if self.master is self.parameters else list(self.master),
-            "updates": self.updates,
-            "budget": self.budget,
-        }
+        return {**self.stepper.state_dict(), "budget": self.budget}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from `state_dict`, to the bit."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates, self.budget = state["updates"], state["budget"]
-        if state["master"] is not None:
-            with torch.no_grad():
-                torch._foreach_copy_(self.master, state["master"])
-
-
-def master_copies(parameters: list[Tensor]) -> list[Tensor]:
-    """fp32 copies when the weights are kept in less; the weights themselves otherwise."""
-    if all(weight.dtype == torch.float32 for weight in parameters):
-        return parameters
-    return [weight.detach().float().clone().requires_grad_() for weight in parameters]
+        self.stepper.load_state_dict(state)
+        self.budget = state["budget"]

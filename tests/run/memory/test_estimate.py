@@ -48,7 +48,7 @@ def test_what_is_held_is_exact_to_the_byte(language):
     learner = Learner(policy, phase.objective, phase.learner, 1)
     for weight in learner.parameters:
         weight.grad = torch.ones_like(weight)
-    gradients = learner._gradients()
+    gradients = learner.stepper.gradients()
     own = [weight.grad for weight in learner.parameters] if learner.master is not learner.parameters else []
     learner.optimizer.step()
     moments = [

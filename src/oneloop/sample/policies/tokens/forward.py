@@ -8,6 +8,7 @@ The head runs only where an action was chosen. When a x V is large, log-probs an
 chunks that are recomputed in the backward pass, so that no fp32 logits of the whole batch ever exist.
 """
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -45,6 +46,13 @@ class CausalForward:
         except Exception as error:  # whatever a model does that was not made for this
             name = type(inner).__name__
             raise ValueError(f"{name} cannot be trained: {error}") from error
+
+    def through(self, model: nn.Module, entry: Any) -> "CausalForward":
+        """The same for `model`, a copy of this model, whose decoder is called as `entry`."""
+        other = copy.copy(self)
+        other.model, other.backbone = model, entry
+        other.output_layer = base_model(model).get_output_embeddings()
+        return other
 
     @property
     def device(self) -> torch.device:

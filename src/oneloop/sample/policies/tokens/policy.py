@@ -26,7 +26,7 @@ from oneloop.sample.policies.annotations import annotated
 from oneloop.sample.policies.apart import overwrite, second_model
 from oneloop.sample.policies.language import Language, prompts_of
 from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
-from oneloop.sample.policies.tokens.forward import CausalForward
+from oneloop.sample.policies.tokens.forward import CausalForward, base_model
 from oneloop.sample.policies.tokens.here import TokenHere
 from oneloop.sample.policies.tokens.loading import load_weights, open_model, save_weights
 from oneloop.sample.policies.tokens.micro_batches import micro_batches, packed
@@ -175,6 +175,19 @@ class LanguagePolicy:
         rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
         whole = packed(rollouts.take(rows), self.prompt_ids, self.forward.packed_width)
         return TokenHere(self, whole, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
+
+    def entry(self, model: Any) -> Any:
+        """See `oneloop.parallel.ranks.held.Shardable`."""
+        return base_model(model).base_model
+
+    @contextmanager
+    def learning(self, model: Any, entry: Any) -> Iterator[None]:
+        """See `oneloop.parallel.ranks.held.Shardable`."""
+        own, self.forward = self.forward, self.forward.through(model, entry)
+        try:
+            yield
+        finally:
+            self.forward = own
 
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
         """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""

@@ -1,0 +1,158 @@
+"""How the weights that are trained lie on the ranks, and what a learner does with them because of that.
+
+    alone    one process                               nothing
+    ddp      every rank has all of them                gradients are summed over the ranks before the step
+    fsdp2    every rank has a share of each (ZeRO-3)   torch gathers a block for its forward and backward pass
+                                                       and hands each rank its share of the summed gradient
+
+Gradients are summed and never averaged: the learner has given each action its weight in the whole batch
+before the batch was cut (Li et al., arXiv 2006.15704; Zhao et al., arXiv 2304.11277).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from oneloop.core.protocols import Policy
+
+Parallel = Literal["fsdp2", "ddp", "plan"]
+BUCKET = 1 << 23
+"""Numbers summed over the ranks at a time (32 MiB in fp32)."""
+
+
+@runtime_checkable
+class Shardable(Protocol):
+    """A policy whose learning can go through a copy of its model."""
+
+    def entry(self, model: nn.Module) -> nn.Module:
+        """The part of `model`, a copy of this policy's model, that a forward pass calls first."""
+
+    def learning(self, model: nn.Module, entry: nn.Module) -> AbstractContextManager[None]:
+        """Within it `at` goes through `model`, whose `entry` is called in place of its own."""
+
+
+class Held(Protocol):
+    """The weights that are trained."""
+
+    parameters: list[Tensor]
+    """What the optimiser moves, or has fp32 copies of; in fsdp2 this rank's shares."""
+    dtype: torch.dtype
+    """The type in which the policy keeps them."""
+
+    def learning(self) -> AbstractContextManager[None]:
+        """Within it the policy's `at` goes through these weights."""
+
+    splits: bool
+    """Whether ranks take part in one another's passes, so that each must make as many as the others."""
+
+    def add_up(self, weights: Sequence[Tensor]) -> None:
+        """Sums the gradients of `weights`, in fp32, over the ranks, in place."""
+
+    def norm(self, gradients: Sequence[Tensor]) -> float:
+        """The norm of all gradients together, over all ranks."""
+
+    def idle(self, here: Any) -> None:
+        """Takes part in a forward and backward pass with nothing to learn; `here` is any action's."""
+
+    def publish(self) -> None:
+        """The policy's own model takes the weights over."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """What this rank holds a share of, whole; called on all ranks at once."""
+
+    def share(self, weight: Tensor, whole: Tensor) -> Tensor:
+        """This rank's share of `whole`, cut as `weight` is."""
+
+
+class Whole:
+    """The policy's own weights, all of them on every rank."""
+
+    splits = False
+
+    def __init__(self, policy: Policy, world_size: int = 1):
+        self.parameters: list[Tensor] = [
+            weight for weight in policy.model.parameters() if weight.requires_grad
+        ]
+        self.dtype = self.parameters[0].dtype
+        self._size = world_size
+
+    def learning(self) -> AbstractContextManager[None]:
+        """They are the policy's: nothing has to be put in their place."""
+        return nullcontext()
+
+    @torch.no_grad()
+    def add_up(self, weights: Sequence[Tensor]) -> None:
+        """See `Held`."""
+        if self._size == 1:
+            return
+        there = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.int32)
+        there = there.to(weights[0].device)
+        dist.all_reduce(there)  # a rank without work has no gradient where others have one
+        summed: list[Tensor] = []
+        for weight, ranks in zip(weights, there.tolist(), strict=True):
+            if ranks:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                summed.append(weight.grad)
+        for bucket in buckets(summed):
+            flat = _flatten_dense_tensors(bucket)
+            dist.all_reduce(flat)
+            for own, total in zip(bucket, _unflatten_dense_tensors(flat, bucket), strict=True):
+                own.copy_(total)
+
+    def norm(self, gradients: Sequence[Tensor]) -> float:
+        """See `Held`."""
+        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def idle(self, here: Any) -> None:
+        """Passes are this rank's own: there is nothing to take part in."""
+
+    def publish(self) -> None:
+        """They are the policy's."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """`tensor`: it is whole."""
+        return tensor
+
+    def share(self, weight: Tensor, whole: Tensor) -> Tensor:
+        """`whole`: every rank has all of it."""
+        return whole
+
+
+def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, so many at a time that they hold BUCKET numbers, or one that holds more."""
+    bucket: list[Tensor] = []
+    held = 0
+    for tensor in tensors:
+        if bucket and held + tensor.numel() > BUCKET:
+            yield bucket
+            bucket, held = [], 0
+        bucket.append(tensor)
+        held += tensor.numel()
+    if bucket:
+        yield bucket
+
+
+def hold(policy: Policy, parallel: Parallel | None, size: int) -> Held:
+    """The weights of `policy` as `parallel` lays them over `size` ranks.
+
+    None: fsdp2 for a policy that can be sharded, else ddp. Raises ValueError for what cannot be laid so.
+    """
+    can = isinstance(policy, Shardable)
+    if parallel == "plan":
+        raise ValueError("learner.parallel: plan needs the planner's placements; take fsdp2 or ddp")
+    if size == 1:
+        return Whole(policy)
+    chosen = parallel or ("fsdp2" if can else "ddp")
+    if chosen == "ddp":
+        return Whole(policy, size)
+    if not can:
+        name = type(policy).__name__
+        raise ValueError(f"learner.parallel: fsdp2 cannot shard a {name}; take ddp, which copies its weights")
+    from oneloop.parallel.ranks.sharded import Sharded  # a second to import, which one rank never needs
+
+    return Sharded(policy)

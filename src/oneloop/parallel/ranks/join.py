@@ -1,0 +1,70 @@
+"""Becoming one of the ranks that `torchrun` has started, or staying alone."""
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from oneloop.parallel.ranks.watch import watched
+from oneloop.parallel.ranks.world import PATIENCE, Alone, RankFailed, Ranks, World, is_loss
+
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def ranks() -> tuple[int, int]:
+    """(rank, number of ranks) of this process as `torchrun` says them; (0, 1) without it.
+
+    Raises ValueError where the environment says half of it, or a rank that is none.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        return 0, 1
+    if missing := [name for name in NEEDED if name not in os.environ]:
+        raise ValueError(
+            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set; start many ranks with "
+            "`torchrun --nproc-per-node N -m oneloop train RECIPE`"
+        )
+    rank = os.environ["RANK"]
+    if not (size.isdigit() and rank.isdigit() and int(rank) < int(size)):
+        raise ValueError(f"RANK={rank} and WORLD_SIZE={size} must be numbers, the rank below the size")
+    return int(rank), int(size)
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """The ranks of this run: of `torchrun`'s process group, which is joined once and left when the process
+    ends. Raises RankFailed where another rank is lost meanwhile."""
+    _, size = ranks()
+    if size == 1:
+        yield Alone()
+        return
+    try:
+        if not dist.is_initialized():
+            _join()
+        with watched():
+            yield Ranks()
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        raise RankFailed(
+            f"rank {os.environ['RANK']} has lost another rank, so the run ends here; what is written is "
+            "whole, and --resume goes on, on any number of ranks "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def _join() -> None:
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,106 @@
+"""The forward and backward passes of one optimiser step, dealt to the ranks, and what all of them found.
+
+What is added up over the ranks is added in the order in which the batch was cut, so that sums do not depend
+on who made which pass.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from oneloop.core.protocols import Policy
+from oneloop.core.rollouts import Rollouts
+from oneloop.parallel.ranks.held import Held
+from oneloop.parallel.ranks.shares import Pieces, cut_evenly, dealt, turns
+from oneloop.parallel.ranks.world import World
+
+
+class RankOutOfMemory(RuntimeError):
+    """A rank ran out of memory where no rank can make a pass again alone."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What one pass found."""
+
+    number: int
+    """Of its piece, in the order in which the batch was cut."""
+    loss: float
+    actions: Tensor
+    """int64 [a]."""
+    values: dict[str, Tensor]
+    """Readings [a] by name, on the CPU."""
+
+
+class Passes:
+    """This rank's passes of one step over the weights `held`, and `all` ranks' once they are made."""
+
+    def __init__(self, world: World, held: Held, policy: Policy):
+        self._world, self._held, self._policy = world, held, policy
+        self._found: list[Passed] = []
+        self._number = 0
+        self._error: Exception | None = None
+        self._out = False
+        self._learned = policy.meter.learned if world.size > 1 else 0
+
+    def mine(self, pieces: Pieces, budget: int, rollouts: Rollouts) -> Iterator[Tensor]:
+        """The pieces [a] this rank passes over; where ranks take part in one another's passes it also makes
+        empty ones, until it has made as many as every other."""
+        size = self._world.size
+        if size == 1:
+            for self._number, actions in enumerate(pieces(budget)):
+                yield actions
+            return
+        cut = cut_evenly(pieces, budget, size)
+        numbers = dealt(cut, self._world.rank, size)
+        for self._number in numbers:
+            yield cut[self._number]
+        for _ in range((turns(len(cut), size) - len(numbers)) * self._held.splits):
+            learned = self._policy.meter.learned
+            self._held.idle(self._policy.at(rollouts, cut[-1][:1]))
+            self._policy.meter.learned = learned  # nobody's work
+
+    def add(self, loss: float, actions: Tensor, values: dict[str, Tensor]) -> None:
+        """The pass over the latest piece is over."""
+        self._found.append(Passed(self._number, loss, actions, values))
+
+    @contextmanager
+    def may_fail(self, kind: type[Exception]) -> Iterator[None]:
+        """Within it an error of this kind waits until all ranks have made their passes, so that all raise it
+        and none waits for one that did. One process raises it at once."""
+        try:
+            yield
+        except kind as error:
+            if self._world.size == 1:
+                raise
+            self._error = self._error or error
+
+    def ran_out(self, budget: int) -> None:
+        """This rank ran out of memory at `budget` tokens: called while that error is handled, and raises it
+        where smaller passes cannot be agreed on."""
+        if budget == 1:
+            raise
+        if self._held.splits and self._world.size > 1:
+            raise RankOutOfMemory(
+                f"rank {self._world.rank} ran out of memory in a pass of {budget} tokens; with fsdp2 the "
+                "other ranks are in the middle of the same pass, so the run ends here. Begin one with a "
+                "lower learner.tokens_per_micro_batch, or with policy.language.checkpointing: true"
+            )
+        self._out = True
+
+    def all(self) -> list[Passed] | None:
+        """The passes of all ranks in order of their pieces; None where one ran out of memory. Raises, on
+        every rank, the first error that waited."""
+        if self._world.size == 1:
+            return None if self._out else self._found
+        meter = self._policy.meter
+        mine = meter.learned - self._learned
+        ranks = self._world.gather((self._found, self._error, self._out, mine))
+        meter.learned += sum(learned for *_, learned in ranks) - mine
+        if error := next((error for _, error, _, _ in ranks if error is not None), None):
+            raise error
+        if any(out for _, _, out, _ in ranks):
+            return None
+        return sorted((one for found, *_ in ranks for one in found), key=lambda one: one.number)

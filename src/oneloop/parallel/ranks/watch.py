@@ -1,0 +1,77 @@
+"""Ends a rank whose run cannot go on because another rank is gone.
+
+A thread of each rank meets those of the others over a gloo group of its own, twice a second. A process that
+dies closes its connections, so all others know at once, whatever they are waiting for. Nobody is declared
+dead for being slow.
+"""
+
+import _thread
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from oneloop.parallel.ranks.world import PATIENCE
+
+BEAT = 0.5
+"""Seconds between two meetings."""
+GRACE = 5.0
+"""Seconds a rank has to end by itself; then it is interrupted, and after as many again it is ended."""
+LOST = 70
+"""Exit code of a rank that had to be ended."""
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Within it this process ends soon after another rank's has; every rank enters it at once. It is left
+    when all ranks leave it, or by an exception."""
+    watch = _Watch()
+    try:
+        yield
+        watch.leave()
+    finally:
+        watch.left.set()
+
+
+class _Watch:
+    """The thread, and what it knows."""
+
+    def __init__(self) -> None:
+        self._rank, self._size = dist.get_rank(), dist.get_world_size()
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._over = threading.Event()
+        self.left = threading.Event()
+        self._thread = threading.Thread(target=self._meet, name="oneloop ranks", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Waits until all ranks have come so far."""
+        self._over.set()
+        self._thread.join()
+
+    def _meet(self) -> None:
+        over = 0
+        try:
+            while over < self._size:
+                self._over.wait(BEAT)
+                count = torch.tensor([int(self._over.is_set())])
+                dist.all_reduce(count, group=self._group)
+                over = int(count)
+        except RuntimeError:
+            self._lost()
+
+    def _lost(self) -> None:
+        if self.left.wait(GRACE):
+            return
+        print(
+            f"rank {self._rank}: another rank is gone, so this one ends too; --resume goes on",
+            file=sys.stderr,
+            flush=True,
+        )
+        _thread.interrupt_main()  # reaches Python code, a judge for instance, but no collective
+        if not self.left.wait(GRACE):
+            os._exit(LOST)

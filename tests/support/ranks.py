@@ -1,0 +1,139 @@
+"""Several processes on this machine as the ranks of one run, over gloo."""
+
+import copy
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from oneloop.parallel.ranks.join import joined
+from oneloop.run.checkpoint import checkpoints
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+from tests.support import training
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.training", "peft", "torch.distributed.fsdp"])
+LONGEST = 120.0
+"""Seconds after which ranks that are not done are killed."""
+CLOSE = 1e-5
+COUNTED = ("network_evaluations", "flops")
+"""What was forwarded depends on how a batch is cut; a prompt may be forwarded on two ranks."""
+
+
+def start(size: int, work: Callable[..., Any], *arguments: Any) -> list[tuple[Any, Connection]]:
+    """(process, where its result comes) of each rank; `work(*arguments)` runs in all of them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in range(size):
+        ours, theirs = CONTEXT.Pipe()
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
+        surroundings = {name: str(value) for name, value in names.items()}
+        surroundings |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        process = CONTEXT.Process(target=_rank, args=(surroundings, theirs, work, arguments), daemon=True)
+        process.start()
+        theirs.close()
+        started.append((process, ours))
+    return started
+
+
+def together(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `work(*arguments)` returns on each of `size` ranks. Raises AssertionError with the traceback of a
+    rank that raised."""
+    started = start(size, work, *arguments)
+    try:
+        said = [pipe.recv() if pipe.poll(LONGEST) else ("error", "timed out") for _, pipe in started]
+    finally:
+        for process, _ in started:
+            process.kill()
+            process.join()
+    errors = [f"rank {rank}: {thing}" for rank, (word, thing) in enumerate(said) if word == "error"]
+    assert not errors, "\n".join(errors)
+    return [thing for _, thing in said]
+
+
+def _rank(
+    surroundings: dict[str, str], pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    os.environ.update(surroundings)
+    torch.set_num_threads(1)
+    try:
+        pipe.send(("result", work(*arguments)))
+    except BaseException:
+        pipe.send(("error", traceback.format_exc()))
+
+
+def train(directory: Path, resume: bool = False, **options: Any) -> None:
+    """One rank's part of the run of `training.recipe` in `directory`."""
+    with joined() as world:
+        show = Show(quiet=True) if world.rank == 0 else Show.silent()
+        Run(training.recipe(**options), directory, resume, show, world=world).train()
+
+
+def options(form: str, parallel: str | None = None, steps: int = 3) -> dict[str, Any]:
+    """The options of a short run of the full weights or of adapters."""
+    raw = training.raw_recipe()
+    if form == "lora":
+        raw["policy"]["language"]["lora"] = {"rank": 2}
+    warm, reinforce = raw["phases"].values()
+    warm["steps"], reinforce["steps"] = 2, steps
+    reinforce["learner"]["schedule"] = "constant"
+    for phase in (warm, reinforce):
+        phase["learner"]["parallel"] = parallel
+    return {name: copy.deepcopy(raw[name]) for name in ("policy", "phases")} | {"save_every": 10}
+
+
+def runs(folder: Path, *forms: tuple[str, str]) -> None:
+    """A rank's part of several runs, one after the other."""
+    for form, parallel in forms:
+        train(folder / f"{form}-{parallel}", **options(form, parallel))
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    """Trained weights of the newest checkpoint, as a Hugging Face folder has them."""
+    files = checkpoints(directory)[-1].glob("*.safetensors")
+    return {name: value for path in files for name, value in load_file(path).items()}
+
+
+def assert_close(before: Any, after: Any, name: str) -> None:
+    """Numbers, nested as they may be, are equal to CLOSE; all else is equal."""
+    if isinstance(before, dict):
+        assert before.keys() == after.keys(), name
+        before, after = list(before.values()), list(after.values())
+    if isinstance(before, list | tuple):
+        for one, other in zip(before, after, strict=True):
+            assert_close(one, other, name)
+    elif isinstance(before, float):
+        assert after == pytest.approx(before, rel=CLOSE, abs=CLOSE, nan_ok=True), name
+    else:
+        assert after == before, name
+
+
+def assert_same(one: Path, many: Path) -> None:
+    """Two runs have the same batches, and metrics and weights to CLOSE."""
+    left, right = training.lines(one), training.lines(many)
+    assert [list(line) for line in left] == [list(line) for line in right]
+    for before, after in zip(left, right, strict=True):
+        for name in before.keys() - set(COUNTED):
+            assert_close(before[name], after[name], name)
+    for path in (one / "rollouts").glob("*.parquet"):
+        ours, theirs = (
+            pq.read_table(found).select(["id", "group", "token", "trained"]).to_pylist()
+            for found in (path, many / "rollouts" / path.name)
+        )
+        assert ours == theirs, path.name
+    ours, theirs = weights(one), weights(many)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=CLOSE, atol=CLOSE)
