@@ -8,7 +8,7 @@ import yaml
 
 from oneloop.cli import train as train_command
 from oneloop.cli.interrupts import interrupts_exit
-from oneloop.run import writer as writer_module
+from oneloop.run import directories
 from oneloop.run.run import Run
 from tests.cli.test_main import TINY
 
@@ -47,7 +47,7 @@ def test_before_there_is_a_run(here, oneloop, monkeypatch, number):
 def test_twice(here, oneloop, monkeypatch, number):
     """A second signal, in the report of a stopped run, changes neither the code nor what is said."""
     monkeypatch.setattr(Run, "_steps", strikes(number, lambda *_: None))
-    monkeypatch.setattr(writer_module, "write_report", strikes(number, lambda *_: None))
+    monkeypatch.setattr(directories, "write_report", strikes(number, lambda *_: None))
     code, out, err = oneloop("train", "tiny.yaml", "evaluate=null")
     assert code == CODES[number]
     assert "stopped. To go on: oneloop train runs/tiny/recipe.yaml --resume" in out
