@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-NEWCOMER = ["install", "first_run", "own_data", "own_reward", "own_method", "gpu", "cluster"]
+NEWCOMER = ["install", "first_run", "own_data", "own_reward", "own_method", "gpu", "devices", "cluster"]
 
 
 @pytest.fixture
