@@ -125,3 +125,9 @@ def test_a_table_of_texts_and_messages_takes_what_each_row_has():
     assert row({"prompt": None, "messages": [USER, ANSWER]})["completion"] == "2"
     assert row({"prompt": "p", "messages": None})["prompt"] == "p"
     assert row({"prompt": "p", "answer": None, "reward_model": {"ground_truth": "2"}})["answer"] == "2"
+
+
+@pytest.mark.parametrize(("raw", "key"), [({"prompt": [128000, 9906, 11]}, None), ({"ids": [1]}, "ids")])
+def test_token_ids_are_refused_with_the_way_to_give_text(raw, key):
+    with pytest.raises(ValueError, match=r"^row 3: the prompt is a list of \d token ids .*input_key names"):
+        row(raw, input_key=key)

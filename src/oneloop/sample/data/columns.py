@@ -78,6 +78,12 @@ class Reading:
         if not isinstance(prompt, str | list):
             kind = type(prompt).__name__
             raise ValueError(f"{where}: a prompt is text or a list of messages, got {prompt!r:.80} ({kind})")
+        if isinstance(prompt, list) and prompt and all(isinstance(item, int) for item in prompt):
+            raise ValueError(
+                f"{where}: the prompt is a list of {len(prompt)} token ids ({prompt[0]}, ...), which belong "
+                "to one tokenizer; give the text or the messages they were made of (input_key names the "
+                "column that holds them)"
+            )
         if isinstance(prompt, str) and not (self.chat or self.system):
             return prompt
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _turns(prompt, where)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from oneloop.sample.data.files import delimited, json_rows
+from oneloop.sample.data.files.described import NAMES, Described
 from oneloop.sample.data.files.text_table import Row
 from oneloop.sample.data.files.typed_table import TypedTable
 
@@ -110,16 +111,26 @@ def _found(path: str, split: str, name: str | None, revision: str | None) -> Tab
     builder = _guarded(path, split, lambda: datasets.load_dataset_builder(path, name=name, revision=revision))
     texts, named = {"json": ".jsonl", "csv": ".csv"}, [one.partition("[")[0] for one in split.split("+")]
     files = builder.config.data_files or {}
+    given = {str(file) for part in named for file in files.get(part, ()) if Path(str(file)).name in NAMES}
+    if builder.name == "imagefolder" and given and not _declared(builder):
+        table = _datasets(path, split, path=path, name=name, revision=revision)
+        return Described(path, table, _local(path, split, sorted(given)))
     if builder.name not in texts or _declared(builder) or not {*named} <= {*files}:
         return TypedTable(path, _datasets(path, split, path=path, name=name, revision=revision))
     tables = {}
     for part in named:
-        given = [str(file) for file in files[part]]
-        local = _guarded(path, split, partial(datasets.DownloadManager().download_and_extract, given))
-        pairs = [(file, Path(str(where))) for file, where in zip(given, local, strict=True)]
+        pairs = _local(path, split, [str(file) for file in files[part]])
         separator = builder.config.sep if builder.name == "csv" else ""
         tables[part] = _text(texts[builder.name], pairs, separator)
     return _part(tables, path, split)
+
+
+def _local(path: str, split: str, files: list[str]) -> list[tuple[str, Path]]:
+    """(name, path on this machine) of files that `datasets` has found."""
+    import datasets
+
+    local = _guarded(path, split, partial(datasets.DownloadManager().download_and_extract, files))
+    return [(file, Path(str(where))) for file, where in zip(files, local, strict=True)]
 
 
 def _declared(builder: Any) -> bool:
