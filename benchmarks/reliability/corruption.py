@@ -118,10 +118,10 @@ def damaged(directory: Path, draw: random.Random) -> tuple[str, Path | None]:
 
 def main(arguments: list[str] | None = None) -> int:
     given = options(__doc__ or "", 100).parse_args(arguments)
-    trials, draw = Trials("corruption", given.tries, given.seed), random.Random(given.seed)
+    trials, draw = Trials("corruption", given.tries, given.seed, given.minutes), random.Random(given.seed)
     with workplace() as folder:
         runs = Runs(folder, given.recipes)
-        while trials.done < given.tries:
+        while trials.more():
             one_try(trials, runs.draw(draw), folder / "run", draw)
             shutil.rmtree(folder / "run", ignore_errors=True)
     return trials.finish(KINDS)

@@ -14,7 +14,7 @@ from benchmarks.reliability import forks
 from benchmarks.reliability.outcome import broken, differences, leftovers, lost_and_doubled, outcome, rollouts
 from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
 
-MOST = 7
+MOST = 12
 """Most kills of one run."""
 KINDS = (
     "runs",
@@ -31,10 +31,10 @@ KINDS += ("tracebacks", "failed")
 
 def main(arguments: list[str] | None = None) -> int:
     given = options(__doc__ or "", 500).parse_args(arguments)
-    trials, draw = Trials("kills", given.tries, given.seed), random.Random(given.seed)
+    trials, draw = Trials("kills", given.tries, given.seed, given.minutes), random.Random(given.seed)
     with workplace() as folder:
         runs = Runs(folder, given.recipes)
-        while trials.done < given.tries:
+        while trials.more():
             one_run(trials, runs.draw(draw), folder / "run", draw)
             shutil.rmtree(folder / "run", ignore_errors=True)
     return trials.finish(KINDS)

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", type=int, default=300, help="how many of the accepted recipes are run")
     given = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    trials, draw = Trials("recipes", given.tries, given.seed), random.Random(given.seed)
+    trials, draw = Trials("recipes", given.tries, given.seed, given.minutes), random.Random(given.seed)
     with workplace() as folder:
         files = [tiny.write(name, folder / "recipes") for name in given.recipes or tiny.names()]
         forks.preload([file for file in files if file.stem in ("sft", "branchgrpo")] or files[:1], folder)
@@ -69,7 +69,7 @@ def load_all(trials: Trials, folder: Path, files: Sequence[Path]) -> list[Path]:
     """Loads `trials.tries` mutated recipes; the accepted ones as files of `folder`."""
     accepted = []
     (folder / "accepted").mkdir()
-    while trials.done < trials.tries:
+    while trials.more():
         numbers = range(trials.done, min(trials.done + BATCH, trials.tries))
         report = folder / "report.jsonl"
         report.write_text("")

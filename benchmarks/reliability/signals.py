@@ -24,10 +24,10 @@ KINDS = (*OF_KILLS, "wrong exit code", "no report", "not said how to go on")
 
 def main(arguments: list[str] | None = None) -> int:
     given = options(__doc__ or "", 200).parse_args(arguments)
-    trials, draw = Trials("signals", given.tries, given.seed), random.Random(given.seed)
+    trials, draw = Trials("signals", given.tries, given.seed, given.minutes), random.Random(given.seed)
     with workplace() as folder:
         runs = Runs(folder, given.recipes)
-        while trials.done < given.tries:
+        while trials.more():
             one_run(trials, runs.draw(draw), folder / "run", draw)
             shutil.rmtree(folder / "run", ignore_errors=True)
     return trials.finish(KINDS)

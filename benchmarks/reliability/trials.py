@@ -25,7 +25,7 @@ from oneloop.run.environment import hardware
 
 RESULTS = Path(__file__).parents[1] / "results"
 SLOW = ("branchgrpo", "capo", "everything", "flow_grpo", "one_sided", "onereward", "tiny")
-"""Recipes whose run takes long, for worker processes or images; they are drawn half as often."""
+"""Recipes whose run takes long, for worker processes or images; they are drawn less often."""
 
 
 @dataclass
@@ -35,10 +35,17 @@ class Trials:
     name: str
     tries: int
     seed: int
+    minutes: float | None = None
+    """After so many it ends, with the tries it has made."""
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     done: int = 0
+
+    def more(self) -> bool:
+        """Whether there are tries to make and time to make them."""
+        late = self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
+        return self.done < self.tries and not late
 
     def fault(self, kind: str, what: str, number: int = 1) -> None:
         """Counts `number` faults of a kind, and prints what they are."""
@@ -86,6 +93,7 @@ def options(about: str, tries: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=tries)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=None, help="end after so many, with fewer tries")
     parser.add_argument("--recipes", nargs="*", default=None, help="names of shipped recipes; default: all")
     return parser
 
@@ -130,7 +138,7 @@ class Runs:
 
     def draw(self, draw: random.Random) -> Whole:
         """One of the recipes, at random."""
-        weights = [1 if name in SLOW else 2 for name in self.names]
+        weights = [1 if name in SLOW else 5 for name in self.names]
         return self.whole(draw.choices(self.names, weights)[0])
 
     def whole(self, name: str) -> Whole:

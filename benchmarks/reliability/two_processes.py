@@ -21,10 +21,10 @@ KINDS = (*OF_KILLS, "both wrote", "none wrote", "refused in words", "one after t
 
 def main(arguments: list[str] | None = None) -> int:
     given = options(__doc__ or "", 40).parse_args(arguments)
-    trials, draw = Trials("two_processes", given.tries, given.seed), random.Random(given.seed)
+    trials, draw = Trials("two_processes", given.tries, given.seed, given.minutes), random.Random(given.seed)
     with workplace() as folder:
         runs = Runs(folder, given.recipes)
-        while trials.done < given.tries:
+        while trials.more():
             one_try(trials, runs.draw(draw), folder / "run", draw)
             shutil.rmtree(folder / "run", ignore_errors=True)
             trials.tried()
