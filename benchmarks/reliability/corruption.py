@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.reliability import forks
 from benchmarks.reliability.outcome import Outcome, differences, outcome
-from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
+from benchmarks.reliability.trials import Runs, Trials, Whole, script
 
 KINDS = (
     "equal results",
@@ -116,19 +116,9 @@ def damaged(directory: Path, draw: random.Random) -> tuple[str, Path | None]:
     return f"{draw.choice(DAMAGES)(path, draw)} in {where}", path
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = options(__doc__ or "", 100).parse_args(arguments)
-    trials, draw = Trials("corruption", given.tries, given.seed, given.minutes), random.Random(given.seed)
-    with workplace() as folder:
-        runs = Runs(folder, given.recipes)
-        while trials.more():
-            one_try(trials, runs.draw(draw), folder / "run", draw)
-            shutil.rmtree(folder / "run", ignore_errors=True)
-    return trials.finish(KINDS)
-
-
-def one_try(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+def one(trials: Trials, runs: Runs, draw: random.Random) -> None:
     """Kills a run, damages a file, goes on."""
+    whole, directory = runs.draw(draw), runs.directory
     if draw.random() < 0.2:
         shutil.copytree(whole.directory, directory)
     else:
@@ -167,9 +157,18 @@ def counted(
 
 
 def _results(found: Outcome) -> Outcome:
-    """Without what was set aside, and without the journal, which a run that has ended does not read."""
-    return {name: value for name, value in found.items() if ".damaged" not in name and "journal" not in name}
+    """Without what was set aside, and without what a run that has ended does not read: journal and earlier
+    checkpoints (whoever falls back to one checks it then)."""
+    newest = max((_step(name) for name in found), default=0)
+    left = {name: value for name, value in found.items() if ".damaged" not in name and "journal" not in name}
+    return {name: value for name, value in left.items() if _step(name) in (0, newest)}
+
+
+def _step(name: str) -> int:
+    """The step of the checkpoint that a file belongs to; 0 for other files."""
+    number = name.partition("/")[0].removeprefix("checkpoint-")
+    return int(number) if name.startswith("checkpoint-") and number.isdigit() else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("corruption", __doc__ or "", 100, KINDS, one))

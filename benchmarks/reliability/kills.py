@@ -6,13 +6,12 @@ end: metrics, weights, optimiser, rollouts and every other file must equal those
 """
 
 import random
-import shutil
 import sys
 from pathlib import Path
 
 from benchmarks.reliability import forks
 from benchmarks.reliability.outcome import broken, differences, leftovers, lost_and_doubled, outcome, rollouts
-from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
+from benchmarks.reliability.trials import Runs, Trials, Whole, script
 
 MOST = 12
 """Most kills of one run."""
@@ -29,19 +28,9 @@ KINDS = (
 KINDS += ("tracebacks", "failed")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = options(__doc__ or "", 500).parse_args(arguments)
-    trials, draw = Trials("kills", given.tries, given.seed, given.minutes), random.Random(given.seed)
-    with workplace() as folder:
-        runs = Runs(folder, given.recipes)
-        while trials.more():
-            one_run(trials, runs.draw(draw), folder / "run", draw)
-            shutil.rmtree(folder / "run", ignore_errors=True)
-    return trials.finish(KINDS)
-
-
-def one_run(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+def one(trials: Trials, runs: Runs, draw: random.Random) -> None:
     """Kills a run several times and compares what it ends with."""
+    whole, directory = runs.draw(draw), runs.directory
     trials.counts["runs"] += 1
     moments = list[str]()
     for _ in range(min(draw.randint(1, MOST), trials.tries - trials.done)):
@@ -95,4 +84,4 @@ def compare(trials: Trials, whole: Whole, directory: Path, ended: forks.Ended, w
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("kills", __doc__ or "", 500, KINDS, one))

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability import forks, tiny
+from benchmarks.reliability import forks
 from benchmarks.reliability.mutations import edited, mutated, parts
-from benchmarks.reliability.trials import Trials, options, workplace
+from benchmarks.reliability.trials import Runs, Trials, options, workplace
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
@@ -44,21 +44,26 @@ FOREIGN = ("Traceback", "validation error", "ArgsKwargs", "object at 0x")
 """What no sentence for a user holds."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = options(__doc__ or "", 5000)
     parser.add_argument("--run", type=int, default=300, help="how many of the accepted recipes are run")
-    given = parser.parse_args(arguments)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    trials, draw = Trials("recipes", given.tries, given.seed, given.minutes), random.Random(given.seed)
+    given = parser.parse_args()
     with workplace() as folder:
-        files = [tiny.write(name, folder / "recipes") for name in given.recipes or tiny.names()]
-        forks.preload([file for file in files if file.stem in ("sft", "branchgrpo")] or files[:1], folder)
-        accepted = load_all(trials, folder, files)
-        share = [file for file in accepted if draw.random() < 1.1 * given.run / max(1, len(accepted))]
-        for number, file in enumerate(share[: given.run], start=1):
-            run_one(trials, folder, file)
-            if number % 10 == 0:
-                print(f"runs {number}/{min(given.run, len(share))} faults {len(trials.faults)}", flush=True)
+        trials = Trials("recipes", given.tries, given.seed, given.minutes, given.results)
+        return carry_out(trials, Runs(folder, given.recipes), given.run)
+
+
+def carry_out(trials: Trials, runs: Runs, most: int) -> int:
+    """Loads mutated recipes and runs at most `most` of the accepted ones; 1 where there are faults."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    accepted = load_all(trials, runs.folder, [runs.recipe(name) for name in runs.names])
+    share = random.Random(trials.seed).sample(accepted, min(most, len(accepted)))
+    for number, file in enumerate(share, start=1):
+        if trials.late():
+            break
+        run_one(trials, runs.folder, file)
+        if number % 10 == 0:
+            print(f"runs {number}/{len(share)} faults {len(trials.faults)}", flush=True)
     return trials.finish(KINDS)
 
 
@@ -68,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 def load_all(trials: Trials, folder: Path, files: Sequence[Path]) -> list[Path]:
     """Loads `trials.tries` mutated recipes; the accepted ones as files of `folder`."""
     accepted = []
-    (folder / "accepted").mkdir()
+    (folder / "accepted").mkdir(exist_ok=True)
     while trials.more():
         numbers = range(trials.done, min(trials.done + BATCH, trials.tries))
         report = folder / "report.jsonl"

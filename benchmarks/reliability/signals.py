@@ -6,7 +6,6 @@ it ends with after --resume equals the run left alone. One run in eight gets the
 """
 
 import random
-import shutil
 import signal
 import sys
 import time
@@ -16,25 +15,15 @@ from benchmarks.reliability import forks
 from benchmarks.reliability.kills import KINDS as OF_KILLS
 from benchmarks.reliability.kills import compare
 from benchmarks.reliability.outcome import broken, leftovers
-from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
+from benchmarks.reliability.trials import Runs, Trials, Whole, script
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 KINDS = (*OF_KILLS, "wrong exit code", "no report", "not said how to go on")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = options(__doc__ or "", 200).parse_args(arguments)
-    trials, draw = Trials("signals", given.tries, given.seed, given.minutes), random.Random(given.seed)
-    with workplace() as folder:
-        runs = Runs(folder, given.recipes)
-        while trials.more():
-            one_run(trials, runs.draw(draw), folder / "run", draw)
-            shutil.rmtree(folder / "run", ignore_errors=True)
-    return trials.finish(KINDS)
-
-
-def one_run(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+def one(trials: Trials, runs: Runs, draw: random.Random) -> None:
     """Stops a run a few times and compares what it ends with."""
+    whole, directory = runs.draw(draw), runs.directory
     trials.counts["runs"] += 1
     moments = list[str]()
     for _ in range(min(draw.randint(1, 3), trials.tries - trials.done)):
@@ -82,4 +71,4 @@ def stopped(trials: Trials, whole: Whole, directory: Path, draw: random.Random, 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("signals", __doc__ or "", 200, KINDS, one))

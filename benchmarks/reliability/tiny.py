@@ -18,7 +18,7 @@ LIKENESS = f"{Path(__file__).parent / 'likeness.py'}:Likeness"
 """A judge in the process of the run, which gives partial credit."""
 WORKERS = ("tiny", "one_sided")
 """Recipes that keep their verifier, which is a worker process: a second each."""
-ROWS = 64
+ROWS = 24
 """Rows of generated data: to look for overlap with what is held out takes long with many."""
 STEPS = 3
 """Steps of each phase; a checkpoint is written after every second one of the run."""

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ class Trials:
     seed: int
     minutes: float | None = None
     """After so many it ends, with the tries it has made."""
+    results: Path = RESULTS
+    """Folder of the result."""
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -44,8 +46,11 @@ class Trials:
 
     def more(self) -> bool:
         """Whether there are tries to make and time to make them."""
-        late = self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
-        return self.done < self.tries and not late
+        return self.done < self.tries and not self.late()
+
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
     def fault(self, kind: str, what: str, number: int = 1) -> None:
         """Counts `number` faults of a kind, and prints what they are."""
@@ -84,7 +89,8 @@ class Trials:
             "commit": commit(),
             "date": datetime.date.today().isoformat(),
         }
-        (RESULTS / f"reliability_{self.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        self.results.mkdir(parents=True, exist_ok=True)
+        (self.results / f"reliability_{self.name}.json").write_text(json.dumps(result, indent=1) + "\n")
         return int(bool(self.faults))
 
 
@@ -94,6 +100,7 @@ def options(about: str, tries: int) -> argparse.ArgumentParser:
     parser.add_argument("--tries", type=int, default=tries)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=None, help="end after so many, with fewer tries")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     parser.add_argument("--recipes", nargs="*", default=None, help="names of shipped recipes; default: all")
     return parser
 
@@ -134,7 +141,17 @@ class Runs:
         self.folder, self.names = folder, list(names or tiny.names())
         self._made: dict[str, Whole] = {}
         sample = [name for name in ("sft", "branchgrpo", "tiny", "onereward") if name in self.names]
-        forks.preload([tiny.write(name, folder / "recipes") for name in sample or self.names[:1]], folder)
+        forks.preload([self.recipe(name) for name in sample or self.names[:1]], folder)
+
+    @property
+    def directory(self) -> Path:
+        """Where the run of a try is."""
+        return self.folder / "run"
+
+    def recipe(self, name: str) -> Path:
+        """The tiny recipe of a name, as a file."""
+        path = self.folder / "recipes" / f"{name}.yaml"
+        return path if path.exists() else tiny.write(name, path.parent)
 
     def draw(self, draw: random.Random) -> Whole:
         """One of the recipes, at random."""
@@ -144,7 +161,7 @@ class Runs:
     def whole(self, name: str) -> Whole:
         """The recipe `name` and its run left alone."""
         if name not in self._made:
-            recipe, directory = tiny.write(name, self.folder / "recipes"), self.folder / "whole" / name
+            recipe, directory = self.recipe(name), self.folder / "whole" / name
             start = time.monotonic()
             ended = forks.run(self.folder, "train", recipe, "--run", directory)
             took = time.monotonic() - start
@@ -152,6 +169,27 @@ class Runs:
             found = outcome(directory), rollouts(directory)
             self._made[name] = Whole(name, recipe, directory, *found, took)
         return self._made[name]
+
+
+One = Callable[[Trials, Runs, random.Random], None]
+"""A try, or a few of one run."""
+
+
+def script(name: str, about: str, tries: int, kinds: Sequence[str], one: One) -> int:
+    """A whole script: its options, its tries, its table. 1 where there are faults."""
+    given = options(about, tries).parse_args()
+    with workplace() as folder:
+        trials = Trials(name, given.tries, given.seed, given.minutes, given.results)
+        return carry_out(trials, Runs(folder, given.recipes), kinds, one)
+
+
+def carry_out(trials: Trials, runs: Runs, kinds: Sequence[str], one: One) -> int:
+    """Makes the tries, each in an empty run directory; 1 where there are faults."""
+    draw = random.Random(trials.seed)
+    while trials.more():
+        one(trials, runs, draw)
+        shutil.rmtree(runs.directory, ignore_errors=True)
+    return trials.finish(kinds)
 
 
 def commit() -> str:

@@ -6,33 +6,20 @@ run resumed. What the directory ends with equals the run left alone.
 """
 
 import random
-import shutil
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.reliability import forks
 from benchmarks.reliability.kills import KINDS as OF_KILLS
 from benchmarks.reliability.kills import compare
-from benchmarks.reliability.trials import Runs, Trials, Whole, options, workplace
+from benchmarks.reliability.trials import Runs, Trials, script
 
 KINDS = (*OF_KILLS, "both wrote", "none wrote", "refused in words", "one after the other")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    given = options(__doc__ or "", 40).parse_args(arguments)
-    trials, draw = Trials("two_processes", given.tries, given.seed, given.minutes), random.Random(given.seed)
-    with workplace() as folder:
-        runs = Runs(folder, given.recipes)
-        while trials.more():
-            one_try(trials, runs.draw(draw), folder / "run", draw)
-            shutil.rmtree(folder / "run", ignore_errors=True)
-            trials.tried()
-    return trials.finish(KINDS)
-
-
-def one_try(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+def one(trials: Trials, runs: Runs, draw: random.Random) -> None:
     """Starts two processes, perhaps on a run that was killed."""
+    whole, directory = runs.draw(draw), runs.directory
     words: tuple[object, ...] = ("train", whole.recipe, "--run", directory)
     resumes = draw.random() < 0.6
     if resumes:
@@ -54,6 +41,7 @@ def one_try(trials: Trials, whole: Whole, directory: Path, draw: random.Random) 
     if not resumes:
         words = (*words, "--resume")
     compare(trials, whole, directory, forks.run(directory.parent, *words), where)
+    trials.tried()
 
 
 def judge(trials: Trials, ended: list[forks.Ended], where: str, resumes: bool) -> None:
@@ -78,4 +66,4 @@ def judge(trials: Trials, ended: list[forks.Ended], where: str, resumes: bool) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("two_processes", __doc__ or "", 40, KINDS, one))

@@ -3,6 +3,7 @@ policy and the scripts.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -12,12 +13,16 @@ from markupsafe import Markup
 
 def filled(template: str, styles: Sequence[str] = (), scripts: Sequence[str] = (), **values: Any) -> str:
     """The text of `template` with `values`, escaped; `styles` and `scripts` are files that a page embeds."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("oneloop.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     folder = files("oneloop.report") / "templates"
     embedded = {
         what: [Markup((folder / name).read_text()) for name in names]
         for what, names in (("styles", styles), ("scripts", scripts))
     }
-    return environment.get_template(template).render(**embedded, **values)
+    return _environment().get_template(template).render(**embedded, **values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Compiles each template once."""
+    loader = jinja2.PackageLoader("oneloop.report")
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
