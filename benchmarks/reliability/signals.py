@@ -35,7 +35,7 @@ def one(trials: Trials, runs: Runs, draw: random.Random) -> None:
 
 def stopped(trials: Trials, whole: Whole, directory: Path, draw: random.Random, moments: list[str]) -> bool:
     """Goes on with the run and stops it; whether it could be stopped before its end."""
-    number, seconds = draw.choice(list(CODES)), draw.uniform(0.02, 1.0) * whole.seconds
+    number, seconds = draw.choice(list(CODES)), draw.uniform(0.02, 0.8) * whole.seconds
     twice = draw.uniform(0.0, 0.3) if draw.random() < 1 / 8 else None
     words = ("train", whole.recipe, "--run", directory, "--resume")
     child = forks.start(forks.command(*words), directory.parent)
