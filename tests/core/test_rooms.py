@@ -38,6 +38,8 @@ NEEDED = {
     "flow": {"model": "flow_mlp"},
     "image_tokenizer": {"model": "one_d_piece"},
     "tail_drop": {"most": 8},
+    "decoded": {"tokenizer": "one_d_piece", "judge": "scene"},
+    "image_codes": {"data": {"digits": {}}, "tokenizer": "one_d_piece"},
     "edits": {"of": {"digits": {}}, "task": "fill"},
     "corrupted": {"data": {"sum_chain": {}}},
     "hub": {"path": "somewhere"},

@@ -28,6 +28,8 @@ def batch_metrics(batch: Rollouts) -> dict[str, float]:
 def _lengths(batch: Rollouts) -> dict[str, float | Tensor]:
     length = batch.length.double()
     cut = torch.tensor([status == "length" for status in batch.status], dtype=torch.float64)
+    if "budget" in batch:  # who is given a budget is meant to end there
+        cut *= batch.budget < 0
     return {
         "completions/mean_length": length.mean(),
         "completions/max_length": length.max(),

@@ -15,6 +15,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from oneloop.core import storage
 from oneloop.models.image_tokenizer.config import TokenizerConfig, read_config
 from oneloop.models.image_tokenizer.tokenizer import WEIGHTS, OneDTokenizer, fit
 
@@ -23,9 +24,13 @@ SIZES = {"small": (512, 8, 8), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 
 def open_tokenizer(folder: Path | str) -> OneDTokenizer:
-    """A tokenizer that was saved here, or one in the released layout. Raises ValueError naming what is
-    wrong."""
+    """A tokenizer that was saved here, or one in the released layout; a run stands for its newest checkpoint.
+
+    Raises ValueError naming what is wrong.
+    """
     folder = Path(folder)
+    if not (folder / "config.json").exists() and (saved := storage.numbered(folder, "checkpoint-{}")):
+        folder = saved[max(saved)]
     try:
         raw = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
