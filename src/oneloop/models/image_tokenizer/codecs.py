@@ -104,4 +104,5 @@ def _round_trip(
     data = encoded(np.asarray(small), codec, settings)
     with Image.open(io.BytesIO(data)) as read:
         back = read.convert(plain.mode).resize(plain.size, Image.Resampling.BICUBIC)
-    return data, torch.as_tensor(picture(back, codec, tuple(image.shape)))
+    channels, height, width = image.shape
+    return data, torch.as_tensor(picture(back, codec, (channels, height, width)))
