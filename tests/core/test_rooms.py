@@ -35,6 +35,7 @@ NEEDED = {
     "function": {"path": lengths},
     "step_critic": {"path": "oneloop.sample.data.sum_chain.wrong_steps"},
     "language": {"model": SMALL},
+    "vision_language": {"model": {"small_llava": {"hidden_size": 16, "heads": 2, "layers": 1}}},
     "flow": {"model": "flow_mlp"},
     "image_tokenizer": {"model": "one_d_piece"},
     "tail_drop": {"most": 8},

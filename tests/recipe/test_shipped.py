@@ -30,6 +30,7 @@ from oneloop.core.declared import declared
 from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.models.vision_language.small_llava import SmallLlava
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
 from oneloop.recipe.text import written as written_out
@@ -38,11 +39,12 @@ from oneloop.run.run import Run
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.image_tokenizer import ImageTokenizer
+from oneloop.sample.policies.vision_language import VisionLanguage
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 RECIPES = list(shipped().values())
-NEEDS_THE_HUB = ("grpo_gsm8k_gpu",)
+NEEDS_THE_HUB = ("grpo_gsm8k_gpu", "picture_questions_gpu")
 NEEDS_A_RUN = ("one_d_piece_grpo",)
 OFFLINE = [path for path in RECIPES if path.stem not in (*NEEDS_THE_HUB, *NEEDS_A_RUN)]
 LIKENESS = f"{ROOT / 'tests' / 'support' / 'toy_parts.py'}:Likeness"
@@ -61,18 +63,17 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     recipe = load_recipe(source)[0]
     phases, tokenizer = recipe.phases, isinstance(recipe.policy, ImageTokenizer)
     images = tokenizer or isinstance(recipe.policy, Flow)
-    model = (
-        f"policy.{part_name(type(recipe.policy))}.model.{part_name(type(recipe.policy.model))}"
-        if images
-        else "policy.language.model.small_llama"
-    )
-    built_here = images or isinstance(recipe.policy.model, SmallLlama)
-    stand_in = [] if built_here else ["policy.language.model={small_llama: {}}"]
+    pictured, made = isinstance(recipe.policy, VisionLanguage), recipe.policy.model
+    policy = f"policy.{part_name(type(recipe.policy))}"
+    small = "small_llava" if pictured else "small_llama"
+    model = f"{policy}.model.{part_name(type(made)) if images else small}"
+    built_here = images or isinstance(made, SmallLlama | SmallLlava)
+    stand_in = [] if built_here else [f"{policy}.model={{{small}: {{}}}}"]
     changes = [*stand_in, "evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
     if images and not tokenizer:
         changes.append("policy.flow.precision=float32")
     elif not images:
-        changes += ["policy.language.precision=float32", "policy.language.sampling_precision=same"]
+        changes += [f"{policy}.precision=float32", f"{policy}.sampling_precision=same"]
     for name, phase in phases.items():
         path = f"phases.{name}" if len(phases) > 1 else ""
         options = {"steps": STEPS, "plan.groups": 4}

@@ -163,6 +163,13 @@ class LanguageModel(Protocol):
         """(a transformers causal model, its tokenizer)."""
 
 
+class VisionLanguageModel(Protocol):
+    """A vision-language model made here instead of loaded by name."""
+
+    def build(self) -> tuple[Any, Any]:
+        """(a transformers model that reads pictures, its processor)."""
+
+
 class FlowModel(Protocol):
     """A network that a flow policy trains."""
 

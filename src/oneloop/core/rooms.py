@@ -62,6 +62,7 @@ ROOMS = {
     "select": Room("select", protocols.Part, SELECT),
     "objective": Room("update.objective", protocols.Objective),
     "language_model": Room("models.language", protocols.LanguageModel),
+    "vision_language_model": Room("models.vision_language", protocols.VisionLanguageModel),
     "flow_model": Room("models.flow", protocols.FlowModel),
     "image_tokenizer": Room("models.image_tokenizer", protocols.ImageTokenizerModel),
     "judge_model": Room("models.judges", protocols.JudgeModel),

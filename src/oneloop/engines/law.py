@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FORBIDDEN = -1e9
+"""Logit of a token that is never sampled: its probability is 0, and 0 times it is 0 in an entropy."""
+
 
 @dataclass(frozen=True)
 class Law:

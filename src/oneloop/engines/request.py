@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oneloop.engines.features import Features
+
 Progress = Callable[[int, int], None]
 """Called with tokens sampled so far and requests finished so far."""
 
@@ -29,6 +31,8 @@ class Request:
     """Completion tokens at most, those of `partial` included."""
     partial: tuple[int, ...] = ()
     """Completion tokens sampled before (by older weights perhaps); their cache is always computed afresh."""
+    features: Features | None = None
+    """Pictures that the prompt's placeholders stand for; None: the prompt is text alone."""
 
 
 @dataclass(frozen=True, eq=False)

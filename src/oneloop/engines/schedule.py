@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oneloop.core.draws import uniforms
+from oneloop.engines.features import Features
 from oneloop.engines.request import Request
 
 PREFILL_TOKENS = 8192  # most prompt tokens in one forward, beyond the first sequence
@@ -29,6 +30,8 @@ class Prefix:
     tokens: tuple[int, ...]
     waiting: deque[int]
     """Places of the requests in the call."""
+    features: Features | None = None
+    """Pictures its placeholders stand for."""
     logits: Tensor | None = None
     """[V] after the last token, and below the slot's content: kept only while requests wait for a slot."""
     content: list[Tensor] | None = None
@@ -52,10 +55,11 @@ class Queue:
     """Requests that have no slot yet, by prefix."""
 
     def __init__(self, requests: Sequence[Request], in_order: bool) -> None:
-        prefixes: dict[tuple[int, ...], Prefix] = {}
+        prefixes: dict[tuple[tuple[int, ...], Features | None], Prefix] = {}
         for place, request in enumerate(requests):
             tokens = (*request.prompt, *request.partial)
-            prefixes.setdefault(tokens, Prefix(tokens, deque())).waiting.append(place)
+            new = Prefix(tokens, deque(), request.features)
+            prefixes.setdefault((tokens, request.features), new).waiting.append(place)
         ordered = list(prefixes.values())
         if not in_order:
             allowance = [request.limit - len(request.partial) for request in requests]
@@ -100,6 +104,8 @@ class Rows:
         self.limit: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         self.token: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
         """Newest token of each row, not yet in its slot."""
+        self.shift: NDArray[np.int64] = np.zeros(slots, dtype=np.int64)
+        """What is added to a place in the slot for the position the model sees (`Features.shift`)."""
         self._ahead: NDArray[np.float64] = np.empty((DRAWN_AHEAD, 0))
         """[next tokens, R]: numbers of the live rows, `_used` of them used."""
         self._used = DRAWN_AHEAD
@@ -110,6 +116,7 @@ class Rows:
             request = self._requests[place]
             self.request[row], self.length[row] = place, len(entry.prefix.tokens)
             self.sampled[row], self.limit[row] = len(request.partial), request.limit
+            self.shift[row] = request.features.shift if request.features else 0
         self.count += len(entry.rows)
         self._used = DRAWN_AHEAD
 
@@ -130,7 +137,7 @@ class Rows:
         left = int((~ended).sum())
         targets = np.flatnonzero(ended[:left])
         sources = left + np.flatnonzero(~ended[left:])
-        for column in (self.request, self.length, self.sampled, self.limit, self.token):
+        for column in (self.request, self.length, self.sampled, self.limit, self.token, self.shift):
             column[targets] = column[sources]
         if self._used < DRAWN_AHEAD:
             self._ahead[:, targets] = self._ahead[:, sources]

@@ -116,6 +116,10 @@ class Step:
     """R: how many single-token queries come first."""
     spans: list[tuple[int, int]] = field(default_factory=list)
     """[start, end) of each new sequence in the packed tokens."""
+    turned: Tensor | None = None
+    """[A, 1, N] or [1, N] int64: positions the model sees where they are not the places in the slots."""
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    """Keyword arguments of the model for the pictures of new sequences."""
     _places: dict[int, Tensor] = field(default_factory=dict)
     _hidden: dict[int | None, Tensor] = field(default_factory=dict)
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oneloop.core.meter import Meter
-from oneloop.engines.law import Law, draw
+from oneloop.engines.features import together, turned
+from oneloop.engines.law import FORBIDDEN, Law, draw
 from oneloop.engines.request import Groups, Progress, Reply, Request
 from oneloop.engines.schedule import Entry, Queue, Rows
 from oneloop.engines.slot_cache import SlotCache, Step, bucket
@@ -32,6 +33,8 @@ class Slots(Protocol):
     """Most sequences sampled at once."""
     law: Law
     """The law that tokens are drawn from."""
+    never: Tensor
+    """int64, ids of tokens that are never drawn."""
     eos: frozenset[int]
     """Tokens that end a turn."""
     stop: StopStrings
@@ -117,8 +120,27 @@ class SlotCall:
         self.engine.meter.add(start)
         ids, slots, positions = (self._tensor(np.concatenate(part)) for part in (tokens, slot, position))
         step = Step(self.cache, slots, positions, decoding, spans)
+        self.show(step, fresh)
         last = [*range(decoding), *(end - 1 for _, end in spans)] if fresh else None
         return self.engine.forward(ids, step, last)
+
+    def show(self, step: Step, fresh: list[Entry]) -> None:
+        """Tell the model of a step which pictures the `fresh` prefixes show, and where their tokens stand."""
+        shown = [entry.prefix.features for entry in fresh]
+        shift = self.rows.shift[: step.rows]
+        pictures = [features for features in shown if features is not None]
+        if not pictures and not shift.any():
+            return
+        step.inputs = together(pictures, self.device, self.engine.model.dtype)
+        pieces = [(step.position[: step.rows] + self._tensor(shift)).cpu()[None]]
+        for (start, end), features in zip(step.spans, shown, strict=True):
+            places = step.position[None, start:end].cpu()
+            positions = turned(places, [features])
+            pieces.append(places if positions is None else positions[:, 0])
+        axes = max(piece.shape[0] for piece in pieces)
+        step.turned = torch.cat([piece.expand(axes, -1) for piece in pieces], 1)[:, None].to(self.device)
+        if axes == 1:  # models with one axis take [1, N]
+            step.turned = step.turned[0]
 
     def fan_out(self, logits: Tensor, decoding: int, entries: list[Entry]) -> Tensor:
         """Give each entering member its slot and its logits, [R, V] in all; keep a prefix others wait for."""
@@ -143,6 +165,8 @@ class SlotCall:
     def sample(self, logits: Tensor) -> None:
         """Draw one token a row from logits [R, V]."""
         rows, law = self.rows, self.engine.law
+        if len(self.engine.never):
+            logits = logits.index_fill(1, self.engine.never, FORBIDDEN)
         logprobs = law.logprobs(logits)
         chosen = logits.argmax(dim=-1) if law.greedy else draw(logprobs, self._tensor(rows.uniforms()))
         picked = logprobs.gather(1, chosen[:, None]).squeeze(1)

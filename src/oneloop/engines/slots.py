@@ -30,7 +30,7 @@ class SlotEngine:
     PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
     that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
     shares the model's parameters, whoever changes them; another floating type keeps a copy, brought up to
-    date by `refresh`. meter: counts the tokens forwarded.
+    date by `refresh`. meter: counts the tokens forwarded. never: token ids that are never sampled.
     Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
@@ -45,6 +45,7 @@ class SlotEngine:
         slots: int = 256,
         dtype: torch.dtype | None = None,
         meter: Meter | None = None,
+        never: Collection[int] = (),
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots: got {slots}, must be at least 1")
@@ -58,6 +59,7 @@ class SlotEngine:
         self._watched = self._sources if dtype is None and (on_cpu or self._second.own) else []
         self._seen = self._first_numbers()
         self._cache: SlotCache | None = None
+        self.never = torch.tensor(sorted(never), dtype=torch.long, device=self._sources[0].device)
         self.meter = meter or Meter()
 
     def refresh(self) -> None:

@@ -48,7 +48,9 @@ def _forward(second: PreTrainedModel, owned: bool) -> Forward:
     probe = torch.arange(12, device=second.device) % second.config.get_text_config().vocab_size
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
-    second.set_attn_implementation("oneloop_slots")
+    # what a vision tower attends over is no sequence of the cache: it keeps its own attention
+    text = "text_config" if "text_config" in second.config.sub_configs else ""
+    second.set_attn_implementation({text: "oneloop_slots"} if text else "oneloop_slots")
     forwards: list[Forward] = [Modules(second)]
     if fusable(second):
         forwards.insert(0, LlamaForward(second, owned))
@@ -77,7 +79,8 @@ class Modules:
         options = {"logits_to_keep": wanted} if self.chooses else {}
         present = PRESENT.set(step)
         try:
-            places = step.position[None]
+            places = step.position[None] if step.turned is None else step.turned
+            options |= step.inputs
             made = self.model(input_ids=ids[None], position_ids=places, use_cache=False, **options).logits[0]
         finally:
             PRESENT.reset(present)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oneloop.engines.request import Reply
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens import forward, here
-from oneloop.sample.policies.tokens.packing import pack
+from oneloop.sample.policies.tokens.packing import Prompt, pack
 from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
 from tests.engines.tiny_models import ARCHITECTURES, tiny
@@ -154,7 +154,7 @@ def test_packed_rows_are_worth_sequences_alone(opened, name):
 @settings(max_examples=60)
 def test_packing_places_every_token_after_its_own_prefix(prompts, lengths, width):
     completions = [[10 * (i + 1) + depth for depth in range(lengths[i])] for i in range(len(prompts))]
-    packed = pack(prompts, completions, width)
+    packed = pack([Prompt(tuple(prompt)) for prompt in prompts], completions, width)
     mask = packed.mask(torch.float32)[:, 0] == 0
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         for depth in range(len(completion)):

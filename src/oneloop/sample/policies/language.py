@@ -1,9 +1,8 @@
 """What a recipe says of a language policy: any Hugging Face causal model whose actions are tokens."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -12,7 +11,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.turns import eos_ids
-from oneloop.sample.policies.tokens.loading import outline
+from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind, outline
 from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.sample.policies.tokens.memory import Counted
 from oneloop.sample.policies.tokens.outline import LanguageOutline
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 class Language:
     """Options of a language policy; `open()` loads it."""
 
+    kind: ClassVar[Kind] = LANGUAGE
     units: ClassVar[dict[str, str]] = {"logprob": "nats", "entropy": "discrete"}
     gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
 
@@ -72,24 +72,29 @@ class Language:
     def outline(self) -> LanguageOutline:
         """The policy without weights. Raises ValueError: no such model or device, or one not supported."""
         own = self.settled()
-        model, tokenizer = outline(own.model, own.dtype, own.lora)
+        model, tokenizer = outline(own.model, own.dtype, own.lora, own.kind)
         narrow = own.sampling_precision == "bf16"
-        prompts = prompts_of(model, tokenizer, own.chat_template_kwargs)
+        prompts = own.prompts(model, tokenizer)
         counted = Counted(model, prompts, own.device, own.precision, narrow, own.slots, own.max_new_tokens)
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
         try:
-            return LanguageOutline(counted, may_chat=not ours)
+            return LanguageOutline(counted, not ours, own.kind)
         except ValueError as error:
-            raise ValueError(f"policy.language.model: {error}") from error
+            raise ValueError(f"{own.kind.option}: {error}") from error
+
+    def prompts(self, model: Any, tokenizer: Any) -> Prompts:
+        """The prompt encoder for `model`."""
+        embeddings = int(model.get_input_embeddings().weight.shape[0])
+        return Prompts(tokenizer, eos_ids(model, tokenizer), self.chat_template_kwargs, embeddings)
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
-    def settled(self) -> "Language":
+    def settled(self) -> Self:
         """The same options with "auto" replaced by what this machine does best."""
-        device = device_of(self.device, "policy.language.device")
+        device = device_of(self.device, self.kind.option.replace("model", "device"))
         precision, sampling = self.precision, self.sampling_precision
         if precision == "auto":
             precision = "bf16_autocast" if prefers_bf16(torch.device(device)) else "float32"
@@ -97,9 +102,3 @@ class Language:
             # beside a learner in fp32 a sampler in bf16 would be the only thing that is not exact
             sampling = "same" if precision == "float32" else "bf16"
         return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)
-
-
-def prompts_of(model: Any, tokenizer: Any, template_options: Mapping[str, Any]) -> Prompts:
-    """The prompt encoder for `model`."""
-    embeddings = int(model.get_input_embeddings().weight.shape[0])
-    return Prompts(tokenizer, eos_ids(model, tokenizer), template_options, embeddings)

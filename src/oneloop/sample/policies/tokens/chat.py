@@ -3,7 +3,7 @@
 Messages that end in an assistant's turn are a prefill: the text ends where that turn does, still open. Parts
 of text (`[{type: text, text: ...}]`) are joined. Sentences do not name the data row: prompts.py puts it in
 front.
-Not here: images and sound in messages, token ids (prompts.py).
+Not here: images in messages (../pictures), sound, token ids (prompts.py).
 """
 
 import json
@@ -118,7 +118,8 @@ class ChatTemplate:
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Raises ValueError for the first of `given` that the template never mentions."""
-        template = str(self.tokenizer.get_chat_template(None, given.get("tools")))
+        chosen = getattr(self.tokenizer, "get_chat_template", None)  # a processor has one template only
+        template = str(chosen(None, given.get("tools")) if chosen else self.tokenizer.chat_template)
         for name in given:
             if not re.search(rf"\b{re.escape(name)}\b", template):
                 what = "the column 'tools'" if name == "tools" else f"'{name}' of chat_template_kwargs"

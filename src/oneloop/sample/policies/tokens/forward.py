@@ -9,7 +9,7 @@ chunks that are recomputed in the backward pass, so that no fp32 logits of the w
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from oneloop.core.meter import Meter
-from oneloop.engines.law import Law
-from oneloop.sample.policies.tokens.packing import WIDTH, Packed, pack
+from oneloop.engines.features import together
+from oneloop.engines.law import FORBIDDEN, Law
+from oneloop.sample.policies.tokens.packing import WIDTH, Packed, Prompt, pack
 
 CHUNK = 1 << 24
 """Logits held at once when chunking (64 MiB in fp32)."""
@@ -30,22 +31,26 @@ class CausalForward:
 
     The split is checked once, against the model's own logits, when this is made. Logits may be the head's
     times one number (Granite, Cohere), which is found there; a model that does more to them is refused with
-    ValueError.
+    ValueError. never: token ids that the law gives no probability.
     """
 
-    def __init__(self, model: nn.Module, autocast: bool, meter: Meter | None = None):
+    def __init__(
+        self, model: nn.Module, autocast: bool, meter: Meter | None = None, never: Collection[int] = ()
+    ):
         self.model, self.autocast, self.meter = model, autocast, meter or Meter()
         inner = base_model(model)
         self.backbone = inner.base_model
         self.output_layer = inner.get_output_embeddings()
         self.softcap = getattr(inner.config.get_text_config(), "final_logit_softcapping", None)
         self.scale = 1.0
+        self.never = torch.tensor([], dtype=torch.long)
         try:
             self.vocabulary = int(self.output_layer.weight.shape[0])
             self.width = self._check()
         except Exception as error:  # whatever a model does that was not made for this
             name = type(inner).__name__
             raise ValueError(f"{name} cannot be trained: {error}") from error
+        self.never = torch.tensor(sorted(never), dtype=torch.long, device=self.device)
 
     def through(self, model: nn.Module, entry: Any) -> "CausalForward":
         """The same for `model`, a copy of this model, whose decoder is called as `entry`."""
@@ -69,10 +74,14 @@ class CausalForward:
         """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
         device, options = self.device, dict[str, Tensor]()
         self.meter.add(packed.tokens)
-        if packed.shares:
-            dtype = torch.bfloat16 if self.autocast else next(self.model.parameters()).dtype
-            mask, positions = packed.mask(dtype).to(device), packed.positions.to(device)
-            options = {"attention_mask": mask, "position_ids": positions}
+        shown = [features for features in packed.features if features is not None]
+        dtype = next(self.model.parameters()).dtype
+        turned = packed.turned
+        if packed.shares or turned is not None:
+            mask = packed.mask(torch.bfloat16 if self.autocast else dtype)
+            positions = packed.positions if turned is None else turned
+            options = {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
+        options |= together(shown, device, dtype)
         with self.precision():
             states = self.backbone(
                 input_ids=packed.ids.to(device), use_cache=False, **options
@@ -86,7 +95,8 @@ class CausalForward:
         with self.precision():
             logits: Tensor = self.output_layer(hidden)
             logits = logits if self.scale == 1 else logits * self.scale
-            return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+            logits = torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+            return logits.index_fill(-1, self.never, FORBIDDEN) if len(self.never) else logits
 
     @torch.no_grad()
     def _check(self) -> int:
@@ -96,7 +106,7 @@ class CausalForward:
         with self.precision():
             whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).float()
         sequence, depth = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2)
-        alone, together = (pack([prompt] * 2, completions, width) for width in (0, WIDTH))
+        alone, together = (pack([Prompt((0, 1, 2))] * 2, completions, width) for width in (0, WIDTH))
         if not bool(whole.isfinite().all()):
             raise ValueError("its logits are not finite numbers")
         if not self._close(whole, alone, sequence, depth):

@@ -16,11 +16,26 @@ from transformers.utils import logging
 from oneloop.core.named import NoSuchModel, model_named
 from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
 
-OPTION = "policy.language.model"
 ADAPTERS = "adapters"
 """Folder for adapters within a checkpoint whose model has them added to its weights."""
 Model = Any  # a transformers model, or PEFT's wrapper around one
-Tokenizer = Any
+Tokenizer = Any  # or a processor, which has one
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model, and how transformers loads it."""
+
+    option: str
+    """The option that names the model."""
+    models: Any
+    """The class that loads weights."""
+    readers: Any
+    """The class that loads what reads prompts: a tokenizer or a processor."""
+    words: str
+
+
+LANGUAGE = Kind("policy.language.model", AutoModelForCausalLM, AutoTokenizer, "a causal language model")
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Opened:
     """Where the weights below adapters are found again: a hub name or a folder; None: nowhere."""
 
 
-def open_model(model: Any, dtype: torch.dtype, lora: Lora | None) -> Opened:
+def open_model(model: Any, dtype: torch.dtype, lora: Lora | None, kind: Kind = LANGUAGE) -> Opened:
     """The model in `dtype`, ready to be trained. `model`: a hub name, a folder, or a part with `build()`.
 
     A folder of adapters is its base model with them: trained on where `lora` describes them, else added to
@@ -45,28 +60,30 @@ def open_model(model: Any, dtype: torch.dtype, lora: Lora | None) -> Opened:
         built, tokenizer = model.build()
         built = built.to(dtype)
         return Opened(add_lora(built, lora) if lora else built, tokenizer, None)
-    tokenizer, base = load_tokenizer(model), base_of(model)
-    loaded = _weights(base, dtype)
+    tokenizer, base = load_tokenizer(model, kind), base_of(model, kind)
+    loaded = _weights(base, dtype, kind)
     where: str | None = str(Path(base).resolve()) if Path(base).exists() else base
     if base != model:
         try:
-            loaded, apart = take_up(loaded, model, lora, lambda: _outline(base, dtype))
+            loaded, apart = take_up(loaded, model, lora, lambda: _outline(base, dtype, kind))
         except ValueError as error:
-            raise ValueError(f"{OPTION}: {error}") from error
+            raise ValueError(f"{kind.option}: {error}") from error
         where = where if apart else None
     elif lora:
         loaded = add_lora(loaded, lora)
-    _check_finite(loaded, model)
+    _check_finite(loaded, model, kind)
     return Opened(loaded, tokenizer, where)
 
 
-def outline(model: Any, dtype: torch.dtype, lora: Lora | None) -> tuple[Model, Tokenizer]:
+def outline(
+    model: Any, dtype: torch.dtype, lora: Lora | None, kind: Kind = LANGUAGE
+) -> tuple[Model, Tokenizer]:
     """(the model as it will be trained, without memory for its weights; its tokenizer).
 
-    Raises ValueError naming `model` when there is none, or none that is a causal language model.
+    Raises ValueError naming `model` when there is none, or none of this kind.
     """
     if isinstance(model, str):
-        tokenizer, empty = load_tokenizer(model), _outline(base_of(model), dtype)
+        tokenizer, empty = load_tokenizer(model, kind), _outline(base_of(model, kind), dtype, kind)
     else:
         with torch.device("meta"):
             empty, tokenizer = model.build()
@@ -74,95 +91,93 @@ def outline(model: Any, dtype: torch.dtype, lora: Lora | None) -> tuple[Model, T
     return add_lora(empty, lora) if lora else empty, tokenizer
 
 
-def load_tokenizer(model: str) -> Tokenizer:
+def load_tokenizer(model: str, kind: Kind = LANGUAGE) -> Tokenizer:
     """The tokenizer of a model, or of adapters; adapters without one have their base model's."""
     try:
-        return _asked(model, lambda: AutoTokenizer.from_pretrained(model, trust_remote_code=False))
+        return _asked(model, lambda: kind.readers.from_pretrained(model, trust_remote_code=False), kind)
     except ValueError:
-        base = base_of(model)
+        base = base_of(model, kind)
         if base == model:
             raise
-        return _asked(base, lambda: AutoTokenizer.from_pretrained(base, trust_remote_code=False))
+        return _asked(base, lambda: kind.readers.from_pretrained(base, trust_remote_code=False), kind)
 
 
-def load_config(model: str) -> Any:
+def load_config(model: str, kind: Kind = LANGUAGE) -> Any:
     """The configuration of the model, below adapters where `model` are adapters."""
-    base = base_of(model)
-    return _asked(base, lambda: AutoConfig.from_pretrained(base, trust_remote_code=False))
+    base = base_of(model, kind)
+    return _asked(base, lambda: AutoConfig.from_pretrained(base, trust_remote_code=False), kind)
 
 
-def base_of(model: str) -> str:
+def base_of(model: str, kind: Kind = LANGUAGE) -> str:
     """The model below a folder (or a repository) of adapters; any other name as it is."""
     from peft import PeftConfig
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if Path(model).exists() and not (Path(model) / "adapter_config.json").exists():
         return model
-    _asked(model, lambda: None)  # a folder that is not there is not looked for on a hub
+    _asked(model, lambda: None, kind)  # a folder that is not there is not looked for on a hub
     try:
         if find_adapter_config_file(model) is None:
             return model
     except OSError:  # there is no such repository: whoever loads the model says it better
         return model
-    base = _asked(model, lambda: PeftConfig.from_pretrained(model)).base_model_name_or_path
+    base = _asked(model, lambda: PeftConfig.from_pretrained(model), kind).base_model_name_or_path
     if not base:
-        raise ValueError(f"{OPTION}: the adapters in '{model}' do not say which model they belong to")
+        raise ValueError(f"{kind.option}: the adapters in '{model}' do not say which model they belong to")
     return str(base)
 
 
-def _weights(name: str, dtype: torch.dtype) -> Model:
+def _weights(name: str, dtype: torch.dtype, kind: Kind) -> Model:
     def load() -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        return kind.models.from_pretrained(
             name, dtype=dtype, trust_remote_code=False, output_loading_info=True
         )
 
-    loaded, found = _asked(name, load)
+    loaded, found = _asked(name, load, kind)
     if missing := sorted(found["missing_keys"]):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
-            f"{OPTION}: '{name}' has no weights for {missing[0]}{more} of {type(loaded).__name__}"
+            f"{kind.option}: '{name}' has no weights for {missing[0]}{more} of {type(loaded).__name__}"
         )
     return loaded
 
 
-def _outline(name: str, dtype: torch.dtype) -> Model:
-    config = load_config(name)
+def _outline(name: str, dtype: torch.dtype, kind: Kind) -> Model:
+    config = load_config(name, kind)
     with torch.device("meta"):
-        return _asked(name, lambda: AutoModelForCausalLM.from_config(config, trust_remote_code=False)).to(
-            dtype
-        )
+        return _asked(name, lambda: kind.models.from_config(config, trust_remote_code=False), kind).to(dtype)
 
 
-def _asked(name: str, load: Callable[[], Any]) -> Any:
+def _asked(name: str, load: Callable[[], Any], kind: Kind) -> Any:
     """The result of `load()`; errors of the libraries become a ValueError about `name`."""
     try:
         model_named(name)
         return load()
     except Exception as error:
-        raise ValueError(f"{OPTION}: cannot load '{name}'{_why(name, error)}") from error
+        raise ValueError(f"{kind.option}: cannot load '{name}'{_why(name, error, kind)}") from error
 
 
-def _why(name: str, error: Exception) -> str:
+def _why(name: str, error: Exception, kind: Kind) -> str:
     if isinstance(error, NoSuchModel):
         return f": {error.why}"
     said = str(error)
     if "trust_remote_code" in said:
         return ": it brings its own code, which is never run; take a model that transformers itself knows"
     if "Unrecognized configuration class" in said:
-        kind = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        return f": {kind} is not the configuration of a causal language model"
+        found = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
+        return f": {found} is not the configuration of {kind.words}"
     if isinstance(error, OSError) and not Path(name).exists():
         return f" (is it downloaded, or the network reachable?): {said}"
     return f": {said or type(error).__name__}"
 
 
 @torch.no_grad()
-def _check_finite(model: Model, name: str) -> None:
+def _check_finite(model: Model, name: str, kind: Kind) -> None:
     for weight, values in model.named_parameters():
         if not bool(values.isfinite().all()):
             raise ValueError(
-                f"{OPTION}: '{name}' has weights that are not finite numbers ({weight}); the run that wrote "
-                "it has diverged; take an earlier checkpoint"
+                f"{kind.option}: '{name}' has weights that are not finite numbers ({weight}); the run that "
+                "wrote it has diverged; take an earlier checkpoint"
             )
 
 

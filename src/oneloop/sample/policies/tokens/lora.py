@@ -1,5 +1,6 @@
 """Low-rank adapters on a language model, by PEFT: made new, gone on with, or added to the weights."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -30,11 +31,15 @@ def add_lora(model: Any, lora: Lora) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    tower = vision_tower(model)
+    # a vision tower takes adapters only where they are asked for by name
+    spared = rf"{re.escape(tower)}\..*" if tower and targets == "all-linear" else None
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         target_modules=targets,
+        exclude_modules=spared,
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),
         task_type="CAUSAL_LM",
     )
@@ -43,6 +48,17 @@ def add_lora(model: Any, lora: Lora) -> Any:
             return get_peft_model(model, config)
         except ValueError as error:  # no layer of that name, or one that can have no adapter
             raise ValueError(f"policy.language.lora.targets: {error}") from error
+
+
+def vision_tower(model: Any) -> str | None:
+    """Name of the submodule of `model` that reads pixels; None where there is none."""
+    kind = type(getattr(model.config, "vision_config", None))
+    towers = (
+        name
+        for name, module in model.named_modules()
+        if name and kind is not type(None) and type(getattr(module, "config", None)) is kind
+    )
+    return min(towers, key=len, default=None)
 
 
 def take_up(model: Any, folder: str, lora: Lora | None, outline: Callable[[], Any]) -> tuple[Any, bool]:

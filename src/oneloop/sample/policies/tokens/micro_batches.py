@@ -1,23 +1,23 @@
 """Micro-batches of a language policy: which rollouts are forwarded together, and how they are packed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.policies.tokens.chains import by_rollout
-from oneloop.sample.policies.tokens.packing import Packed, pack, shared_rows
+from oneloop.sample.policies.tokens.packing import Packed, Prompt, pack, shared_rows
 from oneloop.sample.policies.trees.tree_packing import pack_trees
 
-Prompt = Callable[[Rollouts, int], Sequence[int]]
-"""Token ids of the prompt of one row."""
+PromptOf = Callable[[Rollouts, int], Prompt]
+"""The prompt of one row."""
 Width = Callable[[int], int]
 """Tokens of a packed row, from the longest sequence in it; 0: nothing is packed."""
 
 
 def micro_batches(
-    rollouts: Rollouts, wanted: Tensor, prompt: Prompt, width: Width, budget: int
+    rollouts: Rollouts, wanted: Tensor, prompt: PromptOf, width: Width, budget: int
 ) -> Iterator[Tensor]:
     """Indices of the actions `wanted` (bool [N]), in pieces of whole rollouts.
 
@@ -27,7 +27,7 @@ def micro_batches(
     rows = rollouts.owner[wanted].unique()
     prompts = [prompt(rollouts, row) for row in rows.tolist()]
     inputs = (rollouts.length[rows] - 1).tolist()
-    longest = max((len(ids) + tokens for ids, tokens in zip(prompts, inputs, strict=True)), default=0)
+    longest = max((len(each.ids) + tokens for each, tokens in zip(prompts, inputs, strict=True)), default=0)
     shared = shared_rows(prompts, inputs, min(width(longest), budget))
     piece: list[int] = []
     height = widest = 0
@@ -47,11 +47,11 @@ def _actions_of(rollouts: Rollouts, wanted: Tensor, rows: Tensor) -> Tensor:
     return (wanted & mine[rollouts.owner]).nonzero().squeeze(1)
 
 
-def packed(rollouts: Rollouts, prompt: Prompt, width: Width) -> Packed:
+def packed(rollouts: Rollouts, prompt: PromptOf, width: Width) -> Packed:
     """All `rollouts` as rows to forward; what leaves of a tree share is in them once."""
     completions = [[int(token) for token in tokens] for tokens in by_rollout(rollouts, "token")]
     prompts = [prompt(rollouts, row) for row in range(len(rollouts))]
-    longest = max(len(ids) + len(tokens) for ids, tokens in zip(prompts, completions, strict=True))
+    longest = max(len(each.ids) + len(tokens) for each, tokens in zip(prompts, completions, strict=True))
     if not width(longest) or rollouts.structure.is_chain:
         return pack(prompts, completions, width(longest))
     row, action = rollouts.paths

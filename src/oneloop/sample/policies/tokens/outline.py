@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from oneloop.core.memory import Needs
 from oneloop.core.protocols import Demand
@@ -16,6 +15,7 @@ from oneloop.engines.slots import SlotEngine
 from oneloop.engines.twin import context_window, unwrapped
 from oneloop.models.seeded import seeded
 from oneloop.sample.policies.tokens.forward import CausalForward
+from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind
 from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
 from oneloop.sample.policies.tokens.rows import Row, TokenRows
 
@@ -31,9 +31,9 @@ class LanguageOutline:
     Raises ValueError for a kind of model that cannot be sampled and trained here.
     """
 
-    def __init__(self, counted: Counted, may_chat: bool):
+    def __init__(self, counted: Counted, may_chat: bool, kind: Kind = LANGUAGE):
         self.counted, self.may_chat = counted, may_chat
-        self.rows = TokenRows(counted.prompts, supported(counted.model), counted.limit)
+        self.rows = TokenRows(counted.prompts, supported(counted.model, kind), counted.limit)
 
     def check_row(self, row: Row, where: str, demonstrated: bool) -> None:
         """As `PolicyOutline` says."""
@@ -90,18 +90,18 @@ def _spread(demand: Demand) -> Iterator[tuple[int, Row]]:
             continue
 
 
-def supported(model: Any) -> int | None:
+def supported(model: Any, kind: Kind = LANGUAGE) -> int | None:
     """The window of `model`, which has no weights. Raises ValueError when its kind is not supported."""
     plain = unwrapped(model)
     window = context_window(plain)
-    small = shrunk(plain.config)
+    small = shrunk(plain.config, kind)
     if small is not None:
         SlotEngine(small, eos=())
         CausalForward(small, autocast=False)
     return window
 
 
-def shrunk(config: Any) -> Any | None:
+def shrunk(config: Any, kind: Kind = LANGUAGE) -> Any | None:
     """A model of that kind with two layers and a few tokens; None where none can be made."""
     small = copy.deepcopy(config)
     text = small.get_text_config()
@@ -114,10 +114,10 @@ def shrunk(config: Any) -> Any | None:
                 setattr(text, name, None)
         text.num_hidden_layers, text.vocab_size = min(2, layers), min(64, text.vocab_size)
         with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(small, trust_remote_code=False)
+            empty = kind.models.from_config(small, trust_remote_code=False)
         if sum(weight.numel() for weight in empty.parameters()) > SMALL:
             return None
         with seeded(0):
-            return AutoModelForCausalLM.from_config(small, trust_remote_code=False).eval()
+            return kind.models.from_config(small, trust_remote_code=False).eval()
     except Exception:  # a configuration of another form: the model itself is tried when it is loaded
         return None

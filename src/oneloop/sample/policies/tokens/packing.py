@@ -11,10 +11,13 @@ tokens only: attention within a row is dense, so very wide rows cost more than t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from oneloop.engines.features import Features, turned
 
 WIDTH = 384
 """Tokens of a packed row (a single longer sequence has a row of its own)."""
@@ -38,6 +41,13 @@ class Packed:
     """int64 [s], length of its prompt."""
     tokens: int
     """Tokens in all rows, padding not counted."""
+    features: tuple[Features | None, ...]
+    """The pictures of each row's prompt."""
+
+    @property
+    def turned(self) -> Tensor | None:
+        """int64 [A, R, T]: positions for a model with several axes of them; None: they are `positions`."""
+        return turned(self.positions, self.features)
 
     @property
     def shares(self) -> bool:
@@ -59,7 +69,16 @@ class Packed:
         return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], width: int) -> Packed:
+class Prompt(NamedTuple):
+    """What a sequence begins with."""
+
+    ids: tuple[int, ...]
+    """Token ids."""
+    features: Features | None = None
+    """Pictures that placeholders among them stand for."""
+
+
+def pack(prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], width: int) -> Packed:
     """Lays out `completions` after their `prompts`, those with equal prompts together, in rows of `width`.
 
     The last token of a completion is never an input: nothing is predicted from it.
@@ -69,32 +88,28 @@ def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]],
     return _lay_out([row for row, _ in rows], prompts, inputs)
 
 
-def shared_rows(
-    prompts: Sequence[Sequence[int]], lengths: Sequence[int], width: int
-) -> list[tuple[list[int], int]]:
+def shared_rows(prompts: Sequence[Prompt], lengths: Sequence[int], width: int) -> list[tuple[list[int], int]]:
     """(sequences that share a row, its tokens) for each packed row; `lengths` are those of the inputs."""
     rows: list[tuple[list[int], int]] = []
-    open_rows: dict[tuple[int, ...], int] = {}
+    open_rows: dict[Prompt, int] = {}
     for index, prompt in enumerate(prompts):
-        key, row = tuple(prompt), open_rows.get(tuple(prompt))
+        row = open_rows.get(prompt)
         if row is not None and rows[row][1] + lengths[index] <= width:
             members, used = rows[row]
             rows[row] = ([*members, index], used + lengths[index])
         else:
-            open_rows[key] = len(rows)
-            rows.append(([index], len(prompt) + lengths[index]))
+            open_rows[prompt] = len(rows)
+            rows.append(([index], len(prompt.ids) + lengths[index]))
     return rows
 
 
-def _lay_out(
-    rows: list[list[int]], prompts: Sequence[Sequence[int]], inputs: Sequence[Sequence[int]]
-) -> Packed:
-    widest = max(len(prompts[row[0]]) + sum(len(inputs[index]) for index in row) for row in rows)
+def _lay_out(rows: list[list[int]], prompts: Sequence[Prompt], inputs: Sequence[Sequence[int]]) -> Packed:
+    widest = max(len(prompts[row[0]].ids) + sum(len(inputs[index]) for index in row) for row in rows)
     ids, positions, segment = (np.zeros((len(rows), widest), dtype=np.int64) for _ in range(3))
     of_row, start = np.zeros(len(prompts), dtype=np.int64), np.zeros(len(prompts), dtype=np.int64)
     tokens = 0
     for r, row in enumerate(rows):
-        prompt = prompts[row[0]]
+        prompt = prompts[row[0]].ids
         at = len(prompt)
         ids[r, :at], positions[r, :at] = prompt, np.arange(at)
         for number, index in enumerate(row, start=1):
@@ -104,7 +119,7 @@ def _lay_out(
             of_row[index], start[index] = r, at
             at = end
         tokens += at
-    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    lengths = np.array([len(prompt.ids) for prompt in prompts], dtype=np.int64)
     return Packed(
         ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
@@ -113,4 +128,5 @@ def _lay_out(
         start=torch.from_numpy(start),
         prompt=torch.from_numpy(lengths),
         tokens=tokens,
+        features=tuple(prompts[row[0]].features for row in rows),
     )

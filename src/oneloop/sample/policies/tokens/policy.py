@@ -24,12 +24,13 @@ from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 from oneloop.sample.policies.annotations import annotated
 from oneloop.sample.policies.apart import overwrite, second_model
-from oneloop.sample.policies.language import Language, prompts_of
+from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.chains import by_rollout, chains, extend
 from oneloop.sample.policies.tokens.forward import CausalForward, base_model
 from oneloop.sample.policies.tokens.here import TokenHere
 from oneloop.sample.policies.tokens.loading import load_weights, open_model, save_weights
 from oneloop.sample.policies.tokens.micro_batches import micro_batches, packed
+from oneloop.sample.policies.tokens.packing import Prompt
 from oneloop.sample.policies.tokens.reference import Reference
 from oneloop.sample.policies.tokens.rows import TokenRows
 from oneloop.sample.policies.tokens.spans import cut, token_spans
@@ -40,23 +41,23 @@ class LanguagePolicy:
     """The model being trained, its engine, and its tokenizer."""
 
     def __init__(self, options: Language):
-        self._opened = open_model(options.model, options.dtype, options.lora)
-        self.model, self.tokenizer = self._opened.model, self._opened.tokenizer
+        self._opened = open_model(options.model, options.dtype, options.lora, options.kind)
+        self.model = self._opened.model
         self.model.to(options.device)
         self.model.eval()  # no dropout, ever: the law that is trained is the law that was sampled
         self.options, self.version = options, 0
         self.units, self.gives = options.units, options.gives
         self.law = Law(options.temperature, options.top_k, options.top_p, options.min_p)
-        self.prompts = prompts_of(self.model, self.tokenizer, options.chat_template_kwargs)
-        self.eos = self.prompts.eos
+        self.prompts = options.prompts(self.model, self._opened.tokenizer)
+        self.tokenizer, self.eos = self.prompts.tokenizer, self.prompts.eos
         self.meter = Meter()
         autocast = options.precision == "bf16_autocast"
-        self._reference = Reference(self.model, autocast)
+        self._reference = Reference(self.model, autocast, self.prompts.never)
         try:
             self.engine = self._engine()
-            self.forward = CausalForward(self.model, autocast, self.meter)
+            self.forward = CausalForward(self.model, autocast, self.meter, self.prompts.never)
         except ValueError as error:
-            raise ValueError(f"policy.language.model: {error}") from error
+            raise ValueError(f"{options.kind.option}: {error}") from error
         self.rows = TokenRows(self.prompts, self.engine.positions, options.max_new_tokens)
         self.progress: Callable[[int, int], None] | None = None
 
@@ -72,6 +73,7 @@ class LanguagePolicy:
             slots=options.slots,
             dtype=dtype,
             meter=self.meter,
+            never=self.prompts.never,
         )
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -103,11 +105,12 @@ class LanguagePolicy:
 
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
         """The engine request for one row that already has the tokens `partial`."""
-        prompt, budget = self.prompt_ids(asked, row), int(asked.budget[row])
-        left = self.rows.room(prompt, f"data row {int(asked.key[row])}")
+        prompt, budget = self.prompt(asked, row), int(asked.budget[row])
+        left = self.rows.room(prompt.ids, f"data row {int(asked.key[row])}")
         limit = min(self.options.max_new_tokens if budget < 0 else budget, left)
         key = int(draws.mix(asked.facts["seed"], int(asked.id[row])))
-        return Request(key, int(asked.group[row]), prompt, limit, tuple(int(token) for token in partial))
+        had = tuple(int(token) for token in partial)
+        return Request(key, int(asked.group[row]), prompt.ids, limit, had, prompt.features)
 
     def prompt_room(self, prompt: Any, example: Mapping[str, Any]) -> PromptRoom:
         """See `oneloop.core.protocols.Policy`."""
@@ -116,11 +119,15 @@ class LanguagePolicy:
 
     def prompt_ids(self, rollouts: Rollouts, row: int) -> tuple[int, ...]:
         """Token ids of the prompt of one row."""
+        return self.prompt(rollouts, row).ids
+
+    def prompt(self, rollouts: Rollouts, row: int) -> Prompt:
+        """What the tokens of one row follow."""
         things = rollouts.context[row]
         if len(things) != 1 or things[0][0] != 0:
             raise ValueError("a language policy takes a prompt at depth 0 and nothing later as context")
         example = rollouts.example[row] if "example" in rollouts else {}
-        return self.prompts.encode(things[0][1], f"data row {int(rollouts.key[row])}", example)
+        return self.prompts.read(things[0][1], f"data row {int(rollouts.key[row])}", example)
 
     def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, none): rollouts that somebody else made, from the data's `completion` column.
@@ -168,12 +175,12 @@ class LanguagePolicy:
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
         """Pieces of whole rollouts, at most `budget` tokens forwarded with padding (one rollout at least)."""
-        return micro_batches(rollouts, wanted, self.prompt_ids, self.forward.packed_width, budget)
+        return micro_batches(rollouts, wanted, self.prompt, self.forward.packed_width, budget)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
         """`actions` [a] under the present weights; their rollouts are forwarded once, whole."""
         rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
-        whole = packed(rollouts.take(rows), self.prompt_ids, self.forward.packed_width)
+        whole = packed(rollouts.take(rows), self.prompt, self.forward.packed_width)
         return TokenHere(self, whole, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
 
     def entry(self, model: Any) -> Any:
@@ -212,9 +219,10 @@ class LanguagePolicy:
     def apart(self) -> "LanguagePolicy":
         """See `oneloop.core.protocols.Separable`: own model, engine, tokenizer and meter."""
         made = copy.copy(self)
-        made.model, made.tokenizer = second_model(self.model), copy.deepcopy(self.tokenizer)
+        made.model = second_model(self.model)
         made.meter, made.progress = Meter(), None
-        made.prompts = prompts_of(made.model, made.tokenizer, self.options.chat_template_kwargs)
+        made.prompts = self.options.prompts(made.model, copy.deepcopy(self._opened.tokenizer))
+        made.tokenizer = made.prompts.tokenizer
         made.engine = made._engine()
         made.rows = TokenRows(made.prompts, made.engine.positions, self.options.max_new_tokens)
         return made
@@ -228,7 +236,7 @@ class LanguagePolicy:
     def save(self, folder: Path) -> None:
         """Writes a normal Hugging Face folder, of a model or of adapters."""
         save_weights(self._opened, folder)
-        self.tokenizer.save_pretrained(folder)
+        self._opened.tokenizer.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
         """State that is not in the saved weights: the version, and weights that only the reference has."""

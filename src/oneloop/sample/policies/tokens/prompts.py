@@ -21,8 +21,9 @@ from oneloop.sample.policies.tokens.chat import (
     is_prefill,
     row_options,
 )
+from oneloop.sample.policies.tokens.packing import Prompt
 
-Prompt = str | Messages
+Said = str | Messages
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -32,6 +33,9 @@ class Prompts:
     template_options: values for variables of the chat template. embeddings: how many tokens the model has
     embeddings for; None: not checked.
     """
+
+    never: frozenset[int] = frozenset()
+    """Tokens that stand for something else than text, so that no rollout may hold them."""
 
     def __init__(
         self,
@@ -47,7 +51,11 @@ class Prompts:
         self._of_text = lru_cache(maxsize=65536)(self._text_ids)
         self._of_chat = lru_cache(maxsize=65536)(self._chat_ids)
 
-    def encode(self, prompt: Prompt, where: str, row: Mapping[str, Any] = NOTHING) -> tuple[int, ...]:
+    def read(self, prompt: Said, where: str, row: Mapping[str, Any] = NOTHING) -> Prompt:
+        """What a sequence begins with that answers `prompt`: as `encode`, with the pictures it shows."""
+        return Prompt(self.encode(prompt, where, row))
+
+    def encode(self, prompt: Said, where: str, row: Mapping[str, Any] = NOTHING) -> tuple[int, ...]:
         """Token ids of `prompt`, one at least. `row`: its data row, for `tools` and `chat_template_kwargs`.
 
         Raises ValueError, naming `where`, for what is no prompt and for what tokenizer or template refuse.
@@ -58,7 +66,7 @@ class Prompts:
             raise ValueError(f"{where}: {error}") from error
 
     def completion(
-        self, prompt: Prompt, completion: Prompt, where: str, row: Mapping[str, Any] = NOTHING
+        self, prompt: Said, completion: Said, where: str, row: Mapping[str, Any] = NOTHING
     ) -> tuple[int, ...]:
         """Token ids of a demonstration, up to and with the end of the turn.
 
@@ -71,7 +79,7 @@ class Prompts:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
 
-    def _prompt(self, prompt: Prompt, row: Mapping[str, Any]) -> tuple[int, ...]:
+    def _prompt(self, prompt: Said, row: Mapping[str, Any]) -> tuple[int, ...]:
         if isinstance(prompt, str):
             if row.get("tools"):
                 warnings.warn(  # one text always, so that it is said once
@@ -124,7 +132,7 @@ class Prompts:
                 return f"the model's tokenizer has no token for the character {character!r} of {text!r:.80}"
         return f"the model's tokenizer cannot encode {text!r:.80}: {error}"
 
-    def _completion(self, prompt: Prompt, completion: Prompt, row: Mapping[str, Any]) -> tuple[int, ...]:
+    def _completion(self, prompt: Said, completion: Said, row: Mapping[str, Any]) -> tuple[int, ...]:
         if isinstance(prompt, str):
             if not isinstance(completion, str):
                 raise ValueError("'completion' is a list of messages, so 'prompt' must be one too")

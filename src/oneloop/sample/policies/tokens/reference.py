@@ -1,6 +1,7 @@
 """The reference of a language policy: a frozen copy of its weights, adapters included."""
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from oneloop.sample.policies.tokens.forward import CausalForward
 
 
 class Reference:
-    """Earlier weights of `model`; none before `keep`. Frozen weights are shared with it, not copied."""
+    """Earlier weights of `model`; none before `keep`. Frozen weights are shared with it, not copied.
 
-    def __init__(self, model: Any, autocast: bool):
-        self.model, self.autocast = model, autocast
+    never: token ids that the law gives no probability.
+    """
+
+    def __init__(self, model: Any, autocast: bool, never: Collection[int] = ()):
+        self.model, self.autocast, self.never = model, autocast, never
         self._kept: CausalForward | None = None
 
     @property
@@ -29,7 +33,7 @@ class Reference:
         """From now on the reference is the present weights."""
         frozen = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         kept = copy.deepcopy(self.model, frozen).eval().requires_grad_(False)
-        self._kept = CausalForward(kept, self.autocast)
+        self._kept = CausalForward(kept, self.autocast, never=self.never)
 
     def state_dict(self) -> dict[str, Tensor] | None:
         """Its weights by name, those it shares with the model left out; None when none is kept."""

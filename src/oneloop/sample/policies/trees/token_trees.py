@@ -9,6 +9,7 @@ prefix: a fork's `correlation` is for images. A prefix is read again after each 
 tree half-way.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -75,7 +76,7 @@ def _request(policy: Sampler, asked: Rollouts, row: int, partial: list[int], end
     """The request for the tokens after `partial`, up to the fork at `end`."""
     whole = policy.request(asked, row, partial)
     limit = whole.limit if end is None else min(end, whole.limit)
-    return Request(whole.key, whole.group, whole.prompt, limit, whole.partial)
+    return dataclasses.replace(whole, limit=limit)
 
 
 def _ended(policy: Sampler, asked: Rollouts, row: int, had: int, reply: Reply, end: int | None) -> str:

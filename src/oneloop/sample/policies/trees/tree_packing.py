@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oneloop.sample.policies.tokens.packing import Packed, shared_rows
+from oneloop.sample.policies.tokens.packing import Packed, Prompt, shared_rows
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PackedTrees(Packed):
 
 
 def pack_trees(
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     completions: Sequence[Sequence[int]],
     actions: Sequence[Sequence[int]],
     width: int,
@@ -67,7 +67,7 @@ def pack_trees(
     of_row = np.zeros(len(prompts), dtype=np.int64)
     laid: list[list[tuple[int, int, int]]] = []
     for r, row in enumerate(rows):
-        prompt = prompts[row[0]]
+        prompt = prompts[row[0]].ids
         cells = [(token, place, place - 1) for place, token in enumerate(prompt)]  # id, position, above
         known: dict[int, int] = {}
         for index in row:
@@ -85,7 +85,7 @@ def pack_trees(
     for r, cells in enumerate(laid):
         table[:, r, : len(cells)] = np.array(cells).T
     ids, positions, parents = (torch.from_numpy(piece) for piece in table)
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    lengths = torch.tensor([len(prompt.ids) for prompt in prompts])
     nothing = torch.zeros_like(lengths)
     return PackedTrees(
         ids,
@@ -95,6 +95,7 @@ def pack_trees(
         nothing,
         lengths,
         sum(map(len, laid)),
+        tuple(prompts[row[0]].features for row in rows),
         parents,
         torch.from_numpy(column),
     )

@@ -1,0 +1,52 @@
+"""What a recipe says of a vision-language policy: a language policy whose prompts may show pictures."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from oneloop.core.part import Of, part
+from oneloop.engines.turns import eos_ids
+from oneloop.sample.policies.language import Language
+from oneloop.sample.policies.pictures.model import PictureModel
+from oneloop.sample.policies.pictures.prompts import PicturePrompts
+from oneloop.sample.policies.tokens.loading import Kind
+
+if TYPE_CHECKING:
+    from oneloop.sample.policies.pictures.policy import VisionLanguagePolicy
+
+VISION_LANGUAGE = Kind(
+    "policy.vision_language.model", AutoModelForImageTextToText, AutoProcessor, "a vision-language model"
+)
+
+
+@part(
+    writes=(
+        *("last", "status", "text", "shown", "actions.parent", "actions.version", "actions.logprob"),
+        *("actions.token", "actions.span"),
+    )
+)
+class VisionLanguage(Language):
+    """Options of a vision-language policy; `open()` loads it. What is said of a language policy holds too."""
+
+    kind: ClassVar[Kind] = VISION_LANGUAGE
+
+    model: Annotated[Any, Of("vision_language_model", text=True)]
+    """Hub name, folder, or a part of `models` such as {small_llava: {}}."""
+    freeze_vision: bool = True
+    """Whether the weights that read pixels stay as they are; the projector and the language model learn."""
+
+    def open(self) -> "VisionLanguagePolicy":
+        """Loads the model; raises ValueError when it cannot be."""
+        from oneloop.sample.policies.pictures.policy import VisionLanguagePolicy  # it is made from these
+
+        return VisionLanguagePolicy(self.settled())
+
+    def prompts(self, model: Any, tokenizer: Any) -> PicturePrompts:
+        """The prompt encoder for `model`, whose processor is `tokenizer`. Raises ValueError for a model that
+        takes no pictures."""
+        try:
+            asked = PictureModel(model)
+        except ValueError as error:
+            raise ValueError(f"{self.kind.option}: {error}") from error
+        eos = eos_ids(model, tokenizer.tokenizer)
+        return PicturePrompts(tokenizer, asked, self.chat_template_kwargs, eos)
