@@ -189,8 +189,8 @@ class Rollouts(Table):
     """pending, aborted, stop, length or failed."""
     text: Annotated[list[str], Declared("a language policy's sample", recorded=True)]
     """What was written, for judges and people; never encoded again."""
-    shown: Annotated[list[bytes | None], Declared("a vision-language policy's sample", recorded=True)]
-    """The pictures of its prompt side by side, as a small PNG file; None without any."""
+    shown: Annotated[list[str], Declared("a vision-language policy's sample", recorded=True)]
+    """The pictures of its prompt side by side, a small PNG file as base64 text; empty without any."""
     start: Annotated[Tensor, Declared("a flow policy's sample")]
     """float32 [n, ...], the noise an image began as; equal within a tree."""
     output: Annotated[Tensor, Declared("a flow policy's sample")]

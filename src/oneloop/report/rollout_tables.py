@@ -184,6 +184,8 @@ def _pack(one: Step, browser: Browser, share: float = 1.0, most: int = 0) -> dic
             row["group"],
             {"group": row["group"], "key": row.get("key"), "prompt": row["prompt"], "rollouts": []},
         )
+        if row.get("shown"):
+            group["shown"] = row["shown"]
         group["rollouts"].append(pack_rollout(row, one.file, browser.pieces, browser.most_tokens))
     advantages = [
         abs(a) for row in rows for a in row.get("advantage") or () if a is not None and math.isfinite(a)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +170,16 @@ def prompt_text(context: tuple[tuple[int, Any], ...]) -> str:
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, list):
-        return "\n".join(f"{message.get('role')}: {message.get('content')}" for message in prompt)
+        return "\n".join(f"{turn.get('role')}: {content_text(turn.get('content'))}" for turn in prompt)
     return str(prompt)
+
+
+def content_text(content: Any) -> str:
+    """What a message says; a picture among its parts is written <image>."""
+    if not isinstance(content, list):
+        return str(content)
+    texts = [part.get("text") if isinstance(part, Mapping) else str(part) for part in content]
+    return "".join("<image>" if text is None else text for text in texts)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

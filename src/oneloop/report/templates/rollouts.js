@@ -205,6 +205,12 @@
     button.addEventListener("click", () => show({ step: next, group: data.steps[next].groups.findIndex((group) => matching(group).length) }));
     line.append(" ", button);
   }
+  function shownPicture(bytes) {
+    const image = make("img", "shown");
+    image.src = "data:image/png;base64," + bytes;
+    image.alt = "what the prompt shows";
+    return image;
+  }
   function drawGroup(step) {
     const group = step.groups[view.group];
     const shown = matching(group);
@@ -212,6 +218,7 @@
     by("group").replaceChildren(
       make("p", "prompt-name", `Prompt of group ${group.group}` + (group.key === null ? "" : ` (data row ${group.key})`)),
       make("div", "prompt", group.prompt),
+      ...(group.shown ? [shownPicture(group.shown)] : []),
       ...(shown.length && shown.every((rollout) => rollout.image) ? drawPictures(shown, limit) : shown.map((rollout) => drawRollout(rollout, limit))),
     );
     if (shown.length < group.rollouts.length)

@@ -5,6 +5,7 @@ a picture once for a group, packed rows hold it once, and no token that stands f
 When it is opened it is tried on a picture: engine and learner must compute what the model itself does.
 """
 
+import base64
 import io
 from typing import Any
 
@@ -40,7 +41,7 @@ class VisionLanguagePolicy(LanguagePolicy):
             self._try_a_picture()
         except ValueError as error:
             raise ValueError(f"{options.kind.option}: {error}") from error
-        self._thumbnails: dict[int, tuple[Any, bytes | None]] = {}
+        self._thumbnails: dict[int, tuple[Any, str]] = {}
 
     @torch.no_grad()
     def _try_a_picture(self) -> None:
@@ -105,11 +106,11 @@ class VisionLanguagePolicy(LanguagePolicy):
 
     def _with_text(self, rollouts: Rollouts, stop: Any = ()) -> Rollouts:
         written = super()._with_text(rollouts, stop)
-        shown = [self._thumbnail(row, example) for row, example in enumerate(rollouts.example)]
+        shown = [self._thumbnail(example) for example in rollouts.example]
         return written.put(shown=shown)
 
-    def _thumbnail(self, row: int, example: Any) -> bytes | None:
-        """The pictures of a prompt side by side, as a small PNG file; None without any."""
+    def _thumbnail(self, example: Any) -> str:
+        """The pictures of a prompt side by side; empty without any."""
         known = self._thumbnails.get(id(example))
         if known is None or known[0] is not example:
             if len(self._thumbnails) > 512:
@@ -119,13 +120,13 @@ class VisionLanguagePolicy(LanguagePolicy):
         return known[1]
 
 
-def thumbnail(prompt: Any, row: Any, mark: str) -> bytes | None:
-    """The pictures of a data row side by side, as a PNG file; None without any."""
+def thumbnail(prompt: Any, row: Any, mark: str) -> str:
+    """The pictures of a data row side by side, a PNG file as base64 text; empty without any."""
     from PIL import Image
 
     _, pictures = marked_text(prompt, mark, row) if isinstance(prompt, str) else marked_messages(prompt, row)
     if not pictures:
-        return None
+        return ""
     images = [opened(picture, "a picture of the record") for picture in pictures]
     for image in images:
         image.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -136,4 +137,4 @@ def thumbnail(prompt: Any, row: Any, mark: str) -> bytes | None:
         left += image.width
     file = io.BytesIO()
     whole.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    return base64.b64encode(file.getvalue()).decode()
