@@ -50,6 +50,10 @@ COMMANDS = {
         "compress:compress", "Compress pictures to a file of tokens, any beginning of which decodes."
     ),
     "decompress": Listed("decompress:decompress", "Turn a file of tokens back into pictures."),
+    "tokens": Listed(
+        "tokens:tokens",
+        "Write a page on an image tokenizer: pictures at every length, bytes against quality.",
+    ),
     "schema": Listed("schema:schema", "Print the JSON schema of recipes."),
     "env": Listed("env:env", "Print versions and hardware, for bug reports."),
 }
