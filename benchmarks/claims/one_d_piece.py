@@ -148,7 +148,7 @@ def simple(setting: Setting) -> dict[str, dict[str, float]]:
     train, test = setting.images()
     flat, wanted = train.flatten(1).numpy(), test.flatten(1).numpy()
     mean = torch.as_tensor(np.broadcast_to(flat.mean(0), wanted.shape).copy())
-    rows = {"mean image": {}, "PCA, real numbers": {}}
+    rows: dict[str, dict[str, float]] = {"mean image": {}, "PCA, real numbers": {}}
     for k in setting.lengths:
         pca = PCA(k, random_state=0).fit(flat)
         back = torch.as_tensor(pca.inverse_transform(pca.transform(wanted)).clip(0, 1))
