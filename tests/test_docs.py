@@ -226,7 +226,7 @@ NEEDED: dict[str, Any] = {
 def test_the_reference_covers_all_sections():
     covered = {name.rpartition(".")[2] for name, _ in REFERENCE}
     assert covered == {
-        *("Recipe", "Phase", "Plan", "Language", "Learning", "Evaluation", "Limits", "Runtime"),
+        *("Recipe", "Phase", "Plan", "Language", "Learning", "Evaluation", "JudgeLimits", "Runtime"),
     }
 
 

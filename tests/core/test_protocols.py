@@ -1,6 +1,7 @@
 """Each protocol is implemented here from its own text alone, by classes that inherit nothing, and trained."""
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -194,8 +195,11 @@ class Table:
     def outline(self):
         return TableOutline()
 
-    def open(self):
-        return TablePolicy()
+    def open(self, weights=None):
+        policy = TablePolicy()
+        if weights is not None:
+            policy.restore(Path(weights), policy.state_dict())
+        return policy
 
 
 class TableOutline:
@@ -329,6 +333,8 @@ def test_a_policy_of_ones_own_trains_and_resumes_to_the_bit(tmp_path, monkeypatc
         trained(recipe(policy, **own), tmp_path / "cut")
     resumed = trained(recipe(policy, **own), tmp_path / "cut", resume=True)
     assert torch.equal(resumed.policy.model.weight, whole.policy.model.weight)
+    again = resumed.recipe.policy.open(str(tmp_path / "cut" / "checkpoint-12"))
+    assert torch.equal(again.model.weight, whole.policy.model.weight)
 
 
 # engines and networks

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from oneloop.core.verdicts import Limits, Verdict, columns, verdict
+from oneloop.core.judge_limits import JudgeLimits
+from oneloop.core.verdicts import Verdict, columns, verdict
 
 
 @pytest.mark.parametrize("value", [1, 0.25, True, -3])
@@ -34,4 +35,4 @@ def test_limits_have_bounds():
         {"x": 1},
     ):
         with pytest.raises(ValueError):
-            Limits(**fields)
+            JudgeLimits(**fields)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.rooms import build
-from oneloop.core.verdicts import Limits
 from oneloop.judge.function import Function
 from oneloop.judge.isolation.process import CannotStart
 from tests.judge.judge_rollouts import rollouts
 
 FILE = Path(__file__).parent / "rewards_file.py"
-QUICK = Limits(timeout=0.5, memory_mb=256)
+QUICK = JudgeLimits(timeout=0.5, memory_mb=256)
 
 
 def judge(name, **fields):
@@ -123,7 +123,7 @@ def test_a_live_function_sees_this_process_and_is_given_up_on():
             release.wait(60)
         return state["bonus"]
 
-    judged = Function(path=closure, limits=Limits(timeout=0.2))(rollouts(["a", "hang", "c"]))
+    judged = Function(path=closure, limits=JudgeLimits(timeout=0.2))(rollouts(["a", "hang", "c"]))
     release.set()
     assert judged["reward.closure"].tolist()[::2] == [2.0, 2.0]
     assert judged["error.closure"][1].startswith("timed out after 0.2 s")

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import part
 from oneloop.core.rollouts import MissingColumn
-from oneloop.core.verdicts import JudgeError, Limits, columns, verdict
+from oneloop.core.verdicts import JudgeError, columns, verdict
 from oneloop.judge.function import Function
 from oneloop.judge.stage import JudgeOutage, Judging
 from oneloop.judge.truncated import Truncated
@@ -27,7 +28,7 @@ class Says:
     values: list
     name: str = "says"
     weight: float = 1.0
-    limits: Limits = Limits()
+    limits: JudgeLimits = JudgeLimits()
 
     def __call__(self, asked):
         if isinstance(self.values, Exception):
@@ -91,14 +92,14 @@ def test_drop_rollout_names_the_rollout():
 
 
 def test_drop_group_flags_its_whole_group():
-    judge = says(1.0, NAN, 0.0, 1.0, 1.0, limits=Limits(on_error="drop_group"))
+    judge = says(1.0, NAN, 0.0, 1.0, 1.0, limits=JudgeLimits(on_error="drop_group"))
     judged = Judging([judge])(rollouts(["x"] * 5, group=[7, 8, 8, 7, 9]))
     assert judged["drop_group"].tolist() == [False, True, True, False, False]
     assert judged.status == ["stop", "failed", "stop", "stop", "stop"]
 
 
 def test_stop_raises_the_sentence():
-    judge = says(1.0, NAN, limits=Limits(on_error="stop"))
+    judge = says(1.0, NAN, limits=JudgeLimits(on_error="stop"))
     with pytest.raises(
         JudgeError, match=r"'says' on rollout 101 \(data row 1001\): returned nan .*; 1 of 2 rollouts"
     ):
@@ -147,7 +148,7 @@ def test_retries_ask_for_the_failed_rollouts_alone():
         written = columns("judge", [verdict(value) for value in score])
         return table.put({**written, "extra.judge": [{"try": len(asked)}] * len(table)})
 
-    judge.limits = Limits(retries=2)
+    judge.limits = JudgeLimits(retries=2)
     judged = Judging([judge])(rollouts(["x", "y", "z"]))
     assert asked == [[100, 101, 102], [101, 102], [102]]
     assert same(judged.reward, [1.0, 2.0, NAN])
@@ -166,7 +167,7 @@ def test_a_judge_that_calls_exit_has_failed_and_the_run_goes_on():
 
 def test_a_retry_mends_a_flaky_service():
     path = f"{Path(__file__).parent / 'rewards_file.py'}:flaky"
-    judge = Function(path=path, isolate=False, limits=Limits(retries=1))
+    judge = Function(path=path, isolate=False, limits=JudgeLimits(retries=1))
     judged = Judging([judge])(rollouts(["x", "y"]))
     assert same(judged.reward, [1.0, 1.0]) and judged.facts["judges"]["flaky"]["errors"] == 0
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.rollouts import Actions, Rollouts
-from oneloop.core.verdicts import Limits
 from oneloop.credit.token_level import TokenLevel
 from oneloop.judge.isolation.process import CannotStart
 from oneloop.judge.stage import Judging
@@ -72,12 +72,12 @@ def test_the_tokens_of_wrong_steps_are_flawed_separator_and_end_token_included()
     ],
 )
 def test_a_critique_that_cannot_be_used_costs_that_rollout_its_penalty_alone(text, message):
-    judged = critic(limits=Limits(timeout=1))(by_character([f"{text}\n\n1", "1\n\n2"]))
+    judged = critic(limits=JudgeLimits(timeout=1))(by_character([f"{text}\n\n1", "1\n\n2"]))
     assert message in judged["error.step_critic"][0] and judged["error.step_critic"][1] is None
     assert judged["valid.step_critic"].tolist() == [0.0, 1.0]
     assert judged.critique[0] is None and marks(judged)[1] == "00011"
     assert judged.actions.flaw[: len(text) + 4].isnan().all()
-    both = Judging([Verifier(by="exact", extract=r"(\d)$"), critic(limits=Limits(timeout=1))])
+    both = Judging([Verifier(by="exact", extract=r"(\d)$"), critic(limits=JudgeLimits(timeout=1))])
     told = both(by_character([f"{text}\n\n1", "1\n\n2"]))
     assert told.reward.tolist() == [1.0, 0.0] and told.status == ["stop", "stop"], "the outcome stays"
     made = TokenLevel()(told.put(group=torch.zeros(2))).actions.advantage
@@ -128,7 +128,7 @@ def test_retries_mend_the_marks_too(tmp_path):
 
     judges = [
         Verifier(by="exact"),
-        StepCritic(path=flaky, limits=Limits(retries=1)),
+        StepCritic(path=flaky, limits=JudgeLimits(retries=1)),
     ]
     judged = Judging(judges)(by_character(["a\n\na", "b\n\nb"]))
     assert judged["error.step_critic"] == [None, None] and marks(judged) == ["00011"] * 2

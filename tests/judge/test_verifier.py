@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from oneloop.core.verdicts import JudgeError, Limits
+from oneloop.core.judge_limits import JudgeLimits
+from oneloop.core.verdicts import JudgeError
 from oneloop.judge.verifier import Verifier
 from oneloop.sample.data.files.text_table import parsed_json
 from oneloop.sample.data.reasoning import Reasoning
@@ -32,7 +33,7 @@ def test_an_expression_that_hangs_math_verify_is_killed():
     rows = [{"prompt": "p", "answer": "72"}] * 4
     texts = [r"\boxed{72}", r"\boxed{5^{5^{5^{5^5}}}}", "5^(5^(5^(5^5)))", "$72$"]
     start = time.monotonic()
-    judged = Verifier(by="math", limits=Limits(timeout=2))(rollouts(texts, rows))
+    judged = Verifier(by="math", limits=JudgeLimits(timeout=2))(rollouts(texts, rows))
     assert time.monotonic() - start < 60
     assert judged.correct.tolist()[0::3] == [1.0, 1.0]
     assert judged["error.verifier"][0] is None and judged["error.verifier"][3] is None
@@ -42,7 +43,9 @@ def test_an_expression_that_hangs_math_verify_is_killed():
 
 
 def test_a_regular_expression_that_explodes_is_killed():
-    judged = Verifier(by="exact", extract=r"(a+)+b", limits=Limits(timeout=0.5))(rollouts(["a" * 50, "aab"]))
+    judged = Verifier(by="exact", extract=r"(a+)+b", limits=JudgeLimits(timeout=0.5))(
+        rollouts(["a" * 50, "aab"])
+    )
     assert judged["error.verifier"] == ["timed out after 0.5 s", None]
 
 

@@ -53,4 +53,9 @@ def test_an_option_is_read(cls, field):
 def test_the_test_sees_fields_inside_fields():
     seen = {(cls.__name__, field) for cls, field in classes()}
     assert {("Plan", "groups"), ("Learning", "betas"), ("Evaluation", "every"), ("Lora", "rank")} <= seen
-    assert {("Limits", "timeout"), ("Phase", "steps"), ("Recipe", "paper"), ("GroupRelative", "ddof")} <= seen
+    assert {
+        ("JudgeLimits", "timeout"),
+        ("Phase", "steps"),
+        ("Recipe", "paper"),
+        ("GroupRelative", "ddof"),
+    } <= seen

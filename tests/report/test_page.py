@@ -8,7 +8,7 @@ import re
 import pytest
 
 from oneloop.report import write_report
-from oneloop.report.doctor import Limits
+from oneloop.report.doctor import Thresholds
 from oneloop.report.page import as_json
 from tests.report.conftest import CHROMIUM
 from tests.report.made_up_run import (
@@ -196,10 +196,12 @@ def test_a_small_budget_is_said(tmp_path):
     assert len(page) < write_report(run).stat().st_size / 2
 
 
-def test_limits_reach_the_doctor(tmp_path):
+def test_thresholds_reach_the_doctor(tmp_path):
     run = write_run(tmp_path / "run", rollout_steps=range(0))
     assert "Sampler and learner disagreed" not in write_report(run).read_text()
-    assert "Sampler and learner disagreed" in write_report(run, limits=Limits(gap_note=1e-8)).read_text()
+    assert (
+        "Sampler and learner disagreed" in write_report(run, thresholds=Thresholds(gap_note=1e-8)).read_text()
+    )
 
 
 def test_a_run_without_steps_or_rollouts_still_gives_a_page(tmp_path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from oneloop.cli.terminal import say
+from oneloop.core.protocols import DataDefaults, trait
 from oneloop.recipe.recipe import load_recipe
 from oneloop.sample.policies.tokens.loading import load_tokenizer
 
@@ -16,7 +17,7 @@ def as_message(asked: bool | None, folder: str, beside: Path | None) -> bool:
         return asked
     if beside is not None:
         phases = load_recipe(beside)[0].phases.values()
-        return any(getattr(phase.plan.data, "chat", None) for phase in phases)
+        return any(trait(phase.plan.data, DataDefaults, "chat") for phase in phases)
     if not load_tokenizer(folder).chat_template:
         return False
     say("prompts are a user's messages, written by the model's chat template (--no-chat: plain text)")

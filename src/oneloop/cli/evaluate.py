@@ -4,7 +4,6 @@ What is measured comes from a recipe's `evaluate` section (the run's own, or one
 `--task` (any reasoning-gym task) or `--data` (a file or a hub data set) and `--judge`; options win.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,7 +124,7 @@ def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
     judges = spec.judge or next(phase.judge for phase in recipe.phases.values() if phase.judge)
     if told := isolation_notice(judges):
         say(told)
-    policy = with_model(recipe.policy, folder).open()
+    policy = recipe.policy.open(folder)
     judging, found = Judging(scorers(judges)), []
     for mode in ("greedy", "sampled"):
         values = measured(policy, judging, spec.asked, spec.size, spec.samples, recipe.seed, mode)
@@ -145,11 +144,3 @@ def at_k_table(values: dict[str, Any]) -> Table:
         cells = ("{:.1f} % ({:.1f} to {:.1f})".format(*(100 * x for x in values[key][k])) for key, _ in kinds)
         drawn.add_row(k, *cells)
     return drawn
-
-
-def with_model(policy: Any, folder: str) -> Any:
-    """The same policy options with the model in `folder`; adapters are part of the folder."""
-    if not hasattr(policy, "model"):
-        raise ValueError(f"a policy of kind {type(policy).__name__} has no model to replace by '{folder}'")
-    options = {"model": folder} | ({"lora": None} if hasattr(policy, "lora") else {})
-    return dataclasses.replace(policy, **options)

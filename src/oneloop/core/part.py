@@ -11,15 +11,13 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, ValidationError, core_schema
 
+from oneloop.core.configuration import CONFIGURATION
 from oneloop.core.rooms import Misfit, UnknownName, build, find
 
 PartType = TypeVar("PartType")
-CONFIGURATION = ConfigDict(
-    extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True, allow_inf_nan=False
-)
 Columns = tuple[str, ...] | Callable[[Any], tuple[str, ...]]
 
 

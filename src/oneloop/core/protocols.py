@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 import torch
 from torch import Tensor
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.memory import Needs
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts, Table
@@ -44,6 +45,13 @@ class Data(Protocol):
         """The row, the same for the same key always."""
 
 
+class DataDefaults:
+    """What data may say of themselves; what they leave out is as here."""
+
+    chat: bool | None = None
+    """Whether prompts are messages of a chat; None: not said."""
+
+
 class Part(Protocol):
     """A judge, credit, select or dress part: reads columns, returns rollouts with more columns.
 
@@ -64,6 +72,8 @@ class JudgeDefaults:
     """In the sum of the judges; 0: only logged."""
     extract: str | None = None
     """Regular expression that finds the answer in a text, for voting; None: the whole text is the answer."""
+    limits = JudgeLimits()
+    """What a failure does, and how often a rollout on which it failed is judged again."""
     no_gradient = ""
     """Why its verdicts cannot be differentiated, in words; empty: they can (`Grader`)."""
 
@@ -103,8 +113,7 @@ class Objective(Protocol):
 
     Losses are averaged over the actions that select kept. An objective that wants another average says so
     with attributes, any of `mean`, `over`, `where`, `constant_length` and `whole`; see
-    `oneloop.update.averaging.Averaging`. One that has no gradient at some actions may say where it has one,
-    by a method `teaches(rollouts) -> bool [N]`: actions that no objective learns from are not forwarded.
+    `oneloop.update.averaging.Averaging`. One that has no gradient at some actions is `Teaching`.
     """
 
     def __call__(self, here: "Here", rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -114,6 +123,8 @@ class Objective(Protocol):
 class ObjectiveDefaults:
     """What an objective may say of itself beside its average; what it leaves out is as here."""
 
+    clip_range: float | None = None
+    """How far a ratio may leave 1 before it has no gradient, recorded each step; None: it clips nothing."""
     whole_logits = False
     """Whether it reads `here.logits`, so that those of all its actions are held at once."""
 
@@ -140,6 +151,26 @@ class Demand:
     """Whether logits of all actions of a micro-batch are held at once."""
 
 
+@runtime_checkable
+class Teaching(Protocol):
+    """An objective that has no gradient at some actions; those that no objective learns from are not
+    forwarded."""
+
+    def teaches(self, rollouts: Rollouts) -> Tensor:
+        """bool [N], the actions at which it has a gradient."""
+
+
+class PolicyDefaults:
+    """What a policy part may say of itself; what it leaves out is as here."""
+
+    temperature = 1.0
+    """Sampling temperature; 0 is greedy, so that the rollouts of a group are equal."""
+    steps: int | None = None
+    """Network calls of every rollout, the last of which is no action; None: rollouts differ in length."""
+    finishes = False
+    """Whether sampling finishes every rollout that it begins."""
+
+
 class PolicyPart(Protocol):
     """What a recipe says of a policy; `open` loads it."""
 
@@ -152,8 +183,12 @@ class PolicyPart(Protocol):
         """The policy without weights. Raises ValueError for what cannot work: no such model or device, a
         model of a kind that is not supported."""
 
-    def open(self) -> "Policy":
-        """The policy, with its weights, on its device. Raises ValueError when it cannot be loaded."""
+    def open(self, weights: str | None = None) -> "Policy":
+        """The policy on its device, with its weights or those at `weights`: a folder that `Policy.save` left,
+        or a model's name.
+
+        Raises ValueError when they cannot be loaded.
+        """
 
 
 class LanguageModel(Protocol):
@@ -183,6 +218,14 @@ class ImageTokenizerModel(Protocol):
     def build(self) -> Any:
         """A torch module with the methods of `oneloop.models.image_tokenizer.tokenizer.OneDTokenizer`, on the
         CPU. Leaves torch's global random state as it was."""
+
+
+@runtime_checkable
+class Outlined(Protocol):
+    """A `FlowModel` that `build` loads from somewhere: it can also be described without its weights."""
+
+    def outline(self) -> "FlowNetwork":
+        """The network with its weights on torch's meta device, where they take no memory."""
 
 
 class JudgeModel(Protocol):
@@ -224,6 +267,29 @@ class FlowNetwork(Protocol):
 
     def load(self, folder: Path) -> None:
         """What `save` left, to the bit."""
+
+
+class FlowNetworkDefaults:
+    """What a flow network may say of itself; what it leaves out is as here."""
+
+    decoder_maps = 0
+    """fp32 maps of a picture's size that decoding holds at its widest; 0: latents are pixels."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A flow network with noise levels of its own, taken where the recipe sets no `shift`."""
+
+    def noise_levels(self, steps: int) -> list[float]:
+        """[steps + 1] noise levels, from 1 down to 0."""
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """A flow network that trains adapters: without them it is its own reference."""
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        """Inside this context the adapters are off."""
 
 
 class PairNetwork(Protocol):

@@ -170,7 +170,7 @@ def misfit(room: str, instance: Any) -> str | None:
         return f"{cls.__name__} is a {words(home)} part; here stands a {kind} part ({_examples(room)})"
     if inspect.isroutine(instance) and "__call__" in members(ROOMS[room].protocol):
         return _cannot_be_called(room, instance, instance)
-    if missing := [name for name in members(ROOMS[room].protocol) if not hasattr(instance, name)]:
+    if missing := lacking(instance, ROOMS[room].protocol):
         name = getattr(instance, "__name__", cls.__name__)
         return f"a {kind} part has {', '.join(missing)}, and {name} has not ({_examples(room)})"
     writes = declared(instance, "writes")
@@ -207,6 +207,11 @@ def members(protocol: type) -> tuple[str, ...]:
     methods = [name for name, what in own.items() if callable(what) or isinstance(what, property)]
     named = [*own.get("__annotations__", {}), *methods]
     return tuple(name for name in named if not name.startswith("_") or name in CALLED)
+
+
+def lacking(instance: Any, protocol: type) -> list[str]:
+    """What `protocol` asks for and `instance` has not, by name."""
+    return [name for name in members(protocol) if not hasattr(instance, name)]
 
 
 def _cannot_be_called(room: str, instance: Any, named: Any) -> str | None:

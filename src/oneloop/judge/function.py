@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import BeforeValidator
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.verdicts import Limits, Verdict, columns, verdict
+from oneloop.core.verdicts import Verdict, columns, verdict
 from oneloop.judge.functions import locate
 from oneloop.judge.functions.call import adapted, refused_rubric
 from oneloop.judge.functions.conventions import lacking, style_of
@@ -51,7 +52,7 @@ class Function:
     isolate: bool = True
     """After a failed call for a batch, call again for each rollout, so that a bad one costs itself alone.
     False for a function that compares rollouts with one another."""
-    limits: Annotated[Limits, Options(Limits)] = Limits()
+    limits: Annotated[JudgeLimits, Options(JudgeLimits)] = JudgeLimits()
     """Time, memory, retries, and what an error does."""
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class Function:
             named = getattr(self.path, "func", self.path)  # what functools.partial holds
             own = str(getattr(self.path, "__name__", "") or getattr(named, "__name__", type(named).__name__))
             assert self._runner  # refuses what fits no convention
-            if self.limits.of_a_worker != Limits().of_a_worker:
+            if self.limits.of_a_worker != JudgeLimits().of_a_worker:
                 raise ValueError(
                     f"limits.{', limits.'.join(self.limits.of_a_worker)} need a process: give the function "
                     f"by its path, not the object {self.path!r}"

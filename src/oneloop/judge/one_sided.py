@@ -25,14 +25,16 @@ from pydantic import Field
 
 from oneloop.core import draws
 from oneloop.core.declared import declared
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Of, Options, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
+from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.fair import costs, exp2
 from oneloop.fair.panel import AuditorPanel, Floats, Violation
 from oneloop.fair.rules import threshold_rules
 from oneloop.judge.functions import locate
 from oneloop.judge.pairwise import distances
+from oneloop.judge.stage import judge_name
 
 FEATURES = ("likelihood", "weakest", "probability")
 """Geometric mean, least, and product of a rollout's probabilities, each in [0, 1]."""
@@ -82,8 +84,7 @@ def sureness(rollouts: Rollouts) -> Floats:
     reads=lambda self: ("actions.logprob", "group", *declared(self.judge, "reads")),
     writes=lambda self: (
         *(f"reward.{self.name}", f"error.{self.name}", "propensity", "paid"),
-        # the class itself is asked too, when a recipe lacks a column: it has no judge yet
-        *(("correct",) if "correct" in declared(getattr(self, "judge", None), "writes") else ()),
+        *(("correct",) if "correct" in declared(self.judge, "writes") else ()),
     ),
     paper="arXiv 2206.04475",
 )
@@ -112,7 +113,7 @@ class OneSided:
     """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
-    limits: Annotated[Limits, Options(Limits)] = Limits()
+    limits: Annotated[JudgeLimits, Options(JudgeLimits)] = JudgeLimits()
     """Limits of auditors' functions, and what an error of `judge` does."""
     memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
@@ -131,7 +132,7 @@ class OneSided:
         correct = torch.full((len(rollouts),), torch.nan, dtype=torch.float64)
         chosen = rollouts.take(paid)
         judged = self.judge(chosen)
-        inner = getattr(self.judge, "name", type(self.judge).__name__.lower())
+        inner = judge_name(self.judge)
         errors = judged[f"error.{inner}"] if f"error.{inner}" in judged else [None] * len(judged)
         scores = judged[f"reward.{inner}"].tolist()
         for row, score, error in zip(paid.nonzero().squeeze(1).tolist(), scores, errors, strict=True):

@@ -25,7 +25,9 @@ from torch import Tensor
 
 from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
+from oneloop.core.protocols import PairNetwork
 from oneloop.core.rollouts import Rollouts
+from oneloop.core.rooms import lacking
 from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.judge.pairwise.preferences import antisymmetric, position_bias
 from oneloop.judge.pairwise.questions import TASKS, Criterion, Question, criteria_of, render_query, task_of
@@ -37,7 +39,7 @@ FEW = 0.5
 
 
 def _writes(judge: Any) -> tuple[str, ...]:
-    each = () if isinstance(judge, type) else tuple(judge.column(name) for name in judge.names)
+    each = tuple(judge.column(name) for name in judge.names)
     return (f"reward.{judge.name}", f"error.{judge.name}", *each)
 
 
@@ -98,7 +100,7 @@ class Preference:
     def network(self) -> Any:
         """What `model` builds, frozen, on `device`."""
         built = self.model.build()
-        if not hasattr(built, "answers"):
+        if lacking(built, PairNetwork):
             raise JudgeError(
                 f"judge '{self.name}': model: {type(self.model).__name__} compares no images; take "
                 "yes_no_vlm, or "

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from oneloop.core.declared import declared
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
-from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns
+from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.judge.isolation.process import CannotStart
 
 Judge = Callable[[Rollouts], Rollouts]
@@ -111,8 +112,9 @@ def weight_of(judge: Judge) -> float:
     return float(trait(judge, JudgeDefaults, "weight"))
 
 
-def _limits_of(judge: Judge) -> Limits:
-    return getattr(judge, "limits", Limits())
+def _limits_of(judge: Judge) -> JudgeLimits:
+    limits: JudgeLimits = trait(judge, JudgeDefaults, "limits")
+    return limits
 
 
 def _retried(judge: Judge, rollouts: Rollouts) -> Rollouts:

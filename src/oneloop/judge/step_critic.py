@@ -24,9 +24,10 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core import draws
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.verdicts import JudgeError, Limits, columns
+from oneloop.core.verdicts import JudgeError, columns
 from oneloop.judge.critique.chat import MissingKey, Reply
 from oneloop.judge.critique.chat import shared as client
 from oneloop.judge.critique.chat_server import ChatServer
@@ -87,7 +88,7 @@ class StepCritic:
     """Name of the columns this judge writes."""
     weight: float = 0.0
     """Weight in `reward` of the share of steps that are right; 0: flaws alone."""
-    limits: Annotated[Limits, Options(Limits)] = Limits()
+    limits: Annotated[JudgeLimits, Options(JudgeLimits)] = JudgeLimits()
     """Time and memory of a function of one's own, retries, and what an error does (a server: see `chat`)."""
 
     def __post_init__(self) -> None:

@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
-from oneloop.core.verdicts import JudgeError, Limits, Verdict, columns, verdict
+from oneloop.core.verdicts import JudgeError, Verdict, columns, verdict
 from oneloop.judge.answers import accepted
 from oneloop.judge.isolation.sandbox import Sandbox, shared
 
@@ -40,7 +41,7 @@ class Verifier:
     """Names the columns."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
-    limits: Annotated[Limits, Options(Limits)] = Limits()
+    limits: Annotated[JudgeLimits, Options(JudgeLimits)] = JudgeLimits()
     """Time, memory, retries, and what an error does."""
 
     def __post_init__(self) -> None:

@@ -21,11 +21,7 @@ def _reads(judge: Any) -> tuple[str, ...]:
 
 
 def _writes(judge: Any) -> tuple[str, ...]:
-    return (
-        f"reward.{judge.name}",
-        f"error.{judge.name}",
-        *(() if isinstance(judge, type) else (judge.column,)),
-    )
+    return (f"reward.{judge.name}", f"error.{judge.name}", judge.column)
 
 
 def _score(judge: Any) -> str:

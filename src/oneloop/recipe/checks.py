@@ -8,7 +8,7 @@ from typing import Any
 
 from oneloop.core.columns import declarations, family
 from oneloop.core.declared import declared
-from oneloop.core.protocols import DressDefaults, trait
+from oneloop.core.protocols import DressDefaults, PolicyDefaults, trait
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.rooms import names, part_name
 from oneloop.judge.stage import judge_name, weight_of
@@ -193,14 +193,14 @@ def _minibatches(where: str, phase: Any) -> Iterator[str]:
 
 def _greedy(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Greedy sampling, with which all rollouts of a group would be equal."""
-    if phase.sample == "policy" and getattr(policy, "temperature", 1) == 0:
+    if phase.sample == "policy" and trait(policy, PolicyDefaults, "temperature") == 0:
         yield f"{where}: samples from a policy with temperature 0, greedy; give it one above 0"
 
 
 def _stops(where: str, phase: Any, policy: Any) -> Iterator[str]:
     """Rollouts that would have to stop, be drawn or branch after their last action."""
     for place, instance in _placed(where, phase, "dress"):
-        needed, steps = trait(instance, DressDefaults, "steps_needed"), getattr(policy, "steps", None)
+        needed, steps = trait(instance, DressDefaults, "steps_needed"), trait(policy, PolicyDefaults, "steps")
         if steps is not None and needed > steps:
             yield (
                 f"{place}: reaches up to action {needed - 1}, but policy.flow.steps is {steps}, which makes "
@@ -215,8 +215,11 @@ def _in_flight(where: str, phase: Any, policy: Any) -> Iterator[str]:
     Only a `keep` that refuses groups has: the others would wait and be learned from when they are stale.
     """
     plan = phase.plan
-    finishes = policy.units["logprob"] == "nats_per_dim"
-    if finishes and plan.keep is None and (plan.in_flight or plan.groups) > plan.groups:
+    if (
+        trait(policy, PolicyDefaults, "finishes")
+        and plan.keep is None
+        and (plan.in_flight or plan.groups) > plan.groups
+    ):
         yield (
             f"{where}.plan.in_flight: {plan.in_flight} is more than groups ({plan.groups}), but a flow "
             "policy finishes every image it begins, so the rest would be trained on when later weights have "

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from oneloop.measure.statistics.scores import Measure, interval, measures, value
-from oneloop.report.doctor import Limits, forecast
+from oneloop.report.doctor import Thresholds, forecast
 from oneloop.report.run_directory import Record, Run, finite
 
 Point = tuple[float, float]
@@ -149,7 +149,7 @@ def _gap(run: Run) -> Panel:
         run, "gap", "Log-prob gap", "Sampler against learner, nats a token; should be near 0.", names
     )
     largest = max((value for line in panel.lines for _, value in line.points), default=0.0)
-    warn = Limits().gap_warn
+    warn = Thresholds().gap_warn
     levels = ((warn, f"{warn:g}: problem"),) if largest > warn / 4 else ()
     return Panel(panel.key, panel.title, panel.about, panel.lines, levels=levels)
 

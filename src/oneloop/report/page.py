@@ -16,7 +16,7 @@ from oneloop.core.storage import replace_file
 from oneloop.measure.statistics.scores import interval
 from oneloop.report import actors, edits, headline, plot
 from oneloop.report.curves import eval_step, panels
-from oneloop.report.doctor import Finding, Limits, diagnose
+from oneloop.report.doctor import Finding, Thresholds, diagnose
 from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, Browser, read_rollouts
 from oneloop.report.run_directory import Run, read_run
@@ -25,22 +25,22 @@ from oneloop.report.template import filled
 SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
 
 
-def write_report(run_directory: Path, *, budget: int = BUDGET, limits: Limits | None = None) -> Path:
+def write_report(run_directory: Path, *, budget: int = BUDGET, thresholds: Thresholds | None = None) -> Path:
     """Write `run_directory`/report.html and return its path.
 
     `budget`: bytes of rollouts to embed; above it an even sample is taken, and the page says so.
-    `limits`: from which numbers on the doctor speaks.
+    `thresholds`: from which numbers on the doctor speaks.
     Raises RunDirectoryError (a ValueError) where the directory is missing, incomplete or damaged.
     """
     run = read_run(Path(run_directory))
     browser = read_rollouts(run.path / "rollouts", budget, run.phases)
-    page = render(run, browser, limits)
+    page = render(run, browser, thresholds)
     target = run.path / "report.html"
     replace_file(target, page)
     return target
 
 
-def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
+def render(run: Run, browser: Browser, thresholds: Thresholds | None = None) -> str:
     """The page as text."""
     drawings, unmeasured = _draw(run)
     compared = headline.comparisons(run)
@@ -61,7 +61,7 @@ def render(run: Run, browser: Browser, limits: Limits | None = None) -> str:
         sentence=headline.sentence(compared),
         compared=headline.by_measure(compared),
         facts=headline.facts(run, shown),
-        findings=diagnose(run.steps, limits),
+        findings=diagnose(run.steps, thresholds),
         said=[_recorded(row) for row in run.doctor],
         drawings=drawings,
         unmeasured=unmeasured,

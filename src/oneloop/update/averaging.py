@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from oneloop.core import segments
-from oneloop.core.protocols import Mean, Over, Where
+from oneloop.core.protocols import Mean, Over, Where, trait
 from oneloop.core.rollouts import Rollouts
 
 
@@ -41,7 +41,7 @@ class Averaging:
 def averaging(objective: Any) -> Averaging:
     """How `objective` wants its losses averaged: what it says of itself, defaults for the rest."""
     names = [field.name for field in fields(Averaging)]
-    return Averaging(**{name: getattr(objective, name) for name in names if hasattr(objective, name)})
+    return Averaging(**{name: trait(objective, Averaging, name) for name in names})
 
 
 def action_weights(objective: Any, rollouts: Rollouts) -> Tensor:

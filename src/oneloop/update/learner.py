@@ -16,7 +16,7 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.part import part
-from oneloop.core.protocols import Here, Objective, Policy
+from oneloop.core.protocols import Here, Objective, ObjectiveDefaults, Policy, Teaching, trait
 from oneloop.core.rollouts import Rollouts
 from oneloop.parallel.ranks.held import Parallel, hold
 from oneloop.parallel.ranks.passes import Passes
@@ -27,8 +27,6 @@ from oneloop.update.learning_rate import Scaling, Schedule
 from oneloop.update.not_finite import NotFinite, check_finite
 from oneloop.update.readings import Readings
 from oneloop.update.stepper import Stepper
-
-CLIPS = ("clip_low", "clip_high")
 
 
 @part()
@@ -89,8 +87,9 @@ class Learner:
         self.parameters, self.master = self.stepper.parameters, self.stepper.master
         self.optimizer = self.stepper.optimizer
         self.budget = options.micro_batch(self.parameters[0].device)
-        sides = [getattr(term, side) for term in objectives for side in CLIPS if hasattr(term, side)]
-        self.clip = {"clip_range": min(sides)} if sides else {}
+        ranges = [trait(term, ObjectiveDefaults, "clip_range") for term in objectives]
+        clipped = [each for each in ranges if each is not None]
+        self.clip = {"clip_range": min(clipped)} if clipped else {}
         self.metrics: dict[str, float] = {}
 
     @property
@@ -120,7 +119,7 @@ class Learner:
         wanted = torch.zeros(len(rollouts.actions), dtype=torch.bool)
         for objective in self.objectives:
             mine = action_weights(objective, rollouts) != 0
-            if hasattr(objective, "teaches"):
+            if isinstance(objective, Teaching):
                 mine &= objective.teaches(rollouts)
             wanted |= mine
         if any(averaging(objective).whole for objective in self.objectives):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneloop.core.verdicts import Limits
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.judge.isolation.confinement import LAYERS
 from oneloop.judge.isolation.process import CannotStart, Outcome
 from oneloop.judge.isolation.sandbox import Sandbox, shared
@@ -200,16 +200,16 @@ def test_setup_and_adapter():
 
 
 def test_same_function_same_sandbox():
-    assert shared(BEHAVE, Limits(timeout=1)) is shared(BEHAVE, Limits())
-    assert shared(BEHAVE, Limits()) is not shared(BEHAVE, Limits(memory_mb=99))
-    assert shared(BEHAVE, Limits()) is not shared(BEHAVE, Limits(network=True))
+    assert shared(BEHAVE, JudgeLimits(timeout=1)) is shared(BEHAVE, JudgeLimits())
+    assert shared(BEHAVE, JudgeLimits()) is not shared(BEHAVE, JudgeLimits(memory_mb=99))
+    assert shared(BEHAVE, JudgeLimits()) is not shared(BEHAVE, JudgeLimits(network=True))
 
 
 def test_access_to_what_is_not_there_is_a_fault_of_the_recipe():
     with pytest.raises(CannotStart, match="limits.files: no such file: /nowhere/data"):
-        shared(BEHAVE, Limits(files=("/nowhere/data",)))
+        shared(BEHAVE, JudgeLimits(files=("/nowhere/data",)))
     with pytest.raises(CannotStart, match="limits.environment: the variable NO_SUCH is not set"):
-        shared(BEHAVE, Limits(environment=("NO_SUCH",)))
+        shared(BEHAVE, JudgeLimits(environment=("NO_SUCH",)))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_an_import_that_ends_the_process_is_told(tmp_path):
 @pytest.mark.parametrize("layers", [LAYERS, ()], ids=["shut in", "bare"])
 def test_workers_and_what_they_started_end_with_a_run_that_is_killed(layers):
     program = f"""
-from oneloop.core.verdicts import Limits
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.judge.isolation.confinement import LAYERS
 from oneloop.judge.isolation.sandbox import Sandbox
 sandbox = Sandbox({BEHAVE!r}, layers={layers!r})

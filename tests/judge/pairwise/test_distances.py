@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oneloop.core.verdicts import Limits
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.judge.pairwise.distances import BUILT_IN, distances
 
 SHOWN = [
@@ -18,11 +18,11 @@ SHOWN = [
     [("text", [[0, 0, 1], [0, 0, 1], [1, 1, 0]]), ("likelihood", [[0, 0.5, 0.5], [0.5, 0, 0], [0.5, 0, 0]])],
 )
 def test_built_in(name, wanted):
-    assert distances(name, SHOWN, Limits()) == pytest.approx(np.array(wanted), abs=1e-12)
+    assert distances(name, SHOWN, JudgeLimits()) == pytest.approx(np.array(wanted), abs=1e-12)
     assert all(distance(SHOWN[0], SHOWN[0]) == 0 for distance in BUILT_IN.values())
 
 
 def test_ordered_pairs_of_a_function_at_hand():
-    found = distances(lambda a, b: float(a["likelihood"] > b["likelihood"]), SHOWN, Limits())
+    found = distances(lambda a, b: float(a["likelihood"] > b["likelihood"]), SHOWN, JudgeLimits())
     assert found.tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
-    assert distances("text", SHOWN[:1], Limits()).tolist() == [[0]]
+    assert distances("text", SHOWN[:1], JudgeLimits()).tolist() == [[0]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oneloop.report.doctor import Finding, Limits, Watch, diagnose, fallen, forecast, live
+from oneloop.report.doctor import Finding, Thresholds, Watch, diagnose, fallen, forecast, live
 
 
 def healthy(step: int) -> dict[str, float | str]:
@@ -149,10 +149,10 @@ def test_a_growing_gap_is_called_stale_weights():
     assert "grew from 0.0055 to 0.0155" in finding.sentence and "stale weights" in finding.sentence
 
 
-def test_limits_can_demand_an_exact_engine():
+def test_thresholds_can_demand_an_exact_engine():
     steps = run(sampling__logprob_gap_mean=2e-5)
     assert diagnose(steps) == []
-    assert only(diagnose(steps, Limits(gap_note=1e-5))).name == "logprob_gap"
+    assert only(diagnose(steps, Thresholds(gap_note=1e-5))).name == "logprob_gap"
 
 
 @pytest.mark.parametrize("ratio", [0.3, 2.4])

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from oneloop.core.verdicts import Limits
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.confinement import LAYERS, Access
 from oneloop.judge.isolation.process import CannotStart, Outcome, Worker, absolute
@@ -137,7 +137,7 @@ def _stop(workers: "list[Worker | None]", owner: int) -> None:
 
 def shared(
     function: str,
-    limits: Limits,
+    limits: JudgeLimits,
     setup: tuple[Any, ...] | None = None,
     adapter: str | None = None,
     copies: bool = False,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oneloop.core.verdicts import Limits
+from oneloop.core.judge_limits import JudgeLimits
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.sandbox import Sandbox, shared
 
@@ -43,7 +43,7 @@ BUILT_IN: dict[str, Callable[[Shown, Shown], float]] = {"text": text, "likelihoo
 
 
 def distances(
-    auditor: str | Callable[[Shown, Shown], float], shown: Sequence[Shown], limits: Limits
+    auditor: str | Callable[[Shown, Shown], float], shown: Sequence[Shown], limits: JudgeLimits
 ) -> NDArray[np.float64]:
     """[k, k] of the ordered pairs of `shown`, by a name of BUILT_IN, a path, or a function at hand.
 

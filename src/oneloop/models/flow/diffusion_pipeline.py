@@ -103,6 +103,8 @@ class DiffusionPipeline:
 class PipelineNetwork(nn.Module):
     """The pipeline's transformer as a network: velocities of latents [b, c, h, w] at noise levels [b]."""
 
+    decoder_maps = 4 * 128  # a VAE decoder's widest: about four times 128 channels
+
     def __init__(self, options: DiffusionPipeline, pipeline: Any):
         super().__init__()
         self.options, self.pipeline = options, pipeline

@@ -13,12 +13,12 @@ from itertools import groupby
 from typing import Any
 
 from oneloop.report.doctor import codebook, credit, judging, sampling, win_rates
-from oneloop.report.doctor.finding import Finding, Limits, Steps, forecast
+from oneloop.report.doctor.finding import Finding, Steps, Thresholds, forecast
 from oneloop.report.doctor.held_out import fallen
 
-__all__ = ["Finding", "Limits", "Watch", "diagnose", "fallen", "forecast", "live"]
+__all__ = ["Finding", "Thresholds", "Watch", "diagnose", "fallen", "forecast", "live"]
 
-Check = Callable[[Steps, Limits], Iterable[Finding]]
+Check = Callable[[Steps, Thresholds], Iterable[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *(*sampling.CHECKS, *judging.CHECKS, *credit.CHECKS),
@@ -28,28 +28,28 @@ CHECKS: tuple[Check, ...] = (
 ORDER = {"alarm": 0, "warn": 1, "note": 2}
 
 
-def diagnose(steps: Sequence[Mapping[str, Any]], limits: Limits | None = None) -> list[Finding]:
+def diagnose(steps: Sequence[Mapping[str, Any]], thresholds: Thresholds | None = None) -> list[Finding]:
     """Everything worth saying about `steps` (oldest first), worst first; phases are judged apart.
 
     Reads TRL's metric names plus ours; a metric that is missing or null silences only its checks.
     `phase`, where present, splits the list: entropy of a supervised phase says nothing about the next one.
     """
-    limits = limits or Limits()
+    thresholds = thresholds or Thresholds()
     findings: list[Finding] = []
     for phase, rows in groupby(steps, key=lambda row: str(row.get("phase", ""))):
-        findings += _findings(Steps(tuple(rows), phase), limits)
+        findings += _findings(Steps(tuple(rows), phase), thresholds)
     return sorted(findings, key=lambda finding: ORDER[finding.level])
 
 
 def live(
-    steps: Sequence[Mapping[str, Any]], said: Iterable[Finding] = (), limits: Limits | None = None
+    steps: Sequence[Mapping[str, Any]], said: Iterable[Finding] = (), thresholds: Thresholds | None = None
 ) -> list[Finding]:
     """Warnings and alarms of the current phase that are new, or worse than what was already `said`.
 
-    Worse is a higher level, or `size` grown by `limits.worse`. The caller keeps what it has shown:
+    Worse is a higher level, or `size` grown by `thresholds.worse`. The caller keeps what it has shown:
     `said += live(steps, said)`.
     """
-    return Watch(steps, limits).news(said)
+    return Watch(steps, thresholds).news(said)
 
 
 class Watch:
@@ -58,8 +58,8 @@ class Watch:
     `steps` were made earlier.
     """
 
-    def __init__(self, steps: Iterable[Mapping[str, Any]] = (), limits: Limits | None = None):
-        self._limits, self._rows = limits or Limits(), list[Mapping[str, Any]]()
+    def __init__(self, steps: Iterable[Mapping[str, Any]] = (), thresholds: Thresholds | None = None):
+        self._thresholds, self._rows = thresholds or Thresholds(), list[Mapping[str, Any]]()
         self._steps = Steps(self._rows)
         for row in steps:
             self._add(row)
@@ -77,18 +77,18 @@ class Watch:
 
     def news(self, said: Iterable[Finding]) -> list[Finding]:
         """Warnings and alarms that are new, or worse than what was `said`."""
-        findings = _findings(self._steps, self._limits) if self._rows else []
+        findings = _findings(self._steps, self._thresholds) if self._rows else []
         worst = _worst(said)
         return [
             finding
             for finding in findings
-            if finding.level != "note" and _news(finding, worst.get(finding.key), self._limits)
+            if finding.level != "note" and _news(finding, worst.get(finding.key), self._thresholds)
         ]
 
 
-def _findings(steps: Steps, limits: Limits) -> list[Finding]:
+def _findings(steps: Steps, thresholds: Thresholds) -> list[Finding]:
     """What all checks say of one phase, worst first."""
-    found = [finding for check in CHECKS for finding in check(steps, limits)]
+    found = [finding for check in CHECKS for finding in check(steps, thresholds)]
     return sorted(found, key=lambda finding: ORDER[finding.level])
 
 
@@ -102,7 +102,7 @@ def _worst(said: Iterable[Finding]) -> dict[tuple[str, str], Finding]:
     return worst
 
 
-def _news(finding: Finding, before: Finding | None, limits: Limits) -> bool:
+def _news(finding: Finding, before: Finding | None, thresholds: Thresholds) -> bool:
     if before is None or ORDER[finding.level] < ORDER[before.level]:
         return True
-    return finding.level == before.level and finding.size > before.size * limits.worse
+    return finding.level == before.level and finding.size > before.size * thresholds.worse

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Limits, Row, Steps, forecast, percent, reading, short
+from oneloop.report.doctor.finding import Finding, Row, Steps, Thresholds, forecast, percent, reading, short
 from oneloop.report.doctor.judging import outage
 
 CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std")
 """Metrics that tell why steps taught nothing."""
 
 
-def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def no_signal(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Groups whose rollouts all earned the same reward, measured and forecast."""
-    recent = steps.tail(limits.window)
-    dead = recent.mean("frac_reward_zero_std", limits.least)
-    if dead is None or dead < limits.no_signal_note or dead_length(steps) >= limits.dead_warn:
+    recent = steps.tail(thresholds.window)
+    dead = recent.mean("frac_reward_zero_std", thresholds.least)
+    if dead is None or dead < thresholds.no_signal_note or dead_length(steps) >= thresholds.dead_warn:
         return
     sentence = (
         f"{percent(dead)} of the groups of the last {len(recent)} steps carried no signal: all their "
@@ -36,18 +36,18 @@ def no_signal(steps: Steps, limits: Limits) -> Iterator[Finding]:
         )
     sentence += " `plan.keep: keep_mixed` samples on until enough groups carry signal."
     yield Finding(
-        "warn" if dead >= limits.no_signal_warn else "note", "no_signal", sentence, steps.phase, dead
+        "warn" if dead >= thresholds.no_signal_warn else "note", "no_signal", sentence, steps.phase, dead
     )
 
 
-def nothing_learned(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def nothing_learned(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Steps in a row without any signal, with their cause."""
     count = dead_length(steps)
-    if count < limits.dead_warn:
+    if count < thresholds.dead_warn:
         return
-    cause, remedy, stop = _why_dead(steps, limits)
+    cause, remedy, stop = _why_dead(steps, thresholds)
     yield Finding(
-        "alarm" if stop and count >= limits.dead_alarm else "warn",
+        "alarm" if stop and count >= thresholds.dead_alarm else "warn",
         "nothing_learned",
         f"Nothing was learned in the last {count} steps because {cause}. {remedy}",
         steps.phase,
@@ -55,10 +55,10 @@ def nothing_learned(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def _why_dead(steps: Steps, limits: Limits) -> tuple[str, str, bool]:
+def _why_dead(steps: Steps, thresholds: Thresholds) -> tuple[str, str, bool]:
     """(cause, remedy, whether it is a clean zero that should stop a long run)."""
     every = _dead_run(steps)[1]
-    if outage(steps, limits)[0]:
+    if outage(steps, thresholds)[0]:
         return "the judges failed on most rollouts", "Mend the judge, then continue with `--resume`.", False
     if every["completions/clipped_ratio"] == {1.0}:
         return (
@@ -117,31 +117,31 @@ def _dead(row: Row) -> bool:
     return bool(row.get("frac_reward_zero_std") == 1 or row.get("rollouts/trained") == 0)
 
 
-def flat_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def flat_loss(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Explains a loss near zero, which looks like a fault and is not."""
-    recent = steps.tail(limits.window)
+    recent = steps.tail(thresholds.window)
     losses = recent.values("loss")
     reward = recent.last("reward")
     ratio = recent.mean("ratio/mean")
-    if len(losses) < limits.least or reward is None or dead_length(steps):
+    if len(losses) < thresholds.least or reward is None or dead_length(steps):
         return
     size = sum(map(abs, losses)) / len(losses)
-    if size > limits.flat_loss or (ratio is not None and abs(ratio - 1) > 0.01):
+    if size > thresholds.flat_loss or (ratio is not None and abs(ratio - 1) > 0.01):
         return
     sentence = (
         f"Loss stayed near 0 (mean size {short(size)}), and that is expected here: the ratio is 1 and "
         "advantages are centred, so the loss has a gradient but no value. Watch reward instead"
     )
-    ends = steps.ends("reward", limits.window, limits.least)
+    ends = steps.ends("reward", thresholds.window, thresholds.least)
     sentence += (
         f": it went from {short(ends[0])} to {short(ends[1])}." if ends else f" (now {short(reward)})."
     )
     yield Finding("note", "flat_loss", sentence, steps.phase, size)
 
 
-def rising_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def rising_loss(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Demonstrations that become less likely the longer they are learned from: the steps are too large."""
-    ends = steps.ends("nll", limits.window, limits.least)
+    ends = steps.ends("nll", thresholds.window, thresholds.least)
     if ends is None or steps.last("reward") is not None or ends[1] - ends[0] <= 2 * ends[2]:
         return
     start, end, _ = ends
@@ -156,11 +156,11 @@ def rising_loss(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def cap_hits(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def cap_hits(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Rollouts cut at the length cap cannot show their answer."""
-    recent = steps.tail(limits.window)
-    share = recent.mean("completions/clipped_ratio", limits.least)
-    if share is None or share < limits.cap_hits:
+    recent = steps.tail(thresholds.window)
+    share = recent.mean("completions/clipped_ratio", thresholds.least)
+    if share is None or share < thresholds.cap_hits:
         return
     longest = recent.last("completions/max_length")
     cap = f" of {longest:.0f} tokens" if longest is not None else ""

@@ -12,7 +12,7 @@ Level = Literal["note", "warn", "alarm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Thresholds:
     """Thresholds of the signal doctor. Shares are 0..1, gaps and entropies nats a token."""
 
     window: int = 10

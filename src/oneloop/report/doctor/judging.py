@@ -3,18 +3,18 @@
 import re
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Limits, Row, Steps, percent, reading, short
+from oneloop.report.doctor.finding import Finding, Row, Steps, Thresholds, percent, reading, short
 
 Runs = list[tuple[float, int, float]]
 """(mean, steps in a row that had it, rollouts judged in them)."""
 JUDGE = re.compile(r"rewards/(?P<judge>.+)/std")
 
 
-def constant_judge(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def constant_judge(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """A judge that has returned one value in the latest steps tells rollouts apart no better than none."""
     for judge, runs in sorted(steps.fold("constant", dict[str, Runs], _constant_since).items()):
         count, value, verdicts = _unchanged(runs)
-        if count < limits.constant_steps:
+        if count < thresholds.constant_steps:
             continue
         times = f"{verdicts:.0f} times in a row" if verdicts else "for every rollout"
         yield Finding(
@@ -54,15 +54,15 @@ def _unchanged(runs: Runs) -> tuple[int, float, float]:
     return steps, value, verdicts
 
 
-def judge_errors(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def judge_errors(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Errors are verdicts that were never given. Many at once are an outage, never low scores."""
     errors = steps.total("judge/errors")
     if not errors:
         return
-    length, failed = outage(steps, limits)
+    length, failed = outage(steps, thresholds)
     if length:
         yield Finding(
-            "alarm" if length >= limits.outage_steps else "warn",
+            "alarm" if length >= thresholds.outage_steps else "warn",
             "judge_outage",
             f"Judges failed on {failed:.0f} rollouts in the last {length} "
             f"{'step' if length == 1 else 'steps'}, most of what was asked: this is an outage, not low "
@@ -76,7 +76,7 @@ def judge_errors(steps: Steps, limits: Limits) -> Iterator[Finding]:
     share = errors / judged if judged else None
     of_all = f" ({percent(share)} of them)" if share is not None else ""
     yield Finding(
-        "warn" if share is None or share >= limits.judge_errors else "note",
+        "warn" if share is None or share >= thresholds.judge_errors else "note",
         "judge_errors",
         f"Judges failed on {errors:.0f} rollouts{of_all}. They count as no verdict, never as 0, and were "
         "handled as `on_error` says; the report shows what went wrong beside each rollout.",
@@ -85,15 +85,15 @@ def judge_errors(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def outage(steps: Steps, limits: Limits) -> tuple[int, float]:
+def outage(steps: Steps, thresholds: Thresholds) -> tuple[int, float]:
     """(how many of the latest steps in a row were outages, rollouts judges failed on in them)."""
 
     def add(run: tuple[int, float], _: int, row: Row) -> tuple[int, float]:
         errors, judged = reading(row, "judge/errors") or 0.0, row.get("rollouts/judged")
-        out = errors >= limits.outage * judged if judged else row.get("rollouts/trained") == 0
+        out = errors >= thresholds.outage * judged if judged else row.get("rollouts/trained") == 0
         return (run[0] + 1, run[1] + errors) if errors and out else (0, 0.0)
 
-    return steps.fold(("outage", limits), lambda: (0, 0.0), add)
+    return steps.fold(("outage", thresholds), lambda: (0, 0.0), add)
 
 
 CHECKS = (constant_judge, judge_errors)

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Level, Limits, Row, Steps, percent, reading, short
+from oneloop.report.doctor.finding import Finding, Level, Row, Steps, Thresholds, percent, reading, short
 
 MUST_BE_FINITE = ("loss", "grad_norm", "ratio/mean", "kl", "entropy", "sampling/logprob_gap_mean")
 
 
-def not_finite(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def not_finite(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """NaN or infinity in a number the update depends on. Steps that trained nothing are exempt."""
     index = steps.first("not finite", lambda _, row: bool(_not_finite(row)))
     if index is None:
@@ -32,7 +32,7 @@ def _not_finite(row: Row) -> list[str]:
     return [name for name in MUST_BE_FINITE if row.get(name) is not None and not math.isfinite(row[name])]
 
 
-def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def logprob_gap(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Sampler and learner must give the same log-prob to the same token under the same weights."""
     name = "sampling/logprob_gap_mean"
 
@@ -44,18 +44,24 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     if found is None:
         return
     index, gap = found
-    fresh = _is_fresh(steps.rows[index], limits)
+    fresh = _is_fresh(steps.rows[index], thresholds)
     level: Level | None = None
-    if gap > limits.gap_note:
-        level = "alarm" if gap > limits.gap_alarm and fresh else "warn" if gap > limits.gap_warn else "note"
+    if gap > thresholds.gap_note:
+        level = (
+            "alarm"
+            if gap > thresholds.gap_alarm and fresh
+            else "warn"
+            if gap > thresholds.gap_warn
+            else "note"
+        )
     if level is None:
         return
     sentence = (
         f"Sampler and learner disagreed by {short(gap)} nats a token on average at step "
-        f"{steps.number(index)} (below {short(limits.gap_note)} is fine, above {short(limits.gap_warn)} is "
-        "a problem)."
+        f"{steps.number(index)} (below {short(thresholds.gap_note)} is fine, "
+        f"above {short(thresholds.gap_warn)} is a problem)."
     )
-    ends = steps.ends(name, limits.window, limits.least)
+    ends = steps.ends(name, thresholds.window, thresholds.least)
     if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
         sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, pointing at stale weights."
     sentence += (
@@ -66,25 +72,27 @@ def logprob_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     yield Finding(level, "logprob_gap", sentence, steps.phase, gap)
 
 
-def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def ratio_precision(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Before the first update a ratio is 1; what rounding makes of it must be small beside the clip range."""
     clip = steps.last("clip_range")
 
     def larger(largest: tuple[float, int] | None, index: int, row: Row) -> tuple[float, int] | None:
         gap = reading(row, "sampling/logprob_gap_mean")
-        if gap is None or gap > limits.gap_note or not _is_fresh(row, limits):  # `logprob_gap` speaks of it
+        if (
+            gap is None or gap > thresholds.gap_note or not _is_fresh(row, thresholds)
+        ):  # `logprob_gap` speaks of it
             return largest
         return (gap, index) if largest is None else max(largest, (gap, index))
 
-    found = steps.fold(("largest small gap", limits), lambda: None, larger)
-    if found is None or not clip or found[0] <= limits.gap_of_clip * clip:
+    found = steps.fold(("largest small gap", thresholds), lambda: None, larger)
+    if found is None or not clip or found[0] <= thresholds.gap_of_clip * clip:
         return
     gap, index = found
     yield Finding(
         "warn",
         "ratio_precision",
         f"Before any update ratios were off 1 by {short(gap)} on average at step {steps.number(index)}, "
-        f"{percent(gap / clip)} of the clip range {short(clip)} (up to {percent(limits.gap_of_clip)} is "
+        f"{percent(gap / clip)} of the clip range {short(clip)} (up to {percent(thresholds.gap_of_clip)} is "
         "fine): clipping decides by rounding. Sample and learn in the same `precision` and the same batches, "
         "keep latents as they were scored (`policy.flow.stored`), or widen `policy_gradient.clip_low` and "
         "`clip_high`.",
@@ -93,15 +101,15 @@ def ratio_precision(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def weight_sync(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """On fresh samples the mean ratio is 1; far from 1 the sampler holds other weights than the learner."""
 
     def off(_: int, row: Row) -> bool:
         ratio = reading(row, "ratio/mean")
-        within = ratio is None or limits.ratio_low <= ratio <= limits.ratio_high
-        return not within and _is_fresh(row, limits)
+        within = ratio is None or thresholds.ratio_low <= ratio <= thresholds.ratio_high
+        return not within and _is_fresh(row, thresholds)
 
-    index = steps.first(f"ratio off {limits}", off)
+    index = steps.first(f"ratio off {thresholds}", off)
     if index is None:
         return
     ratio = float(steps.rows[index]["ratio/mean"])
@@ -110,7 +118,7 @@ def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
         "weight_sync",
         f"The mean ratio of trained to sampled probability was {short(ratio)} at step "
         f"{steps.number(index)} on fresh samples, where it must be close to 1 (allowed: "
-        f"{short(limits.ratio_low)} to {short(limits.ratio_high)}): the weights do not reach the "
+        f"{short(thresholds.ratio_low)} to {short(thresholds.ratio_high)}): the weights do not reach the "
         "sampler. Check that the engine is given the new weights after every update and that "
         "`temperature` is the same on both sides.",
         steps.phase,
@@ -118,45 +126,45 @@ def weight_sync(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def effective_sample(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def effective_sample(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Importance weights that concentrate on few rollouts leave few rollouts' worth of gradient."""
-    share = steps.tail(limits.window).mean("effective_sample_size", limits.least)
-    if share is None or share >= limits.effective_sample:
+    share = steps.tail(thresholds.window).mean("effective_sample_size", thresholds.least)
+    if share is None or share >= thresholds.effective_sample:
         return
     yield Finding(
         "warn",
         "effective_sample",
         f"Importance weights leave an effective sample of {percent(share)} of the kept rollouts over the "
-        f"last {min(limits.window, len(steps))} steps: the gradient is as noisy as if the rest had not been "
-        "sampled. Make fewer updates on one batch (`learner.epochs`, `learner.minibatches`), "
+        f"last {min(thresholds.window, len(steps))} steps: the gradient is as noisy as if the rest had not "
+        "been sampled. Make fewer updates on one batch (`learner.epochs`, `learner.minibatches`), "
         "or lower `learning_rate`.",
         steps.phase,
         1 / max(share, 1e-6),
     )
 
 
-def staleness(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def staleness(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """How many weight versions old the trained tokens are."""
-    age = steps.tail(limits.window).mean("staleness/mean", limits.least)
-    if age is None or age <= limits.stale:
+    age = steps.tail(thresholds.window).mean("staleness/mean", thresholds.least)
+    if age is None or age <= thresholds.stale:
         return
     yield Finding(
         "warn",
         "staleness",
         f"Trained tokens were {short(age)} weight versions old on average over the last "
-        f"{min(limits.window, len(steps))} steps (above {short(limits.stale)} the clipped ratio stops "
-        "protecting the update). Sample less ahead (`plan.in_flight`), or restart rollouts left over "
+        f"{min(thresholds.window, len(steps))} steps (above {short(thresholds.stale)} the clipped ratio "
+        "stops protecting the update). Sample less ahead (`plan.in_flight`), or restart rollouts left over "
         "from old weights instead of resuming them.",
         steps.phase,
         age,
     )
 
 
-def uncorrected(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def uncorrected(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Many tokens of older weights, and nothing that accounts for it."""
-    recent = steps.tail(limits.window)
-    carried = recent.mean("staleness/carried_ratio", limits.least)
-    if carried is None or carried < limits.carried or recent.values("importance/mean"):
+    recent = steps.tail(thresholds.window)
+    carried = recent.mean("staleness/carried_ratio", thresholds.least)
+    if carried is None or carried < thresholds.carried or recent.values("importance/mean"):
         return
     trained, sampled = sum(recent.values("kept_tokens")), sum(recent.values("step_tokens"))
     if trained <= (1 - carried) * sampled * 1.01:  # the select part `stale` leaves them out
@@ -173,11 +181,11 @@ def uncorrected(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def thrown_away(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Tokens thrown away by restarts of unfinished rollouts."""
-    recent = steps.tail(limits.window)
+    recent = steps.tail(thresholds.window)
     lost, trained = sum(recent.values("leftovers/discarded_tokens")), sum(recent.values("step_tokens"))
-    if len(recent) < limits.least or not lost or lost < limits.discarded * trained:
+    if len(recent) < thresholds.least or not lost or lost < thresholds.discarded * trained:
         return
     yield Finding(
         "warn",
@@ -190,14 +198,14 @@ def thrown_away(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def entropy_fall(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """Entropy that vanishes while reward stands still is exploration lost for nothing.
 
     A supervised phase has no reward, and its entropy is meant to fall.
     """
-    ends = steps.ends("entropy", limits.window, limits.least)
-    reward = steps.ends("reward", limits.window, limits.least)
-    if ends is None or reward is None or ends[0] <= 0 or ends[1] / ends[0] >= limits.entropy_fall:
+    ends = steps.ends("entropy", thresholds.window, thresholds.least)
+    reward = steps.ends("reward", thresholds.window, thresholds.least)
+    if ends is None or reward is None or ends[0] <= 0 or ends[1] / ends[0] >= thresholds.entropy_fall:
         return
     start, end, _ = ends
     sentence = (
@@ -220,8 +228,8 @@ def entropy_fall(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def _is_fresh(row: Row, limits: Limits) -> bool:
-    return float(row.get("staleness/mean") or 0.0) <= limits.fresh
+def _is_fresh(row: Row, thresholds: Thresholds) -> bool:
+    return float(row.get("staleness/mean") or 0.0) <= thresholds.fresh
 
 
 CHECKS = (

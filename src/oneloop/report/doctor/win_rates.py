@@ -4,17 +4,17 @@ images.
 
 from collections.abc import Iterator
 
-from oneloop.report.doctor.finding import Finding, Level, Limits, Steps, percent
+from oneloop.report.doctor.finding import Finding, Level, Steps, Thresholds, percent
 
 
-def hacking_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def hacking_gap(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """A learned judge that says the policy wins where the truth says it does not."""
-    recent = steps.tail(limits.window)
-    gap = recent.mean("hacking_gap", limits.least)
-    if gap is None or gap < limits.hacking_warn:
+    recent = steps.tail(thresholds.window)
+    gap = recent.mean("hacking_gap", thresholds.least)
+    if gap is None or gap < thresholds.hacking_warn:
         return
-    level: Level = "alarm" if gap >= limits.hacking_alarm else "warn"
-    worst = recent.mean("hacking_gap/worst", limits.least)
+    level: Level = "alarm" if gap >= thresholds.hacking_alarm else "warn"
+    worst = recent.mean("hacking_gap/worst", thresholds.least)
     where = f" (worst by one criterion: {percent(worst)})" if worst is not None else ""
     yield Finding(
         level,
@@ -30,11 +30,11 @@ def hacking_gap(steps: Steps, limits: Limits) -> Iterator[Finding]:
     )
 
 
-def unwatched(steps: Steps, limits: Limits) -> Iterator[Finding]:
+def unwatched(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     """A learned judge without a held-out judge to check it."""
-    recent = steps.tail(limits.window)
+    recent = steps.tail(thresholds.window)
     said = any(name.startswith("win_rate/") for row in recent.rows for name in row)
-    if len(recent) < limits.least or not said or recent.values("hacking_gap"):
+    if len(recent) < thresholds.least or not said or recent.values("hacking_gap"):
         return
     held = steps.first("held", lambda _, row: any(name.startswith("hacking_gap") for name in row))
     if held is None and recent.values("hinge/closed_ratio"):

@@ -17,6 +17,7 @@ from pydantic import Field
 from oneloop.core import draws
 from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import Of, Options, part
+from oneloop.core.protocols import DataDefaults, trait
 
 
 @part()
@@ -50,6 +51,11 @@ class Mixture:
                 f"plan.data.mixture: weights {weights} sum to {sum(weights):g}; taken as {shares}",
                 stacklevel=2,
             )
+
+    @property
+    def chat(self) -> bool:
+        """Whether prompts of some data set are messages of a chat."""
+        return any(trait(each.data, DataDefaults, "chat") for each in self.sets)
 
     def __len__(self) -> int:
         return self.size

@@ -6,7 +6,7 @@ comes again.
 """
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,8 @@ HELD_OUT = 0.2
 @part()
 class Sums:
     """Rows `prompt` (one chat message of the user), `answer`, `a`, `b`."""
+
+    chat: ClassVar[bool] = True
 
     split: Literal["train", "test"] = "train"
     """train: the pairs to learn from; test: the held-out fifth."""

@@ -27,6 +27,7 @@ class Flow:
 
     units: ClassVar[dict[str, str]] = {"logprob": "nats_per_dim", "entropy": "differential"}
     gives: ClassVar[tuple[str, ...]] = ("entropy", "proximal", "reference")
+    finishes: ClassVar[bool] = True
 
     model: Annotated[Any, Of("flow_model")]
     """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
@@ -72,8 +73,11 @@ class Flow:
         network = empty_network(self.model)
         return FlowOutline(network, device, self.steps, self.narrow, stored, self.tokens_per_call)
 
-    def open(self) -> "FlowPolicy":
-        """Loads the network; raises ValueError when it cannot be, or when a step has no noise to speak of."""
+    def open(self, weights: str | None = None) -> "FlowPolicy":
+        """Loads the network, with those of the folder `weights` if given.
+
+        Raises ValueError when it cannot be loaded, or when a step has no noise to speak of.
+        """
         from oneloop.sample.policies.denoising.policy import FlowPolicy  # it is made from these options
 
-        return FlowPolicy(self)
+        return FlowPolicy(self, weights)

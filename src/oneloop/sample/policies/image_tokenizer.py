@@ -24,6 +24,7 @@ class ImageTokenizer:
 
     units: ClassVar[dict[str, str]] = {"logprob": "nats_per_dim", "entropy": "discrete"}
     gives: ClassVar[tuple[str, ...]] = ()
+    finishes: ClassVar[bool] = True
 
     model: Annotated[Any, Of("image_tokenizer")]
     """A part of `models`: {one_d_piece: {}}."""
@@ -43,10 +44,9 @@ class ImageTokenizer:
             empty_tokenizer(self.model), device_of(self.device, "policy.image_tokenizer.device")
         )
 
-    def open(self) -> "ImageTokenizerPolicy":
-        """Loads the tokenizer; raises ValueError when it cannot be."""
-        from oneloop.sample.policies.image_tokens.policy import (
-            ImageTokenizerPolicy,
-        )  # made from these options
+    def open(self, weights: str | None = None) -> "ImageTokenizerPolicy":
+        """Loads the tokenizer, with the weights of the folder `weights` if given. Raises ValueError."""
+        # it is made from these options
+        from oneloop.sample.policies.image_tokens.policy import ImageTokenizerPolicy
 
-        return ImageTokenizerPolicy(self)
+        return ImageTokenizerPolicy(self, weights)

@@ -63,11 +63,12 @@ class Language:
     device: str = "auto"
     """Device of model and sampling, such as cuda:0; auto: a GPU when there is one."""
 
-    def open(self) -> "LanguagePolicy":
-        """Loads the model; raises ValueError when it cannot be."""
+    def open(self, weights: str | None = None) -> "LanguagePolicy":
+        """Loads `model`, or the one at `weights`, its adapters included. Raises ValueError."""
         from oneloop.sample.policies.tokens.policy import LanguagePolicy  # it is made from these options
 
-        return LanguagePolicy(self.settled())
+        own = self if weights is None else dataclasses.replace(self, model=weights, lora=None)
+        return LanguagePolicy(own.settled())
 
     def outline(self) -> LanguageOutline:
         """The policy without weights. Raises ValueError: no such model or device, or one not supported."""

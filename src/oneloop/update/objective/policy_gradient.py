@@ -123,6 +123,11 @@ class PolicyGradient:
         """Whether all actions of a rollout are needed at once: true for a sequence ratio."""
         return self.ratio == "sequence"
 
+    @property
+    def clip_range(self) -> float:
+        """How far a ratio may leave 1 before it has no gradient: the nearer of its two bounds."""
+        return min(self.clip_low, self.clip_high)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.mean == "constant") != (self.constant_length is not None):

@@ -15,15 +15,13 @@ from typing import Any
 import torch
 
 from oneloop.core.memory import ACTIVATIONS, Needs, Row
-from oneloop.core.protocols import Demand
+from oneloop.core.protocols import Adapted, Demand, FlowNetworkDefaults, Outlined, trait
 from oneloop.sample.policies.denoising.walk import check_demonstration
 
 LESS = (
     "Lower learner.tokens_per_micro_batch, policy.flow.tokens_per_call or plan.groups, or keep latents in "
     "half the bytes (policy.flow.stored: bfloat16)"
 )
-VAE_MAPS = 4 * 128
-"""Numbers per pixel that a VAE decoder holds at its widest: about four maps of 128 channels."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class FlowOutline:
 
 def empty_network(model: Any) -> Any:
     """The network of a `flow_model` part as it will be trained, without memory for its weights."""
-    if hasattr(model, "outline"):
+    if isinstance(model, Outlined):
         return model.outline()
     with torch.device("meta"):
         return model.build()
@@ -80,7 +78,7 @@ def _steady(policy: FlowOutline, reference: bool) -> list[Row]:
     own, gradients = (
         sum(weight.numel() * weight.element_size() for weight in some) for some in (weights, trained)
     )
-    kept = reference and not hasattr(network, "without_adapters")
+    kept = reference and not isinstance(network, Adapted)
     autocast = 2 * count if policy.narrow else 0
     return [
         Row("weights", own, f"{count:,} parameters"),
@@ -108,7 +106,7 @@ def _passing(policy: FlowOutline, demand: Demand) -> list[Row]:
     states = tokens * ACTIVATIONS * network.units
     at_once = min(images, max(1, policy.tokens_per_call // network.tokens))
     pixels = prod(network.picture[1:])
-    decoding = at_once * pixels * VAE_MAPS * 4 if hasattr(network, "pipeline") else 0
+    decoding = at_once * pixels * trait(network, FlowNetworkDefaults, "decoder_maps") * 4
     return [
         Row("latents", latents, f"{edges:,} actions of {images:,} images, {calls:,} calls of the network"),
         Row("start noise", 4 * images * width, "fp32"),

@@ -23,7 +23,9 @@ from torch import Tensor
 from oneloop.core import draws
 from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
+from oneloop.core.protocols import FlowNetwork, Scheduled
 from oneloop.core.rollouts import Rollouts
+from oneloop.core.rooms import lacking
 from oneloop.sample.policies.annotations import annotated
 from oneloop.sample.policies.apart import overwrite, second_model
 from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
@@ -39,14 +41,18 @@ from oneloop.sample.policies.trees.branches import distinct
 class FlowPolicy:
     """The network being trained, and its sampler."""
 
-    def __init__(self, options: Flow):
+    def __init__(self, options: Flow, weights: str | None = None):
         built = options.model.build()
-        if not hasattr(built, "encode"):
-            name = type(options.model).__name__
-            known = "flow_transformer, flow_mlp, diffusion_pipeline"
-            raise ValueError(f"policy.flow.model: {name} is no flow network; take one of {known}")
+        if missing := lacking(built, FlowNetwork):
+            name, known = type(options.model).__name__, "flow_transformer, flow_mlp, diffusion_pipeline"
+            raise ValueError(
+                f"policy.flow.model: {name} builds no flow network, it has no {', '.join(missing)}; "
+                f"take one of {known}"
+            )
         self.device = torch.device(device_of(options.device, "policy.flow.device"))
         self.network: Any = built.to(self.device).eval()
+        if weights is not None:
+            self.network.load(Path(weights))
         self.model, self.options, self.version = self.network, options, 0
         self.units, self.gives = options.units, options.gives
         self.shape: tuple[int, ...] = tuple(self.network.shape)
@@ -61,9 +67,8 @@ class FlowPolicy:
     def _noise_levels(self) -> list[float]:
         """sigma_0 = 1 > ... > sigma_steps = 0: those of the network's own sampler, if it has one."""
         steps, shift = self.options.steps, self.options.shift
-        if shift is None and hasattr(self.network, "noise_levels"):
-            levels: list[float] = self.network.noise_levels(steps)
-            return levels
+        if shift is None and isinstance(self.network, Scheduled):
+            return self.network.noise_levels(steps)
         return noise_levels(steps, SHIFT if shift is None else shift)
 
     def _schedule(self, noise: Noise, level: float) -> list[Step]:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from oneloop.core.protocols import Adapted
+
 
 class Reference:
     """Reference weights of a network; none before `keep`."""
@@ -30,7 +32,7 @@ class Reference:
         return bool(self.weights) or self._is_bare(network)
 
     def _is_bare(self, network: Any) -> bool:
-        return self.decay is None and hasattr(network, "without_adapters")
+        return self.decay is None and isinstance(network, Adapted)
 
     def keep(self, network: Any) -> None:
         """Makes a copy of the present weights the reference."""

@@ -39,9 +39,11 @@ class Moment(NamedTuple):
 class ImageTokenizerPolicy:
     """The tokenizer being trained."""
 
-    def __init__(self, options: ImageTokenizer):
+    def __init__(self, options: ImageTokenizer, weights: str | None = None):
         self.device = torch.device(device_of(options.device, "policy.image_tokenizer.device"))
         self.model: OneDTokenizer = options.model.build().to(self.device)
+        if weights is not None:
+            fit(self.model, OneDTokenizer.from_pretrained(Path(weights)).state_dict(), weights)
         self.options, self.version = options, 0
         self.units, self.gives = options.units, options.gives
         self.meter = Meter(tokens=forwarded(self.model.config))
