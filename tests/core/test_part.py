@@ -236,3 +236,25 @@ def test_true_is_no_number():
 def test_names_are_found_without_importing_the_parts():
     assert "language" in names("policy") and "prompts" not in names("policy")
     assert names("credit") == sorted(names("credit"))
+
+
+def test_an_option_taken_over_from_another_part_keeps_its_meaning():
+    @part()
+    class First:
+        """A part."""
+
+        scale: Annotated[float, Field(ge=0)] = 0.5
+        """Its scale."""
+        plain: int = 1
+        """A plain number."""
+
+    @part()
+    class Second(First):
+        """Another part."""
+
+        plain: int = 2
+        own: int = 1
+        """Its own."""
+
+    meanings = {name: field.description for name, field in Second.__pydantic_fields__.items()}
+    assert meanings == {"scale": "Its scale.", "plain": "A plain number.", "own": "Its own."}

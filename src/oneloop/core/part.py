@@ -37,11 +37,20 @@ def part(
             if _is_number(annotation):
                 cls.__annotations__[name] = Annotated[annotation, BeforeValidator(_no_bool)]
         made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CONFIGURATION)(cls)
+        _inherit_meanings(made)
         for name, value in {"reads": reads, "writes": writes, "units": units, "paper": paper}.items():
             setattr(made, f"part_{name}", value)
         return cast(type[PartType], made)
 
     return decorate
+
+
+def _inherit_meanings(made: Any) -> None:
+    """Gives options that a part takes over from another part the meaning they have there."""
+    for base in made.__mro__[1:]:
+        for name, field in vars(base).get("__pydantic_fields__", {}).items():
+            mine = made.__pydantic_fields__[name]
+            mine.description = mine.description or field.description
 
 
 def _is_number(annotation: Any) -> bool:

@@ -67,8 +67,11 @@ class Language:
         """Loads `model`, or the one at `weights`, its adapters included. Raises ValueError."""
         from oneloop.sample.policies.tokens.policy import LanguagePolicy  # it is made from these options
 
-        own = self if weights is None else dataclasses.replace(self, model=weights, lora=None)
-        return LanguagePolicy(own.settled())
+        return LanguagePolicy(self.holding(weights).settled())
+
+    def holding(self, weights: str | None) -> Self:
+        """The same options for the model at `weights`, whose adapters are part of it; None: as they are."""
+        return self if weights is None else dataclasses.replace(self, model=weights, lora=None)
 
     def outline(self) -> LanguageOutline:
         """The policy without weights. Raises ValueError: no such model or device, or one not supported."""

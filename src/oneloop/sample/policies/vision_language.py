@@ -35,11 +35,11 @@ class VisionLanguage(Language):
     freeze_vision: bool = True
     """Whether the weights that read pixels stay as they are; the projector and the language model learn."""
 
-    def open(self) -> "VisionLanguagePolicy":
-        """Loads the model; raises ValueError when it cannot be."""
+    def open(self, weights: str | None = None) -> "VisionLanguagePolicy":
+        """Loads `model`, or the one at `weights`, its adapters included. Raises ValueError."""
         from oneloop.sample.policies.pictures.policy import VisionLanguagePolicy  # it is made from these
 
-        return VisionLanguagePolicy(self.settled())
+        return VisionLanguagePolicy(self.holding(weights).settled())
 
     def prompts(self, model: Any, tokenizer: Any) -> PicturePrompts:
         """The prompt encoder for `model`, whose processor is `tokenizer`. Raises ValueError for a model that
