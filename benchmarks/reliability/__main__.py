@@ -20,13 +20,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--share", type=float, default=1.0, help="share of the full number of tries")
+    parser.add_argument("--add", action="store_true", help="add to the results of other seeds that are there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--recipes", nargs="*", default=None, help="names of shipped recipes; default: all")
     given = parser.parse_args()
 
     def trials(name: str, full: int) -> Trials:
-        return Trials(name, max(2, round(given.share * full)), given.seed, None, given.results)
+        return Trials(name, max(2, round(given.share * full)), given.seed, None, given.results, given.add)
 
     with workplace() as folder:
         runs = Runs(folder, given.recipes)

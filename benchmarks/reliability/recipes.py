@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--run", type=int, default=300, help="how many of the accepted recipes are run")
     given = parser.parse_args()
     with workplace() as folder:
-        trials = Trials("recipes", given.tries, given.seed, given.minutes, given.results)
+        trials = Trials("recipes", given.tries, given.seed, given.minutes, given.results, given.add)
         return carry_out(trials, Runs(folder, given.recipes), given.run)
 
 

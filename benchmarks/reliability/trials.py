@@ -39,6 +39,8 @@ class Trials:
     """After so many it ends, with the tries it has made."""
     results: Path = RESULTS
     """Folder of the result."""
+    add: bool = False
+    """Whether to add to the result that is there, whose tries were of other seeds."""
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -78,20 +80,25 @@ class Trials:
         for kind, number in {"tries": self.done, **counts}.items():
             table.add_row(kind, f"{number:,}")
         Console().print(table)
+        self._write({**counts, "seconds": round(time.monotonic() - self.began)})
+        return int(bool(self.faults))
+
+    def _write(self, counts: dict[str, int]) -> None:
+        path = self.results / f"reliability_{self.name}.json"
+        before = json.loads(path.read_text()) if self.add and path.exists() else {}
+        summed = {kind: before.get(kind, 0) + number for kind, number in counts.items()}
         result = {
-            "tries": self.done,
-            "seed": self.seed,
-            **counts,
-            "faults": self.faults,
-            "seconds": round(time.monotonic() - self.began),
+            "tries": before.get("tries", 0) + self.done,
+            **summed,
+            "seeds": [*before.get("seeds", []), self.seed],
+            "faults": [*before.get("faults", []), *self.faults],
+            "commits": list(dict.fromkeys([*before.get("commits", []), commit()])),
             "hardware": hardware(),
             "system": platform.platform(),
-            "commit": commit(),
             "date": datetime.date.today().isoformat(),
         }
-        self.results.mkdir(parents=True, exist_ok=True)
-        (self.results / f"reliability_{self.name}.json").write_text(json.dumps(result, indent=1) + "\n")
-        return int(bool(self.faults))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def options(about: str, tries: int) -> argparse.ArgumentParser:
@@ -99,6 +106,7 @@ def options(about: str, tries: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=tries)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add", action="store_true", help="add to the result of other seeds that is there")
     parser.add_argument("--minutes", type=float, default=None, help="end after so many, with fewer tries")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result")
     parser.add_argument("--recipes", nargs="*", default=None, help="names of shipped recipes; default: all")
@@ -179,7 +187,7 @@ def script(name: str, about: str, tries: int, kinds: Sequence[str], one: One) ->
     """A whole script: its options, its tries, its table. 1 where there are faults."""
     given = options(about, tries).parse_args()
     with workplace() as folder:
-        trials = Trials(name, given.tries, given.seed, given.minutes, given.results)
+        trials = Trials(name, given.tries, given.seed, given.minutes, given.results, given.add)
         return carry_out(trials, Runs(folder, given.recipes), kinds, one)
 
 
