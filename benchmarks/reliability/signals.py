@@ -61,7 +61,8 @@ def stopped(trials: Trials, whole: Whole, directory: Path, draw: random.Random, 
     began = "run directory: " in ended.out  # before that nothing was done that could be gone on with
     if began and "To go on" not in ended.out:
         trials.fault("not said how to go on", f"{where}: {ended.out[-300:]} {ended.err[-300:]}")
-    if began and twice is None and not (directory / "report.html").exists():
+    measured = (directory / "metrics.jsonl").exists() and (directory / "metrics.jsonl").stat().st_size > 0
+    if began and measured and twice is None and not (directory / "report.html").exists():
         trials.fault("no report", where)
     said, left = broken(directory), leftovers(directory)
     trials.fault("broken files", f"{where}: {said}", len(said))

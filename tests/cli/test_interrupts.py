@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -64,5 +66,23 @@ def test_the_handler_is_put_back_and_other_ends_pass():
     for error in (SystemExit(130), SystemExit(2), ValueError("x")):
         with pytest.raises(type(error)) as raised, interrupts_exit():
             raise error
-        assert raised.value is error
+        assert raised.value.args == error.args
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+ENDS = """
+import os, signal, sys
+import atexit
+atexit.register(lambda: os.kill(os.getpid(), signal.{second}))
+from oneloop.cli import main
+main.app = lambda **_: os.kill(os.getpid(), signal.{first})
+main.main()
+"""
+
+
+@pytest.mark.parametrize(("first", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
+def test_a_signal_while_the_interpreter_ends_is_no_traceback(first, second, code):
+    script = ENDS.format(first=first, second=second)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (code, "")

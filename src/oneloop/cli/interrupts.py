@@ -1,5 +1,6 @@
 """SIGTERM stops a command as Ctrl-C does, at any moment of it; the exit codes are 143 and 130."""
 
+import atexit
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,18 @@ def interrupts_exit() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        atexit.register(_ignore)
         raise SystemExit(TERMINATED if came else INTERRUPTED) from None
     except SystemExit as error:  # the command line's library makes every interrupt a 130
-        if came and error.code == INTERRUPTED:
-            raise SystemExit(TERMINATED) from None
+        if error.code == INTERRUPTED:
+            atexit.register(_ignore)
+            raise SystemExit(TERMINATED if came else INTERRUPTED) from None
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _ignore() -> None:
+    """Lets an interpreter that ends anyway end: a second Ctrl-C would be a traceback of some library."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
