@@ -115,3 +115,20 @@ def test_the_newest_run_that_may_go_on_is_chosen(tmp_path, monkeypatch):
     assert str(to_resume(tmp_path / "tiny.yaml", recipe())) == "runs/tiny"
     assert str(to_resume(tmp_path / "tiny.yaml", recipe(seed=6))) == "runs/tiny-2"
     assert same_run(options(recipe(save_every=9)), recipe())
+
+
+def test_options_that_a_run_was_written_without_have_their_defaults(tmp_path):
+    path = written(tmp_path)
+    older = "".join(
+        line
+        for line in path.read_text().splitlines(keepends=True)
+        if "on_bad_row" not in line and "held_out" not in line
+    )
+    assert older != path.read_text()
+    path.write_text(older)
+    assert take_over(path, recipe(), []) == [] and same_run(parse(older), recipe())
+    path.write_text(older)
+    other = raw_recipe()
+    other["evaluate"]["held_out"] = 0.5
+    with pytest.raises(OtherRun, match=r"differs in evaluate.held_out: 0.0 -> 0.5; go on as it was"):
+        take_over(path, recipe(evaluate=other["evaluate"]), [])

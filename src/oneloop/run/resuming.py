@@ -10,7 +10,8 @@ from typing import Any
 
 from oneloop.core.storage import replace_file
 from oneloop.recipe import text
-from oneloop.recipe.recipe import Recipe
+from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.recipe import Recipe, load_recipe
 
 MAY_CHANGE = re.compile(
     r"phases\.(?P<phase>.+)\.steps|evaluate\.every|save_every|keep_checkpoints|stop_on_alarm|trackers(\[\d+\])?"
@@ -45,7 +46,16 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def same_run(before: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a run of the recipe `before` may go on as one of `recipe`."""
-    return all(MAY_CHANGE.fullmatch(path) for path in changes(before, text.options(recipe)))
+    return all(MAY_CHANGE.fullmatch(path) for path in changes(completed(before), text.options(recipe)))
+
+
+def completed(before: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe `before` with the options that are new in this version, which have their defaults."""
+    try:
+        options: Mapping[str, Any] = text.parse(text.written(load_recipe(before)[0]))
+    except RecipeError:  # then the difference is told
+        return before
+    return options
 
 
 def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -91,7 +101,7 @@ def since(
 
     Raises OtherRun as `take_over` does; `what` and `advice` begin and end its message.
     """
-    found = changes(before, text.parse(text.written(recipe)))
+    found = changes(completed(before), text.parse(text.written(recipe)))
     said = [f"{path}: {_short(old)} -> {_short(new)}" for path, (old, new) in found.items()]
     if refused := [one for one, path in zip(said, found, strict=True) if not MAY_CHANGE.fullmatch(path)]:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""

@@ -1,5 +1,7 @@
 """Precisions, adapters, references, folders: what is trained, what is kept, what comes back."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -102,6 +104,7 @@ CASES = [
     ("gemma3_text", {}),
     ("llama", {"precision": "bf16"}),
     ("qwen3", {"lora": LORA}),
+    ("gemma3_text", {"lora": LORA}),  # one matrix is both ends, and frozen
 ]
 
 
@@ -143,6 +146,16 @@ def test_what_is_saved_loads_with_transformers_and_as_a_model_of_ours(opened, tm
     assert not changed(weights(policy), dict(theirs.state_dict()))
     ours = Language(model=str(tmp_path), max_new_tokens=12).open()
     assert ours.sample(asked())[0].text == policy.sample(asked())[0].text
+
+
+def test_settings_of_generation_that_contradict_one_another_stop_no_checkpoint(opened, tmp_path):
+    opened("llama").save(tmp_path / "theirs")
+    settings = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": 2}
+    (tmp_path / "theirs" / "generation_config.json").write_text(json.dumps(settings))
+    policy = Language(model=str(tmp_path / "theirs"), max_new_tokens=4).open()
+    policy.save(tmp_path / "ours")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    assert not changed(weights(policy), dict(again.state_dict()))
 
 
 def test_saved_adapters_load_as_a_model(opened, tmp_path):
