@@ -54,6 +54,7 @@ COMMANDS = {
         "tokens:tokens",
         "Write a page on an image tokenizer: pictures at every length, bytes against quality.",
     ),
+    "plan": Listed("plan:plan", "Plan where the tensors of a model live on many ranks."),
     "schema": Listed("schema:schema", "Print the JSON schema of recipes."),
     "env": Listed("env:env", "Print versions and hardware, for bug reports."),
 }

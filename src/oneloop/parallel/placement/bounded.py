@@ -16,6 +16,10 @@ ROUNDS = 24
 """Most moments at which the activation bound is imposed."""
 
 
+LEAST_SECONDS = 10.0
+"""Most seconds for finding a budget that would do, once one was found not to."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Bounds on one rank's bytes; None: none."""
@@ -118,7 +122,7 @@ class _Bounded:
         self.flow.rows.limits[self.bound_row] = (0, INFINITE)
         cost = [0.0] * len(self.flow.rows.cost)
         cost[self.most] = 1.0
-        solved = self._until_kept(until, cost)
+        solved = self._until_kept(min(until, time.monotonic() + LEAST_SECONDS), cost)
         return self._needed(solved.chosen) if solved.chosen else 0
 
     def _until_kept(self, until: float, cost: list[float] | None) -> Solved:

@@ -13,7 +13,7 @@ from torch.distributed.tensor import Replicate, Shard
 
 from oneloop.parallel.placement.boxing import Boxing, Route, local_bytes
 from oneloop.parallel.placement.notation import Where
-from oneloop.parallel.placement.operations import Operation, Program, Value
+from oneloop.parallel.placement.operations import VIEWS, Operation, Program, Value
 from oneloop.parallel.placement.signatures import Signature
 
 Objective = Literal["bytes", "seconds"]
@@ -38,6 +38,8 @@ class Problem:
     """Signatures per operation."""
     boxing: Boxing
     objective: Objective = "bytes"
+    still: frozenset[str] = frozenset()
+    """Parameters that no operation may take at another placement than their own."""
     balance: float = 0.05
     """Bytes that a floating point operation of a rank weighs as much as, for the objective bytes."""
 
@@ -69,6 +71,22 @@ class Problem:
         where = option.outputs[0] if use.slot < 0 else option.inputs[use.slot]
         assert where is not None
         return where
+
+    def route(self, value: Value, source: Where, target: Where) -> Route | None:
+        """The route of a value; None where there is none, or where the value must stay as it is."""
+        if source != target and value in self._still:
+            return None
+        return self.boxing.route(value.meta, source, target)
+
+    @cached_property
+    def _still(self) -> set[Value]:
+        found: set[Value] = set()
+        for operation in self.program.operations:
+            kept = operation.kind == "parameter" and operation.of in self.still
+            views = operation.node.target in VIEWS and any(value in found for value in operation.inputs)
+            if kept or views:
+                found |= {value for value in operation.outputs if value is not None}
+        return found
 
     def price(self, route: Route) -> float:
         """What a route costs: bytes of all ranks, or seconds."""

@@ -115,7 +115,7 @@ class Flow:
         for use in uses:
             self._use(value, use, made, shared)
         for (a, b), edges in shared.items():
-            route = self.problem.boxing.route(value.meta, a, b)
+            route = self.problem.route(value, a, b)
             assert route is not None
             cost = self.problem.price(route)
             if len(edges) == 1:
@@ -143,7 +143,7 @@ class Flow:
         right: dict[Where, list[tuple[int, float]]] = {b: [] for b in taken}
         for a in made:
             for b in taken:
-                if self.problem.boxing.route(value.meta, a, b) is None:
+                if self.problem.route(value, a, b) is None:
                     continue
                 e = self.rows.variable(0.0)
                 left[a].append((e, 1.0))

@@ -28,6 +28,8 @@ class Wishes:
     budget: Budget = field(default_factory=Budget)
     pins: Mapping[str, str] = field(default_factory=dict)
     """Placements that parameters and inputs must have, by name, such as {"lm_head.weight": "S0"}."""
+    still: frozenset[str] = frozenset()
+    """Parameters that every operation must take as they lie: their weights are never gathered."""
     objective: Objective = "bytes"
     balance: float = 0.05
     """For the objective bytes: bytes that a floating point operation of a rank weighs as much as.
@@ -89,6 +91,7 @@ class Search:
             boxing=self.boxing,
             objective=self.wishes.objective,
             balance=self.wishes.balance,
+            still=self.wishes.still,
         )
 
     def _by_axis(self, order: Sequence[int], seconds: float) -> tuple[Problem, Solved] | None:

@@ -1,0 +1,230 @@
+"""Plans made by hand, priced as a planner's plan is: data parallel, ZeRO-3, Megatron, one plan per linear "
+"layer."""
+
+import fnmatch
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from oneloop.parallel.placement.bounded import Budget
+from oneloop.parallel.placement.comm_bytes import CommBytes
+from oneloop.parallel.placement.fault import PlacementError
+from oneloop.parallel.placement.link import table
+from oneloop.parallel.placement.operations import Program
+from oneloop.parallel.placement.planner import plan_traced
+from oneloop.parallel.placement.search import Wishes
+
+HAND = ("dp", "zero3", "megatron", "hf")
+COLUMN = "*q_proj *k_proj *v_proj *query *key *value *query_key_value *qkv *qkv_proj *c_attn"
+COLUMN += " *gate_proj *up_proj *gate_up_proj"
+COLUMN += " *fc1 *c_fc *intermediate.dense *dense_h_to_4h *linear1 *w1 *w3 *wi *wi_0 *wi_1"
+ROW = (
+    "*o_proj *out_proj *c_proj *down_proj *fc2 *output.dense *dense_4h_to_h *attention.dense *linear2 *w2 *wo"
+)
+TABLES = "*embed_tokens *wte *word_embeddings *embed_in *lm_head *embed_out *shared"
+
+
+@dataclass(frozen=True)
+class HandPlan:
+    """What a plan made by hand sends in one step."""
+
+    name: str
+    volume: int
+    """Bytes that all ranks send together."""
+    parameter_memory: int
+    """Bytes of parameters on one rank, between uses."""
+    remark: str
+
+
+def data_parallel(traced: Program, sizes: Sequence[int]) -> HandPlan:
+    """Whole parameters on every rank, the batch cut over all ranks, gradients all-reduced."""
+    held, gradients = _bytes(traced)
+    ranks = math.prod(sizes)
+    return HandPlan(
+        "dp", table("all_reduce", gradients, ranks), held, "gradients all-reduced; whole parameters"
+    )
+
+
+def zero3(traced: Program, sizes: Sequence[int]) -> HandPlan:
+    """Parameters cut over all ranks, gathered in the forward and again in the backward; gradients "
+    "scattered."""
+    held, gradients = _bytes(traced)
+    ranks = math.prod(sizes)
+    sent = 2 * table("all_gather", held, ranks) + table("reduce_scatter", gradients, ranks)
+    return HandPlan("zero3", sent, -(-held // ranks), "parameters gathered twice, gradients scattered")
+
+
+def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wishes) -> HandPlan:
+    """Megatron's placements of parameters, columns then rows, computed where they lie, with the best
+    activations.
+
+    Cut weights are never gathered, and work weighs next to nothing. Activations are the planner's, sequence
+    parallel where that is cheaper, so this is what a hand-tuned plan can reach at best. The last mesh axis
+    cuts the model, the others the batch. Raises PlacementError where no linear layer has a known name.
+    """
+    pins = _megatron_pins(traced, sizes, model)
+    if not any("S" in where for where in pins.values()):
+        raise PlacementError("no linear layer has a name that says whether Megatron cuts its columns or rows")
+    still = frozenset(name for name, where in pins.items() if "S" in where and name not in traced.step.inputs)
+    free = Budget(optimizer=wishes.budget.optimizer)
+    asked = replace(wishes, pins=pins, still=still, budget=free, balance=1e-4)
+    found = plan_traced(traced, sizes, asked)
+    return HandPlan(
+        "megatron", found.bytes_per_step, found.parameter_memory, "columns then rows, best activations"
+    )
+
+
+def _megatron_pins(traced: Program, sizes: Sequence[int], model: nn.Module) -> dict[str, str]:
+    shapes = {
+        op.of: op.outputs[0].meta.shape
+        for op in traced.operations
+        if op.kind == "parameter" and op.outputs[0]
+    }
+    head = ["R"] * (len(sizes) - 1)
+    pins = {}
+    for name, shape in shapes.items():
+        owner, _, leaf = name.rpartition(".")
+        role = _role(owner)
+        turned = type(model.get_submodule(owner)).__name__ == "Conv1D"  # its weight is [inputs, outputs]
+        axis = None
+        if role in ("column", "table") and len(shape) <= 2:
+            axis = 1 if turned and leaf == "weight" else 0
+        elif role == "row" and len(shape) == 2:
+            axis = 0 if turned else 1
+        even = axis is not None and shape[axis] % sizes[-1] == 0
+        pins[name] = ",".join([*head, f"S{axis}" if even else "R"])
+    if len(sizes) > 1:
+        for op in traced.operations:
+            if (
+                op.kind == "input"
+                and op.outputs[0]
+                and op.outputs[0].meta.shape[0] % math.prod(sizes[:-1]) == 0
+            ):
+                pins[op.of] = ",".join([*["S0"] * (len(sizes) - 1), "R"])
+    return pins
+
+
+def _role(module: str) -> str:
+    for role, patterns in (("row", ROW), ("column", COLUMN), ("table", TABLES)):
+        if any(fnmatch.fnmatch(module, pattern) for pattern in patterns.split()):
+            return role
+    return ""
+
+
+def per_linear(
+    model: nn.Module,
+    sizes: Sequence[int],
+    inputs: Mapping[str, Any],
+    loss: Callable[[Any], torch.Tensor] | None = None,
+) -> HandPlan:
+    """The model class's own tensor-parallel plan, one style per linear layer, run by torch and recorded.
+
+    It runs on stand-ins for tensors in a group without processes. The last mesh axis cuts the model; the
+    others cut the batch and all-reduce gradients. Raises PlacementError where the class has no plan, and
+    where a process group is open.
+    """
+    styles = _styles(model)
+    if not styles:
+        raise PlacementError(f"{type(model).__name__} has no tensor-parallel plan of its own")
+    ranks = sizes[-1]
+    with torch.device("meta"):
+        empty = type(model)(model.config).to(next(model.parameters()).dtype).eval()
+    with pretend_group(ranks):
+        mesh = init_device_mesh("cpu", (ranks,))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _recorded(parallelize_module(_filled(empty), mesh, styles), sizes, inputs, loss)
+
+
+def _recorded(
+    stand_in: nn.Module,
+    sizes: Sequence[int],
+    inputs: Mapping[str, Any],
+    loss: Callable[[Any], torch.Tensor] | None,
+) -> HandPlan:
+    copies = math.prod(sizes[:-1])
+    given = {name: _rows(value, copies) for name, value in inputs.items()}
+    try:
+        with CommBytes() as moved:
+            out = stand_in(**given)
+            (out.loss if loss is None else loss(out)).backward()
+    except Exception as error:  # heads that do not divide fail in a view, deep inside
+        raise PlacementError(
+            f"the class's own plan does not run on {sizes[-1]} ranks: {str(error).splitlines()[0]}"
+        ) from error
+    held = sum(_local(p) for p in stand_in.parameters())
+    gradients = sum(_local(p) for p in stand_in.parameters() if p.grad is not None)
+    sent = copies * moved.total + sizes[-1] * table("all_reduce", gradients, copies)
+    return HandPlan("hf", sent, held, "the class's own plan, one style per linear layer")
+
+
+def _styles(model: nn.Module) -> dict[str, Any]:
+    named = dict(getattr(model, "_tp_plan", None) or {})
+    known: dict[str, Callable[[], Any]] = {
+        "colwise": ColwiseParallel,
+        "rowwise": RowwiseParallel,
+        "colwise_gather_output": lambda: ColwiseParallel(output_layouts=Replicate()),
+        "colwise_rep": lambda: ColwiseParallel(output_layouts=Replicate()),
+        "embedding_rowwise": lambda: RowwiseParallel(input_layouts=Replicate()),
+    }
+    return {pattern: known[style]() for pattern, style in named.items() if style in known}
+
+
+def _filled(model: nn.Module) -> nn.Module:
+    """The model with every tensor on the meta device replaced by one of the mode that is on."""
+    made: dict[int, nn.Parameter] = {}
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        owner, _, leaf = name.rpartition(".")
+        stand_in = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype, device="cpu"))
+        model.get_submodule(owner).register_parameter(leaf, made.setdefault(id(parameter), stand_in))
+    for name, value in list(model.named_buffers()):
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, torch.empty(value.shape, dtype=value.dtype, device="cpu"))
+    return model
+
+
+def _rows(value: Any, copies: int) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    shape = (
+        (value.shape[0] // copies, *value.shape[1:])
+        if value.ndim and value.shape[0] % copies == 0
+        else value.shape
+    )
+    return torch.zeros(shape, dtype=value.dtype)
+
+
+def _local(parameter: torch.Tensor) -> int:
+    local: Any = getattr(parameter, "_local_tensor", parameter)
+    return int(local.numel() * local.element_size())
+
+
+def _bytes(traced: Program) -> tuple[int, int]:
+    sizes = {
+        op.of: math.prod(op.outputs[0].meta.shape) * op.outputs[0].meta.dtype.itemsize
+        for op in traced.operations
+        if op.kind == "parameter" and op.outputs[0] is not None
+    }
+    return sum(sizes.values()), sum(sizes[name] for name in traced.gradients)
+
+
+@contextmanager
+def pretend_group(ranks: int) -> Iterator[None]:
+    """A process group of `ranks` without processes: its collectives return at once, with the right shapes."""
+    if dist.is_initialized():
+        raise PlacementError("plans made by hand are recorded outside of process groups: close yours first")
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
