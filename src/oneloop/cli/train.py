@@ -1,5 +1,6 @@
 """`oneloop train`: checks a recipe, runs it, and says at its end what was learned and where it stands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from oneloop.cli.terminal import console, load, say
 from oneloop.core.storage import replace_file
 from oneloop.parallel.ranks.join import joined
-from oneloop.parallel.ranks.world import Followed
+from oneloop.parallel.ranks.world import Followed, World
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import diagnose
@@ -61,38 +62,42 @@ def train(
     console.quiet = quiet
     context.call_on_close(lambda: setattr(console, "quiet", False))
     given = [*(overrides or []), *context.args, *([f"seed={seed}"] if seed is not None else [])]
-    with joined() as world:
-        console.quiet = quiet or world.rank > 0
-        loaded = load(recipe, given)
-        if loaded.paper:
-            say(f"recipe {loaded.name}: {loaded.paper}")
-        if dry_run:
-            return check_only(loaded, run) if world.rank == 0 else None
-        newest = to_resume if resume else lambda _, found: free_directory(found.name)
-        directory = world.first(lambda: run or newest(recipe, loaded))
-        if world.rank == 0 and (needed := estimate(loaded)):
-            say(needed.sentence)
-        show = Show(
-            console,
-            verbose=verbose,
-            completions=log_completions,
-            warnings=Terminal(stderr=True) if quiet else None,
-        )
-        running = Run(
-            loaded, directory, resume, show if world.rank == 0 else Show.silent(), accept_changes, world
-        )
-        say(f"run directory: {directory}")
-        if world.size > 1:
-            say(f"ranks: {world.size}")
-        carry_out(running)
+    try:
+        with joined() as world:
+            console.quiet = quiet or world.rank > 0
+            warnings = Terminal(stderr=True) if quiet else None
+            show = Show(console, verbose=verbose, completions=log_completions, warnings=warnings)
+            loaded = _load(world, recipe, given)
+            if dry_run:
+                return check_only(loaded, run) if world.rank == 0 else None
+            newest = to_resume if resume else lambda _, found: free_directory(found.name)
+            directory = world.first(lambda: run or newest(recipe, loaded))
+            if world.rank == 0 and (needed := estimate(loaded)):
+                say(needed.sentence)
+            show = show if world.rank == 0 else Show.silent()
+            running = Run(loaded, directory, resume, show, accept_changes, world)
+            say(f"run directory: {directory}")
+            carry_out(running)
+    except Followed:  # rank 0 says what has stopped it
+        raise typer.Exit(2) from None
+
+
+def _load(world: World, source: Path, given: Sequence[str]) -> Recipe:
+    """The recipe; what is wrong with it is said once."""
+    found: list[Recipe] = []
+    world.first(lambda: found.append(load(source, given)))
+    loaded = found[0] if found else load(source, given)
+    if loaded.paper:
+        say(f"recipe {loaded.name}: {loaded.paper}")
+    return loaded
 
 
 def carry_out(run: Run) -> None:
     """Trains and prints the end; of a run that is stopped also how to go on. Raises what the run raised."""
     try:
         run.train()
-    except Followed:  # rank 0 says what has stopped it
-        raise typer.Exit(2) from None
+    except Followed:
+        raise
     except BaseException:
         try:
             summary(run)

@@ -63,10 +63,6 @@ class ActivePhase:
         self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept, annotate)
         self._beside = partial(beside, recipe, name, policy, self.judging, warn)
         self._runtime = recipe.runtime if sampled and recipe.runtime.ahead else None
-        if self._runtime is not None and world.size > 1:
-            raise ValueError(
-                f"runtime.ahead: {recipe.runtime.ahead} needs one rank, but this run has {world.size}; take 0"
-            )
         self._ahead: Ahead | None = None
 
     @property

@@ -14,6 +14,7 @@ from oneloop.core.costs import exhausted
 from oneloop.core.identity import identity
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.isolated import isolation_notice
+from oneloop.parallel.ranks.held import layout
 from oneloop.parallel.ranks.world import Alone, World
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe
@@ -110,6 +111,7 @@ class Run:
 
     def _train(self) -> None:
         self.policy = self.policy or self.recipe.policy.open()
+        self._lay()
         if saved := self.writer.newest():
             self._resumed = extended(read_checkpoint(saved, self.policy), self.recipe)
         self.evaluator = Evaluator(self.recipe, self.policy, self.log)
@@ -132,6 +134,15 @@ class Run:
                 self._run_phase(name)
         end = {"phase": list(self.recipe.phases)[-1], "step": self.log.step}
         self.log.metrics.write(kind="summary", **end, **self.log.costs.metrics)
+
+    def _lay(self) -> None:
+        """Refuses, before anything is sampled, what cannot be done on so many ranks."""
+        size, ahead = self.world.size, self.recipe.runtime.ahead
+        found = {layout(self.policy, p.learner.parallel, size) for p in self.recipe.phases.values()} - {None}
+        if found and ahead:
+            raise ValueError(f"runtime.ahead: {ahead} needs one rank, but this run has {size}; take 0")
+        if found:
+            self.show.says(f"{size} ranks: {', '.join(sorted(str(each) for each in found))}")
 
     @property
     def _judges(self) -> list[Any]:

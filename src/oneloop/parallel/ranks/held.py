@@ -137,22 +137,26 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def hold(policy: Policy, parallel: Parallel | None, size: int) -> Held:
-    """The weights of `policy` as `parallel` lays them over `size` ranks.
+def layout(policy: Policy, parallel: Parallel | None, size: int) -> Parallel | None:
+    """How the weights of `policy` lie on `size` ranks; None for one, which holds all.
 
-    None: fsdp2 for a policy that can be sharded, else ddp. Raises ValueError for what cannot be laid so.
+    `parallel` None: fsdp2 for a policy that can be sharded, else ddp. Raises ValueError for what cannot be.
     """
     can = isinstance(policy, Shardable)
     if parallel == "plan":
-        raise ValueError("learner.parallel: plan needs the planner's placements; take fsdp2 or ddp")
+        raise ValueError("learner.parallel: plan needs a learner that runs planned graphs; take fsdp2 or ddp")
     if size == 1:
-        return Whole(policy)
-    chosen = parallel or ("fsdp2" if can else "ddp")
-    if chosen == "ddp":
-        return Whole(policy, size)
-    if not can:
+        return None
+    if parallel == "fsdp2" and not can:
         name = type(policy).__name__
         raise ValueError(f"learner.parallel: fsdp2 cannot shard a {name}; take ddp, which copies its weights")
+    return parallel or ("fsdp2" if can else "ddp")
+
+
+def hold(policy: Policy, parallel: Parallel | None, size: int) -> Held:
+    """The weights of `policy` as `layout` has them."""
+    if layout(policy, parallel, size) != "fsdp2":
+        return Whole(policy, size)
     from oneloop.parallel.ranks.sharded import Sharded  # a second to import, which one rank never needs
 
     return Sharded(policy)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from oneloop.parallel.ranks.world import PATIENCE
+from oneloop.parallel.ranks.world import PATIENCE, Followed
 
 BEAT = 0.5
 """Seconds between two meetings."""
@@ -25,14 +25,23 @@ LOST = 70
 """Exit code of a rank that had to be ended."""
 
 
+LAST_WORDS = 60.0
+"""Seconds a rank waits for rank 0 to say, and write down, what has stopped it."""
+
+
 @contextmanager
 def watched() -> Iterator[None]:
     """Within it this process ends soon after another rank's has; every rank enters it at once. It is left
-    when all ranks leave it, or by an exception."""
+    when all ranks leave it, or by an exception; one that rank 0 raised (Followed) is only passed on when
+    rank 0 has ended, because `torchrun` ends all ranks with the first."""
     watch = _Watch()
     try:
         yield
         watch.leave()
+    except Followed:
+        watch.left.set()
+        watch.gone.wait(LAST_WORDS)
+        raise
     finally:
         watch.left.set()
 
@@ -44,7 +53,7 @@ class _Watch:
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
         self._over = threading.Event()
-        self.left = threading.Event()
+        self.left, self.gone = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._meet, name="oneloop ranks", daemon=True)
         self._thread.start()
 
@@ -62,6 +71,7 @@ class _Watch:
                 dist.all_reduce(count, group=self._group)
                 over = int(count)
         except RuntimeError:
+            self.gone.set()
             self._lost()
 
     def _lost(self) -> None:
