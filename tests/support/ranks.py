@@ -85,7 +85,7 @@ def options(form: str, parallel: str | None = None, steps: int = 3) -> dict[str,
     """The options of a short run of the full weights or of adapters."""
     raw = training.raw_recipe()
     if form == "lora":
-        raw["policy"]["language"]["lora"] = {"rank": 2}
+        raw["policy"]["language"] |= {"lora": {"rank": 2}, "checkpointing": True}
     warm, reinforce = raw["phases"].values()
     warm["steps"], reinforce["steps"] = 2, steps
     reinforce["learner"]["schedule"] = "constant"

@@ -58,6 +58,9 @@ class Language:
     auto: bf16 where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
     """LoRA options: train adapters instead of all weights; None: all weights."""
+    checkpointing: bool = False
+    """Whether the backward pass recomputes each block from its input: much less memory for activations, a
+    third more time, the same gradient."""
     slots: Annotated[int, Field(ge=1)] = 256
     """Sequences sampled at a time."""
     device: str = "auto"
@@ -79,7 +82,16 @@ class Language:
         model, tokenizer = outline(own.model, own.dtype, own.lora, own.kind)
         narrow = own.sampling_precision == "bf16"
         prompts = own.prompts(model, tokenizer)
-        counted = Counted(model, prompts, own.device, own.precision, narrow, own.slots, own.max_new_tokens)
+        counted = Counted(
+            model=model,
+            prompts=prompts,
+            device=own.device,
+            precision=own.precision,
+            sampled_in_bf16=narrow,
+            slots=own.slots,
+            limit=own.max_new_tokens,
+            checkpointing=own.checkpointing,
+        )
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
         try:
             return LanguageOutline(counted, not ours, own.kind)

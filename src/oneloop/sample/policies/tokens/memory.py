@@ -45,6 +45,8 @@ class Counted:
     slots: int
     limit: int
     """Tokens a rollout may have."""
+    checkpointing: bool = False
+    """Whether blocks are recomputed, so that only their inputs, and one block's activations, are held."""
 
     @property
     def narrow(self) -> bool:
@@ -107,7 +109,9 @@ def _passing(policy: Counted, demand: Demand) -> list[Row]:
     slots = min(policy.slots, demand.rollouts) if demand.sampled else 0
     tokens = min(demand.micro_batch(torch.device(policy.device)), demand.rollouts * length)
     logits = tokens * config.vocab_size if demand.whole_logits else min(tokens * config.vocab_size, CHUNK)
-    states = tokens * config.num_hidden_layers * config.hidden_size * ACTIVATIONS
+    layers = config.num_hidden_layers
+    held = layers + ACTIVATIONS if policy.checkpointing else layers * ACTIVATIONS
+    states = tokens * config.hidden_size * held
     known = f"{prompt} prompt" if prompt is not None else "prompts not counted"
     return [
         Row("KV cache", slots * length * kv_bytes(policy), f"{slots} slots x {length} tokens ({known})"),

@@ -31,6 +31,7 @@ from oneloop.sample.policies.tokens.here import TokenHere
 from oneloop.sample.policies.tokens.loading import load_weights, open_model, save_weights
 from oneloop.sample.policies.tokens.micro_batches import micro_batches, packed
 from oneloop.sample.policies.tokens.packing import Prompt
+from oneloop.sample.policies.tokens.recomputed import recompute_blocks
 from oneloop.sample.policies.tokens.reference import Reference
 from oneloop.sample.policies.tokens.rows import TokenRows
 from oneloop.sample.policies.tokens.spans import cut, token_spans
@@ -58,6 +59,8 @@ class LanguagePolicy:
             self.forward = CausalForward(self.model, autocast, self.meter, self.prompts.never)
         except ValueError as error:
             raise ValueError(f"{options.kind.option}: {error}") from error
+        if options.checkpointing:
+            recompute_blocks(self.model)
         self.rows = TokenRows(self.prompts, self.engine.positions, options.max_new_tokens)
         self.progress: Callable[[int, int], None] | None = None
 
