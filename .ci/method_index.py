@@ -4,6 +4,8 @@
     <!-- measured -->     in docs/measured.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
     <!-- columns -->      in docs/design.md: the columns, as they are declared
+    <!-- kinds -->        in docs/recipes.md: the kinds of part, and the parts of each
+    <!-- parts -->        in docs/parts.md: every part with its options
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
 
     python .ci/method_index.py            writes them
@@ -22,8 +24,10 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 import measured  # noqa: E402
 
+from oneloop.core import rooms  # noqa: E402
 from oneloop.core.columns import FAMILIES, declarations  # noqa: E402
 from oneloop.core.rollouts import Actions, Rollouts  # noqa: E402
+from oneloop.recipe.catalogue import first_line, options_of, room_line  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
@@ -170,6 +174,10 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     page = root / "docs" / "design.md"
     if page.is_file():
         found[page] = between(page.read_text(), "<!-- columns -->", columns_table())
+    for file, marker, content in (("recipes", "kinds", kinds_table), ("parts", "parts", parts_list)):
+        page = root / "docs" / f"{file}.md"
+        if page.is_file():
+            found[page] = between(page.read_text(), f"<!-- {marker} -->", content())
     for name in names():
         stored, page = root / RESULTS / f"{name}.json", page_of(name, root)
         if page is not None and stored.is_file():
@@ -192,6 +200,39 @@ def columns_table() -> str:
             rows.append((f"`{name}`", where, column.by, "yes" if column.recorded else "", metrics))
     rows += [(f"`{name}...`", "rollouts", each.by, "yes" if each.recorded else "", "") for name, each in FAMILIES.items()]
     return markdown(("column", "table", "written by", "recorded", "metrics"), rows)
+
+
+def kinds_table() -> str:
+    """Every kind of part, and the parts there are, linked to where their options stand."""
+    rows = []
+    for room in rooms.ROOMS:
+        links = ", ".join(f"[`{name}`](parts.md#{anchor(room, name)})" for name in rooms.names(room))
+        rows.append((f"`{room}`", cell_text(room_line(room)), links))
+    return markdown(("kind", "what it is", "parts"), rows)
+
+
+def parts_list() -> str:
+    """Every part under its kind: what it is, its paper, and a table of its options."""
+    pieces = []
+    for room in rooms.ROOMS:
+        pieces.append(f"## {room}\n\n{room_line(room)}")
+        for name in rooms.names(room):
+            cls = rooms.find(room, name)
+            paper = f" ({cls.part_paper})" if cls.part_paper else ""
+            options = [(f"`{option}`", f"`{cell_text(default)}`", cell_text(text)) for option, default, text in options_of(cls)]
+            table = f"\n\n{markdown(('option', 'default', 'meaning'), options)}" if options else ""
+            pieces.append(f"### {room}: {name}\n\n{first_line(cls)}{paper}{table}")
+    return "\n\n".join(pieces)
+
+
+def anchor(room: str, name: str) -> str:
+    """Where the heading of a part is on its page."""
+    return f"{room}-{name}"
+
+
+def cell_text(text: str) -> str:
+    """Text for one cell of a table."""
+    return text.replace("|", "\\|")
 
 
 def page_of(name: str, root: Path = ROOT) -> Path | None:

@@ -1,17 +1,14 @@
 """`oneloop parts`: what a recipe can name, read from the parts themselves."""
 
-import importlib
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
 from oneloop.cli.terminal import console, say
 from oneloop.core.rooms import ROOMS, UnknownName, find, names, nearest
-from oneloop.recipe.fields import init_fields
-from oneloop.recipe.text import to_recipe
+from oneloop.recipe.catalogue import first_line, options_of, room_line
 
 
 def parts(
@@ -45,31 +42,8 @@ def show_part(kind: str, cls: type[Any], name: str) -> None:
             say(f"{what}: {'depends on its options' if callable(columns) else ', '.join(columns)}")
     if cls.part_paper:  # type: ignore[attr-defined]
         say(f"paper: {cls.part_paper}")  # type: ignore[attr-defined]
-    rows = []
-    for option in init_fields(cls):
-        field = cls.__pydantic_fields__[option]  # type: ignore[attr-defined]
-        rows.append((option, default_of(field), " ".join((field.description or "").split())))
-    if rows:
+    if rows := options_of(cls):
         console.print(_table(("option", "default", "meaning"), rows))
-
-
-def default_of(field: Any) -> str:
-    """The default of a pydantic field, as a recipe writes it."""
-    if field.is_required():
-        return "required"
-    value = to_recipe(field.get_default(call_default_factory=True))
-    return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
-
-
-def first_line(cls: type[Any]) -> str:
-    """The first sentence of a class's docstring."""
-    return " ".join(str(cls.__doc__).split("\n\n")[0].split())
-
-
-def room_line(room: str) -> str:
-    """What the folder of a kind of part answers: the first sentence of its docstring."""
-    said = str(importlib.import_module(f"oneloop.{ROOMS[room].folder}").__doc__).split("\n\n")[0]
-    return " ".join(said.split()).split(" Protocol:")[0]
 
 
 def _table(columns: tuple[str, ...], rows: list[Any]) -> Table:

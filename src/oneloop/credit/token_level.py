@@ -100,7 +100,7 @@ class TokenLevel:
     process_weight: Annotated[float, Field(ge=0)] = 1.0
     """Penalty on a token of a wrong step (P, W_process); above outcome_weight flaws outrank outcomes."""
     pool: Pool = "token_pool"
-    """Mean and std: over all tokens of the prompt (token_pool, the paper), or with equal weight per
+    """Pool of mean and std: all tokens of the prompt (token_pool, the paper), or with equal weight per
     rollout."""
     scale: Literal["std", "none"] = "std"
     """Whether the centred reward is divided by the standard deviation."""

@@ -46,7 +46,7 @@ class Function:
     path: Annotated[str | Callable[..., Any], BeforeValidator(_no_rubric)]
     """`file.py:function`, `package.module.function`, or a Python callable."""
     name: str = ""
-    """Names the columns; empty: the function's own name."""
+    """Name of the columns this judge writes; empty: the function's own name."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
     isolate: bool = True

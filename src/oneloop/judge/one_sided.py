@@ -104,7 +104,7 @@ class OneSided:
     auditors: tuple[str | Callable[..., Any], ...] = ()
     """Distances of two rollouts: text, likelihood, or a function of your own by path."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """By how much propensities may differ beyond the distance."""
+    """Largest difference of two propensities beyond their distance."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the auditors who must object."""
     penalty: Annotated[float, Field(ge=0)] = 2.0

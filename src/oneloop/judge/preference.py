@@ -52,13 +52,13 @@ class Preference:
     """Mean yes-probability of the task's criteria; `yes.<name>.<criterion>` of each, NaN where not asked."""
 
     model: Annotated[Any, Of("judge_model")]
-    """Who compares: {yes_no_vlm: {name: ...}}, or a part of your own with `build().answers`."""
+    """Model that compares: {yes_no_vlm: {name: ...}}, or a part of your own with `build().answers`."""
     tasks: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(TASKS))
     """Criteria of each task; the task of a row is its column `task`."""
     questions: dict[str, str] = dataclasses.field(default_factory=dict)
     """Words of criteria of your own, or other words for known ones; {prompt} in them is the row's prompt."""
     normalize: Literal["vocab", "pair"] = "vocab"
-    """Yes among all words, or against No alone."""
+    """Whether the probability of yes is taken among all words, or among yes and no alone."""
     both_orders: bool = False
     """Whether each pair is also shown the other way round, and its favour for a place averaged away."""
     hard: bool = False
@@ -68,9 +68,9 @@ class Preference:
     pairs_per_call: Annotated[int, Field(ge=1)] = 64
     """Pairs the model sees at a time."""
     device: str = "auto"
-    """Where the model is, whatever images come from. auto: a GPU when there is one."""
+    """Device of the model, such as cuda:0; auto: a GPU when there is one."""
     name: Annotated[str, Field(min_length=1, pattern=r"^[^.]*$")] = "preference"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
 

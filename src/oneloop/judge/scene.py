@@ -28,7 +28,7 @@ class Scene:
     """Mean score of the criteria; `correct` where every one reaches `met`."""
 
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)] = ("count", "colour", "shape", "position")
-    """What is looked at."""
+    """Criteria that are scored."""
     met: Annotated[float, Field(gt=0, le=1)] = 0.75
     """The score from which a criterion counts as met."""
     name: Annotated[str, Field(min_length=1)] = "scene"

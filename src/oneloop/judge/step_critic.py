@@ -67,7 +67,7 @@ class StepCritic:
     path: str | Callable[..., Any] | None = None
     """A critic of your own: `file.py:function`, `package.module.function`, or a Python callable."""
     chat: ChatServer | None = None
-    """Or a chat model: {base_url: ..., model: ...}."""
+    """Chat model that criticises in place of `path`: {base_url: ..., model: ...}."""
     critiques: Annotated[int, Field(ge=1)] | None = None
     """Critiques of each solution; None: 4 of a chat model (as published), 1 of a function."""
     vote: Vote = "intersection"

@@ -34,11 +34,11 @@ class Verifier:
     """Compares each rollout's text with the `answer` of its data row."""
 
     by: Literal["reasoning_gym", "math", "exact"] = "reasoning_gym"
-    """Who compares: the row's reasoning-gym task, math-verify, or character by character."""
+    """Comparison of answers: the row's reasoning-gym task, math-verify, or character by character."""
     extract: str | None = None
     """Regular expression that finds the answer in the text (last match, first group); without a match: 0."""
     name: Annotated[str, Field(min_length=1)] = "verifier"
-    """Names the columns."""
+    """Name of the columns this judge writes."""
     weight: float = 1.0
     """Weight in `reward`; 0: only logged."""
     limits: Annotated[JudgeLimits, Options(JudgeLimits)] = JudgeLimits()

@@ -27,7 +27,7 @@ class Smollm2:
     """SmolLM2-135M-Instruct in the folder that `oneloop fetch smollm2` made."""
 
     folder: str = FOLDER
-    """Where it is, seen from the folder the command is run in."""
+    """Folder of the model, relative to the folder the command is run in."""
 
     def build(self) -> tuple[Any, Any]:
         """(model in fp32 on the CPU, tokenizer with the chat template). Raises NotFetched."""

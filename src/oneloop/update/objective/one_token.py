@@ -117,7 +117,7 @@ class OneToken:
     temperature: Annotated[float, Field(gt=0)] = 1.3
     """Temperature of the draws; above 1 explores, and makes a negative wrong_reward sharpen."""
     baseline: Baseline = "none"
-    """Subtracted from a reward: nothing (none), or the mean of the position's other draws (leave_one_out)."""
+    """Baseline of a reward: nothing (none), or the mean of the position's other draws (leave_one_out)."""
     tempered_logprob: bool = False
     """Whether log p in the loss is taken at `temperature` too, so that draws and log p share one law."""
     mean: Literal["action", "rollout", "group"] = "action"
