@@ -83,3 +83,93 @@ def tiny(name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     own = {**ARCHITECTURES, **FURTHER}[name] if name not in REFUSED else REFUSED[name][0]
     config = AutoConfig.for_model(name, **{**common, **own, **changes})
     return AutoModelForCausalLM.from_config(config).train()
+
+
+# the smallest models of many more architectures: width 16, two layers
+SMALLEST = {
+    **COMMON,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+EXPERTS = {
+    **MIXTURE,
+    **LATENT,
+    "num_experts": 4,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 16,
+    "shared_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
+GPT = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "n_inner": 24, "rotary_dim": 4}
+PLAIN = [
+    "phi",
+    "olmo",
+    "olmo3",
+    "starcoder2",
+    "smollm3",
+    "seed_oss",
+    "arcee",
+    "apertus",
+    "glm",
+    "glm4",
+    "ernie4_5",
+    "exaone4",
+    "bitnet",
+    "persimmon",
+    "ministral3",
+    "youtu",
+    "gpt_neox",
+    "biogpt",
+    "doge",
+    "lfm2",
+    "nanochat",
+    "jais2",
+    "exaone",
+    "afmoe",
+    "flex_olmo",
+]
+WITH_EXPERTS = [
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "phimoe",
+    "granitemoeshared",
+    "deepseek_v2",
+    "deepseek_v3",
+    "glm4_moe",
+    "ernie4_5_moe",
+    "dots1",
+    "jetmoe",
+]
+BROAD: dict[str, dict[str, object]] = {
+    **{name: {} for name in PLAIN},
+    **dict.fromkeys(WITH_EXPERTS, EXPERTS),
+    **dict.fromkeys(("gpt_bigcode", "gptj", "codegen", "ctrl"), GPT),
+    **{name: {"head_dim": 8} for name in ("gemma", "vaultgemma", "helium", "hunyuan_v1_dense", "ministral")},
+    "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16},
+}
+"""Architectures whose smallest models sample what they learn, with the options that those need."""
+BROADLY_REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    **{name: ({}, "its logits are off by") for name in ("falcon", "rwkv", "bart", "diffllama")},
+    "mpt": ({"d_model": 16, "n_heads": 2, "n_layers": 2}, "its logits are off by"),
+    "gpt_neo": (
+        {"num_layers": 2, "num_heads": 2, "attention_types": [[["global"], 2]]},
+        "its logits are off by",
+    ),
+    **{name: ({}, "linear_attention layers") for name in ("olmo_hybrid", "minimax", "recurrent_gemma")},
+}
+
+
+def smallest(name: str) -> PreTrainedModel:
+    """A model of one of those architectures."""
+    torch.manual_seed(0)
+    own = BROAD[name] if name in BROAD else BROADLY_REFUSED[name][0]
+    config = AutoConfig.for_model(name, **{**SMALLEST, **own})
+    return AutoModelForCausalLM.from_config(config).train()

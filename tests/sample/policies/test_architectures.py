@@ -6,14 +6,14 @@ import torch
 from oneloop.engines.slots import SlotEngine
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.forward import CausalForward
-from tests.engines.tiny_models import FURTHER, REFUSED, tiny
+from tests.engines.tiny_models import BROAD, BROADLY_REFUSED, FURTHER, REFUSED, smallest, tiny
 from tests.sample.policies.conftest import ALPHABET, asked, character_tokenizer
 
 SCALES = {"granite": 0.25, "granitemoe": 0.25, "cohere": 0.25, "cohere2": 0.25, "minicpm3": 0.25}
 
 
-def saved(name, folder) -> str:
-    tiny(name).save_pretrained(folder)
+def saved(name, folder, make=tiny) -> str:
+    make(name).save_pretrained(folder)
     character_tokenizer(ALPHABET, 128).save_pretrained(folder)
     return str(folder)
 
@@ -26,6 +26,25 @@ def test_what_is_sampled_is_what_is_learned(name, tmp_path):
     with torch.no_grad():
         gap = policy.at(finished, torch.arange(len(finished.actions))).logprob - finished.actions.logprob
     assert gap.abs().max() < 1e-5  # fp32 sums in two orders; measured 3e-6 at most
+
+
+def test_many_architectures_are_covered():
+    assert len(BROAD) > 45
+
+
+@pytest.mark.parametrize("name", BROAD)
+def test_the_smallest_model_of_an_architecture_samples_what_it_learns(name, tmp_path):
+    policy = Language(model=saved(name, tmp_path, smallest), max_new_tokens=8).open()
+    finished, _ = policy.sample(asked(n=2))
+    with torch.no_grad():
+        gap = policy.at(finished, torch.arange(len(finished.actions))).logprob - finished.actions.logprob
+    assert gap.abs().max() < 3e-5  # fp32 sums in two orders; measured 1e-5 at most
+
+
+@pytest.mark.parametrize("name", BROADLY_REFUSED)
+def test_other_architectures_are_refused_in_a_sentence(name, tmp_path):
+    with pytest.raises(ValueError, match=f"^policy.language.model: .*{BROADLY_REFUSED[name][1]}"):
+        Language(model=saved(name, tmp_path, smallest)).open()
 
 
 def test_a_factor_is_found_in_the_precision_of_the_weights():
