@@ -63,7 +63,8 @@ class Held(Protocol):
         """The policy's own model takes the weights over."""
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """What this rank holds a share of, whole; called on all ranks at once."""
+        """What this rank holds a share of, whole, for rank 0, which saves it; the others may get an empty
+        tensor. Called on all ranks at once."""
 
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """This rank's share of `whole`, cut as `weight` is."""

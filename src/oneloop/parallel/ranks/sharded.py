@@ -80,8 +80,9 @@ class Sharded:
             target.copy_(full(share))
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """See `oneloop.parallel.ranks.held.Held`."""
-        return full(tensor.detach())
+        """See `oneloop.parallel.ranks.held.Held`: one tensor at a time is on the devices whole."""
+        made = full(tensor.detach())
+        return made.cpu() if dist.get_rank() == 0 else made.new_empty(0)
 
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """See `oneloop.parallel.ranks.held.Held`."""
