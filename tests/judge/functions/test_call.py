@@ -1,4 +1,6 @@
 import asyncio
+import decimal
+import fractions
 import functools
 import math
 
@@ -293,6 +295,15 @@ def test_numbers_of_every_kind():
     values = scores(call(lambda completions: kinds, rows(5)))
     assert values[:4] == [0.5, 2, 0.25, True] and math.isnan(values[4])
     assert scores(call(lambda completions: np.array([1.0, 2.0]), rows())) == [1.0, 2.0]
+    exact = [decimal.Decimal("0.5"), fractions.Fraction(1, 4)]
+    assert scores(call(lambda completions: exact, rows())) == [0.5, 0.25]
+
+
+def test_scores_may_come_in_a_tuple_or_one_after_the_other():
+    assert scores(call(lambda completions: (1.0, 2.0), rows())) == [1.0, 2.0]
+    assert scores(call(lambda completions: (np.float32(1.0), torch.tensor(2.0)), rows())) == [1.0, 2.0]
+    assert scores(call(lambda completions: (float(len(text)) for text in ("a", "bc")), rows())) == [1.0, 2.0]
+    assert scores(call(lambda completions: ([1.0, 2.0], {"about": "them"}), rows())) == [1.0, 2.0]
 
 
 def test_log_extra_of_a_wrong_length_raises():

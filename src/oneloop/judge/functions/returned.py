@@ -4,7 +4,9 @@ A function returns a number or None a rollout, as list, tuple or array, or a dic
 `score` or `scores`, for the batch or for each; what else the dict holds is logged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 SCORES = ("rewards", "reward", "score", "scores")
@@ -30,7 +32,7 @@ class Log:
 
     def read(self, result: Any) -> list[list[Any]]:
         """[number or None, error or None] of each rollout, from what a function returned for the batch."""
-        if isinstance(result, tuple):  # flow_grpo: (scores, metadata)
+        if isinstance(result, tuple) and result and _is_many(result[0]):  # flow_grpo: (scores, metadata)
             result = result[0]
         if isinstance(result, dict):
             result = self._entries(result, lambda name, value: self.extra(name, _listed(value)))
@@ -49,6 +51,8 @@ class Log:
             except ValueError as error:
                 return [None, str(error)]
         score = score.item() if hasattr(score, "item") else score
+        if isinstance(score, Decimal | Fraction):
+            score = float(score)
         known = score is None or isinstance(score, bool | int | float)
         return [score, None] if known else [None, f"returned {score!r:.80}, which is no number"]
 
@@ -71,4 +75,17 @@ def loggable(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
+    return (
+        value.tolist()
+        if hasattr(value, "tolist")
+        else list(value)
+        if isinstance(value, tuple | Iterator)
+        else value
+    )
+
+
+def _is_many(value: Any) -> bool:
+    """Whether `value` holds scores, rather than being one."""
+    return isinstance(value, list | tuple | dict) or (
+        hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0
+    )
