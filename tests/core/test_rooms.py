@@ -37,6 +37,7 @@ NEEDED = {
     "language": {"model": SMALL},
     "vision_language": {"model": {"small_llava": {"hidden_size": 16, "heads": 2, "layers": 1}}},
     "flow": {"model": "flow_mlp"},
+    "flexible_llava": {"model": {"small_llava": {}}},
     "image_tokenizer": {"model": "one_d_piece"},
     "tail_drop": {"most": 8},
     "decoded": {"tokenizer": "one_d_piece", "judge": "scene"},

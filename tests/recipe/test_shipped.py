@@ -30,6 +30,7 @@ from oneloop.core.declared import declared
 from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.models.vision_language.flexible_llava import FlexibleLlava
 from oneloop.models.vision_language.small_llava import SmallLlava
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
@@ -66,8 +67,10 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     pictured, made = isinstance(recipe.policy, VisionLanguage), recipe.policy.model
     policy = f"policy.{part_name(type(recipe.policy))}"
     small = "small_llava" if pictured else "small_llama"
-    model = f"{policy}.model.{part_name(type(made)) if images else small}"
-    built_here = images or isinstance(made, SmallLlama | SmallLlava)
+    flexible = isinstance(made, FlexibleLlava)
+    within = f"{policy}.model.flexible_llava" if flexible else policy
+    model = f"{within}.model.{part_name(type(made)) if images else small}"
+    built_here = images or flexible or isinstance(made, SmallLlama | SmallLlava)
     stand_in = [] if built_here else [f"{policy}.model={{{small}: {{}}}}"]
     changes = [*stand_in, "evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
     if images and not tokenizer:

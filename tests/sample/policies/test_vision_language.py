@@ -237,3 +237,41 @@ def test_pictures_of_two_sizes_are_padded_on_the_right_and_below():
     joined = together([small, large], torch.device("cpu"), torch.float32)["x"]
     assert joined.tolist() == [[[1, 1, 0], [1, 1, 0]], [[1] * 3] * 2, [[1] * 3] * 2]
     assert Features("a", {}) == small and hash(Features("a", {})) == hash(small)
+
+
+# several numbers of visual tokens
+
+
+def flexible(**options):
+    from oneloop.models.vision_language.flexible_llava import FlexibleLlava
+    from oneloop.models.vision_language.small_llava import SmallLlava
+    from tests.sample.policies.pictures.tiny_vlms import LETTERS
+
+    small = SmallLlava(**LETTERS, image_size=16, patch_size=4)
+    return VisionLanguage(
+        model=FlexibleLlava(model=small, num_image_tokens=16), max_new_tokens=5, **options
+    ).open()
+
+
+def test_groups_of_several_budgets_are_sampled_and_learned_together():
+    from oneloop.sample.plan.dress.token_budget import TokenBudget
+
+    policy = flexible()
+    request = TokenBudget(choices=(1, 4, 9, 16))(asked(rows("llava_siglip")))
+    rollouts = policy.sample(request)[0]
+    counts = request.image_tokens.tolist()
+    assert len(set(counts)) > 1 and all(len(set(counts[g : g + 3])) == 1 for g in range(0, 12, 3))
+    marks = [sum(t in policy.prompts.never for t in policy.prompt(request, row).ids) for row in (0, 3, 6, 9)]
+    assert marks == [counts[0], counts[3], 2 * counts[6], 0]
+    for width in (policy.forward.width, 0):
+        policy.forward.width = width
+        here = policy.at(rollouts, torch.arange(len(rollouts.actions)))
+        torch.testing.assert_close(here.logprob.detach(), rollouts.actions.logprob, atol=1e-5, rtol=0)
+
+
+def test_the_number_of_tokens_is_an_option_of_the_policy():
+    request = asked(rows("llava_siglip")[:1])
+    longer, shorter = (flexible(**each).prompt(request, 0) for each in ({}, {"num_image_tokens": 4}))
+    assert len(longer.ids) - len(shorter.ids) == 12
+    with pytest.raises(ValueError, match=r"policy\.vision_language\.num_image_tokens: 4 visual tokens"):
+        opened("llava_siglip", num_image_tokens=4)

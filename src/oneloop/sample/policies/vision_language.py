@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from pydantic import Field
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+import oneloop.models.flexible_vlm  # noqa: F401 (so that transformers can load one)
 from oneloop.core.part import Of, part
 from oneloop.engines.turns import eos_ids
 from oneloop.sample.policies.language import Language
@@ -35,6 +37,9 @@ class VisionLanguage(Language):
     freeze_vision: bool = True
     """Whether the weights that read pixels stay as they are; the projector and the language model learn."""
 
+    num_image_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Visual tokens of a picture, where the model takes several numbers of them; None: the model's own."""
+
     def open(self, weights: str | None = None) -> "VisionLanguagePolicy":
         """Loads `model`, or the one at `weights`, its adapters included. Raises ValueError."""
         from oneloop.sample.policies.pictures.policy import VisionLanguagePolicy  # it is made from these
@@ -49,4 +54,8 @@ class VisionLanguage(Language):
         except ValueError as error:
             raise ValueError(f"{self.kind.option}: {error}") from error
         eos = eos_ids(model, tokenizer.tokenizer)
-        return PicturePrompts(tokenizer, asked, self.chat_template_kwargs, eos)
+        try:
+            return PicturePrompts(tokenizer, asked, self.chat_template_kwargs, eos, self.num_image_tokens)
+        except ValueError as error:
+            option = self.kind.option.replace("model", "num_image_tokens")
+            raise ValueError(f"{option}: {error}") from error

@@ -41,6 +41,7 @@ class PictureModel:
         )
         self.embeddings = int(self.whole.get_input_embeddings().weight.shape[0])
         self.takes = set(inspect.signature(self.whole.forward).parameters) - TEXT
+        self.flexible = "num_image_tokens" in self.takes
         self._counted: dict[Any, int] = {}
 
     def nested(self, inputs: Mapping[str, Tensor], pictures: int) -> bool:

@@ -81,9 +81,8 @@ class VisionLanguagePolicy(LanguagePolicy):
         picture = Image.new("RGB", (64, 48), (90, 120, 150))
         text = self.prompts.processor.image_token
         prompt = self.prompts.read(text, "a picture on trial", {"image": picture})
-        made = self.prompts.processor(
-            text=[text], images=[picture], add_special_tokens=False, return_tensors="pt"
-        )
+        options = self.prompts.options(self.prompts.count)
+        made = self.prompts.processor(text=[text], images=[picture], **options)
         front = len(prompt.ids) - made["input_ids"].shape[1]
         ids, features = prompt.ids[front:], prompt.features
         return Prompt(ids, features), made
@@ -101,6 +100,11 @@ class VisionLanguagePolicy(LanguagePolicy):
         narrow = self.options.sampling_precision == "bf16" or self.options.precision != "float32"
         if gap > (0.5 if narrow else 1e-3):
             raise ValueError(f"its log-probs after a picture are off by {gap:.3g} in the sampling engine")
+
+    def prompt(self, rollouts: Rollouts, row: int) -> Prompt:
+        """What the tokens of one row follow, its pictures in as many tokens as its row says."""
+        count = int(rollouts.image_tokens[row]) if "image_tokens" in rollouts else None
+        return self.prompts.read(*self.said(rollouts, row), count)
 
     # what the report shows
 

@@ -31,27 +31,57 @@ class PicturePrompts(Prompts):
     """Encodes prompts, with the pictures of their data rows, by one processor.
 
     model: what is asked about the model. template_options: values for variables of the chat template.
+    count: visual tokens of a picture, for models that take several; None: the processor's own.
+    Raises ValueError for a `count` that the model does not take.
     """
 
     def __init__(
-        self, processor: Any, model: PictureModel, template_options: Mapping[str, Any], eos: set[int]
+        self,
+        processor: Any,
+        model: PictureModel,
+        template_options: Mapping[str, Any],
+        eos: set[int],
+        count: int | None = None,
     ):
         super().__init__(processor.tokenizer, eos, template_options, model.embeddings)
         self.processor, self.model, self.never = processor, model, model.placeholders
         if processor.chat_template:
             self.template = ChatTemplate(processor, template_options)
-        self._read: OrderedDict[tuple[int, int], tuple[Any, Any, Prompt]] = OrderedDict()
+        self.count = count
+        if count is not None:
+            self._check_flexible(count)
+        self._read: OrderedDict[tuple[int, int, int | None], tuple[Any, Any, Prompt]] = OrderedDict()
 
-    def read(self, prompt: Said, where: str, row: Mapping[str, Any] = NOTHING) -> Prompt:
-        """See `Prompts.read`. Raises ValueError, naming `where`, also for pictures that cannot be read, and
-        where placeholders and features differ in number."""
-        key = (id(row), id(prompt))
+    def options(self, count: int | None) -> dict[str, Any]:
+        """How the processor is called for pictures of `count` visual tokens; None: its own number."""
+        if count is None:
+            return {"add_special_tokens": False, "return_tensors": "pt"}
+        self._check_flexible(count)
+        return {**self.options(None), "num_image_tokens": count}
+
+    def _check_flexible(self, count: int) -> None:
+        if not self.model.flexible:
+            raise ValueError(
+                f"{count} visual tokens were asked for, but the model has one number of them only; "
+                "{flexible_llava: {model: ...}} makes a LLaVA that takes several"
+            )
+
+    def read(
+        self, prompt: Said, where: str, row: Mapping[str, Any] = NOTHING, count: int | None = None
+    ) -> Prompt:
+        """See `Prompts.read`; a picture has `count` visual tokens.
+
+        Raises ValueError, naming `where`, also for pictures that cannot be read, and where placeholders and
+        features differ in number.
+        """
+        count = self.count if count is None else count
+        key = (id(row), id(prompt), count)
         known = self._read.get(key)
         if known is not None and known[0] is row and known[1] is prompt:
             self._read.move_to_end(key)
             return known[2]
         try:
-            made = self._made(prompt, row)
+            made = self._made(prompt, row, count)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         self._read[key] = (row, prompt, made)
@@ -63,26 +93,29 @@ class PicturePrompts(Prompts):
         """See `Prompts.encode`; a picture is as many tokens as the model makes features of it."""
         return self.read(prompt, where, row).ids
 
-    def _made(self, prompt: Said, row: Mapping[str, Any]) -> Prompt:
+    def _made(self, prompt: Said, row: Mapping[str, Any], count: int | None) -> Prompt:
         if isinstance(prompt, str):
             pieces, pictures = marked_text(prompt, self.processor.image_token, row)
             if not pictures:
                 return Prompt(self._prompt(prompt, row))
             text = self.processor.image_token.join(pieces)
             plain, whole = self._tokenised(text, False), self._text_ids(text)
-            ids, features = self._processed(text, pictures)
+            ids, features = self._processed(text, pictures, count)
             return Prompt((*whole[: len(whole) - len(plain)], *ids), features)
         turns, pictures = marked_messages(self._turns(prompt), row)
         text = self.template.text(turns, row_options(row))
         if not pictures:
             return Prompt(self._tokenised(text, False))
-        return Prompt(*self._processed(text, pictures))
+        return Prompt(*self._processed(text, pictures, count))
 
-    def _processed(self, text: str, pictures: list[Any]) -> tuple[tuple[int, ...], Features]:
+    def _processed(
+        self, text: str, pictures: list[Any], count: int | None
+    ) -> tuple[tuple[int, ...], Features]:
         """(token ids with placeholders, features) of `text` with a mark for each of `pictures`."""
+        options = self.options(count)
         images = [opened(picture, f"picture {number}") for number, picture in enumerate(pictures, 1)]
         try:
-            made = self.processor(text=[text], images=images, add_special_tokens=False, return_tensors="pt")
+            made = self.processor(text=[text], images=images, **options)
         except Exception as error:  # whatever a processor does with a picture it was not made for
             raise ValueError(
                 f"the model's processor refuses the prompt with its pictures: {error}"

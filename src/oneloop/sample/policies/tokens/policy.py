@@ -126,11 +126,15 @@ class LanguagePolicy:
 
     def prompt(self, rollouts: Rollouts, row: int) -> Prompt:
         """What the tokens of one row follow."""
+        return self.prompts.read(*self.said(rollouts, row))
+
+    def said(self, rollouts: Rollouts, row: int) -> tuple[Any, str, Mapping[str, Any]]:
+        """(prompt of one row, its place in words, its data row)."""
         things = rollouts.context[row]
         if len(things) != 1 or things[0][0] != 0:
             raise ValueError("a language policy takes a prompt at depth 0 and nothing later as context")
         example = rollouts.example[row] if "example" in rollouts else {}
-        return self.prompts.read(things[0][1], f"data row {int(rollouts.key[row])}", example)
+        return things[0][1], f"data row {int(rollouts.key[row])}", example
 
     def demonstrate(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         """(finished, none): rollouts that somebody else made, from the data's `completion` column.
