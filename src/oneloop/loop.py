@@ -27,7 +27,7 @@ Judge = Callable[[Rollouts], Rollouts]
 Annotate = Callable[[Rollouts, Sequence[str]], Rollouts]
 
 
-class Journal(Protocol):
+class AnswerStore(Protocol):
     """Keeps answers where a kill cannot reach them."""
 
     def answer(self, asked: Rollouts, sample: Sample, judge: Judge) -> Sampled:
@@ -58,7 +58,7 @@ class Loop:
         judge: Judge | None,
         parts: Sequence[Part],
         learner: Learner,
-        journal: Journal | None = None,
+        journal: AnswerStore | None = None,
         annotate: Annotate | None = None,
     ):
         self.plan, self.sample, self.judge, self.parts, self.learner = plan, sample, judge, parts, learner

@@ -80,7 +80,7 @@ def test_a_directory_holds_one_run(csv, tmp_path):
 
 
 def test_auditors_by_weights(csv):
-    stream = fair.Stream(asked(csv, auditor=["age=2,priors=0.5", "other=1"]))
+    stream = fair.ApplicantStream(asked(csv, auditor=["age=2,priors=0.5", "other=1"]))
     assert [a.weights.tolist() for a in stream.panel.auditors] == [[2, 0.5, 0, 0, 0], [0, 0, 0, 0, 1]]
     assert weights_of("town=a=2", ("town=a",)).tolist() == [2.0]
     with pytest.raises(FairError, match="no feature is called 'agee'; did you mean 'age'"):
@@ -90,18 +90,18 @@ def test_auditors_by_weights(csv):
 
 
 def test_defaults_follow_the_paper(csv):
-    stream = fair.Stream(asked(csv, learning_rate=0.0))
+    stream = fair.ApplicantStream(asked(csv, learning_rate=0.0))
     assert stream.penalty == pytest.approx(40**0.2)
     bound = stream.cost_bound(40)
     assert bound == pytest.approx(2 * (4 + 2 * stream.penalty) * (40 * 2.995732) ** 0.5, rel=1e-5)
-    ftpl = fair.Stream(asked(csv, learner="ftpl"))
+    ftpl = fair.ApplicantStream(asked(csv, learner="ftpl"))
     assert ftpl.penalty == pytest.approx(40 ** (4 / 45)) and ftpl.cost_bound(40) == float("inf")
 
 
 def test_what_cannot_be_played(csv):
     with pytest.raises(FairError, match="--learner must be exp2 or ftpl, got 'exp3'"):
-        fair.Stream(asked(csv, learner="exp3"))
+        fair.ApplicantStream(asked(csv, learner="exp3"))
     with pytest.raises(ValueError, match="gamma must be in"):
-        fair.Stream(asked(csv, gamma=0.0))
+        fair.ApplicantStream(asked(csv, gamma=0.0))
     with pytest.raises(ValueError, match="no column 'bad'; there are"):
-        fair.Stream(asked(csv, label="bad"))
+        fair.ApplicantStream(asked(csv, label="bad"))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from oneloop.core import draws, protocols
-from oneloop.core.memory import Needs, Row
+from oneloop.core.memory import MemoryRow, Needs
 from oneloop.core.meter import Meter
 from oneloop.core.part import part
 from oneloop.core.rollouts import Actions, Rollouts
@@ -210,7 +210,7 @@ class TableOutline:
         pass
 
     def memory(self, demands):
-        return Needs((Row("weights", 36, "nine numbers"),), "cpu", "")
+        return Needs((MemoryRow("weights", 36, "nine numbers"),), "cpu", "")
 
 
 class TablePolicy:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from oneloop.core.draws import uniforms
 from oneloop.engines.request import Request
-from oneloop.engines.schedule import PREFILL_TOKENS, Queue, Rows
+from oneloop.engines.schedule import PREFILL_TOKENS, LiveRows, Queue
 
 
 def asked(*prompts_and_limits):
@@ -47,7 +47,7 @@ def test_prefill_is_bounded_but_always_goes_on():
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
 def test_dropping_rows_moves_the_fewest_and_keeps_the_others(marks):
     count = len(marks)
-    rows = Rows(asked(*[([n], 5) for n in range(count)]), count)
+    rows = LiveRows(asked(*[([n], 5) for n in range(count)]), count)
     for entry in Queue(asked(*[([n], 5) for n in range(count)]), in_order=True).enter(0, count):
         rows.add(entry)
     ended = np.array(marks)
@@ -62,7 +62,7 @@ def test_dropping_rows_moves_the_fewest_and_keeps_the_others(marks):
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=6), st.integers(1, 6))
 def test_numbers_in_store_are_those_of_each_rows_own_key_and_token(lengths, slots):
     requests = [Request(3 * n, n, (n,), length + 1, (7,) * (n % 3)) for n, length in enumerate(lengths)]
-    queue, rows = Queue(requests, in_order=True), Rows(requests, slots)
+    queue, rows = Queue(requests, in_order=True), LiveRows(requests, slots)
     while queue or rows.count:
         for entry in queue.enter(rows.count, slots):
             rows.add(entry)

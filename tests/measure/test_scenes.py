@@ -40,7 +40,7 @@ def test_every_criterion_is_met_by_what_was_drawn():
 )
 def test_what_is_wrong_lowers_its_own_criterion(criterion, asked, drawn):
     usual = {"count": 2, "colour": "red", "shape": "circle", "position": "top"}
-    wanted, shown = scenes.Scene(**usual | asked), scenes.Scene(**usual | drawn)
+    wanted, shown = scenes.SceneOrder(**usual | asked), scenes.SceneOrder(**usual | drawn)
     jitter = np.full(7, 0.5)
     right, wrong = scenes.draw(wanted, 32, jitter), scenes.draw(shown, 32, jitter)
     assert scenes.score(wrong, wanted, criterion) < scenes.score(right, wanted, criterion) - 0.2

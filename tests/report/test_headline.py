@@ -3,7 +3,7 @@
 import pytest
 
 from oneloop.report.headline import axis, comparisons, duration, facts, sentence
-from oneloop.report.run_directory import Run, read_run
+from oneloop.report.run_directory import RunDirectory, read_run
 
 
 def evaluation(phase, when, accuracy, half=0.05, mode="sampled"):
@@ -11,8 +11,8 @@ def evaluation(phase, when, accuracy, half=0.05, mode="sampled"):
     return {"phase": phase, "when": when, "mode": mode, "accuracy": accuracy, "n": 64, **interval}
 
 
-def run(*evals) -> Run:
-    return Run(None, "", {}, [], list(evals), [])
+def run(*evals) -> RunDirectory:
+    return RunDirectory(None, "", {}, [], list(evals), [])
 
 
 def test_every_phase_and_mode_is_compared(finished_run):

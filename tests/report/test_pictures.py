@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from oneloop.core.recorded import RecordedStep
 from oneloop.report import RunDirectoryError, write_report
 from oneloop.report.pictures import MOST_PIXELS, PNG, read_gallery, small
 from oneloop.report.rollout_tables import by_phase, read_rollouts
@@ -88,13 +89,12 @@ def test_paths_say_which_actions_rollouts_share(run):
 
 
 def test_every_phase_has_its_part_of_the_steps(tmp_path):
-    files = [tmp_path / f"step-{step:06d}.parquet" for step in range(1, 661)]
-    kept = by_phase(files, 24, [("warm", 1, 600), ("branch", 601, 660)])
-    steps = [int(file.stem[5:]) for file in kept]
+    recorded = [RecordedStep(step, tmp_path / f"step-{step:06d}.parquet") for step in range(1, 661)]
+    steps = [step.number for step in by_phase(recorded, 24, [("warm", 1, 600), ("branch", 601, 660)])]
     assert len(steps) == 24 and sum(step > 600 for step in steps) == 12
     assert {1, 600, 601, 660} <= set(steps)
-    assert by_phase(files, 1000, [("warm", 1, 600), ("branch", 601, 660)]) == files
-    assert by_phase(files[:5], 3, []) == [files[0], files[2], files[4]]
+    assert by_phase(recorded, 1000, [("warm", 1, 600), ("branch", 601, 660)]) == recorded
+    assert by_phase(recorded[:5], 3, []) == [recorded[0], recorded[2], recorded[4]]
 
 
 def test_the_page_stays_small_and_alone(report):

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneloop.report import plot
-from oneloop.report.curves import Line, Panel, panels
-from oneloop.report.run_directory import Run, read_run
+from oneloop.report.curves import Curve, Panel, panels
+from oneloop.report.run_directory import RunDirectory, read_run
 
 PHASES = [("sft", 1, 10), ("grpo", 11, 30)]
 
 
 def panel(points, **options) -> Panel:
-    return Panel("key", "Title", "About.", [Line("line", "one", points)], **options)
+    return Panel("key", "Title", "About.", [Curve("line", "one", points)], **options)
 
 
 def coordinates(path: str) -> list[tuple[float, float]]:
@@ -60,7 +60,7 @@ def test_points_land_in_proportion_and_phases_stay_apart():
 
 
 def test_stacked_areas_add_up_to_the_whole():
-    lines = [Line("sample", "one", [(1, 1.0), (2, 2.0)]), Line("update", "two", [(1, 3.0), (2, 2.0)])]
+    lines = [Curve("sample", "one", [(1, 1.0), (2, 2.0)]), Curve("update", "two", [(1, 3.0), (2, 2.0)])]
     drawing = plot.draw(Panel("time", "Time", "", lines, stacked=True), (1, 2), [("grpo", 1, 2)])
     top = coordinates(drawing.paths[1][1])
     assert [y for _, y in top[:2]] == [plot.TOP, plot.TOP], "1 + 3 and 2 + 2 both reach 4"
@@ -89,13 +89,13 @@ def test_panels_of_a_real_run_name_what_was_not_measured(finished_run):
     assert keys[:5] == ["accuracy", "reward", "length", "no_signal", "entropy"]
     assert keys[5:] == ["kl", "gap", "loss", "time"] and missing == []
     rows = [{name: value for name, value in row.items() if name != "kl"} for row in run.steps]
-    without = Run(run.path, "", {}, rows, [], [])
+    without = RunDirectory(run.path, "", {}, rows, [], [])
     assert panels(without)[1] == ["Held-out accuracy", "KL to the reference"]
 
 
 def test_the_forecast_is_drawn_from_the_pass_rate_where_none_was_written():
     rows = [{"phase": "grpo", "step": 1, "correct": 0.9, "group_size": 8, "frac_reward_zero_std": 0.5}]
-    shown, _ = panels(Run(None, "", {}, rows, [], []))
+    shown, _ = panels(RunDirectory(None, "", {}, rows, [], []))
     lines = {line.name: line.points for line in shown[0].lines}
     assert lines == {"measured": [(1, 0.5)], "forecast": [(1, pytest.approx(0.43046722))]}
 
@@ -109,7 +109,7 @@ def test_other_time_is_what_the_stages_leave():
         "judge_time": 0.25,
         "update_time": 1.0,
     }
-    shown, _ = panels(Run(None, "", {}, [row], [], []))
+    shown, _ = panels(RunDirectory(None, "", {}, [row], [], []))
     assert {line.name: line.points[0][1] for line in shown[0].lines} == pytest.approx(
         {"sample": 0.5, "judge": 0.25, "update": 1.0, "other": 0.25}
     )
@@ -135,7 +135,7 @@ def test_a_run_that_trained_old_tokens_shows_their_ages_and_what_is_held():
             "held/tokens": 90,
         },
     ]
-    shown, _ = panels(Run(None, "", {}, rows, [], []))
+    shown, _ = panels(RunDirectory(None, "", {}, rows, [], []))
     by_key = {p.key: p for p in shown}
     ages = {line.name: [value for _, value in line.points] for line in by_key["staleness"].lines}
     assert ages == {
@@ -145,5 +145,5 @@ def test_a_run_that_trained_old_tokens_shows_their_ages_and_what_is_held():
         "more": [0, pytest.approx(0.2)],
     }
     assert [line.points for line in by_key["held"].lines] == [[(1, 40), (2, 90)]]
-    fresh, missing = panels(Run(None, "", {}, rows[:1], [], []))
+    fresh, missing = panels(RunDirectory(None, "", {}, rows[:1], [], []))
     assert "staleness" not in [p.key for p in fresh] and "Tokens of older weights" not in missing

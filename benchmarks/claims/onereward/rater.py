@@ -19,7 +19,7 @@ from benchmarks.claims.onereward.scores import TASKS
 from oneloop.judge.pairwise.preferences import best_worst_pairs, judge_loss
 from oneloop.judge.pairwise.questions import Question
 from oneloop.judge.preference import Preference
-from oneloop.models.judges.pair_mlp import PairNetwork
+from oneloop.models.judges.pair_mlp import PairMlpNetwork
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 CANDIDATES, JUDGE_BATCH = 4, 128
@@ -29,9 +29,9 @@ CANDIDATES, JUDGE_BATCH = 4, 128
 class Trained:
     """A network that is there already, where a part of `models` is asked for."""
 
-    network: PairNetwork
+    network: PairMlpNetwork
 
-    def build(self) -> PairNetwork:
+    def build(self) -> PairMlpNetwork:
         """The network itself."""
         return self.network
 
@@ -87,7 +87,9 @@ def annotated(setting: Setting, base: FlowPolicy, seed: int) -> dict[tuple[str, 
     return found
 
 
-def learned(setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any) -> PairNetwork:
+def learned(
+    setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any
+) -> PairMlpNetwork:
     """A judge of Eq. 3 on all pairs but those held out of each criterion."""
     judge = setting.rater(seed=seed, **options).build().train()
     known = [each.take(torch.arange(len(each) - setting.held_out)) for each in pairs.values()]
@@ -113,7 +115,9 @@ def learned(setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, **
 
 
 @torch.no_grad()
-def accuracy(setting: Setting, judge: PairNetwork, pairs: dict[tuple[str, str], Pairs]) -> dict[str, float]:
+def accuracy(
+    setting: Setting, judge: PairMlpNetwork, pairs: dict[tuple[str, str], Pairs]
+) -> dict[str, float]:
     """Share of held-out pairs, in both orders, that it orders as the annotator did."""
     found = {}
     for (task, criterion), each in pairs.items():
@@ -151,7 +155,7 @@ def hacked(
     }
 
 
-def pleased(judge: PairNetwork) -> Preference:
+def pleased(judge: PairMlpNetwork) -> Preference:
     """The learned judge as the objective asks it."""
     return Preference(model=cast(Any, Trained(judge)), tasks=TASKS)
 

@@ -92,7 +92,7 @@ def fair(
     play_table(make(), run, save_every, resume, console)
 
 
-class Stream:
+class ApplicantStream:
     """The objects that the options name. Raises FairError, PeopleError or ValueError naming what is wrong."""
 
     def __init__(self, asked: StreamOptions):
@@ -159,7 +159,7 @@ def play_table(
     Raises FileExistsError when the directory holds a run and `resume` is off, or another run; InUse while
     another process writes there.
     """
-    stream = Stream(asked)
+    stream = ApplicantStream(asked)
     lock = Lock(directory, lambda text: shown.print(text, markup=False, highlight=False))
     try:
         claim_directory(directory, asdict(asked), resume)
@@ -168,7 +168,7 @@ def play_table(
         lock.release()
 
 
-def _play(stream: Stream, directory: Path, save_every: int, shown: Console) -> Accounts:
+def _play(stream: ApplicantStream, directory: Path, save_every: int, shown: Console) -> Accounts:
     storage.sweep(directory)
     metrics = directory / "metrics.jsonl"
     rounds = restored(directory, stream.learner)
@@ -190,7 +190,7 @@ def _play(stream: Stream, directory: Path, save_every: int, shown: Console) -> A
     return accounts
 
 
-def account(stream: Stream, rounds: list[play.Round]) -> Accounts:
+def account(stream: ApplicantStream, rounds: list[play.Round]) -> Accounts:
     """The measured totals, those of the best fair policy in hindsight, and the bounds of the theory."""
     asked, decisions = stream.asked, stream.decisions()
     distance = np.stack([stream.panel.effective_distance(people) for people in stream.x])

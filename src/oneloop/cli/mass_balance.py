@@ -15,7 +15,7 @@ from oneloop.measure.width.closed_forms import unsampled_second_moment_bound
 from oneloop.measure.width.token_simulator import Record, TokenSimulator
 from oneloop.recipe.faults import faults
 from oneloop.recipe.reading import RecipeError
-from oneloop.report.curves import Line, Panel
+from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, write_figure
 
 POINTS = 25
@@ -83,9 +83,9 @@ def table(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> Table
 def panels(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> list[Panel]:
     """Q, and the share of correct tokens likelier than at the start, over steps."""
 
-    def lines(column: str) -> list[Line]:
+    def lines(column: str) -> list[Curve]:
         return [
-            Line(f"N = {n:,}", colour(place), [(record["step"], record[column]) for record in history])
+            Curve(f"N = {n:,}", colour(place), [(record["step"], record[column]) for record in history])
             for place, (n, history) in enumerate(zip(widths, histories, strict=True))
         ]
 

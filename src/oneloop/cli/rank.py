@@ -19,7 +19,7 @@ from oneloop.measure.ranking.cells import Conflict
 from oneloop.measure.ranking.elo import MOST_GAMES
 from oneloop.measure.ranking.query import query as query_of
 from oneloop.measure.ranking.ranking import Method
-from oneloop.measure.ranking.readers import READERS, Reading, read
+from oneloop.measure.ranking.readers import READERS, ReaderOptions, read
 from oneloop.measure.ranking.readers.tables import ALIASES
 from oneloop.measure.ranking.select import informative as informative_of
 from oneloop.measure.ranking.where import where as where_of
@@ -79,17 +79,17 @@ def rank_models(
     for path in out or ():
         if path.suffix not in WRITERS:
             raise RankingError(f"--out: {path} must end in {', '.join(WRITERS)}")
-    how = Reading(named_columns(column or []), metric, tuple(lower_is_better or ()), conflict)
+    how = ReaderOptions(named_columns(column or []), metric, tuple(lower_is_better or ()), conflict)
     pool = read(files, format, how)
     say(describe(pool))
-    found = Found(pool)
+    found = RankedPool(pool)
     if where:
         found = fitting(found, where)
     if query:
         asked = {"embedder": encoder or TFIDF, "top_k": top_k, "threshold": threshold, "answer": answer}
         found = nearest_samples(found, query, **asked)
     if informative:
-        found = Found(informative_of(found.pool, informative, seed))
+        found = RankedPool(informative_of(found.pool, informative, seed))
         say(f"{len(found.pool.samples)} informative samples drawn")
     options: dict[str, Any] = {"tie_weight": tie_weight, "tie_tolerance": tie_tolerance, "seed": seed}
     options |= {"prior_precision": prior, "disconnected": "separate" if separate else "refuse"}
@@ -107,7 +107,7 @@ def rank_models(
         say(f"written: {path}")
 
 
-class Found(NamedTuple):
+class RankedPool(NamedTuple):
     """Samples to rank on."""
 
     pool: SamplePool
@@ -123,22 +123,22 @@ def named_columns(words: Sequence[str]) -> dict[str, str]:
     return {what: name for what, _, name in (word.partition("=") for word in words)}
 
 
-def fitting(found: Found, conditions: Sequence[str]) -> Found:
+def fitting(found: RankedPool, conditions: Sequence[str]) -> RankedPool:
     """The samples that meet `conditions`, after saying how many. Raises RankingError where none does."""
     pool = where_of(found.pool, *conditions)
     if not len(pool.samples):
         raise RankingError(f"no sample fits {', '.join(conditions)}")
     say(f"{len(pool.samples)} of {len(found.pool.samples)} samples fit {', '.join(conditions)}")
-    return Found(pool)
+    return RankedPool(pool)
 
 
-def nearest_samples(found: Found, text: str, **limits: Any) -> Found:
+def nearest_samples(found: RankedPool, text: str, **limits: Any) -> RankedPool:
     """The samples nearest to `text`, after saying how many. Raises RankingError where none is near."""
     nearest = query_of(found.pool, text, **limits)
     if not len(nearest.pool.samples):
         raise RankingError(nearest.message)
     say(nearest.message)
-    return Found(nearest.pool, nearest.similarity.tolist())
+    return RankedPool(nearest.pool, nearest.similarity.tolist())
 
 
 def describe(pool: SamplePool) -> str:

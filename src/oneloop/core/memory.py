@@ -14,7 +14,7 @@ LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.cur
 
 
 @dataclass(frozen=True)
-class Row:
+class MemoryRow:
     """One line of the estimate."""
 
     what: str
@@ -26,7 +26,7 @@ class Row:
 class Needs:
     """What a run needs on `device`."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[MemoryRow, ...]
     device: str
     remedy: str
     """What to lower when it is too much."""
@@ -48,7 +48,7 @@ class Estimate:
     """Why nothing could be counted."""
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[MemoryRow, ...]:
         """What takes any memory."""
         return tuple(row for row in self.needs.rows if row.bytes)
 

@@ -23,7 +23,7 @@ _MANY = re.compile(r"steps-(\d{6,})-(\d{6,})\.parquet")
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """The recorded rollouts of one step."""
 
     number: int
@@ -46,14 +46,16 @@ class Step:
             )
 
 
-def steps(folder: Path) -> list[Step]:
+def steps(folder: Path) -> list[RecordedStep]:
     """All recorded steps in `folder`, in order; [] where there is none. Raises Damaged naming a file of many
     steps that cannot be read."""
-    found: dict[int, Step] = {}
+    found: dict[int, RecordedStep] = {}
     for path in merged(folder):
-        found |= {number: Step(number, path, part) for part, number in enumerate(numbers(path))}
+        found |= {number: RecordedStep(number, path, part) for part, number in enumerate(numbers(path))}
     found |= {
-        number: Step(number, path) for number, path in numbered(folder, ONE).items() if number not in found
+        number: RecordedStep(number, path)
+        for number, path in numbered(folder, ONE).items()
+        if number not in found
     }
     return [found[number] for number in sorted(found)]
 

@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from oneloop.engines.slot_cache import Step
+from oneloop.engines.slot_cache import SlotStep
 
-PRESENT: ContextVar[Step] = ContextVar("step of the slot engine")
+PRESENT: ContextVar[SlotStep] = ContextVar("step of the slot engine")
 """The step that is being computed in this thread."""
 
 # S slots, R live rows, W positions a slot, N packed tokens, H query heads, K key heads, D head size
 
 
 def attend(
-    step: Step,
+    step: SlotStep,
     layer: int,
     query: Tensor,
     key: Tensor,
@@ -71,7 +71,7 @@ def _decode(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    step: Step,
+    step: SlotStep,
     scaling: float,
     window: int | None,
     softcap: float | None,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from oneloop.engines.slot_cache import SlotCache, Step
+from oneloop.engines.slot_cache import SlotCache, SlotStep
 
 FEW = 16
 """Rows up to which a step is made here: with more, products over packed weights are as fast."""
@@ -81,7 +81,7 @@ class LlamaFewRows:
         self.blocks: list[BlockWeights] = []
         self.space: _Workspace | None = None
 
-    def __call__(self, ids: Tensor, step: Step, cosine: Tensor, sine: Tensor) -> Tensor:
+    def __call__(self, ids: Tensor, step: SlotStep, cosine: Tensor, sine: Tensor) -> Tensor:
         """Logits [R, V] after ids [R]; cosine and sine [R, 1, D], the sines of the first half negated."""
         if not self.blocks:
             self._take_over()
@@ -178,7 +178,7 @@ class _Workspace:
         self.cached = cache.stored(0)[0]
         self.slots = [_views(*cache.stored(layer), rows) for layer in range(len(forward.blocks))]
 
-    def enter(self, ids: Tensor, step: Step, cosine: Tensor, sine: Tensor, embedding: Tensor) -> Tensor:
+    def enter(self, ids: Tensor, step: SlotStep, cosine: Tensor, sine: Tensor, embedding: Tensor) -> Tensor:
         """Begin a step; gives the places [K * R] of its keys in a layer's tensor seen as rows."""
         torch.index_select(embedding, 0, ids.expand(len(self.residual)), out=self.residual)
         self.turning.copy_(cosine.transpose(0, 1))

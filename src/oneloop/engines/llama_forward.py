@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from oneloop.engines.attention import attend
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.llama_few_rows import FEW, LlamaFewRows, serves
-from oneloop.engines.slot_cache import Step
+from oneloop.engines.slot_cache import SlotStep
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 PACKED_FOR = 64
@@ -113,7 +113,7 @@ class LlamaForward:
         if serves(model):
             self.few = LlamaFewRows(model, [layer.window for layer in self.layers])
 
-    def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+    def __call__(self, ids: Tensor, step: SlotStep, keep: list[int] | None) -> Tensor:
         """Logits [kept, V] of one packed step over ids [N]; `keep`: positions wanted, None for all."""
         self._reach(step)
         cosine, sine = self.cosine[step.position], self.sine[step.position]
@@ -132,7 +132,7 @@ class LlamaForward:
         return self.head(self._normed(hidden, self.norm))
 
     def _attention(
-        self, hidden: Tensor, number: int, layer: Layer, step: Step, cosine: Tensor, sine: Tensor
+        self, hidden: Tensor, number: int, layer: Layer, step: SlotStep, cosine: Tensor, sine: Tensor
     ) -> Tensor:
         """Mixed values [N, H * D] of hidden [N, C]."""
         turned = self.heads + self.keys
@@ -154,7 +154,7 @@ class LlamaForward:
         scale = torch.addcmul(self.floor, length, length, value=1 / hidden.shape[-1]).rsqrt_()
         return (hidden * scale).mul_(weight)
 
-    def _reach(self, step: Step) -> None:
+    def _reach(self, step: SlotStep) -> None:
         """Make the tables [P, 1, D] of cosines and signed sines long enough for the step's positions."""
         needed = step.cache.width
         if needed > len(self.cosine):

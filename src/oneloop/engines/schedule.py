@@ -38,7 +38,7 @@ class Prefix:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class Admission:
     """Members of one prefix that enter now, in consecutive rows."""
 
     prefix: Prefix
@@ -69,9 +69,9 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._prefixes)
 
-    def enter(self, first: int, slots: int) -> list[Entry]:
+    def enter(self, first: int, slots: int) -> list[Admission]:
         """Fill rows first..slots-1 as far as the queue and the prefill budget reach."""
-        entries: list[Entry] = []
+        entries: list[Admission] = []
         budget = PREFILL_TOKENS
         while self._prefixes and first < slots:
             prefix = self._prefixes[0]
@@ -81,14 +81,14 @@ class Queue:
                 budget -= len(prefix.tokens)
             count = min(len(prefix.waiting), slots - first)
             members = [prefix.waiting.popleft() for _ in range(count)]
-            entries.append(Entry(prefix, members, list(range(first, first + count))))
+            entries.append(Admission(prefix, members, list(range(first, first + count))))
             first += count
             if not prefix.waiting:
                 self._prefixes.popleft()
         return entries
 
 
-class Rows:
+class LiveRows:
     """The live rows, dense from 0: plain arrays, one entry a row."""
 
     def __init__(self, requests: Sequence[Request], slots: int) -> None:
@@ -110,7 +110,7 @@ class Rows:
         """[next tokens, R]: numbers of the live rows, `_used` of them used."""
         self._used = DRAWN_AHEAD
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Admission) -> None:
         """Append an entry's members behind the live rows."""
         for row, place in zip(entry.rows, entry.members, strict=True):
             request = self._requests[place]

@@ -38,7 +38,7 @@ class SlotCache:
             self._spare = stored.fit((slots, width), live, self._spare)
         self.slots, self.width = slots, width
 
-    def write(self, layer: int, key: Tensor, value: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def write(self, layer: int, key: Tensor, value: Tensor, step: SlotStep) -> tuple[Tensor, Tensor]:
         """Store key [N, K, D] and value [N, K, Dv] at the places of this step; gives the layer's tensors."""
         if layer not in self._layers:
             shape = (self.slots, self.width)
@@ -104,7 +104,7 @@ class _Slots:
 
 
 @dataclass
-class Step:
+class SlotStep:
     """Where the tokens of one forward belong."""
 
     cache: SlotCache

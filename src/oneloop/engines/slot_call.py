@@ -20,8 +20,8 @@ from oneloop.core.meter import Meter
 from oneloop.engines.features import together, turned
 from oneloop.engines.law import FORBIDDEN, Law, draw
 from oneloop.engines.request import Groups, Progress, Reply, Request
-from oneloop.engines.schedule import Entry, Queue, Rows
-from oneloop.engines.slot_cache import SlotCache, Step, bucket
+from oneloop.engines.schedule import Admission, LiveRows, Queue
+from oneloop.engines.slot_cache import SlotCache, SlotStep, bucket
 from oneloop.engines.turns import StopStrings
 from oneloop.engines.twin import Forward
 
@@ -68,7 +68,7 @@ class SlotCall:
         self.slots = min(engine.slots, len(requests))
         self.cache = engine.cache()
         self.queue = Queue(requests, in_order)
-        self.rows = Rows(requests, self.slots)
+        self.rows = LiveRows(requests, self.slots)
         self.device = next(engine.model.parameters()).device
         self.eos = np.array(sorted(engine.eos), dtype=np.int64)
         self.drawn: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
@@ -91,7 +91,7 @@ class SlotCall:
                 self.progress(self.tokens, self.finished)
         return self.replies()
 
-    def fit(self, decoding: int, entries: list[Entry]) -> None:
+    def fit(self, decoding: int, entries: list[Admission]) -> None:
         """Make the cache as wide as this step's longest sequence; narrower only to save a quarter."""
         lengths = [len(entry.prefix.tokens) for entry in entries]
         if decoding:
@@ -102,7 +102,7 @@ class SlotCall:
         if width != self.cache.width or slots > self.cache.slots:
             self.cache.fit(slots, width, decoding)
 
-    def forward(self, decoding: int, fresh: list[Entry]) -> Tensor:
+    def forward(self, decoding: int, fresh: list[Admission]) -> Tensor:
         """Logits [R + fresh, V] after a token for each of R `decoding` rows and each fresh entry's prefix."""
         rows = self.rows
         tokens, slot = [rows.token[:decoding]], [np.arange(decoding)]
@@ -119,12 +119,12 @@ class SlotCall:
         rows.length[:decoding] += 1
         self.engine.meter.add(start)
         ids, slots, positions = (self._tensor(np.concatenate(part)) for part in (tokens, slot, position))
-        step = Step(self.cache, slots, positions, decoding, spans)
+        step = SlotStep(self.cache, slots, positions, decoding, spans)
         self.show(step, fresh)
         last = [*range(decoding), *(end - 1 for _, end in spans)] if fresh else None
         return self.engine.forward(ids, step, last)
 
-    def show(self, step: Step, fresh: list[Entry]) -> None:
+    def show(self, step: SlotStep, fresh: list[Admission]) -> None:
         """Tell the model of a step which pictures the `fresh` prefixes show, and where their tokens stand."""
         shown = [entry.prefix.features for entry in fresh]
         shift = self.rows.shift[: step.rows]
@@ -142,7 +142,7 @@ class SlotCall:
         if axes == 1:  # models with one axis take [1, N]
             step.turned = step.turned[0]
 
-    def fan_out(self, logits: Tensor, decoding: int, entries: list[Entry]) -> Tensor:
+    def fan_out(self, logits: Tensor, decoding: int, entries: list[Admission]) -> Tensor:
         """Give each entering member its slot and its logits, [R, V] in all; keep a prefix others wait for."""
         parts, computed = [logits[:decoding]], decoding
         for entry in entries:

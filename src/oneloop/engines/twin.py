@@ -16,13 +16,13 @@ from transformers import PreTrainedModel
 from oneloop.engines.attention import PRESENT
 from oneloop.engines.llama_forward import LlamaForward, fusable
 from oneloop.engines.merged import SecondModel
-from oneloop.engines.slot_cache import SlotCache, Step, bucket
+from oneloop.engines.slot_cache import SlotCache, SlotStep, bucket
 
 
 class Forward(Protocol):
     """The packed logits of a model."""
 
-    def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+    def __call__(self, ids: Tensor, step: SlotStep, keep: list[int] | None) -> Tensor:
         """Logits [kept, V] of ids [N]; `keep`: positions wanted, None for all."""
 
     def refresh(self) -> None:
@@ -73,7 +73,7 @@ class Modules:
         self.model = model
         self.chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def __call__(self, ids: Tensor, step: Step, keep: list[int] | None) -> Tensor:
+    def __call__(self, ids: Tensor, step: SlotStep, keep: list[int] | None) -> Tensor:
         """Logits [kept, V] of ids [N]; `keep`: positions wanted, None for all."""
         wanted = 0 if keep is None else torch.tensor(keep, device=ids.device)
         options = {"logits_to_keep": wanted} if self.chooses else {}
@@ -96,9 +96,9 @@ def _probe(forward: Forward, ids: Tensor, dtype: torch.dtype) -> Tensor:
     cache = SlotCache(dtype)
     cache.fit(1, bucket(len(ids)), 0)
     slot, place = torch.zeros_like(ids), torch.arange(len(ids), device=ids.device)
-    pieces = [forward(ids[:8], Step(cache, slot[:8], place[:8], 0, [(0, 8)]), None)]
+    pieces = [forward(ids[:8], SlotStep(cache, slot[:8], place[:8], 0, [(0, 8)]), None)]
     for n in range(8, len(ids)):
-        step = Step(cache, slot[n : n + 1], place[n : n + 1], 1)
+        step = SlotStep(cache, slot[n : n + 1], place[n : n + 1], 1)
         pieces.append(forward(ids[n : n + 1], step, None))
     return torch.cat(pieces).float()
 

@@ -75,7 +75,7 @@ def read_people(path: Path, label: str, features: Sequence[str] = ()) -> People:
     return People(np.stack(list(made.values()), axis=1), y, tuple(made))
 
 
-class Row(NamedTuple):
+class Person(NamedTuple):
     """One person's cells by column, and the line of the file on which they end."""
 
     line: int
@@ -95,12 +95,12 @@ class Row(NamedTuple):
         return value
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Person]:
     """Rows of a CSV file with a header. Raises PeopleError when there are none, or one is cut short."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [Row(reader.line_num, row) for row in reader]
+            rows = [Person(reader.line_num, row) for row in reader]
             names = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PeopleError(f"cannot read {path}: {error}") from None
@@ -114,7 +114,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _label(row: Row, column: str) -> float:
+def _label(row: Person, column: str) -> float:
     try:
         value = float(row.cells[column])
     except ValueError:
@@ -125,7 +125,7 @@ def _label(row: Row, column: str) -> float:
     return value
 
 
-def _encoded(name: str, rows: Sequence[Row]) -> dict[str, Floats]:
+def _encoded(name: str, rows: Sequence[Person]) -> dict[str, Floats]:
     """A column of numbers as one feature, a column of text as one feature a value."""
     cells = [row.cells[name].strip() for row in rows]
     empty = [row for row, cell in zip(rows, cells, strict=True) if cell.lower() in MISSING]
@@ -199,7 +199,7 @@ def read_compas(path: Path) -> People:
     return People(np.stack(list(features.values()), axis=1), y, tuple(features))
 
 
-def _counts(row: Row) -> bool:
+def _counts(row: Person) -> bool:
     """Whether ProPublica's filter keeps the row; a file without its columns is kept whole."""
     cells = row.cells
     if any(name not in cells for name in ("days_b_screening_arrest", "is_recid", "score_text")):

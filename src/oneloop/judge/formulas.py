@@ -46,7 +46,7 @@ PLAIN = (  # in this order
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedAnswer:
     """What an answer says: the formulas math-verify made of it, and its text without layout."""
 
     formulas: tuple[Any, ...]
@@ -71,7 +71,7 @@ def equal(text: str, answer: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def read(text: str) -> Reading:
+def read(text: str) -> ParsedAnswer:
     """What `text` says in its last box, after its last `####`, or as a whole."""
     import math_verify
 
@@ -83,10 +83,10 @@ def read(text: str) -> Reading:
     without_layout = re.sub(r"\\left|\\right|\\[,;! ]|[\s$]", "", plain)
     text = text.removeprefix("=").strip()
     if WORD.search(GROUP.sub("", text)) or "$" in text or ("\n" in text and "\\" not in text):
-        return Reading(_pieces(text), without_layout)
+        return ParsedAnswer(_pieces(text), without_layout)
     latex = math_verify.LatexExtractionConfig()
     found = math_verify.parse(f"${_as_latex(text)}$", [latex], parsing_timeout=None)
-    return Reading(_formulas(found), without_layout)
+    return ParsedAnswer(_formulas(found), without_layout)
 
 
 def _pieces(text: str) -> tuple[Any, ...]:

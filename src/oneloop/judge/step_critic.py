@@ -28,7 +28,7 @@ from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, columns
-from oneloop.judge.critique.chat import MissingKey, Reply
+from oneloop.judge.critique.chat import ChatReply, MissingKey
 from oneloop.judge.critique.chat import shared as client
 from oneloop.judge.critique.chat_server import ChatServer
 from oneloop.judge.critique.critics import Critic
@@ -209,7 +209,7 @@ class StepCritic:
                 solution.cost += reply.cost
                 self._read(solution, reply)
 
-    def _read(self, solution: Solution, reply: Reply) -> None:
+    def _read(self, solution: Solution, reply: ChatReply) -> None:
         if reply.text is None:
             solution.failures.append(str(reply.error))
             return

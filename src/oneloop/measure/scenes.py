@@ -29,7 +29,7 @@ SMALLEST = 6
 
 
 @dataclass(frozen=True)
-class Scene:
+class SceneOrder:
     """What a picture should show."""
 
     count: int
@@ -46,12 +46,12 @@ class Scene:
         return f'{text} and the word "{self.word}"' if self.word else text
 
 
-def scene_of(row: dict[str, Any]) -> Scene:
+def scene_of(row: dict[str, Any]) -> SceneOrder:
     """The scene a data row asks for. Raises KeyError naming the column that is missing."""
-    return Scene(int(row["count"]), row["colour"], row["shape"], row["position"], row.get("word") or "")
+    return SceneOrder(int(row["count"]), row["colour"], row["shape"], row["position"], row.get("word") or "")
 
 
-def draw(scene: Scene, size: int, jitter: np.ndarray) -> np.ndarray:
+def draw(scene: SceneOrder, size: int, jitter: np.ndarray) -> np.ndarray:
     """float32 [3, size, size] in [0, 1]; `jitter` holds seven numbers in [0, 1) that move and size the
     objects."""
     from PIL import Image, ImageDraw
@@ -73,7 +73,7 @@ def draw(scene: Scene, size: int, jitter: np.ndarray) -> np.ndarray:
     return (pixels / 255).astype(np.float32).transpose(2, 0, 1)
 
 
-def centres(scene: Scene, radius: float, jitter: np.ndarray) -> list[tuple[float, float]]:
+def centres(scene: SceneOrder, radius: float, jitter: np.ndarray) -> list[tuple[float, float]]:
     """Middles (x, y) of the objects, as shares of the side: in a row along the asked edge."""
     near = radius + 0.06 + 0.06 * jitter[0]
     across = near if scene.position in ("left", "top") else 1 - near
@@ -106,7 +106,7 @@ def glyphs(word: str) -> np.ndarray:
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def word_place(scene: Scene, size: int) -> tuple[int, int]:
+def word_place(scene: SceneOrder, size: int) -> tuple[int, int]:
     """(top, left) of the word: away from the objects."""
     height, width = glyphs(scene.word).shape
     middle, gap = (size - height) // 2, 1
@@ -123,7 +123,7 @@ def word_place(scene: Scene, size: int) -> tuple[int, int]:
 # reading a picture
 
 
-def score(image: np.ndarray, scene: Scene, criterion: str) -> float:
+def score(image: np.ndarray, scene: SceneOrder, criterion: str) -> float:
     """How well `image` [3, H, W] in [0, 1] meets one criterion of `scene`, in [0, 1]."""
     return float(SCORES[criterion](nearest_colour(image), scene))
 
@@ -149,20 +149,20 @@ def blobs(mask: np.ndarray) -> list[np.ndarray]:
     return [part for part in (named == i + 1 for i in range(count)) if part.sum() >= least]
 
 
-def score_colour(colours: np.ndarray, scene: Scene) -> float:
+def score_colour(colours: np.ndarray, scene: SceneOrder) -> float:
     """Share of what is painted that has the colour; 0 for an empty picture."""
     everything = painted(colours)
     enough = everything.sum() >= SMALLEST * colours.size / 32**2
     return float((painted(colours, scene.colour) & everything).sum() / everything.sum()) if enough else 0.0
 
 
-def score_count(colours: np.ndarray, scene: Scene) -> float:
+def score_count(colours: np.ndarray, scene: SceneOrder) -> float:
     """1 for the number asked, less by its share for each object too many or too few."""
     found = len(blobs(painted(colours)))
     return max(0.0, 1 - abs(found - scene.count) / scene.count)
 
 
-def score_position(colours: np.ndarray, scene: Scene) -> float:
+def score_position(colours: np.ndarray, scene: SceneOrder) -> float:
     """1 where the middle of what is painted lies a quarter off the picture's, towards the asked edge."""
     places = np.argwhere(painted(colours))
     if not len(places):
@@ -172,7 +172,7 @@ def score_position(colours: np.ndarray, scene: Scene) -> float:
     return float(np.clip(0.5 + 2 * towards, 0, 1))
 
 
-def score_shape(colours: np.ndarray, scene: Scene) -> float:
+def score_shape(colours: np.ndarray, scene: SceneOrder) -> float:
     """Mean over objects of how well each fills the asked outline in its own box, 0 where another fits
     better."""
     found = blobs(painted(colours))
@@ -199,7 +199,7 @@ def filled(shape: str, height: int, width: int) -> np.ndarray:
     return np.ones((height, width), bool) if shape == "square" else np.abs(x - 0.5) <= y / 2
 
 
-def score_word(colours: np.ndarray, scene: Scene) -> float:
+def score_word(colours: np.ndarray, scene: SceneOrder) -> float:
     """Overlap of the ink with the word at its best place; without a word asked, 1 less the share of ink."""
     ink = colours == len(COLOURS) + 1
     if not scene.word:

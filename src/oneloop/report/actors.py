@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oneloop.report.run_directory import Record, Run, finite
+from oneloop.report.run_directory import Record, RunDirectory, finite
 
 BUSY, WAITS = "runtime/busy/", "runtime/waits/"
 
@@ -31,7 +31,7 @@ class Pace:
     """Asks under way."""
 
 
-def stages(run: Run) -> list[StageShare]:
+def stages(run: RunDirectory) -> list[StageShare]:
     """Every stage of each phase that samples ahead, means weighted by the length of steps."""
     found = []
     for phase, rows in _phases(run).items():
@@ -42,7 +42,7 @@ def stages(run: Run) -> list[StageShare]:
     return found
 
 
-def paces(run: Run) -> list[Pace]:
+def paces(run: RunDirectory) -> list[Pace]:
     """Measured and predicted seconds of a step, of each phase that samples ahead."""
     columns = ("step_time", "runtime/period", "runtime/out")
     return [
@@ -51,7 +51,7 @@ def paces(run: Run) -> list[Pace]:
     ]
 
 
-def _phases(run: Run) -> dict[str, list[Record]]:
+def _phases(run: RunDirectory) -> dict[str, list[Record]]:
     rows: dict[str, list[Record]] = {}
     for row in run.steps:
         if finite(row, "runtime/period") is not None and finite(row, "step_time"):

@@ -12,7 +12,7 @@ from oneloop.core.storage import replace_file
 from oneloop.measure.statistics.comparison import MODES, Trained, curve
 from oneloop.measure.statistics.scores import written
 from oneloop.report import plot
-from oneloop.report.curves import Line, Panel
+from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import COLOURS, colour
 from oneloop.report.template import filled
 
@@ -92,7 +92,7 @@ def drawings(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]])
             marks = ["before" if spent == 0 else "during" for spent, *_ in values]
             measured = [(spent, mean) for spent, mean, _, _ in values]
             bars = [(low, high) for *_, low, high in values]
-            lines.append(Line(name, colour(place), measured, bars, marks))
+            lines.append(Curve(name, colour(place), measured, bars, marks))
         lines = [line for line in lines if line.points]
         if lines:
             made.append(

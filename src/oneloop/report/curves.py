@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from oneloop.measure.statistics.scores import Measure, interval, measures, value
 from oneloop.report.doctor import Thresholds, forecast
-from oneloop.report.run_directory import Record, Run, finite
+from oneloop.report.run_directory import Record, RunDirectory, finite
 
 Point = tuple[float, float]
 
@@ -13,7 +13,7 @@ COLOURS = ("one", "two", "three", "four")
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve: (step, value) points, oldest first. `bars` are (low, high) per point, `marks` why."""
 
     name: str
@@ -30,13 +30,13 @@ class Panel:
     key: str
     title: str
     about: str
-    lines: list[Line]
+    lines: list[Curve]
     percent: bool = False
     stacked: bool = False
     levels: tuple[tuple[float, str], ...] = ()
 
 
-def panels(run: Run) -> tuple[list[Panel], list[str]]:
+def panels(run: RunDirectory) -> tuple[list[Panel], list[str]]:
     """(panels with data, titles of those the run measured nothing for), in reading order."""
     every = [
         *(_held_out(run, measure) for measure in measures(run.evals) or ["accuracy"]),
@@ -79,16 +79,16 @@ def _at(steps: list[Record], values: list[float]) -> list[Point]:
     return [(float(row["step"]), value) for row, value in zip(steps, values, strict=True)]
 
 
-def _from_metrics(run: Run, key: str, title: str, about: str, names: dict[str, str]) -> Panel:
+def _from_metrics(run: RunDirectory, key: str, title: str, about: str, names: dict[str, str]) -> Panel:
     """One line per metric, coloured in order; metrics the run did not measure are left out."""
     lines = [
-        Line(shown, colour, _points(run.steps, metric))
+        Curve(shown, colour, _points(run.steps, metric))
         for (shown, metric), colour in zip(names.items(), COLOURS, strict=False)
     ]
     return Panel(key, title, about, [line for line in lines if line.points])
 
 
-def _reward(run: Run) -> Panel:
+def _reward(run: RunDirectory) -> Panel:
     found = (re.fullmatch(r"rewards/(.+)/mean", name) for row in run.steps for name in row)
     judges = list(dict.fromkeys(match[1] for match in found if match))
     names = {"reward": "reward"}
@@ -97,14 +97,14 @@ def _reward(run: Run) -> Panel:
     return _from_metrics(run, "reward", "Reward", "Mean over the judged rollouts of a step.", names)
 
 
-def _held_out(run: Run, measure: Measure) -> Panel:
+def _held_out(run: RunDirectory, measure: Measure) -> Panel:
     lines = []
     for mode, colour in zip(dict.fromkeys(row.get("mode", "") for row in run.evals), COLOURS, strict=False):
         rows = [row for row in run.evals if row.get("mode", "") == mode and value(row, measure) is not None]
         points = [(eval_step(row, run), float(row[measure])) for row in rows]
         # where no interval was measured the bar is the point itself
         bars = [interval(row, measure) or (row[measure], row[measure]) for row in rows]
-        lines.append(Line(mode or measure, colour, points, bars, [row["when"] for row in rows]))
+        lines.append(Curve(mode or measure, colour, points, bars, [row["when"] for row in rows]))
     lines = [line for line in lines if line.points]
     levels = tuple((line.points[0][1], f"{line.name} before") for line in lines[:2])
     about = "With intervals; dashed: the model the run started from."
@@ -112,7 +112,7 @@ def _held_out(run: Run, measure: Measure) -> Panel:
     return Panel(key, f"Held-out {measure}", about, lines, percent=measure == "accuracy", levels=levels)
 
 
-def eval_step(row: Record, run: Run) -> float:
+def eval_step(row: Record, run: RunDirectory) -> float:
     """Where an evaluation belongs on the step axis: its step, else an end of its phase."""
     if row.get("step") is not None:
         return float(row["step"])
@@ -121,7 +121,7 @@ def eval_step(row: Record, run: Run) -> float:
     return float(first if row["when"] == "before" else last)
 
 
-def _no_signal(run: Run) -> Panel:
+def _no_signal(run: RunDirectory) -> Panel:
     expected: list[Point] = []
     for row in run.steps:
         value = finite(row, "frac_zero_forecast")
@@ -131,8 +131,8 @@ def _no_signal(run: Run) -> Panel:
         if value is not None:
             expected.append((float(row["step"]), value))
     lines = [
-        Line("measured", "one", _points(run.steps, "frac_reward_zero_std")),
-        Line("forecast", "two", expected),
+        Curve("measured", "one", _points(run.steps, "frac_reward_zero_std")),
+        Curve("forecast", "two", expected),
     ]
     return Panel(
         "no_signal",
@@ -143,7 +143,7 @@ def _no_signal(run: Run) -> Panel:
     )
 
 
-def _gap(run: Run) -> Panel:
+def _gap(run: RunDirectory) -> Panel:
     names = {"mean": "sampling/logprob_gap_mean", "largest": "sampling/logprob_gap_max"}
     panel = _from_metrics(
         run, "gap", "Log-prob gap", "Sampler against learner, nats a token; should be near 0.", names
@@ -154,7 +154,7 @@ def _gap(run: Run) -> Panel:
     return Panel(panel.key, panel.title, panel.about, panel.lines, levels=levels)
 
 
-def _leftovers(run: Run) -> list[Panel]:
+def _leftovers(run: RunDirectory) -> list[Panel]:
     """Panels of rollouts that outlive a weight update, for runs that have such."""
     held = _from_metrics(
         run,
@@ -166,7 +166,7 @@ def _leftovers(run: Run) -> list[Panel]:
     return [panel for panel in (_staleness(run), held) if any(line.points for line in panel.lines)]
 
 
-def _staleness(run: Run) -> Panel:
+def _staleness(run: RunDirectory) -> Panel:
     """Trained tokens by age; empty for a run that has trained no old one."""
     rows = [row for row in run.steps if finite(row, "staleness/carried_ratio") is not None]
     if not any(row["staleness/carried_ratio"] for row in rows):
@@ -176,8 +176,8 @@ def _staleness(run: Run) -> Panel:
     for lag, colour in enumerate(COLOURS[:-1], start=1):
         shares = [finite(row, f"staleness/lag_{lag}") or 0.0 for row in rows]
         rest = [max(0.0, left - share) for left, share in zip(rest, shares, strict=True)]
-        lines.append(Line(f"{lag} behind", colour, _at(rows, shares)))
-    lines.append(Line("more", COLOURS[-1], _at(rows, rest)))
+        lines.append(Curve(f"{lag} behind", colour, _at(rows, shares)))
+    lines.append(Curve("more", COLOURS[-1], _at(rows, rest)))
     return Panel(
         "staleness",
         "Tokens of older weights",
@@ -188,7 +188,7 @@ def _staleness(run: Run) -> Panel:
     )
 
 
-def _time(run: Run) -> Panel:
+def _time(run: RunDirectory) -> Panel:
     stages = {"sample": "sample_time", "judge": "judge_time", "update": "update_time"}
     rows = [row for row in run.steps if finite(row, "step_time") is not None]
     parts = {
@@ -198,7 +198,7 @@ def _time(run: Run) -> Panel:
         (row["step"], max(0.0, row["step_time"] - sum(finite(row, name) or 0.0 for name in stages.values())))
         for row in rows
     ]
-    lines = [Line(name, colour, parts[name]) for name, colour in zip(parts, COLOURS, strict=True)]
+    lines = [Curve(name, colour, parts[name]) for name, colour in zip(parts, COLOURS, strict=True)]
     return Panel(
         "time", "Step time", "Seconds, by stage.", [line for line in lines if line.points], stacked=True
     )

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow
 
-from oneloop.core.recorded import Step, steps
-from oneloop.report.run_directory import Record, Run, finite
+from oneloop.core.recorded import RecordedStep, steps
+from oneloop.report.run_directory import Record, RunDirectory, finite
 
 EACH = 4
 """Edits shown of each task of a step."""
@@ -25,7 +25,7 @@ PICTURES = ("source", "mask", "reference", "image")
 
 
 @dataclass(frozen=True)
-class WinRate:
+class EditWinRate:
     """Win-rate by one judge and one criterion of a task, at the start of its phase and at the end."""
 
     phase: str
@@ -54,7 +54,7 @@ class Shown:
     edits: list[Edit]
 
 
-def win_rates(run: Run) -> list[WinRate]:
+def win_rates(run: RunDirectory) -> list[EditWinRate]:
     """Sorted by phase, task, criterion, judge; [] for a run without judges that compare."""
     found = []
     for phase in dict.fromkeys(row["phase"] for row in run.steps):
@@ -66,7 +66,7 @@ def win_rates(run: Run) -> list[WinRate]:
             ends = [sum(part) / len(part) for part in (values[:width], values[-width:]) if part]
             if ends:
                 found.append(
-                    WinRate(phase, match["task"], match["criterion"], match["judge"], ends[0], ends[-1])
+                    EditWinRate(phase, match["task"], match["criterion"], match["judge"], ends[0], ends[-1])
                 )
     return sorted(found, key=lambda each: (each.phase, each.task, each.criterion, each.judge))
 
@@ -84,7 +84,7 @@ def edits(directory: Path) -> list[Shown]:
     return [shown for step in chosen for shown in _shown(step.read().to_pylist())]
 
 
-def _compares(step: Step) -> bool:
+def _compares(step: RecordedStep) -> bool:
     try:
         names = step.schema().names
     except (OSError, pyarrow.ArrowException):  # a damaged file is reported with the rollouts

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from oneloop.core.storage import replace_file
 from oneloop.fair.bounds import regret_bound, violation_bound
 from oneloop.fair.play import Round
-from oneloop.report.curves import Line, Panel
+from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, figure
 from oneloop.report.template import filled
 
@@ -134,7 +134,7 @@ def panels(accounts: Accounts, rounds: Sequence[Round]) -> list[Panel]:
             title,
             about.get(title, "By round."),
             [
-                Line(name, colour(place), [(float(t), float(v)) for t, v in zip(at, values, strict=True)])
+                Curve(name, colour(place), [(float(t), float(v)) for t, v in zip(at, values, strict=True)])
                 for place, (name, values) in enumerate(curves.items())
                 if np.isfinite(values).all()
             ],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from oneloop.measure.statistics.scores import Measure, interval, measures, value, written
-from oneloop.report.run_directory import Record, Run, finite
+from oneloop.report.run_directory import Record, RunDirectory, finite
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Comparison:
         return low is not None and high is not None and low[1] < high[0]
 
 
-def comparisons(run: Run) -> list[Comparison]:
+def comparisons(run: RunDirectory) -> list[Comparison]:
     """One per measure, phase and mode evaluated after it; a phase starts where the last one ended."""
     return [each for measure in measures(run.evals) for each in _comparisons(run, measure)]
 
 
-def _comparisons(run: Run, measure: Measure) -> list[Comparison]:
+def _comparisons(run: RunDirectory, measure: Measure) -> list[Comparison]:
     found: list[Comparison] = []
     latest: dict[str, Record] = {}
     started: dict[tuple[str, str], Record] = {}
@@ -105,7 +105,7 @@ def axis(found: list[Comparison], measure: str) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def facts(run: Run, rollouts: int) -> list[tuple[str, str]]:
+def facts(run: RunDirectory, rollouts: int) -> list[tuple[str, str]]:
     """(name, value) of what the run took; what was not measured is left out."""
     rows: list[tuple[str, str | None]] = [
         ("steps", f"{len(run.steps):,}"),
@@ -117,7 +117,7 @@ def facts(run: Run, rollouts: int) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _largest(run: Run, name: str) -> float | None:
+def _largest(run: RunDirectory, name: str) -> float | None:
     values = [value for row in [*run.steps, run.summary] if (value := finite(row, name)) is not None]
     return max(values, default=None)
 

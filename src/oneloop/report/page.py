@@ -19,7 +19,7 @@ from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Thresholds, diagnose
 from oneloop.report.pictures import read_gallery
 from oneloop.report.rollout_tables import BUDGET, Browser, read_rollouts
-from oneloop.report.run_directory import Run, read_run
+from oneloop.report.run_directory import RunDirectory, read_run
 from oneloop.report.template import filled
 
 SCRIPTS = ("shared.js", "charts.js", "pictures.js", "rollouts.js")
@@ -40,7 +40,7 @@ def write_report(run_directory: Path, *, budget: int = BUDGET, thresholds: Thres
     return target
 
 
-def render(run: Run, browser: Browser, thresholds: Thresholds | None = None) -> str:
+def render(run: RunDirectory, browser: Browser, thresholds: Thresholds | None = None) -> str:
     """The page as text."""
     drawings, unmeasured = _draw(run)
     compared = headline.comparisons(run)
@@ -88,12 +88,12 @@ def _recorded(row: dict[str, Any]) -> tuple[Any, Finding]:
     return row.get("step"), Finding(row.get("level", "note"), name, str(row.get("sentence", "")), phase)
 
 
-def _domain(run: Run) -> tuple[float, float]:
+def _domain(run: RunDirectory) -> tuple[float, float]:
     steps = [float(row["step"]) for row in run.steps] + [eval_step(row, run) for row in run.evals]
     return min(steps, default=0.0), max(steps, default=1.0)
 
 
-def _draw(run: Run) -> tuple[list[plot.Drawing], list[str]]:
+def _draw(run: RunDirectory) -> tuple[list[plot.Drawing], list[str]]:
     found, unmeasured = panels(run)
     return [plot.draw(panel, _domain(run), run.phases) for panel in found], unmeasured
 

@@ -34,7 +34,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class PictureTable:
     """Prompts down, moments across."""
 
     moments: list[tuple[str, int]]
@@ -84,7 +84,7 @@ def small(png: bytes) -> str:
     return base64.b64encode(png).decode()
 
 
-def read_gallery(directory: Path) -> Gallery | None:
+def read_gallery(directory: Path) -> PictureTable | None:
     """The pictures in `directory`; None where there are none. Raises RunDirectoryError for a damaged file."""
     files = evenly(list(numbered(directory, "step-{:06d}.parquet").values()), MOST_TIMES)
     moments: list[tuple[str, int]] = []
@@ -97,7 +97,7 @@ def read_gallery(directory: Path) -> Gallery | None:
             reward = row.get("reward")
             score = reward if reward == reward else None
             pictures[place] = Picture(PNG + small(row["image"]), score, truth(row.get("correct")))
-    return Gallery(moments, list(rows.values())) if rows else None
+    return PictureTable(moments, list(rows.values())) if rows else None
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from oneloop.report.curves import Line, Panel, Point
+from oneloop.report.curves import Curve, Panel, Point
 
 WIDTH, HEIGHT = 400, 190
 LEFT, RIGHT, TOP, BOTTOM = 42, 394, 18, 166
@@ -140,7 +140,7 @@ def smoothed(points: list[Point]) -> list[Point]:
 
 
 def _curve(
-    line: Line, phases: list[Phase], x: Callable[[float], float], y: Callable[[float], float]
+    line: Curve, phases: list[Phase], x: Callable[[float], float], y: Callable[[float], float]
 ) -> Iterable[tuple[str, str]]:
     """(css classes, path) of one line: raw, and smoothed where it is long enough to need it."""
     if line.marks:
@@ -155,7 +155,7 @@ def _curve(
 
 
 def _stack(
-    lines: list[Line], phases: list[Phase], x: Callable[[float], float], y: Callable[[float], float]
+    lines: list[Curve], phases: list[Phase], x: Callable[[float], float], y: Callable[[float], float]
 ) -> Iterable[tuple[str, str]]:
     """Areas on top of one another, each phase apart."""
     layers = [list(_pieces(line.points, phases)) for line in lines]
@@ -177,6 +177,6 @@ def _path(points: list[Point], x: Callable[[float], float], y: Callable[[float],
     return "M" + "L".join(f"{x(step):g},{y(value):g}" for step, value in points)
 
 
-def _marks(line: Line, x: Callable[[float], float], y: Callable[[float], float]) -> Iterable[Mark]:
+def _marks(line: Curve, x: Callable[[float], float], y: Callable[[float], float]) -> Iterable[Mark]:
     for (step, value), (low, high), when in zip(line.points, line.bars or [], line.marks or [], strict=True):
         yield Mark(x(step), y(value), y(low), y(high), line.colour, when)

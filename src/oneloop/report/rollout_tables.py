@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow
 import pyarrow.compute
 
-from oneloop.core.recorded import Step, steps
+from oneloop.core.recorded import RecordedStep, steps
 from oneloop.core.storage import Damaged
 from oneloop.report.rollout_rows import Pieces, cut, pack_rollout, rounded
 from oneloop.report.run_directory import RunDirectoryError
@@ -114,12 +114,12 @@ def _planned(
     return count, budget / count, budget / count / (typical * size / whole)
 
 
-def by_phase(recorded: Sequence[Step], count: int, phases: Sequence[Span]) -> list[Step]:
+def by_phase(recorded: Sequence[RecordedStep], count: int, phases: Sequence[Span]) -> list[RecordedStep]:
     """About `count` of the `recorded` steps, evenly within each phase; a short phase leaves its places to
     others."""
     spans = [[step for step in recorded if first <= step.number <= last] for _, first, last in phases]
     spans = sorted((span for span in spans if span), key=len) or [list(recorded)]
-    kept: list[Step] = []
+    kept: list[RecordedStep] = []
     for place, span in enumerate(spans):
         kept += evenly(span, max(2, (count - len(kept)) // (len(spans) - place)))
     return sorted(kept, key=lambda step: step.number)
@@ -151,7 +151,7 @@ def _size(step: dict[str, Any]) -> int:
     return len(json.dumps(step))
 
 
-def _read(step: Step) -> pyarrow.Table:
+def _read(step: RecordedStep) -> pyarrow.Table:
     file = step.file
     try:
         table = step.read()
@@ -166,7 +166,7 @@ def _read(step: Step) -> pyarrow.Table:
     return table
 
 
-def _pack(one: Step, browser: Browser, share: float = 1.0, most: int = 0) -> dict[str, Any]:
+def _pack(one: RecordedStep, browser: Browser, share: float = 1.0, most: int = 0) -> dict[str, Any]:
     """One step: its groups in the order they were asked for, and the largest |advantage| for the colours.
 
     `share` of the groups, evenly, or about `most` rollouts, are enough: the rest of a large file is never

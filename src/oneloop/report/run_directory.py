@@ -20,7 +20,7 @@ class RunDirectoryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunDirectory:
     """What a run wrote, rollouts excepted."""
 
     path: Path
@@ -42,7 +42,7 @@ class Run:
         return [(name, first, last) for name, (first, last) in spans.items()]
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunDirectory:
     """Read `path`; raises RunDirectoryError naming what is missing or damaged and what to do."""
     _check(path)
     records, remarks = _read_metrics(path / "metrics.jsonl")
@@ -50,7 +50,7 @@ def read_run(path: Path) -> Run:
     summaries = [r for r in records if r["kind"] == "summary"]
     if not summaries:
         remarks.append("The run wrote no summary: it is still going on, or was stopped before its end.")
-    return Run(
+    return RunDirectory(
         path=path,
         recipe=_read_text(path / "recipe.yaml"),
         environment=_read_environment(path / "environment.json"),

@@ -19,7 +19,7 @@ from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import psnr
 from oneloop.models.image_tokenizer.rate_distortion import RateDistortion
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
-from oneloop.report.curves import Line, Panel
+from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, figure
 from oneloop.report.page import as_json
 from oneloop.report.template import filled
@@ -31,7 +31,7 @@ BESIDE = 12
 
 
 @dataclass(frozen=True)
-class Picture:
+class CodedPicture:
     """One picture: the original, and for each length its image and its PSNR."""
 
     original: str
@@ -82,12 +82,14 @@ def sentence(measured: RateDistortion, bits: int) -> str:
 
 
 @torch.no_grad()
-def _picture(tokenizer: OneDTokenizer, image: Tensor) -> Picture:
+def _picture(tokenizer: OneDTokenizer, image: Tensor) -> CodedPicture:
     whole = tokenizer.config.tokens
     indices = tokenizer.encode(image[None]).expand(whole, -1)
     made = tokenizer.decode(indices, torch.arange(1, whole + 1))
     quality = psnr(made, image.expand_as(made)).clamp(max=99).tolist()
-    return Picture(address(image), [address(each) for each in made], [round(each, 2) for each in quality])
+    return CodedPicture(
+        address(image), [address(each) for each in made], [round(each, 2) for each in quality]
+    )
 
 
 def address(image: Tensor) -> str:
@@ -118,7 +120,9 @@ def _figure(measured: RateDistortion, count: int) -> str:
         curves = {name: [p for p in points if p[0] <= limit] for name, points in curves.items()}
         most = max([most, *(point[0] for points in curves.values() for point in points)])
         lines = [
-            Line(name, colour(place), points) for place, (name, points) in enumerate(curves.items()) if points
+            Curve(name, colour(place), points)
+            for place, (name, points) in enumerate(curves.items())
+            if points
         ]
         panels.append(Panel(key, title, "", lines))
     return figure("Quality by bytes", f"means over {count} images", panels, int(np.ceil(most)))

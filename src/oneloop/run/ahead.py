@@ -24,7 +24,7 @@ from oneloop.parallel.runtime.period import ring_period
 from oneloop.parallel.runtime.threads import Running
 from oneloop.parallel.runtime.weights import Buffer, Weights
 from oneloop.recipe.runtime import Runtime
-from oneloop.run.journal import Entry, Journal
+from oneloop.run.journal import Journal, JournalEntry
 from oneloop.run.samplers import Beside
 
 ASK, SAMPLE, JUDGE, LEARN = "ask", "sample", "judge", "learn"
@@ -47,7 +47,7 @@ class Answer:
     """An ask with what was sampled for it, and perhaps judged."""
 
     question: Question
-    entry: Entry
+    entry: JournalEntry
     recalled: bool
     """Whether it is the journal's, verdicts included."""
 
@@ -151,10 +151,10 @@ class Ahead:
     def _sampling(self, sampler: Sampler) -> Callable[[Question], Answer]:
         """The stage of one sampler."""
 
-        def sampled(asked: Rollouts) -> Entry:
+        def sampled(asked: Rollouts) -> JournalEntry:
             before = sampler.meter.plain
             finished, unfinished = sampler.sample(asked)
-            return Entry(finished, unfinished, False, sampler.meter.plain - before)
+            return JournalEntry(finished, unfinished, False, sampler.meter.plain - before)
 
         timed = self.loop.timed("sample", sampled)
 

@@ -29,7 +29,7 @@ CONTENT = (ValueError, TypeError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """The answer to one ask."""
 
     finished: Rollouts
@@ -68,7 +68,7 @@ class Journal:
             self.room()
             before = self.meter.plain
             finished, unfinished = sample(asked)
-            entry = Entry(finished, unfinished, False, self.meter.plain - before)
+            entry = JournalEntry(finished, unfinished, False, self.meter.plain - before)
         else:  # counted as if it were sampled again: a budget ends where it would have ended
             self.meter.plain += entry.evaluations
         if not entry.judged:
@@ -102,7 +102,7 @@ class Journal:
         """The phase is over: no room is needed any more."""
         self._reserve.spend()
 
-    def judged(self, number: int, asked: Rollouts, entry: Entry, judge: Judge) -> Entry:
+    def judged(self, number: int, asked: Rollouts, entry: JournalEntry, judge: Judge) -> JournalEntry:
         """`entry` with its verdicts, on the disk; without them where `judge` raises, and that is raised."""
         try:
             finished = judge(entry.finished) if len(entry.finished) else entry.finished
@@ -117,7 +117,7 @@ class Journal:
             raise
         return entry
 
-    def write(self, number: int, asked: Rollouts, entry: Entry) -> None:
+    def write(self, number: int, asked: Rollouts, entry: JournalEntry) -> None:
         """Puts the answer to ask `number` on the disk. Raises OSError where that is full, the answer kept."""
         state = {
             "asked": asked.id,
@@ -141,7 +141,7 @@ class Journal:
                 ) from error
             self._reserve.wants(path.stat().st_size)
 
-    def recall(self, number: int, asked: Rollouts) -> Entry | None:
+    def recall(self, number: int, asked: Rollouts) -> JournalEntry | None:
         """The entry of ask `number` for the ids of `asked`; None if there is none."""
         path = self._path(number)
         if not path.exists():
@@ -153,7 +153,7 @@ class Journal:
             if state["rows"] != _rows(asked):
                 raise ValueError("it answers to data rows with other contents")
             finished, unfinished = (_piece(state[name], asked) for name in ("finished", "unfinished"))
-            return Entry(finished, unfinished, bool(state["judged"]), int(state["evaluations"]))
+            return JournalEntry(finished, unfinished, bool(state["judged"]), int(state["evaluations"]))
         except Exception as error:
             self._set_aside(path, error)
             return None

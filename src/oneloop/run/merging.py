@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oneloop.core.recorded import MANY, ONE, Step, merged, numbers
+from oneloop.core.recorded import MANY, ONE, RecordedStep, merged, numbers
 from oneloop.core.storage import Damaged, numbered, set_aside, write_file
 from oneloop.run import checksums
 
@@ -28,7 +28,7 @@ def merge(folder: Path, last: int) -> None:
     """
     clear(folder)
     whole = last // TOGETHER * TOGETHER
-    alone = [Step(number, path) for number, path in numbered(folder, ONE).items() if number <= whole]
+    alone = [RecordedStep(number, path) for number, path in numbered(folder, ONE).items() if number <= whole]
     for piece, schema in _alike(alone):
         with contextlib.suppress(pa.ArrowException, OSError):
             _write(folder / MANY.format(piece[0].number, piece[-1].number), piece, schema)
@@ -54,7 +54,7 @@ def cut(folder: Path, last: int) -> None:
     for path, span in merged(folder).items():
         if span[-1] <= last:
             continue
-        left = [Step(number, path, part) for part, number in enumerate(_held(path)) if number <= last]
+        left = [RecordedStep(number, path, part) for part, number in enumerate(_held(path)) if number <= last]
         if span[0] <= last and not left:
             set_aside(path)
             continue
@@ -72,9 +72,9 @@ def _held(path: Path) -> list[int]:
         return []
 
 
-def _alike(alone: Sequence[Step]) -> Iterator[tuple[list[Step], pa.Schema]]:
+def _alike(alone: Sequence[RecordedStep]) -> Iterator[tuple[list[RecordedStep], pa.Schema]]:
     """(two or more steps of one hundred that follow one another and have the same columns, their schema)."""
-    piece: list[Step] = []
+    piece: list[RecordedStep] = []
     known: pa.Schema | None = None
     for step in alone:
         schema = _schema(step)
@@ -89,7 +89,7 @@ def _alike(alone: Sequence[Step]) -> Iterator[tuple[list[Step], pa.Schema]]:
         yield piece, known
 
 
-def _schema(step: Step) -> pa.Schema | None:
+def _schema(step: RecordedStep) -> pa.Schema | None:
     """The columns of a step; None for a file that cannot be read."""
     try:
         return step.schema()
@@ -107,7 +107,7 @@ def _unified(one: pa.Schema | None, other: pa.Schema | None) -> pa.Schema | None
         return None
 
 
-def _write(path: Path, piece: Sequence[Step], schema: pa.Schema) -> None:
+def _write(path: Path, piece: Sequence[RecordedStep], schema: pa.Schema) -> None:
     """Writes the steps `piece` to `path`, each a row group; the file is there whole or not at all."""
 
     def written(temporary: Path) -> None:

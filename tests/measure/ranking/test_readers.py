@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from oneloop.measure.ranking import RankingError
-from oneloop.measure.ranking.readers import Reading, kind_of, read
+from oneloop.measure.ranking.readers import ReaderOptions, kind_of, read
 
 LONG = "dataset,model,sample_id,metric,score\ncrux,a,1,binary,0\ncrux,b,1,binary,1\ngsm,a,1,binary,\n"
 
@@ -55,7 +55,7 @@ def test_long_tables_of_every_format(tmp_path):
         pool = read(path)
         assert scores_of(pool) == {("a", "crux/1"): 0.0, ("b", "crux/1"): 1.0}, path
         assert pool.facts["metric"] == ["binary", "binary"]
-    assert scores_of(read(paths, how=Reading(conflict="mean"))) == scores_of(read(paths[0]))
+    assert scores_of(read(paths, how=ReaderOptions(conflict="mean"))) == scores_of(read(paths[0]))
 
 
 def test_columns_of_other_names_and_scores_turned_around(tmp_path):
@@ -63,13 +63,13 @@ def test_columns_of_other_names_and_scores_turned_around(tmp_path):
     with pytest.raises(RankingError, match=r"t.csv: no known format: the columns are loss, what, who"):
         read(path)
     columns = {"model": "who", "sample": "what", "score": "loss"}
-    pool = read(path, "long", Reading(columns, lower_is_better=("t",)))
+    pool = read(path, "long", ReaderOptions(columns, lower_is_better=("t",)))
     assert scores_of(pool) == {("a", "1"): -3.0, ("b", "1"): -2.0}
     with pytest.raises(
         RankingError, match=r"no column for score: tried score, value; the table has who, what, loss"
     ):
-        read(path, "long", Reading({"model": "who", "sample": "what"}))
-    turned = read(write(tmp_path / "l.csv", LONG), how=Reading(lower_is_better=("crux",)))
+        read(path, "long", ReaderOptions({"model": "who", "sample": "what"}))
+    turned = read(write(tmp_path / "l.csv", LONG), how=ReaderOptions(lower_is_better=("crux",)))
     assert scores_of(turned)["b", "crux/1"] == -1
 
 
@@ -78,7 +78,7 @@ def test_wide_tables(tmp_path):
     pool = read(path)
     assert kind_of(path) == "wide" and pool.sources == ("wide",)
     assert scores_of(pool) == {("a", "wide/q1"): 0.5, ("b", "wide/q1"): 1.0} and len(pool.samples) == 2
-    assert scores_of(read(path, how=Reading(lower_is_better=("wide",))))["a", "wide/q1"] == -0.5
+    assert scores_of(read(path, how=ReaderOptions(lower_is_better=("wide",))))["a", "wide/q1"] == -0.5
     with pytest.raises(RankingError, match="one row a model, got 2 rows of 1 models"):
         read(write(tmp_path / "twice.csv", "model,q1\na,1\na,0\n"))
 
@@ -133,17 +133,17 @@ def test_lm_eval_logs(tmp_path):
     assert kind_of(path) == kind_of(tmp_path) == "lm_eval"
     assert scores_of(pool) == {("org/small", "gsm8k/7"): 1.0, ("other", "arc/0"): 0.0}
     assert dict(zip(pool.samples, pool.facts["text"], strict=True)) == {"gsm8k/7": "2+2?", "arc/0": "Once"}
-    chosen = read(path, how=Reading(metric="exact_match,flexible", lower_is_better=("gsm8k",)))
+    chosen = read(path, how=ReaderOptions(metric="exact_match,flexible", lower_is_better=("gsm8k",)))
     assert scores_of(chosen) == {("org/small", "gsm8k/7"): 0.0}
     with pytest.raises(
         RankingError,
         match=r"samples_gsm8k_.*jsonl: row 0: 'bleu' is None, not a number; there are exact_match",
     ):
-        read(path, how=Reading(metric="bleu"))
+        read(path, how=ReaderOptions(metric="bleu"))
     with pytest.raises(RankingError, match=r"'exact_match' is \[1, 2\], not a number"):
         read(harness(tmp_path / "lists", exact_match=[1, 2]))
     with pytest.raises(RankingError, match="the logs hold no samples"):
-        read(path, how=Reading(metric="exact_match,none"))
+        read(path, how=ReaderOptions(metric="exact_match,none"))
 
 
 def inspect_log(value):
@@ -181,11 +181,11 @@ def test_inspect_archives_epochs_and_scorers(tmp_path):
                 f"samples/1_epoch_{epoch}.json", json.dumps({**log["samples"][0], "scores": scores})
             )
     assert kind_of(tmp_path) == "inspect" and scores_of(read(tmp_path)) == {("org/m", "qa/1"): 0.5}
-    assert scores_of(read(tmp_path, how=Reading(metric="other/x"))) == {("org/m", "qa/1"): 1.5}
+    assert scores_of(read(tmp_path, how=ReaderOptions(metric="other/x"))) == {("org/m", "qa/1"): 1.5}
     with pytest.raises(RankingError, match=r"the score has the values x, y; say which \(scorer/value\)"):
-        read(tmp_path, how=Reading(metric="other"))
+        read(tmp_path, how=ReaderOptions(metric="other"))
     with pytest.raises(RankingError, match="no scorer is called 'mach'; there are match, other"):
-        read(tmp_path, how=Reading(metric="mach"))
+        read(tmp_path, how=ReaderOptions(metric="mach"))
     with pytest.raises(RankingError, match="sample 1: the score is 'maybe', neither a number nor C, P, I, N"):
         read(write(tmp_path / "odd.json", inspect_log("maybe")))
     packed = zstandard(tmp_path / "new" / "log.eval", inspect_log("C"))
@@ -233,10 +233,10 @@ def test_our_own_runs(tmp_path):
     by_text = {text: pool.matrix()[:, j].tolist() for j, text in enumerate(pool.facts["text"])}
     assert by_text == {"p": [0.5, 1.0], "q": [pytest.approx(0.7), pytest.approx(np.nan, nan_ok=True)]}
     assert kind_of(first / "rollouts" / "step-1.parquet") == "rollouts"
-    alone = read(first / "rollouts" / "step-1.parquet", how=Reading(metric="reward"))
+    alone = read(first / "rollouts" / "step-1.parquet", how=ReaderOptions(metric="reward"))
     assert alone.models == ("one",) and sorted(alone.value) == pytest.approx([0.2, 0.7])
     with pytest.raises(RankingError, match="step-1.parquet: no column 'speed'"):
-        read(first, how=Reading(metric="speed"))
+        read(first, how=ReaderOptions(metric="speed"))
     silent = run_directory(tmp_path, "three", [{"prompt": "p", "reward": np.nan}])
     with pytest.raises(RankingError, match="three: no rollout has a verdict"):
         read(silent)

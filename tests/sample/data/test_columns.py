@@ -1,13 +1,13 @@
 import pytest
 
-from oneloop.sample.data.columns import Reading, split_messages
+from oneloop.sample.data.columns import ColumnOptions, split_messages
 
 USER = {"role": "user", "content": "1+1"}
 ANSWER = {"role": "assistant", "content": "2"}
 
 
 def row(raw, input_key=None, label_key=None, **options):
-    return Reading(input_key, label_key, **options).row(raw, "row 3")
+    return ColumnOptions(input_key, label_key, **options).row(raw, "row 3")
 
 
 def test_trl_text_and_free_columns_stay():
@@ -87,11 +87,11 @@ def test_split_of_messages_is_a_partition():
 
 def test_missing_columns_name_those_there_are():
     with pytest.raises(ValueError, match=r"here: no column 'prompt' or 'messages' \(columns: question, b\)"):
-        Reading().check(["question", "b"], "here")
+        ColumnOptions().check(["question", "b"], "here")
     with pytest.raises(ValueError, match="input_key names a column 'questoin' .* did you mean 'question'"):
-        Reading("questoin").check(["question", "b"], "here")
+        ColumnOptions("questoin").check(["question", "b"], "here")
     with pytest.raises(ValueError, match="label_key names a column 'x'"):
-        Reading(label_key="x").check(["prompt"], "here")
+        ColumnOptions(label_key="x").check(["prompt"], "here")
 
 
 def test_a_text_becomes_a_message_where_chat_is_asked_for():
@@ -110,7 +110,7 @@ def test_a_system_message_begins_every_conversation():
     with pytest.raises(ValueError, match="row 3: the prompt begins with a system message of its own"):
         row({"prompt": [system, USER]}, system="Be brief.")
     with pytest.raises(ValueError, match="a system message needs a conversation"):
-        Reading(system="Be brief.", chat=False)
+        ColumnOptions(system="Be brief.", chat=False)
 
 
 def test_a_turn_that_calls_tools_needs_no_content():

@@ -17,7 +17,7 @@ import httpx
 from oneloop.core.text import one_line
 from oneloop.core.web import PLAIN, Unreadable, body_of
 from oneloop.judge.critique.chat_server import ChatServer
-from oneloop.judge.critique.completion import Completion, NoCompletion, read_completion
+from oneloop.judge.critique.completion import ChatAnswer, NoCompletion, read_completion
 
 REFUSED = (401, 403, 404)
 """No question will be answered: wrong key, wrong address, no such model."""
@@ -29,7 +29,7 @@ LARGEST = 4 << 20
 
 
 @dataclass(frozen=True)
-class Failure:
+class CallFailure:
     """Why a call has no answer, in words. `away`: the server failed, not this question."""
 
     error: str
@@ -55,15 +55,15 @@ class Calls:
     async def __aexit__(self, *error: object) -> None:
         await self._client.aclose()
 
-    async def post(self, body: dict[str, Any]) -> Completion | Failure:
+    async def post(self, body: dict[str, Any]) -> ChatAnswer | CallFailure:
         """The answer to one question, or why there is none after all tries."""
         async with self._gate:
-            attempt, failure = 0, Failure("not tried")
+            attempt, failure = 0, CallFailure("not tried")
             while attempt <= self._server.max_retries:
                 if self._failed >= GIVE_UP:
-                    return Failure(f"not tried: the last {GIVE_UP} calls failed", away=True)
+                    return CallFailure(f"not tried: the last {GIVE_UP} calls failed", away=True)
                 answer = await self._once(body)
-                if isinstance(answer, Completion):
+                if isinstance(answer, ChatAnswer):
                     self._failed = 0
                     return answer
                 attempt, failure = attempt + 1, answer
@@ -73,7 +73,7 @@ class Calls:
                     await asyncio.sleep(self._wait(attempt, failure.again))
             self._failed = self._failed + 1 if failure.away else 0
             tries = f" ({attempt} tries)" if attempt > 1 else ""
-            return Failure(f"{failure.error}{tries}", failure.away)
+            return CallFailure(f"{failure.error}{tries}", failure.away)
 
     def _wait(self, failed: int, asked: float) -> float:
         """Seconds before the next try."""
@@ -81,7 +81,7 @@ class Calls:
         wait: float = self._server.retry_wait * 2 ** (failed - 1) * (0.5 + random.random() / 2)
         return min(max(wait, asked), LONGEST_WAIT)
 
-    async def _once(self, body: dict[str, Any]) -> Completion | Failure:
+    async def _once(self, body: dict[str, Any]) -> ChatAnswer | CallFailure:
         """One try, from connecting to the last byte within the server's `timeout`."""
         seconds = self._server.timeout
         try:
@@ -91,12 +91,12 @@ class Calls:
             ):
                 content = await body_of(response, LARGEST)
         except TimeoutError:
-            return Failure(f"{self._url}: no whole answer within {seconds:g} s", away=True, again=0.0)
+            return CallFailure(f"{self._url}: no whole answer within {seconds:g} s", away=True, again=0.0)
         except httpx.HTTPError as error:
             words = one_line(str(error)) or type(error).__name__
-            return Failure(f"{self._url}: {words}", away=True, again=0.0)
+            return CallFailure(f"{self._url}: {words}", away=True, again=0.0)
         except Unreadable as error:
-            return Failure(f"{self._url} {error}")
+            return CallFailure(f"{self._url} {error}")
         if response.status_code != 200:
             return self._refused(response, content)
         try:
@@ -104,15 +104,15 @@ class Calls:
         except NoCompletion as error:
             status, words = error.status, f"{self._url} answered {error}"
             away = status is None or server_fails(status) or status in REFUSED
-            return Failure(words, away, 0.0 if status is None or server_fails(status) else None)
+            return CallFailure(words, away, 0.0 if status is None or server_fails(status) else None)
 
-    def _refused(self, response: httpx.Response, content: bytes) -> Failure:
+    def _refused(self, response: httpx.Response, content: bytes) -> CallFailure:
         status = response.status_code
         words = one_line(content[:200].decode(errors="replace"))
         busy = server_fails(status)
         # a redirection leads every question elsewhere
         away = busy or status in REFUSED or 300 <= status < 400
-        return Failure(
+        return CallFailure(
             f"{self._url} answered {status}: {words}", away, asked_wait(response) if busy else None
         )
 

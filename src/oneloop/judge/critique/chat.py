@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from oneloop.core.web import wait_for
-from oneloop.judge.critique.calls import Calls, Failure
+from oneloop.judge.critique.calls import CallFailure, Calls
 from oneloop.judge.critique.chat_server import ChatServer
 from oneloop.judge.critique.kept import Kept
 
@@ -28,7 +28,7 @@ Question = tuple[Sequence[Message], int]
 
 
 @dataclass(frozen=True)
-class Reply:
+class ChatReply:
     """`text`, or `error` in words. `away`: the server failed, not this question."""
 
     text: str | None = None
@@ -49,7 +49,7 @@ class Chat:
         self.server = server
         self._kept = Kept(server.cache)
 
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def ask(self, questions: Sequence[Question]) -> list[ChatReply]:
         """One reply for each question, in order; the same question twice is asked once.
 
         Raises MissingKey and BrokenCache. Every other failure is a reply with an error.
@@ -58,7 +58,7 @@ class Chat:
         found = {key: self._priced(*kept, cached=True) for key in keys if (kept := self._kept.get(key))}
         fresh = {key: question for key, question in zip(keys, questions, strict=True) if key not in found}
         answers = dict(zip(fresh, wait_for(self._ask_fresh(fresh)) if fresh else (), strict=True)) | found
-        replies: list[Reply] = []
+        replies: list[ChatReply] = []
         paid: set[str] = set()
         for key in keys:
             reply = answers[key]
@@ -66,24 +66,24 @@ class Chat:
             paid.add(key)
         return replies
 
-    async def _ask_fresh(self, fresh: Mapping[str, Question]) -> list[Reply]:
+    async def _ask_fresh(self, fresh: Mapping[str, Question]) -> list[ChatReply]:
         async with Calls(self.server, self._headers()) as calls:
             work = [self._ask_one(calls, key, *question) for key, question in fresh.items()]
             return await asyncio.gather(*work)
 
-    async def _ask_one(self, calls: Calls, key: str, messages: Sequence[Message], draw: int) -> Reply:
+    async def _ask_one(self, calls: Calls, key: str, messages: Sequence[Message], draw: int) -> ChatReply:
         answer = await calls.post(self._body(messages, draw))
-        if isinstance(answer, Failure):
-            return Reply(error=answer.error, away=answer.away)
+        if isinstance(answer, CallFailure):
+            return ChatReply(error=answer.error, away=answer.away)
         if answer.text is None:
             spent = self._priced("", answer.sent, answer.received)
             return replace(spent, text=None, error=answer.error)
         self._kept.put(key, answer.text, answer.sent, answer.received)
         return self._priced(answer.text, answer.sent, answer.received)
 
-    def _priced(self, text: str, sent: int, received: int, cached: bool = False) -> Reply:
+    def _priced(self, text: str, sent: int, received: int, cached: bool = False) -> ChatReply:
         cost = (sent * self.server.prompt_price + received * self.server.completion_price) / 1e6
-        return Reply(text, cost=0.0 if cached else cost, cached=cached)
+        return ChatReply(text, cost=0.0 if cached else cost, cached=cached)
 
     def _body(self, messages: Sequence[Message], draw: int) -> dict[str, Any]:
         server = self.server

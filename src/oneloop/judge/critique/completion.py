@@ -20,7 +20,7 @@ UNUSABLE = {
 
 
 @dataclass(frozen=True)
-class Completion:
+class ChatAnswer:
     """One well-formed answer: `text`, or the reason why it has no usable one in `error`."""
 
     text: str | None
@@ -39,7 +39,7 @@ class NoCompletion(ValueError):
         self.status = status
 
 
-def read_completion(body: bytes) -> Completion:
+def read_completion(body: bytes) -> ChatAnswer:
     """The answer in `body`. Raises NoCompletion for anything that is no chat completion."""
     try:
         answer = json.loads(body)
@@ -55,7 +55,7 @@ def read_completion(body: bytes) -> Completion:
     sent, received = counted(answer.get("usage"))
     choice = choices[0] if choices else None
     text, error = _usable(choice if isinstance(choice, dict) else {})
-    return Completion(text, error, sent, received)
+    return ChatAnswer(text, error, sent, received)
 
 
 def _reported(error: Any) -> NoCompletion:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from oneloop.judge.functions.conventions import Row, lacking, style_of, text_of
-from oneloop.judge.functions.returned import Log
+from oneloop.judge.functions.returned import LoggedValues
 
 MORE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 ONLY_BY_PLACE = inspect.Parameter.POSITIONAL_ONLY
@@ -20,7 +20,7 @@ TEXTS_ONLY = ("ORM", "AsyncORM")
 MESSAGES = "where it wants lists of messages, write chat: true in the data part"
 
 
-class Adapted:
+class RewardCall:
     """Calls one reward function with rows; `info` says what it must be sent.
 
     A call takes {rows, facts, seconds} and returns {values: [[number or None, error or None], ...],
@@ -59,7 +59,7 @@ class Adapted:
     def __call__(self, argument: dict[str, Any]) -> dict[str, Any]:
         """Raises whatever the function raises (async for one rollout: that rollout alone is in error)."""
         rows, facts = argument["rows"], argument["facts"]
-        log = Log(len(rows))
+        log = LoggedValues(len(rows))
         if self._concurrent:
             result = self._loop.run_until_complete(self._gather(rows, facts, log, argument["seconds"]))
         else:
@@ -70,7 +70,7 @@ class Adapted:
         return {"values": log.read(result), "columns": log.columns, "metrics": log.metrics}
 
     async def _gather(
-        self, rows: Sequence[Row], facts: dict[str, Any], log: Log, seconds: float
+        self, rows: Sequence[Row], facts: dict[str, Any], log: LoggedValues, seconds: float
     ) -> list[Any]:
         calls = [self._called([row], facts, log) for row in rows]
         timed = (asyncio.wait_for(call, seconds) for call in calls)
@@ -78,7 +78,7 @@ class Adapted:
         late = TimeoutError(f"took more than {seconds:g} s")
         return [late if isinstance(result, TimeoutError) else result for result in results]
 
-    def _called(self, rows: Sequence[Row], facts: dict[str, Any], log: Log) -> Any:
+    def _called(self, rows: Sequence[Row], facts: dict[str, Any], log: LoggedValues) -> Any:
         if self._texts:
             rows = [{**row, "prompt": text_of(row["prompt"])} for row in rows]
         offered = self._offered(rows, facts, log)
@@ -94,7 +94,7 @@ class Adapted:
                 raise TypeError(f"{error}; the prompts are text, so completions are: {MESSAGES}") from error
             raise
 
-    def _offered(self, rows: Sequence[Row], facts: dict[str, Any], log: Log) -> dict[str, Any]:
+    def _offered(self, rows: Sequence[Row], facts: dict[str, Any], log: LoggedValues) -> dict[str, Any]:
         """Everything the function may be given, by name."""
         offered = self._style.arguments(rows)
         if self._style.columns:
@@ -123,7 +123,7 @@ def _bound(function: Any) -> frozenset[str]:
     return frozenset(function.keywords) if isinstance(function, partial) else frozenset()
 
 
-def adapted(function: Any) -> Adapted:
+def adapted(function: Any) -> RewardCall:
     """`function`, or a class that makes it, ready for rows. Raises ValueError when it fits no convention."""
     if hasattr(function, "funcs") and not callable(function):
         raise ValueError(refused_rubric(function))
@@ -139,7 +139,7 @@ def adapted(function: Any) -> Adapted:
                 f"(reward = {function.__name__}(...)), and let the path name that"
             )
         function = function()
-    return Adapted(function)
+    return RewardCall(function)
 
 
 def refused_rubric(rubric: Any) -> str:

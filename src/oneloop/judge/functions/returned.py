@@ -12,7 +12,7 @@ from typing import Any
 SCORES = ("rewards", "reward", "score", "scores")
 
 
-class Log:
+class LoggedValues:
     """What a reward function hands over beside its scores: columns of one value a rollout, and metrics."""
 
     def __init__(self, rows: int):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from oneloop.measure.ranking.newton import Objective
-from oneloop.measure.ranking.pool import Block, Floats, Preferences, SamplePool, blocks
+from oneloop.measure.ranking.pool import CellBlock, Floats, Preferences, SamplePool, blocks
 from oneloop.measure.ranking.wins import occupied, two_levels
 
 
@@ -42,7 +42,7 @@ def scores(pool: SamplePool, theta: Floats, tie_weight: float, tie_tolerance: fl
     return found
 
 
-def _by_pair(block: Block, chance: Floats, tie_weight: float) -> Floats:
+def _by_pair(block: CellBlock, chance: Floats, tie_weight: float) -> Floats:
     """float64 [b, k], gradients by all pairs of the k cells; needs memory for b k^2 numbers."""
     level = block.level
     tied = level[:, :, None] == level[:, None, :]
@@ -54,7 +54,7 @@ def _by_pair(block: Block, chance: Floats, tie_weight: float) -> Floats:
     return np.asarray(won - expected)
 
 
-def _by_level(block: Block, chance: Floats, tie_weight: float) -> Floats:
+def _by_level(block: CellBlock, chance: Floats, tie_weight: float) -> Floats:
     """float64 [b, k], gradients where a sample has two levels of scores, by matrix products."""
     row = np.arange(len(block.models))[:, None]
     upper, lower = (occupied(block, block.level == level, len(chance)).astype(np.float64) for level in (1, 0))

@@ -14,7 +14,7 @@ import numpy as np
 
 from oneloop.measure.ranking.bradley_terry import bradley_terry
 from oneloop.measure.ranking.newton import Objective
-from oneloop.measure.ranking.pool import MOST, Block, Floats, Integers, SamplePool, blocks
+from oneloop.measure.ranking.pool import MOST, CellBlock, Floats, Integers, SamplePool, blocks
 from oneloop.measure.ranking.wins import add_preferences
 
 
@@ -58,7 +58,7 @@ class Stages:
         return 1 - self.weight / self.total - self.weight * self.over
 
 
-def at(block: Block, theta: Floats) -> Stages:
+def at(block: CellBlock, theta: Floats) -> Stages:
     """Stages under `theta` [m]. A cell of the lowest level has nothing below: its stage is certain."""
     weight = np.exp(theta - theta.max())[block.models]
     level = block.level

@@ -156,7 +156,7 @@ class SamplePool:
 
 
 @dataclass(frozen=True)
-class Block:
+class CellBlock:
     """b samples that k models each were measured on, in ascending order of score."""
 
     cells: Integers
@@ -167,7 +167,7 @@ class Block:
     """int64 [b, k], 0 for the worst score of a sample, equal for equal scores."""
 
 
-def blocks(pool: SamplePool, width: int = 1, tie_tolerance: float = 0.0) -> Iterator[Block]:
+def blocks(pool: SamplePool, width: int = 1, tie_tolerance: float = 0.0) -> Iterator[CellBlock]:
     """All samples with two or more measurements, grouped by how many there are.
 
     A block holds at most `MOST` // `width` cells (one sample at least). Neighbouring scores that differ by
@@ -189,4 +189,4 @@ def blocks(pool: SamplePool, width: int = 1, tie_tolerance: float = 0.0) -> Iter
             cells = pool.start[rows][:, None] + np.arange(k)
             higher = np.diff(pool.value[cells], axis=1) > tie_tolerance
             level = np.concatenate([np.zeros((len(rows), 1), dtype=np.int64), higher.cumsum(axis=1)], axis=1)
-            yield Block(cells, pool.model[cells].astype(np.int64), level)
+            yield CellBlock(cells, pool.model[cells].astype(np.int64), level)

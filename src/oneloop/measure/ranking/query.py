@@ -17,7 +17,7 @@ from oneloop.measure.text_similarity import TFIDF, Embedder, Similarity
 from oneloop.measure.text_similarity import similarity as similarity_by
 
 
-class Found(NamedTuple):
+class Retrieved(NamedTuple):
     """What a query retrieved."""
 
     pool: SamplePool
@@ -38,7 +38,7 @@ def query(
     about: str = "text",
     answer: str = "",
     answers: str = "answer",
-) -> Found:
+) -> Retrieved:
     """The samples most like `text`; with `answer`, only those among the most alike in their answers too.
 
     `about`, `answers`: the facts that hold questions and answers. `threshold`: samples must be more similar
@@ -60,7 +60,7 @@ def query(
     message = f"{len(rows)} of {n} samples retrieved for '{text}'"
     if not len(rows):
         message = f"no sample of {n} is more similar to '{text}' than {threshold:g}; use other words"
-    return Found(pool.take(rows), np.array(list(hits.values())), message)
+    return Retrieved(pool.take(rows), np.array(list(hits.values())), message)
 
 
 def _nearest(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oneloop.measure.ranking.pool import MOST, Block, Floats, SamplePool, blocks
+from oneloop.measure.ranking.pool import MOST, CellBlock, Floats, SamplePool, blocks
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def count(pool: SamplePool, tie_tolerance: float = 0.0) -> Counts:
     return Counts(wins, ties)
 
 
-def two_levels(block: Block) -> bool:
+def two_levels(block: CellBlock) -> bool:
     """Are there at most two different scores in every sample?"""
     return int(block.level[:, -1].max()) <= 1
 
 
-def occupied(block: Block, cells: NDArray[np.bool_], m: int) -> NDArray[np.float32]:
+def occupied(block: CellBlock, cells: NDArray[np.bool_], m: int) -> NDArray[np.float32]:
     """float32 [b, m]: 1 where a sample has one of `cells` [b, k] for a model."""
     made = np.zeros((len(block.models), m), dtype=np.float32)
     row, place = np.nonzero(cells)
@@ -66,7 +66,7 @@ def occupied(block: Block, cells: NDArray[np.bool_], m: int) -> NDArray[np.float
     return made
 
 
-def add_levels(block: Block, wins: Floats, ties: Floats) -> None:
+def add_levels(block: CellBlock, wins: Floats, ties: Floats) -> None:
     """Two levels: products of who is on the upper and who on the lower one (exact: counts below 2^24)."""
     upper, lower = (occupied(block, block.level == level, len(wins)) for level in (1, 0))
     wins += upper.T @ lower
@@ -75,7 +75,7 @@ def add_levels(block: Block, wins: Floats, ties: Floats) -> None:
     ties += same
 
 
-def add_pairs(block: Block, wins: Floats, ties: Floats) -> None:
+def add_pairs(block: CellBlock, wins: Floats, ties: Floats) -> None:
     """Any number of levels: every pair of places, some samples at a time."""
     m, k = len(wins), block.models.shape[1]
     low, high = np.triu_indices(k, 1)

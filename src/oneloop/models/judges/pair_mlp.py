@@ -43,16 +43,16 @@ class PairMlp:
     """Folder with `model.safetensors` of a trained judge; None: random weights."""
     seed: Seed = 0
 
-    def build(self) -> "PairNetwork":
+    def build(self) -> "PairMlpNetwork":
         """The network in fp32. Raises FileNotFoundError for a folder without weights."""
         with seeded(self.seed):
-            network = PairNetwork(self)
+            network = PairMlpNetwork(self)
         if self.folder is not None:
             network.load_state_dict(load_file(Path(self.folder) / WEIGHTS))
         return network
 
 
-class PairNetwork(nn.Module):
+class PairMlpNetwork(nn.Module):
     """MLP that returns log-probabilities [b, 2] of yes and no for b pairs of images."""
 
     def __init__(self, options: PairMlp):

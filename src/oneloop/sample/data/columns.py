@@ -21,7 +21,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ColumnOptions:
     """How to make rows from columns: options that the data parts `hub` and `rows` share."""
 
     input_key: str | None = None

@@ -11,8 +11,8 @@ from typing import Any
 
 from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
-from oneloop.sample.data.columns import Reading
-from oneloop.sample.data.files.located import KNOWN, Table, ending_of, load
+from oneloop.sample.data.columns import ColumnOptions
+from oneloop.sample.data.files.located import KNOWN, DataTable, ending_of, load
 
 
 @part()
@@ -44,11 +44,11 @@ class Hub:
         _ = self._reading
 
     @cached_property
-    def _reading(self) -> Reading:
-        return Reading(self.input_key, self.label_key, self.chat, self.system)
+    def _reading(self) -> ColumnOptions:
+        return ColumnOptions(self.input_key, self.label_key, self.chat, self.system)
 
     @cached_property
-    def _table(self) -> Table:
+    def _table(self) -> DataTable:
         table = load(self.path, self.split, self.name, self.revision)
         where = f"{self.path} [{self.split}]"
         if not len(table):

@@ -14,7 +14,7 @@ from pydantic import Field
 from oneloop.core import draws
 from oneloop.core.part import part
 from oneloop.core.rooms import nearest
-from oneloop.sample.data.columns import Reading
+from oneloop.sample.data.columns import ColumnOptions
 
 QUESTION = "{question}"
 LARGEST = 2**31 - 1
@@ -48,8 +48,8 @@ class Reasoning:
         _ = self._reading
 
     @cached_property
-    def _reading(self) -> Reading:
-        return Reading(chat=self.chat, system=self.system)
+    def _reading(self) -> ColumnOptions:
+        return ColumnOptions(chat=self.chat, system=self.system)
 
     @cached_property
     def _problems(self) -> Any:

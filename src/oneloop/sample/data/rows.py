@@ -7,7 +7,7 @@ from pydantic import Field
 
 from oneloop.core.identity import Fingerprint, of_rows
 from oneloop.core.part import part
-from oneloop.sample.data.columns import Reading
+from oneloop.sample.data.columns import ColumnOptions
 
 
 @part()
@@ -32,8 +32,8 @@ class Rows:
             self._reading.check(list(row), f"row {key}")
 
     @cached_property
-    def _reading(self) -> Reading:
-        return Reading(self.input_key, self.label_key, self.chat, self.system)
+    def _reading(self) -> ColumnOptions:
+        return ColumnOptions(self.input_key, self.label_key, self.chat, self.system)
 
     def __len__(self) -> int:
         return len(self.rows)

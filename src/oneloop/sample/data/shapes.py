@@ -59,12 +59,12 @@ class Shapes:
             self._drawn[key] = {"prompt": scene.caption, "image": image, **columns}
         return self._drawn[key]
 
-    def _scene(self, drawn: np.ndarray) -> scenes.Scene:
+    def _scene(self, drawn: np.ndarray) -> scenes.SceneOrder:
         def one(among: tuple[str, ...], draw: float) -> str:
             return among[int(draw * len(among))]
 
         word = one(self.words, drawn[4]) if self.words and drawn[5] < self.worded else ""
-        return scenes.Scene(
+        return scenes.SceneOrder(
             1 + int(drawn[0] * self.most),
             one(self.colours, drawn[1]),
             one(self.shapes, drawn[2]),

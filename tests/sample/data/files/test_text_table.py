@@ -5,11 +5,11 @@ import pickle
 
 import pytest
 
-from oneloop.sample.data.files.text_table import Line, TextTable, Written, content, decoded, parsed_json
+from oneloop.sample.data.files.text_table import FileLine, TextTable, Written, content, decoded, parsed_json
 
 
 def table(*rows):
-    return TextTable([Line("f", number, row) for number, row in enumerate(rows, 1)], parsed_json)
+    return TextTable([FileLine("f", number, row) for number, row in enumerate(rows, 1)], parsed_json)
 
 
 def test_every_row_has_every_column():

@@ -23,7 +23,7 @@ from oneloop.measure.ranking.readers import alpaca, files, inspect_logs, lm_eval
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReaderOptions:
     """How to read files; each reader takes what concerns it."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ SUMMARY = re.compile(r"results_\d{4}-\d\d-\d\d.*\.json$")
 """Names of the harness's files of totals."""
 LONGEST = 600
 """Characters of a message."""
-READERS: dict[str, Callable[[Path, Reading], SamplePool]] = {
+READERS: dict[str, Callable[[Path, ReaderOptions], SamplePool]] = {
     "long": tables.read_long,
     "wide": tables.read_wide,
     "arena": tables.read_arena,
@@ -51,7 +51,7 @@ READERS: dict[str, Callable[[Path, Reading], SamplePool]] = {
 }
 
 
-def read(paths: Sequence[Path] | Path, kind: str = "", how: Reading | None = None) -> SamplePool:
+def read(paths: Sequence[Path] | Path, kind: str = "", how: ReaderOptions | None = None) -> SamplePool:
     """One pool of all `paths`; `kind` is one of the head's, or empty: found out for each path.
 
     Raises RankingError for a file of no known kind and for what its reader refuses, naming the file;
@@ -59,7 +59,7 @@ def read(paths: Sequence[Path] | Path, kind: str = "", how: Reading | None = Non
     """
     if kind and kind not in READERS:
         raise RankingError(f"format: must be one of {', '.join(READERS)}, got '{kind}'")
-    how = how or Reading()
+    how = how or ReaderOptions()
     if how.conflict not in get_args(Conflict):
         raise RankingError(f"conflict: must be error, first or mean, got '{how.conflict}'")
     pools = []
@@ -70,7 +70,7 @@ def read(paths: Sequence[Path] | Path, kind: str = "", how: Reading | None = Non
     return merged(pools, how.conflict)
 
 
-def _read_one(path: Path, kind: str, how: Reading) -> SamplePool:
+def _read_one(path: Path, kind: str, how: ReaderOptions) -> SamplePool:
     """The pool of one path. Whatever goes wrong inside becomes a RankingError that names the path."""
     try:
         return READERS[kind or kind_of(path)](path, how)

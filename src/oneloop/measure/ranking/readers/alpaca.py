@@ -15,10 +15,10 @@ from oneloop.measure.ranking.pool import RankingError, SamplePool
 from oneloop.measure.ranking.readers.files import json_rows, shown
 
 if TYPE_CHECKING:
-    from oneloop.measure.ranking.readers import Reading
+    from oneloop.measure.ranking.readers import ReaderOptions
 
 
-def read_alpaca(path: Path, how: Reading) -> SamplePool:
+def read_alpaca(path: Path, how: ReaderOptions) -> SamplePool:
     """An annotations.json. Raises RankingError for a preference that is neither 0 nor from 1 to 2."""
     rows: list[dict[str, Any]] = []
     for number, row in enumerate(json_rows(path)):

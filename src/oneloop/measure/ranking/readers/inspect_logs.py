@@ -17,7 +17,7 @@ from oneloop.measure.ranking.readers.archives import Archive
 from oneloop.measure.ranking.readers.files import fields_of, json_of, shown, text_of
 
 if TYPE_CHECKING:
-    from oneloop.measure.ranking.readers import Reading
+    from oneloop.measure.ranking.readers import ReaderOptions
 
 LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
@@ -29,7 +29,7 @@ def is_log(path: Path) -> bool:
     return head.startswith("{") and '"eval"' in head and '"task"' in head
 
 
-def read_inspect(path: Path, how: Reading) -> SamplePool:
+def read_inspect(path: Path, how: ReaderOptions) -> SamplePool:
     """One log, or all logs below a folder. Raises RankingError for scores that are no number or letter."""
     logs = [path]
     if path.is_dir():

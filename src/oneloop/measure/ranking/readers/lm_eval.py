@@ -17,13 +17,13 @@ from oneloop.measure.ranking.pool import RankingError, SamplePool
 from oneloop.measure.ranking.readers.files import fields_of, in_file, json_rows, shown
 
 if TYPE_CHECKING:
-    from oneloop.measure.ranking.readers import Reading
+    from oneloop.measure.ranking.readers import ReaderOptions
 
 NAME = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d\-.:]+)?\.jsonl$")
 USUAL = ("exact_match", "acc", "acc_norm", "em", "f1", "pass@1", "mc2", "mc1", "bleu", "rougeL", "score")
 
 
-def read_lm_eval(path: Path, how: Reading) -> SamplePool:
+def read_lm_eval(path: Path, how: ReaderOptions) -> SamplePool:
     """One log, or all logs below a folder. Raises RankingError where a metric is missing or no number."""
     logs = sorted(found for found in path.rglob("samples_*.jsonl")) if path.is_dir() else [path]
     rows = [row for log in logs for row in in_file(log, lambda log: _rows(log, how.metric))]

@@ -21,12 +21,12 @@ from oneloop.measure.ranking.readers.files import in_file
 from oneloop.measure.ranking.readers.parquet import read_parquet, schema_of
 
 if TYPE_CHECKING:
-    from oneloop.measure.ranking.readers import Reading
+    from oneloop.measure.ranking.readers import ReaderOptions
 
 COLUMNS = ("prompt", "correct", "reward")
 
 
-def read_rollouts(path: Path, how: Reading) -> SamplePool:
+def read_rollouts(path: Path, how: ReaderOptions) -> SamplePool:
     """A run directory, its rollouts/ folder, or one file of it. Raises RankingError without any verdict."""
     folder = path / "rollouts" if (path / "rollouts").is_dir() else path
     files = recorded(folder) if folder.is_dir() else [folder]

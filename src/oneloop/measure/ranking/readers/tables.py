@@ -18,7 +18,7 @@ from oneloop.measure.ranking.readers.files import json_rows, opened, text_of
 from oneloop.measure.ranking.readers.parquet import read_parquet, schema_of
 
 if TYPE_CHECKING:
-    from oneloop.measure.ranking.readers import Reading
+    from oneloop.measure.ranking.readers import ReaderOptions
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "generator"),
@@ -51,7 +51,7 @@ def needed(table: pa.Table, what: str, columns: Mapping[str, str]) -> str:
     return found
 
 
-def read_long(path: Path, how: Reading) -> SamplePool:
+def read_long(path: Path, how: ReaderOptions) -> SamplePool:
     """Reads a table with one row for each measurement."""
     table = read_table(path)
     source = named(table.column_names, "source", how.columns)
@@ -66,7 +66,7 @@ def read_long(path: Path, how: Reading) -> SamplePool:
     )
 
 
-def read_wide(path: Path, how: Reading) -> SamplePool:
+def read_wide(path: Path, how: ReaderOptions) -> SamplePool:
     """Reads a table with a row for each model and a column for each sample; its source is its file's name."""
     table = read_table(path)
     model, source = needed(table, "model", how.columns), path.name.split(".")[0]
@@ -80,7 +80,7 @@ def read_wide(path: Path, how: Reading) -> SamplePool:
     return from_matrix(sign * values, rows, [f"{source}/{name}" for name in samples], source=source)
 
 
-def read_arena(path: Path, how: Reading) -> SamplePool:
+def read_arena(path: Path, how: ReaderOptions) -> SamplePool:
     """A row a battle; battles on one sample (question_id ...) are one cluster, otherwise each is its own."""
     table = read_table(path)
     columns = {what: needed(table, what, how.columns) for what in ("model_a", "model_b", "winner")}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.sample.data.files.text_table import Line, Row, TextTable, content, decoded
+from oneloop.sample.data.files.text_table import FileLine, Row, TextTable, content, decoded
 
 LONGEST = 2**31 - 1
 """Most characters a cell may have."""
@@ -23,14 +23,14 @@ def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
     inside quotes.
     """
     csv.field_size_limit(LONGEST)
-    headers, lines = dict[str, None](), list[Line]()
+    headers, lines = dict[str, None](), list[FileLine]()
     for name, path in paths:
         try:
             header, rows = _read(decoded(content(path)), separator)
         except (ValueError, csv.Error) as error:
             raise ValueError(f"cannot load {name}: {error}") from None
         headers |= dict.fromkeys(header)
-        lines += [Line(name, number, (header, cells)) for number, cells in rows]
+        lines += [FileLine(name, number, (header, cells)) for number, cells in rows]
     return TextTable(lines, _row, headers)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from oneloop.sample.data.files.text_table import Line, Row, TextTable, content, decoded, parsed_json
+from oneloop.sample.data.files.text_table import FileLine, Row, TextTable, content, decoded, parsed_json
 
 
 def read(paths: Sequence[tuple[str, Path]]) -> TextTable:
@@ -18,25 +18,25 @@ def read(paths: Sequence[tuple[str, Path]]) -> TextTable:
     return TextTable([line for name, path in paths for line in _lines(name, content(path))], _row)
 
 
-def _lines(name: str, text: bytes) -> Iterator[Line]:
+def _lines(name: str, text: bytes) -> Iterator[FileLine]:
     if text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         yield from _document(name, text)
         return
     lines = [(number, line) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
     if len(lines) > 1 and not _is_row(lines[0][1]) and (whole := _whole(text)) is not None:
-        yield Line(name, 1, whole)
+        yield FileLine(name, 1, whole)
         return
     for number, line in lines:
-        yield Line(name, number, line)
+        yield FileLine(name, number, line)
 
 
-def _document(name: str, text: bytes) -> Iterator[Line]:
+def _document(name: str, text: bytes) -> Iterator[FileLine]:
     try:
         rows = parsed_json(decoded(text))
     except ValueError as error:
         raise ValueError(f"cannot load {name}: {error}") from None
     for number, row in enumerate(rows, 1):
-        yield Line(name, number, row)
+        yield FileLine(name, number, row)
 
 
 def _is_row(line: bytes) -> bool:

@@ -19,7 +19,7 @@ TYPED = {".parquet": "parquet", ".arrow": "arrow"}
 KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
 
 
-class Table(Protocol):
+class DataTable(Protocol):
     """Rows of data files, by number."""
 
     columns: list[str]
@@ -39,7 +39,7 @@ class Table(Protocol):
 class Pieces:
     """Ranges of rows of several tables, concatenated."""
 
-    def __init__(self, pieces: Sequence[tuple[Table, range]]):
+    def __init__(self, pieces: Sequence[tuple[DataTable, range]]):
         self._rows = [(table, key) for table, keys in pieces for key in keys]
         self.columns = list(dict.fromkeys(name for table, _ in pieces for name in table.columns))
         self.light = all(table.light for table, _ in pieces)
@@ -58,7 +58,7 @@ class Pieces:
         return table.place(place)
 
 
-def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> Table:
+def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> DataTable:
     """The rows of `split` of `path`. Raises ValueError, with what exists, for a wrong path, split or name."""
     files = sorted(glob.glob(path)) if "*" in path else [path] if Path(path).is_file() else []
     ending = ending_of(path)
@@ -84,13 +84,13 @@ def ending_of(path: str) -> str:
     return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
 
 
-def _text(ending: str, files: Sequence[tuple[str, Path]], separator: str = "") -> Table:
+def _text(ending: str, files: Sequence[tuple[str, Path]], separator: str = "") -> DataTable:
     if ending in (".csv", ".tsv"):
         return delimited.read(files, separator or {".csv": ",", ".tsv": "\t"}[ending])
     return json_rows.read(files)
 
 
-def _part(tables: Mapping[str, Table], path: str, split: str) -> Table:
+def _part(tables: Mapping[str, DataTable], path: str, split: str) -> DataTable:
     """The rows that `split`, such as `train[:10%]+test`, names; `tables` maps split names to tables."""
     import datasets
 
@@ -104,7 +104,7 @@ def _part(tables: Mapping[str, Table], path: str, split: str) -> Table:
     return Pieces([(tables[piece.splitname], range(piece.from_, piece.to)) for piece in pieces])
 
 
-def _found(path: str, split: str, name: str | None, revision: str | None) -> Table:
+def _found(path: str, split: str, name: str | None, revision: str | None) -> DataTable:
     """The rows of a folder or of a data set of the hub."""
     import datasets
 

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 BOM = "\ufeff"
 
 
-class Line(NamedTuple):
+class FileLine(NamedTuple):
     """One row of a file, before parsing."""
 
     file: str
@@ -31,7 +31,7 @@ class TextTable:
 
     light = True
 
-    def __init__(self, lines: Sequence[Line], parse: Callable[[Any], Row], header: Iterable[str] = ()):
+    def __init__(self, lines: Sequence[FileLine], parse: Callable[[Any], Row], header: Iterable[str] = ()):
         self._lines, self._parse = lines, parse
         self.columns = list(dict.fromkeys([*header, *self._columns()]))
 

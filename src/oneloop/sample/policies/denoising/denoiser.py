@@ -9,7 +9,7 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.sample.policies.denoising.here import Condition
 
 
-class Steps(Protocol):
+class StepOptions(Protocol):
     """Sampling options."""
 
     @property
@@ -36,7 +36,7 @@ class Denoiser(Protocol):
     """Noise levels from 1 to 0, one more than there are calls."""
 
     @property
-    def options(self) -> Steps:
+    def options(self) -> StepOptions:
         """Sampling options: the number of network calls for an image."""
 
     @property
@@ -51,7 +51,7 @@ class Denoiser(Protocol):
         """The network's inputs from the prompts of `rows` [b]."""
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
-        """[a, 4], `sde.Step` of each step [a] of `rows` [a]."""
+        """[a, 4], `sde.NoiseStep` of each step [a] of `rows` [a]."""
 
     def velocity(self, latent: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """[b, ...] in fp32, velocities of latents at noise levels `sigma` [b]."""

@@ -32,7 +32,7 @@ class Inputs:
     which: Tensor
     """int64 [a], the latent each action starts from."""
     of_latent: Tensor
-    """[a], see `sde.Step`."""
+    """[a], see `sde.NoiseStep`."""
     of_velocity: Tensor
     """[a]."""
     std: Tensor
@@ -56,7 +56,7 @@ class Inputs:
         return torch.where(drawn, logprob, 0.0)
 
 
-class Denoiser(Protocol):
+class VelocityField(Protocol):
     """What `FlowHere` needs of the policy."""
 
     network: Any
@@ -74,7 +74,9 @@ class Denoiser(Protocol):
 class FlowHere:
     """`protocols.Here` for denoising steps, and what objectives on flow models ask besides."""
 
-    def __init__(self, policy: Denoiser, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]):
+    def __init__(
+        self, policy: VelocityField, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]
+    ):
         self.policy, self.inputs, self.latent, self._render = policy, inputs, latent, render
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from oneloop.core.memory import ACTIVATIONS, Needs, Row
+from oneloop.core.memory import ACTIVATIONS, MemoryRow, Needs
 from oneloop.core.protocols import Adapted, Demand, FlowNetworkDefaults, Outlined, trait
 from oneloop.sample.policies.denoising.walk import check_demonstration
 
@@ -62,7 +62,7 @@ def empty_network(model: Any) -> Any:
         return model.build()
 
 
-def memory_rows(policy: FlowOutline, demands: Sequence[Demand]) -> list[Row]:
+def memory_rows(policy: FlowOutline, demands: Sequence[Demand]) -> list[MemoryRow]:
     """What is held all the time, and what the largest of the phases among `demands` takes besides."""
     learned = [demand for demand in demands if demand.micro_batch is not None]
     passing = [_passing(policy, demand) for demand in learned]
@@ -70,7 +70,7 @@ def memory_rows(policy: FlowOutline, demands: Sequence[Demand]) -> list[Row]:
     return [*steady, *max(passing, key=lambda phase: sum(row.bytes for row in phase))]
 
 
-def _steady(policy: FlowOutline, reference: bool) -> list[Row]:
+def _steady(policy: FlowOutline, reference: bool) -> list[MemoryRow]:
     network = policy.network
     weights = list(network.parameters())
     trained = [weight for weight in weights if weight.requires_grad]
@@ -81,15 +81,15 @@ def _steady(policy: FlowOutline, reference: bool) -> list[Row]:
     kept = reference and not isinstance(network, Adapted)
     autocast = 2 * count if policy.narrow else 0
     return [
-        Row("weights", own, f"{count:,} parameters"),
-        Row("gradients", gradients, f"{learned:,} are trained"),
-        Row("optimiser", 8 * learned, "two moments in fp32"),
-        Row("autocast", autocast, "bf16 weights of a forward pass"),
-        Row("reference", own if kept else 0, "the weights at the start of a phase"),
+        MemoryRow("weights", own, f"{count:,} parameters"),
+        MemoryRow("gradients", gradients, f"{learned:,} are trained"),
+        MemoryRow("optimiser", 8 * learned, "two moments in fp32"),
+        MemoryRow("autocast", autocast, "bf16 weights of a forward pass"),
+        MemoryRow("reference", own if kept else 0, "the weights at the start of a phase"),
     ]
 
 
-def _passing(policy: FlowOutline, demand: Demand) -> list[Row]:
+def _passing(policy: FlowOutline, demand: Demand) -> list[MemoryRow]:
     """Memory that one step takes besides what is held all the time."""
     assert demand.micro_batch is not None
     network, images = policy.network, demand.rollouts
@@ -108,15 +108,17 @@ def _passing(policy: FlowOutline, demand: Demand) -> list[Row]:
     pixels = prod(network.picture[1:])
     decoding = at_once * pixels * trait(network, FlowNetworkDefaults, "decoder_maps") * 4
     return [
-        Row("latents", latents, f"{edges:,} actions of {images:,} images, {calls:,} calls of the network"),
-        Row("start noise", 4 * images * width, "fp32"),
-        Row(
+        MemoryRow(
+            "latents", latents, f"{edges:,} actions of {images:,} images, {calls:,} calls of the network"
+        ),
+        MemoryRow("start noise", 4 * images * width, "fp32"),
+        MemoryRow(
             "images",
             4 * images * prod(network.picture),
             f"{network.picture[1]} x {network.picture[2]} pixels, fp32",
         ),
-        Row("activations", 4 * states, f"about, {tokens:,} tokens a micro-batch"),
-        Row("decoding", decoding, f"about, {at_once} images at a time"),
+        MemoryRow("activations", 4 * states, f"about, {tokens:,} tokens a micro-batch"),
+        MemoryRow("decoding", decoding, f"about, {at_once} images at a time"),
     ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oneloop.core import segments
 from oneloop.core.rollouts import Rollouts
-from oneloop.sample.policies.denoising.sde import Step
+from oneloop.sample.policies.denoising.sde import NoiseStep
 from oneloop.sample.policies.trees.branches import distinct, origins
 
 
@@ -67,9 +67,9 @@ def drawn(rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
 
 
 def moves(
-    rollouts: Rollouts, rows: Tensor, step: Tensor, ode: Sequence[Step], noisy: Sequence[Step]
+    rollouts: Rollouts, rows: Tensor, step: Tensor, ode: Sequence[NoiseStep], noisy: Sequence[NoiseStep]
 ) -> Tensor:
-    """float32 [a, 4], the `Step` of each step [a] of `rows` [a]: of `noisy` where drawn, else of `ode`."""
+    """float32 [a, 4], `NoiseStep` of each step [a] of `rows` [a]: of `noisy` where drawn, else of `ode`."""
     schedules = torch.tensor(
         [[(at.of_latent, at.of_velocity, at.std, at.span) for at in each] for each in (ode, noisy)]
     )

@@ -30,9 +30,9 @@ from oneloop.sample.policies.annotations import annotated
 from oneloop.sample.policies.apart import overwrite, second_model
 from oneloop.sample.policies.denoising.here import Condition, FlowHere, Inputs
 from oneloop.sample.policies.denoising.noise_steps import moves, pieces, prompt_of, starts
-from oneloop.sample.policies.denoising.reference import Reference
+from oneloop.sample.policies.denoising.reference import FlowReference
 from oneloop.sample.policies.denoising.rendering import composite, rendered
-from oneloop.sample.policies.denoising.sde import LEVELS, SHIFT, Noise, Step, noise_levels, sde_step
+from oneloop.sample.policies.denoising.sde import LEVELS, SHIFT, Noise, NoiseStep, noise_levels, sde_step
 from oneloop.sample.policies.denoising.walk import Walk, beginnings, check_demonstration, demonstrations
 from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.trees.branches import distinct
@@ -60,7 +60,7 @@ class FlowPolicy:
         self.sigmas = self._noise_levels()
         level = LEVELS[options.noise] if options.level is None else options.level
         self._ode, self._drawn = self._schedule("ode", 0.0), self._schedule(options.noise, level)
-        self.reference = Reference(options.reference_decay)
+        self.reference = FlowReference(options.reference_decay)
         self.meter = Meter(tokens=self.network.tokens)
         self.progress: Callable[[int, int], None] | None = None
 
@@ -71,7 +71,7 @@ class FlowPolicy:
             return self.network.noise_levels(steps)
         return noise_levels(steps, SHIFT if shift is None else shift)
 
-    def _schedule(self, noise: Noise, level: float) -> list[Step]:
+    def _schedule(self, noise: Noise, level: float) -> list[NoiseStep]:
         pairs = zip(self.sigmas, self.sigmas[1:-1], strict=False)
         return [sde_step(noise, level, sigma, after) for sigma, after in pairs]
 
@@ -167,7 +167,7 @@ class FlowPolicy:
         return {name: value.to(self.device)[which.to(self.device)] for name, value in encoded.items()}
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
-        """[a, 4], `sde.Step` of each step [a] of `rows` [a]: drawn in the row's window and at its forks."""
+        """[a, 4], `sde.NoiseStep` of each step [a] of `rows` [a]: drawn in its window and at its forks."""
         return moves(rollouts, rows, step, self._ode, self._drawn).to(self.device)
 
     # learn

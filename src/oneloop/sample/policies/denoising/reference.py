@@ -19,7 +19,7 @@ from torch.func import functional_call
 from oneloop.core.protocols import Adapted
 
 
-class Reference:
+class FlowReference:
     """Reference weights of a network; none before `keep`."""
 
     def __init__(self, decay: float | None):

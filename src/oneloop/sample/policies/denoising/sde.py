@@ -32,7 +32,7 @@ SMALLEST = 1e-8
 
 
 @dataclass(frozen=True)
-class Step:
+class NoiseStep:
     """next ~ Normal(of_latent x + of_velocity v, std^2); std 0: the step is not drawn but follows."""
 
     of_latent: float
@@ -48,7 +48,7 @@ def noise_levels(steps: int, shift: float) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in times]
 
 
-def sde_step(noise: Noise, level: float, sigma: float, sigma_next: float) -> Step:
+def sde_step(noise: Noise, level: float, sigma: float, sigma_next: float) -> NoiseStep:
     """The step from `sigma` to `sigma_next`. Raises ValueError when its noise vanishes or is too much."""
     if noise == "cps":
         std = sigma_next * math.sin(level * math.pi / 2)
@@ -62,7 +62,7 @@ def sde_step(noise: Noise, level: float, sigma: float, sigma_next: float) -> Ste
             f"{sigma_next}; an action needs at least {SMALLEST}: raise the level, or take noise 'ode'"
         )
     of_velocity = kept * (1 - sigma) - (1 - sigma_next) * sigma
-    return Step(1 - sigma_next + kept, of_velocity, std, sigma - sigma_next)
+    return NoiseStep(1 - sigma_next + kept, of_velocity, std, sigma - sigma_next)
 
 
 def diffusion(noise: Noise, level: float, sigma: float, sigma_next: float) -> float:

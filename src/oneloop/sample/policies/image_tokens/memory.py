@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oneloop.core.memory import ACTIVATIONS, Needs, Row
+from oneloop.core.memory import ACTIVATIONS, MemoryRow, Needs
 from oneloop.core.pictures import picture
 from oneloop.core.protocols import Demand
 
@@ -66,11 +66,11 @@ class TokenizerOutline:
         states = tokens * ACTIVATIONS * config.layers * config.hidden_size
         return Needs(
             (
-                Row("weights", weights, f"{weights // 4:,} parameters"),
-                Row("gradients", weights, "all are trained"),
-                Row("optimiser", 2 * weights, "two moments in fp32"),
-                Row("images", 2 * 4 * images * prod(config.picture), f"{images:,} images, twice, fp32"),
-                Row("activations", 4 * states, f"about, {tokens:,} tokens a micro-batch"),
+                MemoryRow("weights", weights, f"{weights // 4:,} parameters"),
+                MemoryRow("gradients", weights, "all are trained"),
+                MemoryRow("optimiser", 2 * weights, "two moments in fp32"),
+                MemoryRow("images", 2 * 4 * images * prod(config.picture), f"{images:,} images, twice, fp32"),
+                MemoryRow("activations", 4 * states, f"about, {tokens:,} tokens a micro-batch"),
             ),
             self.device,
             LESS,

@@ -13,7 +13,7 @@ from oneloop.sample.policies.tokens.forward import CHUNK, CausalForward, chosen_
 from oneloop.sample.policies.tokens.packing import Packed
 
 
-class Weights(Protocol):
+class TokenLaw(Protocol):
     """What is needed to compute log-probs of tokens: a sampling law and forward passes."""
 
     law: Law
@@ -31,7 +31,7 @@ class Weights(Protocol):
 class TokenHere:
     """`protocols.Here` for chosen tokens [a] of some sequences; each answer costs at most one forward."""
 
-    def __init__(self, weights: Weights, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor):
+    def __init__(self, weights: TokenLaw, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor):
         self.weights, self.forward, self.packed = weights, weights.forward, packed
         self.sequence, self.depth = sequence, depth
         self.tokens = tokens.to(self.forward.device)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from oneloop.core.memory import ACTIVATIONS, Row
+from oneloop.core.memory import ACTIVATIONS, MemoryRow
 from oneloop.core.protocols import Demand
 from oneloop.engines.llama_forward import FAMILY, packs
 from oneloop.engines.merged import added_by, plain_adapters
@@ -54,7 +54,7 @@ class Counted:
         return self.precision == "bf16" or self.sampled_in_bf16
 
 
-def memory_rows(policy: Counted, demands: Sequence[Demand]) -> list[Row]:
+def memory_rows(policy: Counted, demands: Sequence[Demand]) -> list[MemoryRow]:
     """What is held all the time, and what the largest of the phases among `demands` takes besides."""
     learned = [demand for demand in demands if demand.micro_batch is not None]
     passing = [_passing(policy, demand) for demand in learned]
@@ -62,7 +62,7 @@ def memory_rows(policy: Counted, demands: Sequence[Demand]) -> list[Row]:
     return [*steady, *max(passing, key=lambda phase: sum(row.bytes for row in phase))]
 
 
-def _steady(policy: Counted, reference: bool) -> list[Row]:
+def _steady(policy: Counted, reference: bool) -> list[MemoryRow]:
     weights = list(policy.model.parameters())
     trained = [weight for weight in weights if weight.requires_grad]
     count, learned = sum(w.numel() for w in weights), sum(w.numel() for w in trained)
@@ -71,13 +71,13 @@ def _steady(policy: Counted, reference: bool) -> list[Row]:
     master = 4 * learned if any(w.dtype != torch.float32 for w in trained) else 0
     autocast = 2 * count if policy.precision == "bf16_autocast" else 0
     return [
-        Row("weights", own, f"{count:,} parameters, {policy.precision}"),
-        Row("gradients", gradients + master, f"{learned:,} are trained"),
-        Row("optimiser", 8 * learned, "two moments in fp32"),
-        Row("master weights", master, "fp32 copies of what is trained"),
-        Row("engine copy", engine_copies(policy, count), "weights as the sampler reads them"),
-        Row("autocast", autocast, "bf16 weights of a forward pass"),
-        Row("reference", gradients if reference else 0, "what is trained as a phase found it"),
+        MemoryRow("weights", own, f"{count:,} parameters, {policy.precision}"),
+        MemoryRow("gradients", gradients + master, f"{learned:,} are trained"),
+        MemoryRow("optimiser", 8 * learned, "two moments in fp32"),
+        MemoryRow("master weights", master, "fp32 copies of what is trained"),
+        MemoryRow("engine copy", engine_copies(policy, count), "weights as the sampler reads them"),
+        MemoryRow("autocast", autocast, "bf16 weights of a forward pass"),
+        MemoryRow("reference", gradients if reference else 0, "what is trained as a phase found it"),
     ]
 
 
@@ -98,7 +98,7 @@ def engine_copies(policy: Counted, count: int) -> int:
     return copied + dtype.itemsize * (products - beside)
 
 
-def _passing(policy: Counted, demand: Demand) -> list[Row]:
+def _passing(policy: Counted, demand: Demand) -> list[MemoryRow]:
     """Memory that one step takes besides what is held all the time."""
     assert demand.micro_batch is not None
     config = policy.model.config.get_text_config()
@@ -114,9 +114,11 @@ def _passing(policy: Counted, demand: Demand) -> list[Row]:
     states = tokens * config.hidden_size * held
     known = f"{prompt} prompt" if prompt is not None else "prompts not counted"
     return [
-        Row("KV cache", slots * length * kv_bytes(policy), f"{slots} slots x {length} tokens ({known})"),
-        Row("logits", 3 * 4 * logits, "in one piece" if demand.whole_logits else "a chunk at a time"),
-        Row("activations", states * wide, f"about, {tokens:,} tokens a micro-batch"),
+        MemoryRow(
+            "KV cache", slots * length * kv_bytes(policy), f"{slots} slots x {length} tokens ({known})"
+        ),
+        MemoryRow("logits", 3 * 4 * logits, "in one piece" if demand.whole_logits else "a chunk at a time"),
+        MemoryRow("activations", states * wide, f"about, {tokens:,} tokens a micro-batch"),
     ]
 
 

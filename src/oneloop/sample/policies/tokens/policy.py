@@ -32,7 +32,7 @@ from oneloop.sample.policies.tokens.loading import load_weights, open_model, sav
 from oneloop.sample.policies.tokens.micro_batches import micro_batches, packed
 from oneloop.sample.policies.tokens.packing import Prompt
 from oneloop.sample.policies.tokens.recomputed import recompute_blocks
-from oneloop.sample.policies.tokens.reference import Reference
+from oneloop.sample.policies.tokens.reference import LanguageReference
 from oneloop.sample.policies.tokens.rows import TokenRows
 from oneloop.sample.policies.tokens.spans import cut, token_spans
 from oneloop.sample.policies.trees.token_trees import sample_trees
@@ -53,7 +53,7 @@ class LanguagePolicy:
         self.tokenizer, self.eos = self.prompts.tokenizer, self.prompts.eos
         self.meter = Meter()
         autocast = options.precision == "bf16_autocast"
-        self._reference = Reference(self.model, autocast, self.prompts.never)
+        self._reference = LanguageReference(self.model, autocast, self.prompts.never)
         try:
             self.engine = self._engine()
             self.forward = CausalForward(self.model, autocast, self.meter, self.prompts.never)

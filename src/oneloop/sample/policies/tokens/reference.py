@@ -10,7 +10,7 @@ from torch import Tensor
 from oneloop.sample.policies.tokens.forward import CausalForward
 
 
-class Reference:
+class LanguageReference:
     """Earlier weights of `model`; none before `keep`. Frozen weights are shared with it, not copied.
 
     never: token ids that the law gives no probability.

@@ -21,28 +21,28 @@ from oneloop.engines.request import Reply, Request
 from oneloop.sample.policies.trees.branches import Branches, distinct
 
 
-class Engine(Protocol):
+class TreeEngine(Protocol):
     """What completes requests."""
 
     def generate(self, requests: Sequence[Request]) -> list[Reply]:
         """A reply to each request, in their order."""
 
 
-class Sampler(Protocol):
+class TreePolicy(Protocol):
     """The language policy that trees are sampled from."""
 
     version: int
     """Number of the weights, which actions are marked with."""
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> TreeEngine:
         """Completes requests under the present weights."""
 
     def request(self, asked: Rollouts, row: int, partial: Sequence[float]) -> Request:
         """The engine request for one row that already has the tokens `partial`."""
 
 
-def sample_trees(policy: Sampler, asked: Rollouts) -> Rollouts:
+def sample_trees(policy: TreePolicy, asked: Rollouts) -> Rollouts:
     """`asked` with their tokens. Raises ValueError for rows that have some already."""
     if len(asked.actions):
         raise ValueError(f"trees are sampled in one go, but rows {asked.id.tolist()[:8]} have tokens already")
@@ -72,14 +72,14 @@ def sample_trees(policy: Sampler, asked: Rollouts) -> Rollouts:
     return _table(policy.version, asked, branches, tokens, logprobs).put(status=status)
 
 
-def _request(policy: Sampler, asked: Rollouts, row: int, partial: list[int], end: int | None) -> Request:
+def _request(policy: TreePolicy, asked: Rollouts, row: int, partial: list[int], end: int | None) -> Request:
     """The request for the tokens after `partial`, up to the fork at `end`."""
     whole = policy.request(asked, row, partial)
     limit = whole.limit if end is None else min(end, whole.limit)
     return dataclasses.replace(whole, limit=limit)
 
 
-def _ended(policy: Sampler, asked: Rollouts, row: int, had: int, reply: Reply, end: int | None) -> str:
+def _ended(policy: TreePolicy, asked: Rollouts, row: int, had: int, reply: Reply, end: int | None) -> str:
     """The status of a branch: "pending" where it only met the next fork."""
     limit = policy.request(asked, row, ()).limit
     if reply.status == "stop" or end is None or had + len(reply.tokens) >= limit:
