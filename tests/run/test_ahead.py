@@ -14,9 +14,19 @@ from oneloop.run.checkpoint import checkpoints
 from oneloop.run.run import Run
 from oneloop.run.samplers import beside
 from oneloop.sample.policies.apart import trained
+from tests.run.test_flow_run import raw as flow
 from tests.run.test_run import rows_of
 from tests.run.test_survive import Stop, StopAt
-from tests.support.training import assert_equal, lines, outcome, raw_recipe, recipe, train
+from tests.support.training import (
+    assert_equal,
+    cut_and_resumed,
+    lines,
+    outcome,
+    raw_recipe,
+    recipe,
+    run_quietly,
+    train,
+)
 
 AHEAD = {"runtime": {"ahead": 1}}
 
@@ -176,3 +186,17 @@ def test_a_run_says_who_waited_for_whom(tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Who waited for whom" in page and "the formula of the ring" in page
     assert "Tokens of older weights" in page
+
+
+def test_a_flow_policy_samples_ahead_and_resumes_to_the_bit(tmp_path):
+    options = {**flow(), "evaluate": None, "runtime": {"ahead": 1}}
+
+    def train_flow(directory, resume=False):
+        run_quietly(load_recipe(options)[0], directory, resume)
+
+    train_flow(tmp_path / "whole")
+    steps = [
+        line for line in lines(tmp_path / "whole") if line["kind"] == "step" and line["phase"] == "branch"
+    ]
+    assert [step["staleness/max"] for step in steps] == [0.0, 1.0, 1.0, 1.0, 1.0]
+    assert_equal(outcome(tmp_path / "whole"), cut_and_resumed(train_flow, tmp_path / "cut", step=5))

@@ -67,7 +67,7 @@ class Ahead:
         """Asks that are not answered, or whose answers are not told, by number."""
         self._most = 2 * (options.ahead + 1) * options.samplers
         self._limit = -(-loop.plan.at_once // options.samplers)
-        self._weights = Weights(options.ahead + 2)
+        self._weights = Weights(self._most + 2)  # so many are never filled, and publishing never waits
         self._threads = torch.get_num_threads()
         graph = Graph()
         graph.stage(ASK)

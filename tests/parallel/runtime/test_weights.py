@@ -39,6 +39,25 @@ def test_buffers_are_written_again():
     assert seen == [[0]] and weights.acquire().value == [2]
 
 
+def test_no_more_buffers_are_filled_than_were_needed_at_a_time():
+    weights, made = Weights(buffers=20), []
+
+    def fill(old):
+        if old is None:
+            made.append(old)
+        return old or [0]
+
+    for version in range(10):
+        weights.publish(version, fill)
+    kept = weights.acquire()
+    weights.publish(10, fill)
+    weights.publish(11, fill)
+    weights.release(kept)
+    for version in range(12, 20):
+        weights.publish(version, fill)
+    assert len(made) == 3
+
+
 def test_a_writer_waits_for_the_reader_of_the_only_other_buffer():
     weights = Weights()
     weights.publish(0, lambda _: "old")

@@ -89,4 +89,5 @@ class Weights:
     def _idle(self) -> Buffer | None:
         """A buffer to write to: not the newest, and nobody refers to it."""
         idle = [each for each in self._buffers if each is not self._newest and each.references == 0]
-        return min(idle, key=lambda each: each.version, default=None)
+        # one that was filled before, so that no more are than were needed at a time
+        return min(idle, key=lambda each: (each.value is None, each.version), default=None)
