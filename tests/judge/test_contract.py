@@ -40,11 +40,15 @@ CASES = {
         },
     ],
     "win_rate": [{"judge": "scene"}],
+    "psnr": [{}],
+    "digit": [{}],
+    "decoded": [{"tokenizer": "one_d_piece", "judge": "digit"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }
 
 
 EDIT = {"task": "fill", "condition": np.zeros((4, 16, 16), dtype=np.float32)}
+DRAWN = {"image": np.zeros((3, 16, 16), dtype=np.float32), "label": 4}
 
 
 def test_every_judge_is_enrolled():
@@ -59,7 +63,7 @@ def judge(request):
 @pytest.fixture
 def asked():
     scene = {"count": 1, "colour": "red", "shape": "circle", "position": "left"}
-    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i), **EDIT} for i in range(8)]
+    rows = [{**Reasoning(size=8)[i], **scene, "answer": str(i), **EDIT, **DRAWN} for i in range(8)]
     texts = ["0", "raise", "nan", "none", "4", "50", "6 ", ""]
     draw = torch.Generator().manual_seed(0)
     images, others = (torch.rand(8, 3, 16, 16, generator=draw) for _ in range(2))
@@ -90,7 +94,7 @@ def equal(left, right):
 
 def test_it_writes_what_it_declares_and_no_more(judge, asked):
     judged = judge(asked)
-    assert columns_of(judged) - columns_of(asked) == set(declared(judge, "writes"))
+    assert columns_of(judged) - columns_of(asked) == set(declared(judge, "writes")) - columns_of(asked)
     assert set(declared(judge, "reads")) <= columns_of(asked)
 
 

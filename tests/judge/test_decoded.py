@@ -7,7 +7,7 @@ from oneloop.core.declared import declared
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.verdicts import JudgeError
 from oneloop.judge.decoded import Decoded
-from oneloop.judge.digit import Digit, classifier
+from oneloop.judge.digit import Digit, classifier, probabilities
 from oneloop.models.image_tokenizer.as_text import as_text, from_text
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
 from oneloop.recipe.recipe import load_recipe
@@ -63,13 +63,15 @@ def test_the_classifier_knows_digits_it_has_not_seen():
     outputs = torch.stack([torch.as_tensor(row["image"]) for row in rows])
     judged = Digit()(drawn([""] * len(rows), rows).put(output=outputs))
     assert float(judged.correct.mean()) > 0.94
+    known = classifier().predict_proba(outputs.flatten(1).double().numpy())
+    torch.testing.assert_close(probabilities(outputs), torch.from_numpy(known), atol=1e-12, rtol=0)
+    large = outputs.repeat(1, 3, 1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(probabilities(large), torch.from_numpy(known), atol=1e-5, rtol=0)
 
 
 def test_rows_and_pictures_that_do_not_do():
     with pytest.raises(JudgeError, match="needs the column 'label'; row 0 has none"):
         Digit()(drawn([""], [{}]).put(output=torch.zeros(1, 1, 8, 8)))
-    with pytest.raises(JudgeError, match=r"reads pictures of \(1, 8, 8\), got \(3, 8, 8\)"):
-        Digit()(drawn([""], [{"label": 1}]).put(output=torch.zeros(1, 3, 8, 8)))
     with pytest.raises(ValueError, match="image_codes.tokens: 9, but an image has 4"):
         ImageCodes(data=Digits(), tokenizer=OneDPiece(**MODEL), tokens=9)[0]
 

@@ -9,6 +9,7 @@ from oneloop.core.rooms import build, names
 
 # parts that cannot be built without options, or whose defaults need more columns: how to build them here
 OPTIONS: dict[str, dict] = {
+    "proxy_codes": {"teacher": "somewhere"},
     "reward_backprop": {"judge": {"preference": {"model": "pair_mlp"}}},
 }
 

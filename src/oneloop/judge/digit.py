@@ -9,13 +9,15 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
 
 from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Verdict, columns
 
-SHAPE = (1, 8, 8)
+SIZE = (8, 8)
 
 
 @part(
@@ -31,17 +33,24 @@ class Digit:
     """Weight in `reward`; 0: only logged."""
 
     def __call__(self, rollouts: Rollouts) -> Rollouts:
-        """Raises JudgeError for a row without a label, and for pictures of another size."""
-        images = rollouts.output
-        if tuple(images.shape[1:]) != SHAPE:
-            raise JudgeError(f"judge '{self.name}' reads pictures of {SHAPE}, got {tuple(images.shape[1:])}")
+        """Raises JudgeError for a row without a label. Other sizes are scaled to 8x8, colours averaged."""
         if missing := [key for key, row in enumerate(rollouts.example) if "label" not in row]:
             raise JudgeError(f"judge '{self.name}' needs the column 'label'; row {missing[0]} has none")
-        labels = [int(row["label"]) for row in rollouts.example]
-        chances = classifier().predict_proba(images.flatten(1).double().numpy())
-        right = torch.tensor(chances.argmax(1) == np.array(labels), dtype=torch.float64)
+        labels = torch.tensor([int(row["label"]) for row in rollouts.example], dtype=torch.long)
+        chances = probabilities(rollouts.output)
+        right = (chances.argmax(1) == labels).double()
         verdicts = [Verdict(float(row[label])) for row, label in zip(chances, labels, strict=True)]
         return rollouts.put(columns(self.name, verdicts), correct=right)
+
+
+def probabilities(images: Tensor) -> Tensor:
+    """float64 [n, 10] of pictures [n, C, H, W] in [0, 1]."""
+    grey = images.double().mean(1, keepdim=True)
+    if grey.shape[2:] != SIZE:
+        grey = F.interpolate(grey, SIZE, mode="area") if len(grey) else grey.new_zeros(0, 1, *SIZE)
+    weights, bias = (torch.from_numpy(each) for each in (classifier().coef_, classifier().intercept_))
+    # summed row by row: a product of matrices rounds otherwise when other pictures are beside
+    return ((grey.flatten(1)[:, None] * weights).sum(-1) + bias).softmax(-1)
 
 
 @cache

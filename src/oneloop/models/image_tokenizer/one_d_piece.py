@@ -1,7 +1,7 @@
 """One-D-Piece (arXiv 2501.10064): an image tokenizer whose every prefix decodes, made here or loaded."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from oneloop.core.part import part
 from oneloop.models.image_tokenizer.config import TokenizerConfig
 from oneloop.models.image_tokenizer.released import open_tokenizer
+from oneloop.models.image_tokenizer.teacher import open_teacher
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
 
 
@@ -37,31 +38,41 @@ class OneDPiece:
     """Codes a token can be."""
     code_dims: Annotated[int, Field(ge=2)] = 8
     """Numbers in a code."""
+    teacher: str = ""
+    """Folder of a frozen teacher: the decoder then predicts its codes, and its decoder makes the pixels;
+    `channels` and `patch` are its own. Empty: the decoder predicts pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights."""
 
     def __post_init__(self) -> None:
-        if not self.folder:
+        if not self.folder and not self.teacher:
             self.config()
 
-    def config(self) -> TokenizerConfig:
-        """The sizes of a new tokenizer. Raises ValueError for sizes that do not fit."""
-        return TokenizerConfig(
-            image_size=self.image_size,
-            channels=self.channels,
-            patch=self.patch,
-            tokens=self.tokens,
-            hidden_size=self.hidden_size,
-            layers=self.layers,
-            heads=self.heads,
-            codebook_size=self.codebook_size,
-            code_dims=self.code_dims,
-        )
+    def config(self, **sizes: Any) -> TokenizerConfig:
+        """The sizes of a new tokenizer, `sizes` over those of the options. Raises ValueError for sizes that
+        do not fit."""
+        own = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "patch": self.patch,
+            "tokens": self.tokens,
+            "hidden_size": self.hidden_size,
+            "layers": self.layers,
+            "heads": self.heads,
+            "codebook_size": self.codebook_size,
+            "code_dims": self.code_dims,
+        }
+        return TokenizerConfig(**{**own, **sizes})
 
     def build(self) -> OneDTokenizer:
         """The tokenizer in fp32 on the CPU. Does not change torch's global random state."""
         if self.folder:
             return open_tokenizer(Path(self.folder))
+        teacher, sizes = open_teacher(self.teacher) if self.teacher else (None, {})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return OneDTokenizer(self.config()).eval()
+            tokenizer = OneDTokenizer(self.config(**sizes)).eval()
+        if teacher is not None:
+            tokenizer.pixel_decoder.load_state_dict(teacher.decoder.state_dict())
+            tokenizer.pixel_quantize.load_state_dict(teacher.quantize.state_dict())
+        return tokenizer

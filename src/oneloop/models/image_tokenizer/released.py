@@ -92,7 +92,7 @@ def config_of(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -
         heads=heads,
         predicts="codes",
         legacy_reshape=vq.get("is_legacy") is not False,
-        **_pixels(state),
+        **pixel_sizes(state, "pixel_quantize.", "pixel_decoder."),
     )
 
 
@@ -105,19 +105,20 @@ def _size(name: Any) -> tuple[int, int, int]:
     raise ValueError(f"a model's size is one of {', '.join(SIZES)}, got {name!r}")
 
 
-def _pixels(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The sizes of the teacher's codebook and of the pixel decoder, read off the weights."""
-    codes, dims = state["pixel_quantize.embedding.weight"].shape
+def pixel_sizes(state: Mapping[str, Tensor], codebook: str, decoder: str) -> dict[str, Any]:
+    """The sizes of a teacher's codebook and pixel decoder, read off the weights under these two beginnings.
+
+    Raises KeyError for a codebook, IndexError for a decoder that is not there.
+    """
+    codes, dims = state[f"{codebook}embedding.weight"].shape
     widths: list[int] = []
-    while (name := f"pixel_decoder.up.{len(widths)}.block.0.conv1.weight") in state:
+    while (name := f"{decoder}up.{len(widths)}.block.0.conv1.weight") in state:
         widths.append(len(state[name]))
-    channels = widths[0]
-    blocks = sum(name.startswith("pixel_decoder.mid.") and name.endswith("conv1.weight") for name in state)
-    multiples = tuple(width // channels for width in widths)
+    blocks = sum(name.startswith(f"{decoder}mid.") and name.endswith("conv1.weight") for name in state)
     return {
         "proxy_codes": codes,
         "proxy_dims": dims,
-        "pixel_channels": channels,
-        "pixel_multiples": multiples,
+        "pixel_channels": widths[0],
+        "pixel_multiples": tuple(width // widths[0] for width in widths),
         "pixel_blocks": blocks,
     }

@@ -7,7 +7,7 @@ those that were dropped included, as in One-D-Piece (arXiv 2501.10064). This is 
 a perceptual or an adversarial term, for which networks would have to be fetched.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -28,12 +28,15 @@ class Reconstruction:
     """Squared error of the decoded image, and the quantiser's loss; for `sample: demonstrations`."""
 
     quantizer_weight: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the quantiser's loss."""
+    """Weight of the quantiser's loss; not used where only the decoder is trained."""
+    train: Literal["all", "decoder"] = "all"
+    """What learns: all, or the decoder alone, with encoder and codes as they are (a second stage)."""
 
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a]; readings: `nll`, the squared error, and how the codebook is used)."""
-        error: Tensor = here.error  # type: ignore[attr-defined]
-        rounding: Tensor = here.quantizer_loss  # type: ignore[attr-defined]
+        alone = self.train == "decoder"
+        error: Tensor = here.decoder_error if alone else here.error  # type: ignore[attr-defined]
+        rounding: Tensor = here.quantized.loss.detach() if alone else here.quantizer_loss  # type: ignore[attr-defined]
         in_use: Tensor = here.perplexity  # type: ignore[attr-defined]
         codes = len(here.usage)  # type: ignore[attr-defined]
         readings = {
@@ -42,4 +45,4 @@ class Reconstruction:
             "perplexity": torch.full_like(error, float(in_use)).detach(),
             "code_use": torch.full_like(error, float(in_use) / codes).detach(),
         }
-        return error + self.quantizer_weight * rounding, readings
+        return error if alone else error + self.quantizer_weight * rounding, readings

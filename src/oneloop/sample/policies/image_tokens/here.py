@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer, Tokenized
+from oneloop.models.image_tokenizer.quantizer import Quantized
+from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
 
 
 class PieceHere:
@@ -17,22 +18,44 @@ class PieceHere:
 
     def __init__(self, tokenizer: OneDTokenizer, images: Tensor, lengths: Tensor):
         self.tokenizer, self.images, self.lengths = tokenizer, images, lengths
+        self.trains_codes = False
 
     @cached_property
-    def tokenized(self) -> Tokenized:
-        """The images encoded, rounded, cut to `lengths` and decoded; one forward."""
-        found: Tokenized = self.tokenizer(self.images, self.lengths)
+    def quantized(self) -> Quantized:
+        """The images encoded and rounded; one forward of the encoder."""
+        found: Quantized = self.tokenizer.quantize(self.tokenizer.vectors(self.images))
         return found
+
+    @cached_property
+    def output(self) -> Tensor:
+        """[a, C, H, W], the images cut to `lengths` and decoded, not cut to [0, 1]; differentiable."""
+        return self.tokenizer.render(self.quantized.codes, self.lengths)
 
     @cached_property
     def error(self) -> Tensor:
         """[a], mean squared error of a pixel of the decoded image, differentiable."""
-        return (self.tokenized.image - self.images).square().flatten(1).mean(1)
+        return self._error(self.output)
+
+    @property
+    def decoder_error(self) -> Tensor:
+        """[a], the same, with a gradient in the decoder alone."""
+        return self._error(self.tokenizer.render(self.quantized.codes.detach(), self.lengths))
+
+    def _error(self, made: Tensor) -> Tensor:
+        return (made - self.images).square().flatten(1).mean(1)
+
+    @property
+    def proxy_logits(self) -> Tensor:
+        """[a, proxy_codes, grid, grid], of a teacher's codes. Raises ValueError for a decoder of pixels."""
+        if self.tokenizer.config.predicts != "codes":
+            raise ValueError("the tokenizer's decoder predicts pixels; give one_d_piece a `teacher`")
+        return self.tokenizer.predict(self.quantized.codes, self.lengths)
 
     @property
     def quantizer_loss(self) -> Tensor:
         """[a], the quantiser's loss over all N tokens, those that are cut included; differentiable."""
-        return self.tokenized.loss
+        self.trains_codes = True
+        return self.quantized.loss
 
     @property
     def logprob(self) -> Tensor:
@@ -43,14 +66,14 @@ class PieceHere:
     @cached_property
     def usage(self) -> Tensor:
         """float [K], share of each code among all tokens of these images."""
-        counts = self.tokenized.indices.flatten().bincount(minlength=self.tokenizer.config.codebook_size)
+        counts = self.quantized.indices.flatten().bincount(minlength=self.tokenizer.config.codebook_size)
         return counts / counts.sum()
 
     @cached_property
     def entropy(self) -> Tensor:
         """[a], nats a token: mean of -log `usage` over an image's tokens; over all images it is the entropy
         of `usage`. No gradient."""
-        return -self.usage[self.tokenized.indices].log().mean(1)
+        return -self.usage[self.quantized.indices].log().mean(1)
 
     @property
     def perplexity(self) -> Tensor:
@@ -63,14 +86,9 @@ class PieceHere:
         """Refused: an encoder's tokens are not drawn."""
         raise TypeError("an image tokenizer has no logits; take the objective reconstruction")
 
-    @property
-    def output(self) -> Tensor:
-        """[a, C, H, W], the decoded images, not cut to [0, 1]."""
-        return self.tokenized.image
-
     def rendered(self, calls: int) -> Tensor:
         """[a, C, H, W], the decoded images: one call makes them."""
-        return self.tokenized.image
+        return self.output
 
     @property
     def reference(self) -> Tensor:

@@ -51,6 +51,7 @@ class ImageTokenizerPolicy:
         self._used = torch.zeros(self.model.config.codebook_size, dtype=torch.long)
         self._vectors = torch.empty(0, self.model.config.code_dims)
         self._moment = Moment(0, 0, 0.0)
+        self._here: PieceHere | None = None
 
     # sample
 
@@ -152,10 +153,10 @@ class ImageTokenizerPolicy:
         lengths = self._lengths(rollouts.take(rows)).to(self.device)
         self.meter.add(len(actions))
         here = PieceHere(self.model, rollouts.actions.latent[actions].to(self.device), lengths)
-        facts = rollouts.facts
+        self._here, facts = here, rollouts.facts
         self._moment = Moment(int(facts["seed"]), int(facts["step"]), float(facts["progress"]))
         if torch.is_grad_enabled() and self.options.revive_every:
-            indices = here.tokenized.indices.flatten().cpu()
+            indices = here.quantized.indices.flatten().cpu()
             self._used += indices.bincount(minlength=len(self._used))
             self._vectors = torch.cat([here.vectors().cpu(), self._vectors])[:VECTORS]
         return here
@@ -169,7 +170,9 @@ class ImageTokenizerPolicy:
         every, moment = self.options.revive_every, self._moment
         if not every or self.version % every or not len(self._vectors):
             return
-        if moment.progress < self.options.revive_until:
+        # where only the decoder learns, what the codes mean must stay
+        learns = self._here is not None and self._here.trains_codes
+        if learns and moment.progress < self.options.revive_until:
             keys = draws.mix(moment.seed, moment.step, "revive")
             order = draws.uniforms(keys, torch.arange(len(self._vectors)).numpy()).argsort(kind="stable")
             self.model.quantize.revive(
