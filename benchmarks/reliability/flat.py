@@ -70,9 +70,10 @@ def recipe(steps: int) -> dict[str, Any]:
     }
 
 
-def digits(completions: list[str], **_: object) -> list[float]:
+def digits(completions: list[list[dict[str, str]]], **_: object) -> list[float]:
     """A reward in which rollouts differ: the share of digits."""
-    return [sum(map(str.isdigit, text)) / max(len(text), 1) for text in completions]
+    texts = [messages[0]["content"] for messages in completions]
+    return [sum(map(str.isdigit, text)) / max(len(text), 1) for text in texts]
 
 
 def slope(values: list[float]) -> tuple[float, float, float]:

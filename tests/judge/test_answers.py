@@ -24,6 +24,8 @@ from oneloop.sample.data.files.text_table import parsed_json
         (math.nan, []),
         ([None, "4"], ["4"]),
         ([], []),
+        ({"4"}, ["4"]),
+        (np.array(["4", "5"], dtype=object), ["4", "5"]),
     ],
 )
 def test_the_texts_that_count_as_right(answer, texts):

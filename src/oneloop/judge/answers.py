@@ -15,7 +15,7 @@ def accepted(answer: Any) -> list[str]:
         answer = answer.tolist()
     if answer is None or answer != answer:
         return []
-    if isinstance(answer, list | tuple):
+    if isinstance(answer, list | tuple | set | frozenset):
         return list(dict.fromkeys(text for one in answer for text in accepted(one)))
     if isinstance(answer, bool):  # as Python and as JSON write it
         return [str(answer), str(answer).lower()]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from oneloop.sample.data.columns import ColumnOptions, split_messages
@@ -131,3 +132,12 @@ def test_a_table_of_texts_and_messages_takes_what_each_row_has():
 def test_token_ids_are_refused_with_the_way_to_give_text(raw, key):
     with pytest.raises(ValueError, match=r"^row 3: the prompt is a list of \d token ids .*input_key names"):
         row(raw, input_key=key)
+
+
+def test_lists_that_pandas_made_arrays_of_are_lists():
+    raw = {"prompt": np.array([USER], dtype=object), "answer": np.array(["2", "two"], dtype=object)}
+    assert row(raw) == {"prompt": [USER], "answer": ["2", "two"]}
+    with pytest.raises(ValueError, match="a list of 3 token ids"):
+        row({"prompt": np.array([1, 2, 3])})
+    picture = np.zeros((2, 2, 3))
+    assert row({"prompt": "p", "image": picture})["image"] is picture

@@ -14,8 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from oneloop.core.rooms import nearest
 
+LISTS = ("prompt", "messages", "completion", "answer", "tools")
+"""Columns that may hold lists."""
 Row = dict[str, Any]
 Message = dict[str, Any]
 
@@ -56,6 +60,11 @@ class ColumnOptions:
         """The row for policy and judges, from `raw`. Raises ValueError, naming `where`, for a malformed
         value.
         """
+        # a list in a table of pandas is an array
+        raw = {
+            name: value.tolist() if name in LISTS and is_array(value) else value
+            for name, value in raw.items()
+        }
         row = dict(raw)
         if self.input_key is not None:
             row["prompt"] = raw[self.input_key]
@@ -101,6 +110,11 @@ class ColumnOptions:
                 f"{where}: the prompt begins with a system message of its own; leave out `system`"
             )
         return [{"role": "system", "content": self.system}, *turns]
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array of one dimension."""
+    return isinstance(value, np.ndarray) and value.ndim == 1
 
 
 def split_messages(messages: Any, where: str) -> tuple[list[Message], list[Message]]:
