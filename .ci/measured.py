@@ -217,3 +217,50 @@ def rows(results: Path) -> list[tuple[str, str, str]]:
             shown = command if command == "the same" else f"`{command}`"
             found.append((what, figure(json.loads(path.read_text())), shown))
     return found
+
+
+RELIABILITY_HEADER = ("done at random moments and places", "times", "found", "command")
+RELIABILITY = (
+    (
+        "runs of the shipped recipes killed with SIGKILL, resumed, compared to the bit with runs left alone",
+        "kills",
+        "{lost} rollouts lost, {doubled} doubled; {different} runs different; {left files} files and "
+        "{left processes} processes left; {tracebacks} tracebacks",
+    ),
+    (
+        "the same with SIGTERM and SIGINT",
+        "signals",
+        "{wrong exit code} wrong exit codes, {no report} without a report, {different} runs different, "
+        "{left files} files left, {tracebacks} tracebacks",
+    ),
+    (
+        "files of a run directory damaged, deleted or added, then resumed",
+        "corruption",
+        "{equal results} went on with equal results, {refused in words} were refused in a sentence, "
+        "{silently different} silently different, {tracebacks} tracebacks",
+    ),
+    (
+        "two processes started or resumed on one directory",
+        "two_processes",
+        "{both wrote} times both wrote, {none wrote} neither; {different} runs different; {tracebacks} tracebacks",
+    ),
+    (
+        "mutated recipes loaded, and {runs} of the accepted ones run for two steps",
+        "recipes",
+        "{accepted} accepted, {refused in words} refused in sentences; {tracebacks} tracebacks, {hangs} hangs, "
+        "{deaths} deaths; {ran to the end} ran to the end, {run refused in words} and {run stopped in words} "
+        "ended in a sentence, {run tracebacks} tracebacks",
+    ),
+)
+
+
+def reliability(results: Path) -> list[tuple[str, str, str, str]]:
+    """(what was done, times, what was found, command) of every script of benchmarks/reliability."""
+    rows = []
+    for what, name, figure in RELIABILITY:
+        path = results / f"reliability_{name}.json"
+        if path.is_file():
+            found = json.loads(path.read_text())
+            command = f"`python -m benchmarks.reliability.{name}`"
+            rows.append((what.format(**found), f"{found['tries']:,}", figure.format(**found), command))
+    return rows

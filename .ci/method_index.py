@@ -2,6 +2,7 @@
 
     <!-- methods -->      in README.md: six rows, one for each question of the loop
     <!-- measured -->     in docs/measured.md: the rows of measured.py, each from a file of benchmarks/results
+    <!-- reliability -->  in docs/measured.md: what the scripts of benchmarks/reliability found
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
     <!-- columns -->      in docs/design.md: the columns, as they are declared
     <!-- kinds -->        in docs/recipes.md: the kinds of part, and the parts of each
@@ -170,7 +171,9 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     page = root / "docs" / "measured.md"
     if page.is_file():
         table = markdown(measured.HEADER, measured.rows(root / RESULTS))
-        found[page] = between(page.read_text(), "<!-- measured -->", table)
+        text = between(page.read_text(), "<!-- measured -->", table)
+        table = markdown(measured.RELIABILITY_HEADER, measured.reliability(root / RESULTS))
+        found[page] = between(text, "<!-- reliability -->", table)
     page = root / "docs" / "design.md"
     if page.is_file():
         found[page] = between(page.read_text(), "<!-- columns -->", columns_table())

@@ -8,11 +8,14 @@ from typing import Any
 from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.models.vision_language.small_llava import SmallLlava
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.policies.flow import Flow
+from oneloop.sample.policies.image_tokenizer import ImageTokenizer
+from oneloop.sample.policies.vision_language import VisionLanguage
 
 LIKENESS = f"{Path(__file__).parent / 'likeness.py'}:Likeness"
 """A judge in the process of the run, which gives partial credit."""
@@ -20,14 +23,18 @@ WORKERS = ("tiny", "one_sided")
 """Recipes that keep their verifier, which is a worker process: a second each."""
 ROWS = 24
 """Rows of generated data: to look for overlap with what is held out takes long with many."""
+IMAGES = (Flow, ImageTokenizer)
+"""Policies that write images."""
+NEEDS = ("one_d_piece_grpo", "picture_questions_gpu")
+"""Recipes that need the run of another recipe, or a processor from the hub."""
 STEPS = 3
 """Steps of each phase; a checkpoint is written after every second one of the run."""
 FEW = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
 
 
 def names() -> list[str]:
-    """The recipes that ship."""
-    return list(shipped())
+    """The recipes that ship, but for those that need what is not there."""
+    return [name for name in shipped() if name not in NEEDS]
 
 
 def tiny(name: str, folder: Path, steps: int = STEPS) -> Recipe:
@@ -58,21 +65,23 @@ def write(name: str, folder: Path, steps: int = STEPS) -> Path:
 
 
 def _model(recipe: Recipe) -> list[str]:
-    policy = recipe.policy
-    if isinstance(policy, Flow):
-        model = f"policy.flow.model.{part_name(type(policy.model))}"
+    made, policy = recipe.policy.model, f"policy.{part_name(type(recipe.policy))}"
+    if isinstance(recipe.policy, IMAGES):
+        model = f"{policy}.model.{part_name(type(made))}"
         small = [] if "flow_mlp" in model else [f"{model}.layers=1"]
-        return [f"{model}.hidden_size=32", *small, "policy.flow.precision=float32"]
-    stand_in = [] if isinstance(policy.model, SmallLlama) else ["policy.language.model={small_llama: {}}"]
-    model = "policy.language.model.small_llama"
-    tokens = min(policy.max_new_tokens, 16 if "branchgrpo" not in recipe.name else 32)
+        precise = [f"{policy}.precision=float32"] if isinstance(recipe.policy, Flow) else []
+        return [f"{model}.hidden_size=32", *small, *precise]
+    small_model = "small_llava" if isinstance(recipe.policy, VisionLanguage) else "small_llama"
+    built_here = isinstance(made, SmallLlama | SmallLlava)
+    stand_in = [] if built_here else [f"{policy}.model={{{small_model}: {{}}}}"]
+    tokens = min(recipe.policy.max_new_tokens, 16 if "branchgrpo" not in recipe.name else 32)
     return [
         *stand_in,
-        f"{model}.hidden_size=32",
-        f"{model}.layers=1",
-        f"policy.language.max_new_tokens={tokens}",
-        "policy.language.precision=float32",
-        "policy.language.sampling_precision=same",
+        f"{policy}.model.{small_model}.hidden_size=32",
+        f"{policy}.model.{small_model}.layers=1",
+        f"{policy}.max_new_tokens={tokens}",
+        f"{policy}.precision=float32",
+        f"{policy}.sampling_precision=same",
     ]
 
 
@@ -89,7 +98,7 @@ def _phase(phase: Any, recipe: Recipe) -> list[str]:
 
 def _judges(judges: Sequence[Any], recipe: Recipe) -> list[str]:
     """The change that makes them give partial credit, so that there is something to learn."""
-    if not judges or isinstance(recipe.policy, Flow):
+    if not judges or isinstance(recipe.policy, IMAGES):
         return []
     kept = [to_recipe(each) for each in judges if not isinstance(each, Verifier)]
     if recipe.name in WORKERS and isinstance(judges[0], Verifier):
