@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from oneloop.core import storage
 from oneloop.engines.slots import SlotEngine
+from oneloop.run import writer
 from oneloop.run.active_phase import IDS
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
@@ -324,6 +325,23 @@ def test_a_killed_writer_does_not_hold_the_directory(killer, tmp_path):
     with pytest.raises(Stop):
         Run(recipe(), directory, True, StopAt(2, "step")).train()
     assert not (directory / "writer.lock").exists()
+
+
+def everything(directory: Path) -> list[str]:
+    """Names of all files and folders."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+@pytest.mark.parametrize("left", ["delete_old", "forget", "merge"])
+def test_what_a_kill_left_to_tidy_after_the_last_checkpoint_is_tidied_on_resume(tmp_path, monkeypatch, left):
+    train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, left, lambda *_: None)
+        if left == "delete_old":
+            patch.setattr("oneloop.run.checkpoint.delete_old", lambda *_: None)
+        train(tmp_path / "run")
+    train(tmp_path / "run", resume=True)
+    assert everything(tmp_path / "run") == everything(tmp_path / "whole")
 
 
 def test_what_killed_writers_left_is_swept_at_the_start(tmp_path):

@@ -52,9 +52,14 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
             f"cannot save {folder} ({error}); the checkpoint before it is whole: "
             f"make room and continue the run with --resume"
         ) from error
+    delete_old(directory, keep)
+    return True
+
+
+def delete_old(directory: Path, keep: int) -> None:
+    """Deletes all checkpoints but the newest `keep`."""
     for old in checkpoints(directory)[:-keep]:
         storage.delete_folder(old)
-    return True
 
 
 def _not_finite(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from oneloop.core.storage import set_aside, sweep
 from oneloop.parallel.ranks.world import World
 from oneloop.recipe.recipe import Recipe
-from oneloop.run.checkpoint import oldest, reached, sound, write_checkpoint
+from oneloop.run.checkpoint import delete_old, oldest, reached, sound, write_checkpoint
 from oneloop.run.checksums import verify
 from oneloop.run.directories import claim_directory, report_of
 from oneloop.run.journal import forget
@@ -93,9 +93,10 @@ class Writer:
             self.show.finding("warn", damage)
 
     def drop_rollouts(self, after: int) -> None:
-        """Deletes the record of steps after this one: they are made again."""
+        """Deletes the record of steps after this one, which are made again, and what a kill left over."""
         if self.writes:
             cut(self.directory / "rollouts", after)
+            self._tidy()
 
     def save(self, policy: Any, log: Log, state: dict[str, Any]) -> None:
         """Writes a checkpoint of the present weights, the log and `state`."""
@@ -106,10 +107,14 @@ class Writer:
         state = {**state, **log.state_dict()}
         self._lock.check()
         log.flush()
-        recipe = self.recipe
-        if write_checkpoint(self.directory, log.step, policy, state, recipe.keep_checkpoints):
-            forget(self.directory / "journal", list(recipe.phases), *reached(self.directory))
-            merge(self.directory / "rollouts", oldest(self.directory))
+        if write_checkpoint(self.directory, log.step, policy, state, self.recipe.keep_checkpoints):
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Deletes and merges what no resume needs; nothing is left to do the second time."""
+        delete_old(self.directory, self.recipe.keep_checkpoints)
+        forget(self.directory / "journal", list(self.recipe.phases), *reached(self.directory))
+        merge(self.directory / "rollouts", oldest(self.directory))
 
     def close(self) -> str:
         """Writes the report and lets the directory go; the report's path, or why there is none."""
