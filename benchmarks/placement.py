@@ -76,10 +76,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--only", default=",".join(ARCHITECTURES))
+    parser.add_argument("--double", default=",".join(ARCHITECTURES), help="run in fp64 too")
+    parser.add_argument("--megatron", default=",".join(ARCHITECTURES), help="solve Megatron's placements too")
+    parser.add_argument("--llama-8", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/placement.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        rows = {name: planned(name, options.ranks, Path(scratch)) for name in options.only.split(",")}
+        names = options.only.split(",")
+        rows = {name: planned(name, options, Path(scratch)) for name in names}
         cases = [case for row in rows.values() for case in row["cases"].values()]
         ran = on_ranks(options.ranks, run_all, cases, seconds=3000)
     runs = [(name, kind) for name in rows for kind in rows[name]["cases"]]
@@ -92,22 +96,28 @@ def main() -> None:
             "gradient_gap": max(result[2] for result in results),
         }
     for name, row in rows.items():
+        kinds = list(row["cases"])
         del row["cases"], row["predicted"]
-        ratio = {kind: row[kind]["recorded"][0] / row[kind]["predicted"] for kind in ("float32", "float64")}
+        ratio = {kind: row[kind]["recorded"][0] / row[kind]["predicted"] for kind in kinds}
         print(name, ratio, {kind: row[kind]["gradient_gap"] for kind in ratio}, row["over"], flush=True)
-    found = {"ranks": options.ranks, "torch": torch.__version__, "architectures": rows, "llama_8": llama_8()}
+    before = json.loads(options.out.read_text())["architectures"] if options.out.is_file() else {}
+    found = {"ranks": options.ranks, "torch": torch.__version__, "architectures": before | rows}
+    if options.llama_8:
+        found["llama_8"] = llama_8()
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def planned(name: str, ranks: int, scratch: Path) -> dict[str, Any]:
-    """Plans in two precisions and the plans by hand of the first."""
+def planned(name: str, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Plans in one or two precisions and the plans by hand of the first."""
+    ranks = options.ranks
     config, kind, sizes = ARCHITECTURES[name]
     made = getattr(transformers, config)(**sizes)
     made.architectures = [kind]
     folder = scratch / name
     made.save_pretrained(folder)
     row: dict[str, Any] = {"cases": {}, "predicted": {}}
-    for dtype in (torch.float32, torch.float64):
+    doubled = name in options.double.split(",")
+    for dtype in (torch.float32, torch.float64) if doubled else (torch.float32,):
         model = built(str(folder), dtype)
         given = sample(model.config, BATCH, LENGTH, dtype)
         traced = program(trace(model, given))
@@ -117,7 +127,8 @@ def planned(name: str, ranks: int, scratch: Path) -> dict[str, Any]:
         row["cases"][text] = (found.to_json(), str(folder), dtype, BATCH, LENGTH)
         row["predicted"][text] = found.bytes_per_step
         if dtype == torch.float32:
-            row |= _described(found, traced, model, given, ranks, wishes)
+            pinned = name in options.megatron.split(",")
+            row |= _described(found, traced, model, given, ranks, wishes, pinned)
             print(name, {key: value for key, value in row.items() if key != "cases"}, flush=True)
     return row
 
@@ -131,14 +142,18 @@ def _least(traced: Any, model: Any, ranks: int) -> int:
     return (held - whole) // ranks + whole
 
 
-def _described(found: Any, traced: Any, model: Any, given: Any, ranks: int, wishes: Wishes) -> dict[str, Any]:
+def _described(
+    found: Any, traced: Any, model: Any, given: Any, ranks: int, wishes: Wishes, pinned: bool
+) -> dict[str, Any]:
     hand: dict[str, Any] = {}
     for plan_name, make in {
         "dp": lambda: data_parallel(traced, (ranks,)),
         "zero3": lambda: zero3(traced, (ranks,)),
-        "megatron": lambda: megatron(traced, (ranks,), model, wishes),
+        "megatron": lambda: megatron(traced, (ranks,), model, replace(wishes, time_limit=30)),
         "hf": lambda: per_linear(model, (ranks,), given),
     }.items():
+        if plan_name == "megatron" and not pinned:
+            continue
         try:
             one = make()
             hand[plan_name] = {"bytes": one.volume, "parameter_memory": one.parameter_memory}
@@ -147,8 +162,9 @@ def _described(found: Any, traced: Any, model: Any, given: Any, ranks: int, wish
     priced = {name: one for name, one in hand.items() if "bytes" in one and name != "dp"}
     best = min(priced, key=lambda name: priced[name]["bytes"])
     most = max(priced[best]["parameter_memory"], found.parameter_memory)
-    alike = plan_traced(traced, (ranks,), replace(wishes, budget=Budget(parameters=most)))
-    fewest = plan_traced(traced, (ranks,), replace(wishes, budget=Budget(parameters=most), balance=0.0))
+    alike = found
+    if most > found.parameter_memory:
+        alike = plan_traced(traced, (ranks,), replace(wishes, budget=Budget(parameters=most)))
     return {
         "operations": len(traced.operations),
         "status": found.status,
@@ -160,8 +176,6 @@ def _described(found: Any, traced: Any, model: Any, given: Any, ranks: int, wish
         "over": {name: found.bytes_per_step / one["bytes"] for name, one in hand.items() if one.get("bytes")},
         "best_by_hand": best,
         "over_best_in_its_memory": alike.bytes_per_step / priced[best]["bytes"],
-        "over_best_in_its_memory_work_free": fewest.bytes_per_step / priced[best]["bytes"],
-        "flops_work_free_over_planned": fewest.flops_per_rank / alike.flops_per_rank,
     }
 
 

@@ -56,3 +56,25 @@ def test_neither_the_model_nor_its_mode_is_changed():
     trace(model, batch())
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class Scales(nn.Linear):
+    def forward(self, x):
+        y = super().forward(x) * 2
+        y /= 3.0
+        return (y * y).sum()
+
+
+def test_a_tensor_just_made_may_be_changed_in_place():
+    """Writing into a fresh tensor is traced as making another, with the same loss."""
+    model, x = Scales(4, 4), torch.ones(2, 4)
+    step = trace(model, {"x": x})
+    targets = {str(node.target) for node in step.graph.nodes}
+    assert "aten.div.Tensor" in targets and "aten.div_.Tensor" not in targets
+    graph = torch.fx.GraphModule(nn.Module(), step.graph)
+    loss, *gradients = graph(*[p.detach() for p in model.parameters()], x)
+    expected = model(x)
+    expected.backward()
+    assert torch.allclose(loss, expected)
+    for got, parameter in zip(gradients, model.parameters(), strict=True):
+        assert torch.allclose(got, parameter.grad, atol=1e-6)

@@ -11,8 +11,9 @@ from functools import cached_property
 
 from oneloop.parallel.placement.boxing import local_bytes
 from oneloop.parallel.placement.notation import Where
-from oneloop.parallel.placement.operations import VIEWS, Value
+from oneloop.parallel.placement.operations import Value
 from oneloop.parallel.placement.problem import Problem
+from oneloop.parallel.placement.trace import VIEWS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.distributed.tensor._dtensor_spec import TensorMeta
 from torch.utils.flop_counter import flop_registry
 
 from oneloop.parallel.placement.boxing import meta_of
-from oneloop.parallel.placement.trace import StepGraph
+from oneloop.parallel.placement.trace import VIEWS, StepGraph
 
 
 @dataclass(frozen=True)
@@ -131,25 +131,3 @@ def _flops(node: fx.Node) -> float:
     tensors: list[Any] = list(made) if isinstance(made, (tuple, list)) else [made]
     tensors += [source.meta["val"] for source in tensor_arguments(node)]
     return float(sum(math.prod(one.shape) for one in tensors if isinstance(one, torch.Tensor)))
-
-
-aten = torch.ops.aten
-VIEWS = {
-    aten.view.default,
-    aten._unsafe_view.default,
-    aten.t.default,
-    aten.transpose.int,
-    aten.permute.default,
-    aten.expand.default,
-    aten.unsqueeze.default,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.squeeze.default,
-    aten.slice.Tensor,
-    aten.select.int,
-    aten.split.Tensor,
-    aten.split_with_sizes.default,
-    aten.unbind.int,
-    aten.detach.default,
-    aten.alias.default,
-}

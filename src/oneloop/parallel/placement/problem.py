@@ -13,8 +13,9 @@ from torch.distributed.tensor import Replicate, Shard
 
 from oneloop.parallel.placement.boxing import Boxing, Route, local_bytes
 from oneloop.parallel.placement.notation import Where
-from oneloop.parallel.placement.operations import VIEWS, Operation, Program, Value
+from oneloop.parallel.placement.operations import Operation, Program, Value
 from oneloop.parallel.placement.signatures import Signature
+from oneloop.parallel.placement.trace import VIEWS
 
 Objective = Literal["bytes", "seconds"]
 

@@ -16,6 +16,25 @@ from oneloop.parallel.placement.fault import PlacementError
 
 aten = torch.ops.aten
 MEAN, SUM = 1, 2
+VIEWS = {
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.t.default,
+    aten.transpose.int,
+    aten.permute.default,
+    aten.expand.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.squeeze.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.unbind.int,
+    aten.detach.default,
+    aten.alias.default,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +127,7 @@ def _traced(model: nn.Module, step: Callable[..., Any], tensors: list[torch.Tens
     model.eval()
     try:
         with stand_in, sdpa_kernel(SDPBackend.MATH):
-            made = make_fx(step, decomposition_table=LOSSES, _allow_non_fake_inputs=True)(*given)
+            made = make_fx(step, decomposition_table=SPLIT, _allow_non_fake_inputs=True)(*given)
     except PlacementError:
         raise
     except Exception as error:
@@ -121,22 +140,37 @@ def _traced(model: nn.Module, step: Callable[..., Any], tensors: list[torch.Tens
     finally:
         model.train(training)
     made.graph.eliminate_dead_code()
-    _refuse_mutation(made.graph)
+    _without_mutation(made.graph)
     return made.graph
 
 
-def _refuse_mutation(graph: fx.Graph) -> None:
+def _without_mutation(graph: fx.Graph) -> None:
+    """Replace operations that write into a tensor made before them by those that make a new one.
+
+    Raises PlacementError where the tensor may be seen elsewhere: an input, a parameter, or a view.
+    """
     for node in graph.nodes:
-        if (
-            node.op == "call_function"
-            and isinstance(node.target, torch._ops.OpOverload)
-            and node.target._schema.is_mutable
-        ):
+        target: Any = node.target
+        if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+            continue
+        if not target._schema.is_mutable:
+            continue
+        written = node.args[0]
+        name = target._opname.removesuffix("_")
+        twin = getattr(getattr(aten, name, None), target._overloadname, None)
+        fresh = isinstance(written, fx.Node) and written.op == "call_function" and written.target not in VIEWS
+        seen = fresh and any(user.target in VIEWS for user in written.users if user is not node)
+        if twin is None or not fresh or seen:
             raise PlacementError(
-                f"{node.meta.get('module') or 'the model'} changes a tensor in place ({node.target}); "
-                f"plans are "
-                "made for models that do not"
+                f"{node.meta.get('module') or 'the model'} changes a tensor in place ({target}) that may be "
+                "seen elsewhere; plans are made for models that do not"
             )
+        written.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: _later(user, node))
+        node.target = twin
+
+
+def _later(user: fx.Node, node: fx.Node) -> bool:
+    return user is not node and node < user
 
 
 class _Tags(TorchDispatchMode):
@@ -192,9 +226,19 @@ def _nll_loss_backward(
     return aten.nll_loss_backward(grad / count, x, target, weight, SUM, ignore, count)
 
 
+def _addmm(
+    bias: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *, beta: float = 1, alpha: float = 1
+) -> Any:
+    if beta != 1 or alpha != 1:
+        return NotImplemented
+    return aten.mm(x, weight) + bias
+
+
 # DTensor averages the means of the ranks, which is wrong where the ranks ignore different numbers of labels;
-# a sum over a count is right for any split.
-LOSSES: dict[Any, Callable[..., Any]] = {
+# a sum over a count is right for any split. A bias apart from its product can be added once, after partial
+# sums of the product are reduced; inside the product it would be added by every rank.
+SPLIT: dict[Any, Callable[..., Any]] = {
+    aten.addmm.default: _addmm,
     aten.nll_loss_forward.default: _nll_loss_forward,
     aten.nll_loss_backward.default: _nll_loss_backward,
     aten.nll_loss2d_forward.default: _nll_loss_forward,
