@@ -214,7 +214,7 @@ def aged(ahead: int, order: str, batch: int = 8, updates: int = 600, update: flo
 ALPHABET = {"alphabet": "0123456789+=", "max_positions": 32}
 MODEL = {"small_llama": {"hidden_size": 256, "layers": 4, "heads": 4, **ALPHABET}}
 SMALLER = {"small_llama": {"hidden_size": 96, "layers": 2, "heads": 4, **ALPHABET}}
-STEPS = 80
+STEPS = 50
 """Of runs that are compared by accuracy alone."""
 SUMS = {
     "rows": {
