@@ -1,12 +1,13 @@
 """A run on 1, 2 and 4 ranks: how far metrics and weights are apart, and what the kill of a rank leaves.
 
-    same   the same recipe on 1, 2 and 4 processes over gloo, full weights and adapters, fsdp2 and ddp
+    same   the same recipe on 1 and more processes over gloo, full weights and adapters, fsdp2 and ddp; as a
+           control also on one process that cuts its batches into other micro-batches
     kill   SIGKILL of one of two ranks at random moments: seconds until the other has ended; then --resume on
            one rank, compared with the run that nobody killed
 
 All processes share the machine's cores, so nothing here says how fast many devices are.
 
-    python benchmarks/ranks.py [--kills 4]"""
+    python benchmarks/ranks.py [--ranks 2 4] [--kills 4]"""
 
 import argparse
 import json
@@ -38,6 +39,7 @@ ROWS = [
 JUDGE = """def likeness(completion, answer):
     return float(sum(one == other for one, other in zip(completion, answer))) - 0.1 * len(completion)
 """
+CLOSE = 1e-5
 COUNTED = ("network_evaluations", "flops")
 """What is forwarded depends on how a batch is cut; reported apart."""
 MODEL = {
@@ -51,12 +53,12 @@ MODEL = {
 }
 
 
-def recipe(form: str, parallel: str | None, steps: int) -> dict[str, Any]:
+def recipe(form: str, parallel: str | None, steps: int, tokens: int = 64) -> dict[str, Any]:
     """A warm start and GRPO with a KL, of all weights (full) or adapters (lora)."""
     language: dict[str, Any] = {"model": MODEL, "max_new_tokens": 8}
     if form == "lora":
         language["lora"] = {"rank": 2}
-    learner = {"parallel": parallel, "tokens_per_micro_batch": 64}
+    learner = {"parallel": parallel, "tokens_per_micro_batch": tokens}
     warm = {
         "plan": {"data": {"rows": {"rows": ROWS}}, "groups": 4, "count": {"uniform": {"n": 1}}},
         "sample": "demonstrations",
@@ -107,9 +109,10 @@ def finished(processes: list[Any]) -> None:
 
 
 def apart(one: Path, other: Path) -> dict[str, float]:
-    """Largest differences of two runs: of weights, of metrics relative to 1 + their size, and of counts."""
+    """Largest differences of two runs: of weights, of metrics relative to 1 + their size, and of counts; also
+    the share of weights that are further apart than CLOSE."""
     weights = [load_file(next(iter(checkpoints(run)[-1].glob("*.safetensors")))) for run in (one, other)]
-    gap = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+    gaps = torch.cat([(weights[0][name] - weights[1][name]).abs().flatten() for name in weights[0]])
     lines = [read_lines(run / "metrics.jsonl") for run in (one, other)]
     metrics = counted = 0.0
     for left, right in zip(*lines, strict=True):
@@ -123,16 +126,21 @@ def apart(one: Path, other: Path) -> dict[str, float]:
                 counted = max(counted, far)
             else:
                 metrics = max(metrics, far)
-    return {"weights": gap, "metrics": metrics, "evaluations": counted}
+    beyond = float((gaps > CLOSE).double().mean())
+    return {"weights": float(gaps.max()), "beyond": beyond, "metrics": metrics, "evaluations": counted}
 
 
-def same(folder: Path) -> list[dict[str, Any]]:
+def same(folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
     """Every form on every number of ranks, against one process."""
     rows = []
     for form in ("full", "lora"):
         finished(start(folder, recipe(form, None, 6), 1, f"{form}-1"))
+        finished(start(folder, recipe(form, None, 6, tokens=32), 1, f"{form}-cut"))
+        row = {"form": form, "parallel": "one process, smaller micro-batches", "ranks": 1}
+        rows.append(row | apart(folder / f"{form}-1", folder / f"{form}-cut"))
+        print(rows[-1], flush=True)
         for parallel in ("fsdp2", "ddp"):
-            for size in (2, 4):
+            for size in sizes:
                 name = f"{form}-{parallel}-{size}"
                 finished(start(folder, recipe(form, parallel, 6), size, name))
                 row = {"form": form, "parallel": parallel, "ranks": size}
@@ -171,15 +179,16 @@ def kill(folder: Path, kills: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Measures and writes the result."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--kills", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {
-            "command": f"python benchmarks/ranks.py --kills {options.kills}",
+            "command": " ".join(["python", "benchmarks/ranks.py", *sys.argv[1:]]),
             "torch": torch.__version__,
             "backend": "gloo",
             "cores": os.cpu_count(),
-            "same": same(Path(folder)),
+            "same": same(Path(folder), options.ranks),
             "kill": kill(Path(folder), options.kills),
         }
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
