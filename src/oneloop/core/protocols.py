@@ -4,7 +4,8 @@ n rollouts   N actions   a actions of one micro-batch   V vocabulary   G groups 
 
 All that a protocol names must be there; it is looked for when a recipe is loaded (rooms.py). What may be left
 out stands with its value in a class of defaults, and `trait` reads it. Data, Part, Count, Keep, Objective,
-PolicyPart and the models are what a recipe names; the others are what those make or are given.
+PolicyPart and the models are what a recipe names; the others are what those make or are given. Left out:
+environments that answer between two turns, of which there are none yet.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
