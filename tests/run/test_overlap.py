@@ -63,6 +63,8 @@ def test_a_conversation_and_its_text_are_one_prompt():
 def test_captions_of_pictures_repeat_by_design():
     made = recipe({"shapes": {"size": 9, "image_size": 8}}, {"shapes": {"size": 9, "image_size": 8}})
     assert overlap(made) == ""
+    asked = {"rows": {"rows": [{"prompt": "what colour?", "images": ["a.png"]}]}}
+    assert overlap(recipe(asked, asked)) == ""
 
 
 @pytest.mark.parametrize("name", [name for name in shipped() if name != "grpo_gsm8k_gpu"])

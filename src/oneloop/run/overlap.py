@@ -12,7 +12,7 @@ import numpy as np
 from oneloop.core.identity import identity
 from oneloop.core.protocols import Data
 from oneloop.recipe.recipe import Recipe
-from oneloop.sample.data.held_out import question
+from oneloop.sample.data.held_out import PICTURES, question
 
 LOOKED_AT = 2000
 """Training rows of each phase that are looked at."""
@@ -55,5 +55,5 @@ def _prompts(data: Data, keys: range | list[int]) -> Iterator[str]:
             row = data[key]
         except ValueError:  # a bad row is named elsewhere
             continue
-        if "image" not in row and row.get("prompt") is not None:
+        if not any(name in row for name in PICTURES) and row.get("prompt") is not None:
             yield identity(question(row))

@@ -31,6 +31,7 @@ def test_one_question_is_on_one_side_however_it_is_written():
     assert [question(row) for row in same[:1]] == [question(text)]
     assert len({str(question(row)).strip() for row in [text, *same]}) == 1
     assert question({"prompt": "a cat", "image": np.zeros(3)}) != question({"prompt": "a cat"})
+    assert question({"prompt": "what?", "images": ["a"]}) != question({"prompt": "what?", "images": ["b"]})
 
 
 @pytest.mark.parametrize("seed", [0, 1])

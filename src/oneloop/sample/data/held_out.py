@@ -17,7 +17,7 @@ from oneloop.sample.data.checked import place_of
 
 LOOKED_AT = 20_000
 """Most rows that are looked at for prompts to evaluate on."""
-PICTURES = ("image", "source", "mask")
+PICTURES = ("image", "images", "source", "mask")
 
 
 class NothingHeldOut(ValueError):
