@@ -55,6 +55,7 @@ COMMANDS = {
         "Write a page on an image tokenizer: pictures at every length, bytes against quality.",
     ),
     "plan": Listed("plan:plan", "Plan where the tensors of a model live on many ranks."),
+    "token-sweep": Listed("token_sweep:sweep", "Measure a model at several numbers of visual tokens."),
     "schema": Listed("schema:schema", "Print the JSON schema of recipes."),
     "env": Listed("env:env", "Print versions and hardware, for bug reports."),
 }

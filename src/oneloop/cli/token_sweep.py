@@ -1,0 +1,95 @@
+"""`oneloop token-sweep`: score and cost of a vision-language model at several numbers of visual tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from oneloop.cli.terminal import console, load, recipes_and_overrides, say
+from oneloop.judge.stage import Judging
+from oneloop.recipe.reading import RecipeError
+from oneloop.report.curves import Line, Panel
+from oneloop.report.figure import colour, write_figure
+from oneloop.run.checkpoint import locate
+from oneloop.run.evaluation import scorers
+from oneloop.run.token_sweep import BudgetRow, token_sweep
+
+
+def sweep(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Run directory or checkpoint folder.")],
+    recipe: Annotated[
+        list[str] | None, typer.Argument(help="YAML file (default: the run's own), then path=value.")
+    ] = None,
+    counts: Annotated[str, typer.Option(help="Visual tokens of a picture, with commas.")] = "64,144,256",
+    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.")] = Path("token-sweep.svg"),
+) -> None:
+    """Measure a model at several numbers of visual tokens.
+
+    Prints score, prompt length, seconds and memory of each, and plots them.
+
+    Example: oneloop token-sweep runs/tokenflex --counts 4,16,64
+    """
+    folder, beside = locate(model)
+    sources, overrides = recipes_and_overrides([*(recipe or []), *context.args])
+    source = sources[0] if sources else beside
+    if source is None:
+        raise ValueError(f"say on what to measure '{model}': a recipe with an `evaluate` section")
+    loaded = load(source, overrides)
+    spec = loaded.evaluate
+    if spec is None:
+        raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
+    judges = spec.judge or next(phase.judge for phase in loaded.phases.values() if phase.judge)
+    policy = loaded.policy.open(folder)
+    rows = token_sweep(policy, Judging(scorers(judges)), spec.asked, numbers(counts), spec.size, loaded.seed)
+    console.print(table(rows))
+    about = f"{folder}, {spec.size} rows, greedy"
+    path = write_figure(
+        out, "Score and cost by visual tokens of a picture", about, panels(rows), rows[-1].count
+    )
+    say(f"figure: {path}")
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers in `text`, in order of size. Raises ValueError for other text."""
+    try:
+        return sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        raise ValueError(f"--counts: got {text!r}, must be numbers with commas, such as 64,144,256") from None
+
+
+def table(rows: Sequence[BudgetRow]) -> Table:
+    """One row each budget."""
+    made = Table(title="by visual tokens of a picture (greedy, 95 % intervals)", title_justify="left")
+    for column in ("tokens", "score", "prompt tokens", "ms a row", "GPU MB"):
+        made.add_column(column, justify="right")
+    for row in rows:
+        made.add_row(
+            str(row.count),
+            f"{row.score:.3f} ({row.low:.3f} to {row.high:.3f})",
+            f"{row.prefill_tokens:.1f}",
+            f"{1000 * row.latency:.1f}",
+            "not measured" if row.memory is None else f"{row.memory / 2**20:,.0f}",
+        )
+    return made
+
+
+def panels(rows: Sequence[BudgetRow]) -> list[Panel]:
+    """Score, prompt length, latency, and memory where it was measured, over the budget."""
+    shown = [
+        ("score", "Score", "Greedy answers.", [row.score for row in rows]),
+        ("prompt", "Prompt tokens", "Mean length, pictures included.", [row.prefill_tokens for row in rows]),
+        ("latency", "Milliseconds a row", "Sampling alone.", [1000 * row.latency for row in rows]),
+    ]
+    if all(row.memory is not None for row in rows):
+        taken = [(row.memory or 0) / 2**20 for row in rows]
+        shown.append(("memory", "GPU MB", "Most that was taken while sampling.", taken))
+    made = []
+    for key, title, about, values in shown:
+        points: list[tuple[float, float]] = [
+            (row.count, value) for row, value in zip(rows, values, strict=True)
+        ]
+        made.append(Panel(key, title, about, [Line(title, colour(0), points)]))
+    return made

@@ -1,0 +1,80 @@
+"""What a policy of several visual-token budgets scores and costs at each: one row a budget."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from oneloop.core.protocols import Data
+from oneloop.run.evaluation import Judge, answered, measure
+
+
+@dataclass(frozen=True)
+class BudgetRow:
+    """One budget."""
+
+    count: int
+    """Visual tokens of a picture."""
+    score: float
+    """Accuracy, or the mean reward where no judge says correct, of greedy answers."""
+    low: float
+    high: float
+    """95 % interval of the score."""
+    prefill_tokens: float
+    """Mean tokens of a prompt, pictures included."""
+    latency: float
+    """Seconds of sampling over all rows, for one row."""
+    memory: int | None
+    """Most bytes of the GPU that were taken while sampling; None on a CPU, where nobody counts them."""
+
+
+def token_sweep(
+    policy: Any, judge: Judge, data: Data, counts: Sequence[int], size: int, seed: int = 0
+) -> list[BudgetRow]:
+    """A row for each of `counts`, over the first `size` rows of `data`; the policy is as it was afterwards.
+
+    Raises ValueError for a policy whose model has one number of visual tokens only.
+    """
+    prompts = getattr(policy, "prompts", None)
+    if prompts is None or not hasattr(prompts, "count"):
+        raise ValueError("token-sweep: the policy shows no pictures; it must be a vision_language policy")
+    before, rows = prompts.count, []
+    try:
+        for count in counts:
+            prompts.options(count)  # refuses a model that takes one number only
+            prompts.count = count
+            rows.append(_row(policy, judge, data, count, size, seed))
+    finally:
+        prompts.count = before
+    return rows
+
+
+def _row(policy: Any, judge: Judge, data: Data, count: int, size: int, seed: int) -> BudgetRow:
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    seconds: list[float] = []
+
+    def judged(rollouts: Any) -> Any:
+        seconds.append(time.perf_counter() - begun)  # judging is not the policy's latency
+        return judge(rollouts)
+
+    begun = time.perf_counter()
+    rollouts = answered(policy, judged, data, size, 1, seed, "greedy")
+    memory = torch.cuda.max_memory_allocated() if on_gpu else None
+    found = measure(rollouts, "greedy")
+    score, low, high = (
+        ("accuracy", "low", "high") if "accuracy" in found else ("reward", "reward_low", "reward_high")
+    )
+    prefill = [len(policy.prompt_ids(rollouts, row)) for row in range(len(rollouts))]
+    return BudgetRow(
+        count,
+        found[score],
+        found[low],
+        found[high],
+        sum(prefill) / len(prefill),
+        seconds[0] / len(rollouts),
+        memory,
+    )
