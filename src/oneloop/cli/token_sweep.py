@@ -10,7 +10,7 @@ from rich.table import Table
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.judge.stage import Judging
 from oneloop.recipe.reading import RecipeError
-from oneloop.report.curves import Line, Panel
+from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, write_figure
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import scorers
@@ -91,5 +91,5 @@ def panels(rows: Sequence[BudgetRow]) -> list[Panel]:
         points: list[tuple[float, float]] = [
             (row.count, value) for row, value in zip(rows, values, strict=True)
         ]
-        made.append(Panel(key, title, about, [Line(title, colour(0), points)]))
+        made.append(Panel(key, title, about, [Curve(title, colour(0), points)]))
     return made
