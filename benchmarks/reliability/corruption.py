@@ -159,7 +159,7 @@ def counted(
 def _results(found: Outcome) -> Outcome:
     """Without what was set aside, and without what a run that has ended does not read: journal and earlier
     checkpoints (whoever falls back to one checks it then)."""
-    newest = max((_step(name) for name in found), default=0)
+    newest = max((_step(name) for name in found if "/" in name), default=0)
     left = {name: value for name, value in found.items() if ".damaged" not in name and "journal" not in name}
     return {name: value for name, value in left.items() if _step(name) in (0, newest)}
 

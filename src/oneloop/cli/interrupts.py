@@ -27,14 +27,14 @@ def interrupts_exit() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        atexit.register(_ignore)
         raise SystemExit(TERMINATED if came else INTERRUPTED) from None
     except SystemExit as error:  # the command line's library makes every interrupt a 130
         if error.code == INTERRUPTED:
-            atexit.register(_ignore)
             raise SystemExit(TERMINATED if came else INTERRUPTED) from None
         raise
     finally:
+        atexit.unregister(_ignore)
+        atexit.register(_ignore)  # runs first of all that the interpreter does at its end
         signal.signal(signal.SIGTERM, before)
 
 
