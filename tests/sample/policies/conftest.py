@@ -14,6 +14,7 @@ from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.engines.tiny_models import ARCHITECTURES, VOCABULARY, tiny
+from tests.support.rounding import Exact, reordered
 
 ALPHABET = string.ascii_letters + "012"
 PROMPTS = ["ab", "012012012", "hello", "x"]
@@ -65,10 +66,19 @@ def gradients(policy: LanguagePolicy, rollouts: Rollouts, pieces, loss=None) -> 
 
 
 def rounding(policy) -> float:
-    """Relative difference of two orders of the same fp32 sums: sqrt(n) roundings each, n the longest."""
-    longest = max(weight.shape[-1] for weight in policy.model.parameters() if weight.dim() > 1)
-    return 2 * torch.finfo(torch.float32).eps * longest**0.5
+    """Relative difference of two orders of the same fp32 sums."""
+    return reordered(policy.model)
 
 
-def relative(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).norm() / other.norm())
+def agree(policy: LanguagePolicy, rollouts: Rollouts, *logprobs: torch.Tensor) -> None:
+    """Raises AssertionError unless each of `logprobs` [N] are those of exact forwards, by the model itself,
+    of whole sequences, up to rounding."""
+    rows, actions = [], []
+    of, action = rollouts.paths
+    for row in range(len(rollouts)):
+        actions.append(action[of == row])
+        rows.append(
+            (tuple(policy.prompt_ids(rollouts, row)), tuple(rollouts.actions.token[actions[-1]].tolist()))
+        )
+    order = torch.cat(actions)
+    Exact(policy.model, policy.law).agree(rows, *(each.detach()[order] for each in logprobs))

@@ -1,5 +1,7 @@
 """The language policy: what is learned from is what was sampled, for every architecture and any cut."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,8 @@ from oneloop.sample.policies.tokens.packing import Prompt, pack
 from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
 from tests.engines.tiny_models import ARCHITECTURES, tiny
-from tests.sample.policies.conftest import PROMPTS, asked, everything, gradients, relative, rounding
+from tests.sample.policies.conftest import PROMPTS, agree, asked, everything, gradients, rounding
+from tests.support.rounding import relative, reordered, room
 
 LAWS = [
     {},
@@ -35,14 +38,22 @@ def now(policy, rollouts, budget: int = 40) -> tuple[torch.Tensor, torch.Tensor]
     return logprob, entropy
 
 
+def moved_now(policy, rollouts, moved, budget: int = 10**6) -> torch.Tensor:
+    """`now` [2, N] under weights that `moved` changed; they are put back."""
+    kept = copy.deepcopy(policy.model.state_dict())
+    moved(policy.model)
+    found = torch.stack(now(policy, rollouts, budget))
+    policy.model.load_state_dict(kept)
+    return found
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_log_probs_are_those_of_sampling(opened, name):
     for law in LAWS if name in ("llama", "gemma2", "gpt2") else LAWS[1:4]:
         policy = opened(name, **law)
         finished, unfinished = policy.sample(asked())
         assert len(unfinished) == 0 and len(finished) == 12
-        logprob, _ = now(policy, finished)
-        assert (logprob - finished.actions.logprob).abs().max() < 1e-5, law
+        agree(policy, finished, finished.actions.logprob, now(policy, finished)[0])
         assert finished.actions.version.eq(0).all() and finished.actions.share.eq(1).all()
 
 
@@ -55,6 +66,8 @@ def test_after_the_weights_moved_the_law_is_the_models_own(opened, name):
             weight.add_(0.02 * torch.sin(torch.arange(weight.numel())).view_as(weight))
     policy.updated()
     logprob, entropy = now(policy, finished)
+    agree(policy, finished, logprob)
+    gap = room(lambda moved: moved_now(policy, finished, moved)[1])
     position = 0
     for row in range(len(finished)):
         prompt = policy.tokenizer(finished.context[row][0][1])["input_ids"]
@@ -63,12 +76,11 @@ def test_after_the_weights_moved_the_law_is_the_models_own(opened, name):
         with torch.no_grad():
             law = (policy.model(ids).logits[0, len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
         span = slice(position, position + len(tokens))
-        assert torch.allclose(logprob[span], law.gather(1, tokens[:, None]).squeeze(1), atol=1e-5)
-        assert torch.allclose(entropy[span], -(law.exp() * law).sum(-1), atol=1e-5)
+        assert (entropy[span] + (law.exp() * law).sum(-1)).abs().max() <= gap
         position += len(tokens)
     again, _ = policy.sample(asked())
     assert again.actions.version.eq(1).all()
-    assert (now(policy, again)[0] - again.actions.logprob).abs().max() < 1e-5
+    agree(policy, again, again.actions.logprob, now(policy, again)[0])
 
 
 def test_under_a_truncating_law_entropy_counts_what_is_kept():
@@ -122,14 +134,14 @@ def test_gradients_do_not_depend_on_the_cut(opened, name):
         assert relative(gradients(policy, finished, cut), whole) < rounding(policy)
 
 
-def test_in_double_precision_they_agree_to_ten_digits(opened):
+def test_in_double_precision_they_agree_to_that_precision(opened):
     policy = opened("gpt2")  # Llama's own norms compute in fp32 whatever the weights are
     finished, _ = policy.sample(asked())
     policy.model.double()
     whole = gradients(policy, finished, [torch.arange(len(finished.actions))])
     for budget in (1, 30, 100):
         cut = policy.batches(finished, everything(finished), budget)
-        assert relative(gradients(policy, finished, cut), whole) < 1e-10
+        assert relative(gradients(policy, finished, cut), whole) < reordered(policy.model, torch.float64)
 
 
 @pytest.mark.parametrize("name", CUTS)
@@ -189,43 +201,44 @@ def test_longer_than_the_sliding_window_nothing_is_packed(tmp_path):
     for prompts, packs in ((["a" * 20, "b" * 30], True), (["a" * 20, "ab" * 250], False)):
         finished, _ = policy.sample(asked(prompts, n=2))
         assert policy.at(finished, torch.arange(len(finished.actions))).packed.shares is packs
-        assert (now(policy, finished, 10**6)[0] - finished.actions.logprob).abs().max() < 1e-5
+        agree(policy, finished, finished.actions.logprob, now(policy, finished, 10**6)[0])
 
 
 def test_neighbours_and_padding_change_nothing(opened):
     policy = opened("gpt2")
     finished, _ = policy.sample(asked())
     together, _ = now(policy, finished, 10**6)
+    gap = room(lambda moved: moved_now(policy, finished, moved)[0])
     for row in range(len(finished)):
         alone = finished.take(torch.tensor([row]))
-        assert torch.allclose(now(policy, alone)[0], together[finished.owner == row], atol=2e-6)
+        assert (now(policy, alone)[0] - together[finished.owner == row]).abs().max() <= gap
 
 
 def test_chunked_log_probs_are_the_same_with_gradients(opened, monkeypatch):
     policy = opened("qwen2", temperature=0.8, top_p=0.9)
     finished, _ = policy.sample(asked())
     piece = [torch.arange(len(finished.actions))]
-    whole, values = gradients(policy, finished, piece), now(policy, finished, 10**6)
+    whole, values = gradients(policy, finished, piece), torch.stack(now(policy, finished, 10**6))
+    gap = room(lambda moved: moved_now(policy, finished, moved))
     for chunk in (61, 61 * 7, 61 * 50):
         monkeypatch.setattr(forward, "CHUNK", chunk)
         monkeypatch.setattr(here, "CHUNK", chunk)
-        assert all(
-            torch.allclose(a, b, atol=1e-6) for a, b in zip(now(policy, finished, 10**6), values, strict=True)
-        )
+        assert (torch.stack(now(policy, finished, 10**6)) - values).abs().max() <= gap
         assert relative(gradients(policy, finished, piece), whole) < rounding(policy)
 
 
 def test_one_forward_serves_every_question(opened, monkeypatch):
     policy = opened()
     finished, _ = policy.sample(asked())
+    gap = room(lambda moved: moved_now(policy, finished, moved))
     calls = []
     hidden = policy.forward.hidden
     monkeypatch.setattr(policy.forward, "hidden", lambda *args: calls.append(1) or hidden(*args))
     at = policy.at(finished, torch.arange(9))
     assert at.logits.shape == (9, 61)
     law = at.logits.log_softmax(-1)
-    assert torch.allclose(at.logprob, law.gather(1, finished.actions.token[:9, None]).squeeze(1), atol=1e-6)
-    assert torch.allclose(at.entropy, -(law.exp() * law).sum(-1), atol=1e-6)
+    assert (at.logprob - law.gather(1, finished.actions.token[:9, None]).squeeze(1)).abs().max() <= gap
+    assert (at.entropy + (law.exp() * law).sum(-1)).abs().max() <= gap
     assert len(calls) == 1
     with pytest.raises(TypeError, match="no differentiable output"):
         _ = at.output
@@ -360,7 +373,8 @@ def test_an_unfinished_rollout_goes_on_under_newer_weights_and_keeps_what_it_has
     assert resumed.actions.version[kept].eq(0).all() and resumed.actions.version[~kept].eq(1).all()
     new = ~kept
     assert new.any()
-    assert (now(policy, resumed)[0] - resumed.actions.logprob)[new].abs().max() < 1e-5
+    gap = room(lambda moved: moved_now(policy, resumed, moved)[0])
+    assert (now(policy, resumed)[0] - resumed.actions.logprob)[new].abs().max() <= gap
     assert (now(policy, resumed)[0] - resumed.actions.logprob)[kept].abs().max() > 1e-4
     assert (resumed.length <= 20).all()
 
@@ -376,7 +390,7 @@ def test_with_weights_standing_still_an_interruption_cannot_be_seen(opened):
     joined = joined.take(joined.id.argsort())
     assert joined.text == whole.text and joined.status == whole.status
     assert torch.equal(joined.actions.token, whole.actions.token)
-    assert (joined.actions.logprob - whole.actions.logprob).abs().max() < 1e-5
+    agree(policy, whole, whole.actions.logprob, joined.actions.logprob)
 
 
 def test_enough_of_all_groups_waits_for_all(opened):
@@ -404,6 +418,7 @@ def test_annotate_writes_where_actions_are_kept(opened):
     policy.keep_reference()
     with torch.no_grad():
         policy.model.lm_head.weight.mul_(1.1)
+    gap = room(lambda moved: moved_now(policy, finished, moved))
     written = policy.annotate(finished, ["entropy", "proximal", "reference"]).actions
     logprob, entropy = now(policy, finished)
     kept = share > 0
@@ -412,7 +427,7 @@ def test_annotate_writes_where_actions_are_kept(opened):
         "proximal": logprob,
         "reference": finished.actions.logprob,
     }.items():
-        assert torch.allclose(written[name][kept], expected[kept], atol=1e-5)
+        assert (written[name] - expected)[kept].abs().max() <= gap
         assert written[name][~kept].isnan().all() and not written[name].requires_grad
     assert (written.proximal - written.reference)[kept].abs().max() > 1e-3
 

@@ -1,6 +1,7 @@
 """Vision-language policies of every family: what is sampled and trained is what the model itself computes."""
 
 import base64
+import copy
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ import torch
 from oneloop.engines.features import Features, together, turned
 from oneloop.sample.policies.tokens.lora import Lora, vision_tower
 from oneloop.sample.policies.vision_language import VisionLanguage
-from tests.sample.policies.conftest import asked, everything, gradients, relative
+from tests.sample.policies.conftest import asked, everything, gradients, rounding
 from tests.sample.policies.pictures.tiny_vlms import FAMILIES, Made, picture, rows
+from tests.support.rounding import relative, room
 
 families = pytest.mark.parametrize("kind", FAMILIES)
 
@@ -29,9 +31,24 @@ def sampled(policies):
 
 
 @torch.no_grad()
-def own_logprobs(policy, rollouts, row):
+def close(policy, rollouts):
+    """Raises AssertionError unless log-probs of sampling and of learning are the same up to rounding."""
+
+    def learned(moved):
+        kept = copy.deepcopy(policy.model.state_dict())
+        moved(policy.model)
+        found = policy.at(rollouts, torch.arange(len(rollouts.actions))).logprob
+        policy.model.load_state_dict(kept)
+        return found
+
+    here = learned(lambda model: model)
+    torch.testing.assert_close(here, rollouts.actions.logprob, atol=room(learned), rtol=0)
+
+
+@torch.no_grad()
+def own_logprobs(policy, rollouts, row, model=None):
     """Of one rollout, by the model's own forward on what its processor makes, as transformers calls it."""
-    processor, model = policy.prompts.processor, policy.model
+    processor, model = policy.prompts.processor, model or policy.model
     example = rollouts.example[row]
     pictures = example.get("images") or ([example["image"]] if "image" in example else [])
     said = [*[{"type": "image"}] * len(pictures), *example["prompt"][0]["content"]]
@@ -55,10 +72,15 @@ def own_logprobs(policy, rollouts, row):
 def test_logprobs_are_those_of_a_full_forward(policies, sampled, kind):
     policy, rollouts = policies[kind], sampled[kind]
     full = torch.cat([own_logprobs(policy, rollouts, row) for row in range(len(rollouts))])
-    torch.testing.assert_close(rollouts.actions.logprob, full, atol=1e-5, rtol=0)
+    gap = room(
+        lambda moved: torch.cat(
+            [own_logprobs(policy, rollouts, row, moved(copy.deepcopy(policy.model))) for row in (0, 3, 6)]
+        )
+    )
+    torch.testing.assert_close(rollouts.actions.logprob, full, atol=gap, rtol=0)
     for piece in policy.batches(rollouts, everything(rollouts), 256):
         now = policy.at(rollouts, piece).logprob.detach()
-        torch.testing.assert_close(now, full[piece], atol=1e-5, rtol=0)
+        torch.testing.assert_close(now, full[piece], atol=gap, rtol=0)
 
 
 @families
@@ -89,7 +111,7 @@ def test_packing_changes_no_gradient(policies, sampled, kind):
     width, policy.forward.width = policy.forward.width, 0
     alone = gradients(policy, rollouts, list(policy.batches(rollouts, everything(rollouts), 1)))
     policy.forward.width = width
-    assert width > 0 and relative(packed, alone) < 1e-4
+    assert width > 0 and relative(packed, alone) < rounding(policy)
 
 
 @families
@@ -102,7 +124,7 @@ def test_no_token_that_stands_for_a_picture_is_ever_sampled(kind):
     rollouts = policy.sample(asked(rows(kind)))[0]
     assert not {int(token) for token in rollouts.actions.token} & policy.prompts.never
     here = policy.at(rollouts, torch.arange(len(rollouts.actions)))
-    torch.testing.assert_close(here.logprob.detach(), rollouts.actions.logprob, atol=1e-4, rtol=0)
+    close(policy, rollouts)
     assert bool(here.entropy.isfinite().all()) and bool((here.entropy >= 0).all())
 
 
@@ -125,8 +147,7 @@ def test_adapters_are_on_the_language_model_and_are_what_is_sampled(kind):
                 weight.add_(0.05)
     policy.updated()
     rollouts = policy.sample(asked(rows(kind)))[0]
-    here = policy.at(rollouts, torch.arange(len(rollouts.actions)))
-    torch.testing.assert_close(here.logprob.detach(), rollouts.actions.logprob, atol=1e-5, rtol=0)
+    close(policy, rollouts)
 
 
 def test_an_interrupted_rollout_goes_on_as_if_it_had_not_been(policies):
@@ -181,8 +202,7 @@ def test_trees_of_answers_share_their_beginning_after_a_picture():
 
     policy, request = opened("qwen2_5_vl"), asked(rows("qwen2_5_vl")[:2], n=4)
     rollouts = policy.sample(Fork(steps=(0, 2), factor=2)(request))[0]
-    here = policy.at(rollouts, torch.arange(len(rollouts.actions)))
-    torch.testing.assert_close(here.logprob.detach(), rollouts.actions.logprob, atol=1e-5, rtol=0)
+    close(policy, rollouts)
 
 
 # what is refused
@@ -265,8 +285,7 @@ def test_groups_of_several_budgets_are_sampled_and_learned_together():
     assert marks == [counts[0], counts[3], 2 * counts[6], 0]
     for width in (policy.forward.width, 0):
         policy.forward.width = width
-        here = policy.at(rollouts, torch.arange(len(rollouts.actions)))
-        torch.testing.assert_close(here.logprob.detach(), rollouts.actions.logprob, atol=1e-5, rtol=0)
+        close(policy, rollouts)
 
 
 def test_the_number_of_tokens_is_an_option_of_the_policy():
