@@ -14,6 +14,7 @@ from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.trees.branches import Branches
 from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import PolicyGradient
+from tests.support.rounding import relative, reordered
 from tests.support.trees import asked, policy, rewarded
 
 FORK = Fork(steps=(0, 3), factor=2)
@@ -105,7 +106,7 @@ def test_any_cut_gives_the_same_gradient(fork):
         flow.batches(rollouts, wanted, 2),
         shuffled.split(5),
     ):
-        torch.testing.assert_close(gradient(flow, rollouts, pieces), expected, rtol=1e-4, atol=1e-7)
+        assert relative(gradient(flow, rollouts, pieces), expected) < reordered(flow.model)
 
 
 def test_every_wanted_action_is_in_one_batch_with_its_siblings():
@@ -137,7 +138,7 @@ def test_one_fork_at_the_start_without_correlation_is_a_flat_group_from_one_star
     torch.testing.assert_close(branched.actions.latent, grouped.actions.latent)
     everything = [torch.arange(84)]
     expected = gradient(flow, grouped, everything)
-    torch.testing.assert_close(gradient(flow, branched, everything), expected, rtol=1e-4, atol=1e-6)
+    assert relative(gradient(flow, branched, everything), expected) < reordered(flow.model)
 
 
 def test_siblings_noise_is_standard_and_as_correlated_as_asked():

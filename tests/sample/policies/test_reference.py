@@ -5,6 +5,7 @@ import torch
 
 from oneloop.core.rooms import build
 from oneloop.sample.policies.denoising.rendering import composite
+from tests.support.rounding import room
 from tests.support.trees import asked, policy
 
 
@@ -28,13 +29,20 @@ def test_the_reference_has_weights_and_noise_of_its_own():
     assert not any(weight.requires_grad for weight in flow.reference.weights.values())
 
 
+def drawn_beside(moved):
+    flow = policy(beside_reference=True)
+    moved(flow.model)
+    return flow.sample(asked(3))[0]
+
+
 def test_a_group_meets_one_image_of_the_reference_whatever_else_is_asked():
     flow = policy(beside_reference=True)
     rollouts, _ = flow.sample(asked(3))
     images = rollouts["reference_output"]
     assert torch.equal(images[:1].expand(3, -1, -1, -1), images[:3]) and not torch.equal(images[0], images[3])
     alone, _ = flow.sample(asked(3).take(torch.tensor([4])))
-    torch.testing.assert_close(alone["reference_output"][0], images[4], atol=1e-6, rtol=0)
+    gap = room(lambda moved: drawn_beside(moved)["reference_output"])
+    torch.testing.assert_close(alone["reference_output"][0], images[4], atol=gap, rtol=0)
     assert "reference_output" not in policy().sample(asked(1))[0]
 
 
@@ -105,4 +113,5 @@ def test_sampled_edits_keep_their_source():
     rollouts, _ = flow.sample(rows)
     for image, row in zip(rollouts.output.numpy(), rows.example, strict=True):
         kept = row["mask"] == 0
-        assert abs(image[kept] - row["source"][kept]).max() < 1e-6
+        # to [-1, 1] and back again: three operations on numbers of at most 2, a half ulp of 2 each
+        assert abs(image[kept] - row["source"][kept]).max() <= 3 * 2.0**-23

@@ -1,6 +1,8 @@
 """Reward back-propagation by hand: the hinge, where its gradient goes and where it does not, who is
 refused."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,7 @@ from oneloop.sample.plan.dress.stop import Stop
 from oneloop.update.averaging import action_weights, weights
 from oneloop.update.objective.reward_backprop import RewardBackprop, hinge, hinge_loss
 from tests.support.editing import Answers, preference, recipe
+from tests.support.rounding import relative, reordered, room
 from tests.support.trees import asked, policy
 
 
@@ -63,14 +66,24 @@ def test_the_loss_is_bounded_and_knows_no_order(values, bound, draw):
     assert one.item() == pytest.approx(max(0.0, bound - p[0, 0].item()))
 
 
+def rendered(flow, rollouts, calls, moved):
+    """Images of the last `calls` calls by weights that `moved` changed; they are put back."""
+    kept = copy.deepcopy(flow.model.state_dict())
+    moved(flow.model)
+    images = flow.at(rollouts, rollouts.last).rendered(calls).detach()
+    flow.model.load_state_dict(kept)
+    return images
+
+
 def test_the_image_that_is_learned_from_is_the_one_that_was_sampled():
     flow, rollouts = sampled()
     actions = rollouts.last
     image = flow.at(rollouts, actions).rendered(1)
-    torch.testing.assert_close(image.detach(), rollouts.output, atol=1e-6, rtol=0)
+    gap = room(lambda moved: rendered(flow, rollouts, 3, moved))
+    torch.testing.assert_close(image.detach(), rollouts.output, atol=gap, rtol=0)
     for calls in (2, 3):
         again = flow.at(rollouts, actions).rendered(calls)
-        torch.testing.assert_close(again.detach(), rollouts.output, atol=1e-6, rtol=0)
+        torch.testing.assert_close(again.detach(), rollouts.output, atol=gap, rtol=0)
         assert again.requires_grad
     with pytest.raises(ValueError, match=r"calls must lie in 1..4, .* got 5"):
         flow.at(rollouts, actions[rollouts.length == 3]).rendered(5)
@@ -81,7 +94,8 @@ def test_values_are_those_sampled_whatever_was_drawn(noise):
     flow = policy(noise=noise)
     rollouts, _ = flow.sample(asked(2))
     image = flow.at(rollouts, rollouts.last).rendered(4)
-    torch.testing.assert_close(image.detach(), rollouts.output, atol=1e-5, rtol=0)
+    gap = room(lambda moved: rendered(flow, rollouts, 4, moved))
+    torch.testing.assert_close(image.detach(), rollouts.output, atol=gap, rtol=0)
 
 
 def test_predicted_data_move_by_minus_sigma():
@@ -131,7 +145,7 @@ def test_any_cut_gives_the_same_gradient():
     whole = gradient(flow, objective, rollouts)
     pieces = list(flow.batches(rollouts, weights(rollouts, "rollout", where="last") > 0, 2))
     assert len(pieces) > 1
-    torch.testing.assert_close(gradient(flow, objective, rollouts, pieces), whole, atol=1e-6, rtol=1e-4)
+    assert relative(gradient(flow, objective, rollouts, pieces), whole) < reordered(flow.model)
 
 
 def test_criteria_one_by_one_give_the_same_gradient():
@@ -143,7 +157,7 @@ def test_criteria_one_by_one_give_the_same_gradient():
         gradient(flow, RewardBackprop(judge=preference(tasks={"fill": (name,)})), rollouts)
         for name in ("consistency", "structure")
     ]
-    torch.testing.assert_close((each[0] + each[1]) / 2, both, atol=1e-6, rtol=1e-4)
+    assert relative((each[0] + each[1]) / 2, both) < reordered(flow.model)
 
 
 def test_a_bound_of_zero_teaches_nothing():

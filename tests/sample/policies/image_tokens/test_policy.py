@@ -1,5 +1,6 @@
 """An image tokenizer as a policy: what it samples, that gradients do not depend on the cut, and resuming."""
 
+import copy
 import shutil
 
 import pytest
@@ -17,6 +18,7 @@ from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.image_tokenizer import ImageTokenizer
 from oneloop.update.averaging import weights
 from oneloop.update.objective.reconstruction import Reconstruction
+from tests.support.rounding import relative, reordered, room
 
 MODEL = {"tokens": 4, "hidden_size": 16, "heads": 2, "layers": 1, "codebook_size": 32, "patch": 4}
 
@@ -43,8 +45,9 @@ def test_a_sample_is_the_image_of_its_first_tokens():
         kept = whole[:, : int(rows.budget[row])]
         own = finished.actions.token[finished.owner == row]
         assert own.tolist() == kept[0].tolist()
+        gap = room(lambda move, kept=kept: move(copy.deepcopy(opened.model)).decode(kept))
         torch.testing.assert_close(
-            finished.output[row : row + 1], opened.model.decode(kept), atol=1e-5, rtol=0
+            finished.output[row : row + 1], opened.model.decode(kept), atol=gap, rtol=0
         )
     written = {*finished, *(f"actions.{name}" for name in finished.actions)}
     assert set(declared(opened.options, "writes")) - {"actions.latent"} <= written
@@ -93,7 +96,7 @@ def test_gradients_do_not_depend_on_the_cut():
     whole = gradient(opened, rollouts, opened.batches(rollouts, everything, 10**9))
     pieces = list(opened.batches(rollouts, everything, 3 * 2 * (1 + 4 + 4)))
     assert [len(piece) for piece in pieces] == [3, 3, 3, 3]
-    torch.testing.assert_close(gradient(opened, rollouts, pieces), whole, atol=1e-6, rtol=1e-4)
+    assert relative(gradient(opened, rollouts, pieces), whole) < reordered(opened.model)
     assert [len(piece) for piece in opened.batches(rollouts, everything, 1)] == [1] * 12
 
 
