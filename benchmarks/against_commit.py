@@ -33,12 +33,17 @@ policy:
     model: {small_llama: {heads: 8}}
     max_new_tokens: 64
 plan: {data: {reasoning: {task: chain_sum, size: 512}}, groups: 8, count: {uniform: {n: 8}}}
-judge: [verifier]
+judge: [{function: {path: "reward.py:varied"}}]
 credit: [group_relative]
 objective: [policy_gradient]
 learner: {learning_rate: 1.0e-5}
 stop_on_alarm: false
 save_every: 1000
+"""
+# every group has a signal: a commit that skips groups without one does the same work as one that does not
+REWARD = """
+def varied(completions, **columns):
+    return [sum(map(ord, text)) % 7 / 7 for text in completions]
 """
 MEASURED = ("step_time", "sample_time", "update_time")
 
@@ -52,6 +57,7 @@ def run(source: Path, folder: Path, steps: int) -> dict[str, float]:
     found = {"help": time.perf_counter() - start}
     recipe = folder / "step.yaml"
     recipe.write_text(RECIPE)
+    (folder / "reward.py").write_text(REWARD)
     words = ["train", str(recipe), f"steps={steps + 1}", "--run", str(folder / "run")]
     subprocess.run([*program, *words], env=environment, check=True, capture_output=True, cwd=folder)
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
