@@ -64,6 +64,16 @@ def test_one_that_is_there_stays(tmp_path):
     assert policy.weight.item() == 0.5
 
 
+def test_another_versions_form_is_refused_in_words(tmp_path):
+    write(tmp_path, 4)
+    trainer = tmp_path / "checkpoint-4/trainer_state.json"
+    for other in ({"form": None}, {"form": 1}, {"form": 3}):
+        state = json.loads(trainer.read_text())
+        trainer.write_text(json.dumps(state | other))
+        with pytest.raises(storage.Damaged, match="checkpoint-4 was saved by another version of oneloop"):
+            read_checkpoint(tmp_path / "checkpoint-4", Policy())
+
+
 def test_what_a_kill_left_behind_is_not_a_checkpoint(tmp_path):
     write(tmp_path, 4)
     for name in (

@@ -15,6 +15,8 @@ from oneloop.core.named import model_named
 from oneloop.update.not_finite import NotFinite
 
 TRAINER = "trainer_state.json"
+FORM = 2
+"""Form of what `loop/` holds. It is one more with each change that earlier versions cannot read, or be read by."""
 
 
 def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
@@ -39,7 +41,7 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
                 f"the weights are not finite numbers after step {step} ({name}), so {folder.name} is not "
                 f"written; {before}. Lower learner.learning_rate or learner.max_grad_norm in a new run"
             )
-        reached = {"phase": state.get("phase", 0), "asks": state.get("asks", 0)}
+        reached = {"form": FORM, "phase": state.get("phase", 0), "asks": state.get("asks", 0)}
         (temporary / TRAINER).write_text(json.dumps({"global_step": step, "best_metric": None, **reached}))
         loop = temporary / "loop"
         loop.mkdir()
@@ -121,7 +123,12 @@ def oldest(directory: Path) -> int:
 
 
 def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
-    """The loop's state; the policy is restored on the way."""
+    """The loop's state; the policy is restored on the way. Raises Damaged for one of another version's form."""
+    if json.loads((folder / TRAINER).read_text()).get("form") != FORM:
+        raise storage.Damaged(
+            f"{folder} was saved by another version of oneloop, in a form that this one does not read: "
+            "resume with that version, or start a new run from these weights"
+        )
     state: dict[str, Any] = storage.read_state(folder / "loop")
     policy.restore(folder, state.pop("policy"))
     return state
