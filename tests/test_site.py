@@ -11,7 +11,17 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-NEWCOMER = ["install", "first_run", "own_data", "own_reward", "own_method", "gpu", "devices", "cluster"]
+NEWCOMER = [
+    "install",
+    "first_run",
+    "own_data",
+    "own_reward",
+    "own_method",
+    "gpu",
+    "devices",
+    "planner",
+    "cluster",
+]
 
 
 @pytest.fixture

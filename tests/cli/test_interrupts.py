@@ -27,6 +27,14 @@ def strikes(number, then):
     return does
 
 
+@pytest.fixture(autouse=True)
+def handled():
+    """SIGINT as it is in a terminal: a shell has what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
@@ -73,6 +81,7 @@ def test_the_handler_is_put_back_and_other_ends_pass():
 ENDS = """
 import os, signal, sys
 import atexit
+signal.signal(signal.SIGINT, signal.default_int_handler)
 atexit.register(lambda: os.kill(os.getpid(), signal.{second}))
 from oneloop.cli import main
 main.app = lambda **_: os.kill(os.getpid(), signal.{first})

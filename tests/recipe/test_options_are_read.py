@@ -1,6 +1,7 @@
 """No option does nothing: every field of every part, and of the recipe itself, is read somewhere."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ def attributes(path):
 
 
 READ = {path: set(attributes(path)) for path in SOURCE.rglob("*.py")}
+TEXT = {path: path.read_text() for path in READ}
 
 
+@functools.cache
 def classes():
     """Every class a recipe can name or contain."""
     found, todo = {}, [Recipe, *(find(room, name) for room in ROOMS for name in names(room))]
@@ -36,18 +39,35 @@ def classes():
     return [(cls, field) for cls, fields in found.items() for field in fields]
 
 
-def home(cls):
-    return SOURCE / Path(*cls.__module__.split(".")[1:]).with_suffix(".py")
+def file_of(module):
+    return SOURCE / Path(*module.split(".")[1:]).with_suffix(".py")
+
+
+def imported(path):
+    """Files of the package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oneloop."):
+            yield file_of(node.module)
+
+
+def near(cls):
+    """Files that know a class: its own, those that this imports or that import it, those that read it."""
+    holders = {field for other, field in classes() if held(other, field).cls is cls}
+    for kind in cls.__mro__:
+        if kind.__module__.startswith("oneloop."):
+            home = file_of(kind.__module__)
+            yield from {home, *imported(home)} & set(READ)
+            for path, read in READ.items():
+                if kind.__module__ in TEXT[path] or holders & read:
+                    yield path
 
 
 @pytest.mark.parametrize(("cls", "field"), classes(), ids=lambda value: getattr(value, "__name__", value))
 def test_an_option_is_read(cls, field):
     assert any(field in read for read in READ.values()), f"nothing reads {cls.__name__}.{field}"
-    # a name shared with something else proves little: its own file, or one that imports it, must read it
-    module = cls.__module__
-    near = [path for path in READ if path == home(cls) or module in path.read_text()]
+    # a name shared with something else proves little: a file that knows the class must read it
     used_by_protocol = {"name", "weight", "limits", "mean", "over", "where", "constant_length", "n"}
-    assert field in used_by_protocol or any(field in READ[path] for path in near), f"{module}: {field}"
+    assert field in used_by_protocol or any(field in READ[path] for path in near(cls)), f"{cls}: {field}"
 
 
 def test_the_test_sees_fields_inside_fields():

@@ -13,7 +13,7 @@ from oneloop.report.rollout_tables import read_rollouts
 from oneloop.run import merging
 from oneloop.run.merging import cut, merge
 from oneloop.run.record import write_parquet
-from oneloop.run.run import Run
+from oneloop.run.writer import Writer
 from tests.support.training import assert_equal, outcome, raw_recipe, train
 
 
@@ -192,15 +192,15 @@ def test_a_run_merges_what_no_resume_makes_again_and_resumes_to_the_bit(tmp_path
     class Killed(BaseException):
         pass
 
-    real = Run._checkpoint
+    real = Writer.save
 
-    def dies(run, phase):
-        real(run, phase)
-        if run.log.step == 6:
+    def dies(writer, policy, log, state):
+        real(writer, policy, log, state)
+        if log.step == 6:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_checkpoint", dies)
+        patch.setattr(Writer, "save", dies)
         with pytest.raises(Killed):
             train(tmp_path / "cut", **options)
     train(tmp_path / "cut", resume=True, **options)

@@ -117,6 +117,7 @@ def test_it_trains_with_rollouts_resumed_and_a_filter_and_writes_what_the_report
 @pytest.mark.filterwarnings("ignore:step_critic")
 def test_an_outage_stops_the_run_and_resuming_goes_on_with_the_same_rollouts(tmp_path, monkeypatch):
     from oneloop.judge import step_critic
+    from oneloop.judge.critique.chat import ChatReply
 
     chat = {"step_critic": {"chat": {"base_url": "http://127.0.0.1:9/v1", "model": "m", "max_retries": 0}}}
     with pytest.raises(CriticOutage, match="none of .* critiques came back"):
@@ -126,7 +127,7 @@ def test_an_outage_stops_the_run_and_resuming_goes_on_with_the_same_rollouts(tmp
 
     class Answering:
         def ask(self, questions):
-            return [step_critic.Reply(text="Wrong steps: [0]") for _ in questions]
+            return [ChatReply(text="Wrong steps: [0]") for _ in questions]
 
     monkeypatch.setattr(step_critic, "client", lambda server: Answering())
     lines = trained(chat, tmp_path / "run", resume=True)

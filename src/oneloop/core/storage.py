@@ -21,6 +21,8 @@ from typing import Any
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, frombuffer, uint8
 
+from oneloop.core.processes import runs
+
 TENSORS = "tensors.safetensors"
 STRUCTURE = "state.json"
 CHECKSUMS = "checksums.json"
@@ -140,17 +142,6 @@ def sweep(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def runs(process: int) -> bool:
-    """Whether a process of this number runs on this host."""
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def numbered(folder: Path, pattern: str) -> dict[int, Path]:

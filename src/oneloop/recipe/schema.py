@@ -61,12 +61,15 @@ def _options(cls: type[Any], definitions: dict[str, Schema]) -> Schema:
     schema = TypeAdapter(cls).json_schema(schema_generator=Generator)
     for name, inner in schema.pop("$defs", {}).items():
         definitions.setdefault(name, inner)
-    known = init_fields(cls)
+    known, meant = init_fields(cls), getattr(cls, "__pydantic_fields__", {})
     schema["properties"] = {
         name: _resolved(field, definitions)
         for name, field in schema.get("properties", {}).items()
         if name in known
     }
+    for name, field in schema["properties"].items():  # a part has the meanings of the part it extends
+        if name in meant and meant[name].description:
+            field.setdefault("description", meant[name].description)
     return schema
 
 

@@ -16,7 +16,7 @@ from oneloop.update.not_finite import NotFinite
 
 TRAINER = "trainer_state.json"
 FORM = 2
-"""Form of what `loop/` holds. It is one more with each change that earlier versions cannot read, or be read by."""
+"""Form of what `loop/` holds; it grows with each change after which versions cannot read one another's."""
 
 
 def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
@@ -123,7 +123,7 @@ def oldest(directory: Path) -> int:
 
 
 def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
-    """The loop's state; the policy is restored on the way. Raises Damaged for one of another version's form."""
+    """The loop's state; the policy is restored on the way. Raises Damaged for another version's form."""
     if json.loads((folder / TRAINER).read_text()).get("form") != FORM:
         raise storage.Damaged(
             f"{folder} was saved by another version of oneloop, in a form that this one does not read: "

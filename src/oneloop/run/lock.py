@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oneloop.core.storage import runs
+from oneloop.core.processes import runs
 
 NAME = "writer.lock"
 BEAT = 10.0

@@ -131,8 +131,10 @@ class Worker:
     def kill(self) -> None:
         """Ends the process and what it started."""
         self.alive = False
-        with contextlib.suppress(OSError):
-            os.close(self._guard)  # its watcher ends it and all that it started
+        # once: the number may be another file's by the second time
+        if (guard := self._guard) >= 0:
+            self._guard = -1
+            os.close(guard)  # its watcher ends it and all that it started
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=LATE)
         with contextlib.suppress(ProcessLookupError, PermissionError):
