@@ -89,7 +89,8 @@ def test_children_do_not_keep_the_lock_of_a_killed_parent(tmp_path):
         """import os
     child = os.fork()
     if child == 0:
-        time.sleep(60)
+        print(os.getpid(), flush=True)  # it has let the file go by now
+    time.sleep(60)
     print(child""",
     )
     parent = Process(tmp_path, forks)
