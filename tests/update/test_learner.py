@@ -16,10 +16,24 @@ from oneloop.update.objective.entropy_bonus import EntropyBonus
 from oneloop.update.objective.kl import Kl
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from oneloop.update.objective.supervised import Supervised
+from tests.support.rounding import room
 from tests.update.small_policy import SmallHere, SmallPolicy, batch, made, weights_of
 
 LENGTHS = {"constant": {"constant_length": 9}}
 PAIRS = [(mean, over) for mean in ("action", "rollout", "group", "constant") for over in ("kept", "all")]
+
+
+def after_two(moved, mean, over, ratio, budget):
+    """(learner, readings [3, N], policy) after two batches, from starting weights that `moved` changed."""
+    policy = SmallPolicy()
+    moved(policy.model)
+    gradient = PolicyGradient(mean=mean, over=over, ratio=ratio, **LENGTHS.get(mean, {}))
+    objectives = [gradient, Kl(coefficient=0.3), EntropyBonus(coefficient=0.1)]
+    learner = made(policy, objectives, tokens_per_micro_batch=budget)
+    learner(batch(policy))
+    learned = learner(batch(policy, seed=1))
+    columns = torch.stack([learned.actions[name] for name in ("ratio", "kl", "entropy")])
+    return learner, columns.nan_to_num(-7), policy
 
 
 @pytest.mark.parametrize(("mean", "over"), PAIRS)
@@ -27,24 +41,35 @@ PAIRS = [(mean, over) for mean in ("action", "rollout", "group", "constant") for
 def test_any_budget_gives_the_same_weights_and_readings(mean, over, ratio):
     results = []
     for budget in (10**6, 9, 6, 1):
-        policy = SmallPolicy()
-        gradient = PolicyGradient(mean=mean, over=over, ratio=ratio, **LENGTHS.get(mean, {}))
-        learner = made(
-            policy,
-            [gradient, Kl(coefficient=0.3), EntropyBonus(coefficient=0.1)],
-            tokens_per_micro_batch=budget,
-        )
-        learner(batch(policy))
-        learned = learner(batch(policy, seed=1))
-        columns = torch.stack([learned.actions[name] for name in ("ratio", "kl", "entropy")])
-        results.append((weights_of(learner), columns.nan_to_num(-7), learner.metrics, policy.pieces))
+        learner, columns, policy = after_two(lambda model: model, mean, over, ratio, budget)
+        results.append((weights_of(learner), columns, learner.metrics, policy.pieces))
     (weights, columns, metrics, pieces), *others = results
     assert pieces == 4  # two batches, each sampled and learned from
+
+    size = torch.tensor([abs(value) or 1.0 for value in metrics.values()], dtype=torch.float64)
+
+    def shares(moved):
+        numbers = after_two(moved, mean, over, ratio, 10**6)[0].metrics
+        return torch.tensor([*numbers.values()], dtype=torch.float64) / size
+
+    near = room(shares)  # relative: some metrics are numbers of tokens
+    gap = room(lambda moved: weights_of(after_two(moved, mean, over, ratio, 10**6)[0]))
+    scale = 1 + columns.abs()  # the estimate of a KL is exponential, and may be large
+    far = room(lambda moved: after_two(moved, mean, over, ratio, 10**6)[1] / scale)
     for other, seen, numbers, more in others:
         assert more > pieces
-        assert (other - weights).abs().max() < 1e-6
-        assert torch.allclose(seen, columns, atol=1e-6)
-        assert numbers == pytest.approx(metrics, rel=1e-5)
+        assert (other - weights).abs().max() <= gap
+        assert ((seen - columns) / scale).abs().max() <= far
+        assert numbers == pytest.approx(metrics, rel=near, abs=near)
+
+
+def stepped(moved, objectives, **options):
+    """Weights after one batch, from starting weights that `moved` changed."""
+    policy = SmallPolicy()
+    moved(policy.model)
+    learner = made(policy, objectives, **options)
+    learner(batch(policy))
+    return weights_of(learner)
 
 
 def naive_weights(policy: SmallPolicy, rollouts: Rollouts, rate: float) -> torch.Tensor:
@@ -64,7 +89,8 @@ def test_one_step_is_adamw_on_the_mean_over_kept_actions():
     expected = naive_weights(SmallPolicy(), batch(policy), rate=0.05)
     learner = made(policy, [PolicyGradient()])
     learner(batch(policy))
-    assert (weights_of(learner) - expected).abs().max() < 1e-7
+    gap = room(lambda moved: stepped(moved, [PolicyGradient()]))
+    assert (weights_of(learner) - expected).abs().max() <= gap
 
 
 def test_minibatches_are_steps_on_whole_groups_in_turn():
@@ -81,7 +107,8 @@ def test_minibatches_are_steps_on_whole_groups_in_turn():
             rows = (rollouts.group % 2 == index).nonzero().squeeze(1)
             learned_alone = single(rollouts.take(rows))
             passes[epoch, rollouts.structure.take(rows)[0]] = learned_alone.actions.ratio
-    assert (weights_of(learner) - weights_of(single)).abs().max() < 1e-6
+    gap = room(lambda moved: stepped(moved, [PolicyGradient()], minibatches=2, epochs=2, steps=1))
+    assert (weights_of(learner) - weights_of(single)).abs().max() <= gap
     assert learner.updates == 4 and policy.version == 1
 
     # readings stand at the actions they belong to: the first minibatch met the weights that sampled it
@@ -174,8 +201,9 @@ def test_what_teaches_nothing_is_not_forwarded_and_changes_nothing(name, monkeyp
         assert learner.metrics["skipped_tokens"] == idle.sum()
         assert not set(idle.nonzero().squeeze(1).tolist()) & set(policy.forwarded)
     (weights, loss, _), (expected, expected_loss, _) = results
-    assert (weights - expected).abs().max() < 1e-7
-    assert loss == pytest.approx(expected_loss, abs=1e-6)
+    gap = room(lambda moved: stepped(moved, objectives, tokens_per_micro_batch=6))
+    assert (weights - expected).abs().max() <= gap
+    assert loss == pytest.approx(expected_loss, rel=0, abs=gap)
 
 
 def test_the_gap_to_the_sampler_leaves_out_what_was_sampled_from_another_prompt():
@@ -268,7 +296,8 @@ def test_a_loss_that_is_not_finite_names_objective_and_rollout(value, shown):
     learner(rollouts)
     expected = made(fresh, [Supervised()])
     expected(rollouts)
-    assert (weights_of(learner) - weights_of(expected)).abs().max() < 1e-6
+    gap = room(lambda moved: stepped(moved, [Supervised()]))
+    assert (weights_of(learner) - weights_of(expected)).abs().max() <= gap
 
 
 def test_what_does_not_count_may_be_nan():
@@ -304,12 +333,14 @@ def test_out_of_memory_halves_the_budget_and_says_so():
         learned = learner(rollouts)
         results.append((learner, learned))
     (smooth, expected), *rest = results
+    gap = room(lambda moved: stepped(moved, [PolicyGradient(), Kl()], tokens_per_micro_batch=12))
     assert smooth.notices == []
     for (learner, learned), budget in zip(rest, (6, 3), strict=True):
         assert learner.budget == budget
         assert f"forward {budget} tokens" in learner.notices[-1]
-        assert (weights_of(learner) - weights_of(smooth)).abs().max() < 1e-6
-        assert torch.allclose(learned.actions.ratio, expected.actions.ratio, atol=1e-6, equal_nan=True)
+        assert (weights_of(learner) - weights_of(smooth)).abs().max() <= gap
+        ratio = expected.actions.ratio
+        torch.testing.assert_close(learned.actions.ratio, ratio, rtol=0, atol=gap, equal_nan=True)
 
 
 def test_out_of_memory_on_a_single_token_is_an_error():

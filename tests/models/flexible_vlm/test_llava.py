@@ -1,5 +1,7 @@
 """A LLaVA with a token-adaptive projector: what is asked of one call, batches, disk, collator, loss."""
 
+import copy
+
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +18,7 @@ from oneloop.models.flexible_vlm import (
 )
 from oneloop.models.language.small_llama import SmallLlama
 from oneloop.models.vision_language.small_llava import SmallLlava
+from tests.support.rounding import room
 
 SMALL = SmallLlava(hidden_size=16, heads=2, layers=1, image_size=24, patch_size=4)
 
@@ -59,7 +62,8 @@ def test_pictures_of_several_budgets_share_a_call(made):
     ids = torch.cat([one["input_ids"], other["input_ids"]], 1)
     pixels = torch.cat([one["pixel_values"], other["pixel_values"]])
     both = model(input_ids=ids, pixel_values=pixels, num_image_tokens=torch.tensor([4, 16])).logits
-    assert torch.allclose(both[:, :8], model(**one).logits, atol=1e-5)
+    gap = room(lambda move: move(copy.deepcopy(model))(**one).logits)
+    assert (both[:, :8] - model(**one).logits).abs().max() <= gap
     features = model.get_image_features(pixel_values=pixels, num_image_tokens=torch.tensor([4, 16]))
     assert [len(each) for each in features.pooler_output] == [4, 16]
     with pytest.raises(ValueError, match="1 numbers for 2 pictures"):

@@ -13,6 +13,7 @@ from oneloop.run.run import Run
 from oneloop.sample.policies.image_tokenizer import ImageTokenizer
 from oneloop.update.objective.proxy_codes import ProxyCodes
 from tests.sample.policies.image_tokens.test_policy import asked
+from tests.support.rounding import reordered
 
 SIZES = {
     "predicts": "codes",
@@ -65,8 +66,10 @@ def test_the_loss_is_the_cross_entropy_of_the_teachers_codes(folder):
     chances = policy.model.predict(codes, rollouts.budget).log_softmax(1)
     wanted = teacher.encode(rollouts.output)
     nll = -chances.gather(1, wanted[:, None])[:, 0].flatten(1).mean(1)
-    torch.testing.assert_close(readings["nll"], nll.detach(), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(loss, nll + rounding, atol=1e-6, rtol=1e-5)
+    # two ways to the same sums; where codes flip under moved weights there is no room to measure
+    close = {"rtol": reordered(policy.model), "atol": 0}
+    torch.testing.assert_close(readings["nll"], nll.detach(), **close)
+    torch.testing.assert_close(loss, nll + rounding, **close)
     for name, weight in teacher.decoder.state_dict().items():
         assert torch.equal(policy.model.pixel_decoder.state_dict()[name], weight)
 
