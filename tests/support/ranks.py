@@ -26,7 +26,8 @@ CONTEXT.set_forkserver_preload(["tests.support.training", "peft", "torch.distrib
 LONGEST = 120.0
 """Seconds after which ranks that are not done are killed."""
 CLOSE = 1e-5
-"""As docs/devices.md promises. Largest measured gaps, shares of 1 + size: metrics 1.0e-6, weights 2.6e-6."""
+"""As docs/devices.md promises. Largest gaps measured, as shares of 1 + size: metrics 1.0e-6; weights 2.6e-6,
+or 6.3e-6 where torch uses no AVX: Adam divides by small gradients."""
 COUNTED = ("network_evaluations", "flops")
 """What was forwarded depends on how a batch is cut; a prompt may be forwarded on two ranks."""
 
