@@ -49,7 +49,7 @@ def reinforce(policy: LanguagePolicy, steps: int, seed: int = 1) -> Iterator[Rol
     plan = Plan(data=Rows(rows=SUMS), groups=8, count=Uniform(n=8))
     plan.begin(seed, steps, first=10**9)  # ids of the warm start are not used again
     judge, credit, select = Judging([Verifier(by="exact")]), GroupRelative(), MixedGroups()
-    learner = Learner(policy, [PolicyGradient()], Learning(learning_rate=3e-3), steps)
+    learner = Learner(policy, [PolicyGradient()], Learning(learning_rate=1e-3), steps)
     while steps:
         # 1. what to try: rows with a prompt, each eight times
         asked = plan.ask()
@@ -67,7 +67,7 @@ def reinforce(policy: LanguagePolicy, steps: int, seed: int = 1) -> Iterator[Rol
         steps -= 1
 
 
-def main(warm: int = 60, steps: int = 40) -> list[float]:
+def main(warm: int = 30, steps: int = 40) -> list[float]:
     """Trains, prints a line every few steps, and gives the share of right answers of each step."""
     model = SmallLlama(hidden_size=64, layers=2, heads=4, alphabet="0123456789+=", max_positions=16)
     policy = Language(model=model, max_new_tokens=3).open()

@@ -84,7 +84,7 @@ class Lock:
                 if self.path.exists() and os.path.samestat(os.stat(self.path), os.fstat(file)):
                     return file, True
             except BlockingIOError:
-                raise self._in_use(_read(file)) from None
+                raise self._in_use(_named(file)) from None
             except OSError as error:
                 if error.errno in NO_LOCKS:
                     self._says(f"the file system of {self.directory} has no locks; start no second run there")
@@ -118,6 +118,18 @@ class Lock:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def _named(file: int) -> dict[str, Any] | None:
+    """Who holds the lock of `file`, which is closed; None if the holder does not say so within a second."""
+    try:
+        for _ in range(20):  # it writes its name after it has the lock
+            if (writer := _read(file)) is not None:
+                return writer
+            time.sleep(0.05)
+        return None
+    finally:
+        os.close(file)
 
 
 def _read(file: int) -> dict[str, Any] | None:
