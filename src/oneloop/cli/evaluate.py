@@ -121,11 +121,10 @@ def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
-    judges = spec.judge or next(phase.judge for phase in recipe.phases.values() if phase.judge)
-    if told := isolation_notice(judges):
+    if told := isolation_notice(recipe.evaluation_judges):
         say(told)
     policy = recipe.policy.open(folder)
-    judging, found = Judging(scorers(judges)), []
+    judging, found = Judging(scorers(recipe.evaluation_judges)), []
     for mode in ("greedy", "sampled"):
         values = measured(policy, judging, spec.asked, spec.size, spec.samples, recipe.seed, mode)
         found.append({"when": "", "phase": folder, "step": 0, **values})

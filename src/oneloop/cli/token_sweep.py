@@ -41,9 +41,8 @@ def sweep(
     spec = loaded.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
-    judges = spec.judge or next(phase.judge for phase in loaded.phases.values() if phase.judge)
-    policy = loaded.policy.open(folder)
-    rows = token_sweep(policy, Judging(scorers(judges)), spec.asked, numbers(counts), spec.size, loaded.seed)
+    judging, policy = Judging(scorers(loaded.evaluation_judges)), loaded.policy.open(folder)
+    rows = token_sweep(policy, judging, spec.asked, numbers(counts), spec.size, loaded.seed)
     console.print(table(rows))
     about = f"{folder}, {spec.size} rows, greedy"
     path = write_figure(

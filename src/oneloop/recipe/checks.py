@@ -51,7 +51,7 @@ def check_evaluation(where: str, recipe: Any) -> list[str]:
     spec = recipe.evaluate
     if spec is None:
         return []
-    if not spec.judge and not any(phase.judge for phase in recipe.phases.values()):
+    if not recipe.evaluation_judges:
         return [f"{where}.judge: nobody scores the evaluation; add a judge ({', '.join(names('judge'))})"]
     return [*_twice(where, spec.judge), *_weights(where, spec.judge)]
 

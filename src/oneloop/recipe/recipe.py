@@ -123,6 +123,12 @@ class Recipe:
         outline: PolicyOutline = self.policy.outline()
         return outline
 
+    @cached_property
+    def evaluation_judges(self) -> tuple[Any, ...]:
+        """Judges of the evaluation: its own, else those of the first phase with any; () without."""
+        own = self.evaluate.judge if self.evaluate else ()
+        return own or next((phase.judge for phase in self.phases.values() if phase.judge), ())
+
 
 PHASE_KEYS = init_fields(Phase)
 FOLDED = "train"

@@ -32,11 +32,9 @@ class Evaluator:
         spec, log = self.recipe.evaluate, self.log
         if spec is None:
             return
-        phases = self.recipe.phases.values()
-        judges = spec.judge or next((each.judge for each in phases if each.judge), ())
         for mode in ("greedy", "sampled"):
             log.show.says(f"evaluating {when} {phase}, {mode}")
-            judging = Judging(scorers(judges))
+            judging = Judging(scorers(self.recipe.evaluation_judges))
             asked = (spec.asked, spec.size, spec.samples, self.recipe.seed, mode, spec.on_bad_row)
             sample, judge = dividing(log.world, self.policy), led(log.world, judging)
             judged = answered(self.policy, judge, *asked, sample=sample)

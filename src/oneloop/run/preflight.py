@@ -89,8 +89,7 @@ def sections(recipe: Recipe) -> Iterator[tuple[str, Data, tuple[Any, ...], OnBad
     for name, phase in recipe.phases.items():
         yield f"recipe.phases.{name}.plan", phase.plan.data, phase.judge, phase.plan.on_bad_row
     if (spec := recipe.evaluate) is not None:
-        judges = spec.judge or next((phase.judge for phase in recipe.phases.values() if phase.judge), ())
-        yield "recipe.evaluate", spec.data, judges, spec.on_bad_row
+        yield "recipe.evaluate", spec.data, recipe.evaluation_judges, spec.on_bad_row
 
 
 def columns_of(data: Data) -> list[str]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 
 from oneloop.core.part import part
@@ -11,6 +10,7 @@ from oneloop.models.image_tokenizer.config import TokenizerConfig
 from oneloop.models.image_tokenizer.released import open_tokenizer
 from oneloop.models.image_tokenizer.teacher import open_teacher
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
+from oneloop.models.seeded import Seed, seeded
 
 
 @part(paper="arXiv 2501.10064")
@@ -41,8 +41,7 @@ class OneDPiece:
     teacher: str = ""
     """Folder of a frozen teacher: the decoder then predicts its codes, and its decoder makes the pixels;
     `channels` and `patch` are its own. Empty: the decoder predicts pixels."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the initial weights."""
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not self.folder and not self.teacher:
@@ -69,8 +68,7 @@ class OneDPiece:
         if self.folder:
             return open_tokenizer(Path(self.folder))
         teacher, sizes = open_teacher(self.teacher) if self.teacher else (None, {})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             tokenizer = OneDTokenizer(self.config(**sizes)).eval()
         if teacher is not None:
             tokenizer.pixel_decoder.load_state_dict(teacher.decoder.state_dict())

@@ -9,7 +9,6 @@ it by a supervised phase, with freeze_vision: false. Left out: tiles, pictures o
 import string
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from transformers import (
     LlamaConfig,
@@ -22,6 +21,7 @@ from transformers import (
 
 from oneloop.core.part import part
 from oneloop.models.language.small_llama import character_tokenizer
+from oneloop.models.seeded import Seed, seeded
 
 PICTURE = "<image>"
 CHAT_TEMPLATE = (
@@ -53,8 +53,7 @@ class SmallLlava:
     """The characters it reads and writes, one token each; any other in a prompt is an error."""
     max_positions: Annotated[int, Field(ge=2)] = 512
     """Longest prompt and completion together, in tokens, a picture's included."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the initial weights."""
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.heads):
@@ -103,6 +102,5 @@ class SmallLlava:
             vision_feature_select_strategy="full",
             chat_template=CHAT_TEMPLATE,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return LlavaForConditionalGeneration(config), processor
