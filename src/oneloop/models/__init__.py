@@ -1,2 +1,2 @@
 """Models that a part builds, one folder for each kind: `language`, `flow` networks, `image_tokenizer`,
-`judges`."""
+`judges`; and what a system of several networks shares: `flexible_vlm`, `handwriting`."""
