@@ -40,6 +40,7 @@ NEEDED = {
     "flexible_llava": {"model": {"small_llava": {}}},
     "image_tokenizer": {"model": "one_d_piece"},
     "tail_drop": {"most": 8},
+    "weighted": {"probabilities": [1.0]},
     "proxy_codes": {"teacher": "somewhere"},
     "decoded": {"tokenizer": "one_d_piece", "judge": "scene"},
     "image_codes": {"data": {"digits": {}}, "tokenizer": "one_d_piece"},

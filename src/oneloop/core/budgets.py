@@ -53,13 +53,16 @@ class Budgets:
 
     def draw(self, seed: int, numbers: Any) -> NDArray[np.int64]:
         """int64, the budget of each of `numbers`: a function of (seed, number)."""
-        keys = draws.mix(seed, "budget", np.asarray(numbers, dtype=np.int64))
-        # a last edge that rounds to less than 1 would leave numbers without a choice
-        edges = np.cumsum(self.law)[:-1]
-        chosen: NDArray[np.int64] = np.array(self.choices)[
-            np.searchsorted(edges, draws.uniforms(keys, 0), "right")
-        ]
+        chosen: NDArray[np.int64] = np.array(self.choices)[drawn(self.law, seed, numbers)]
         return chosen
+
+
+def drawn(law: NDArray[np.float64], seed: int, numbers: Any) -> NDArray[np.int64]:
+    """int64, places 0..K-1 drawn with probabilities `law` [K], one for each of `numbers`: a function of
+    (seed, number)."""
+    keys = draws.mix(seed, "budget", np.asarray(numbers, dtype=np.int64))
+    # a last edge that rounds to less than 1 would leave numbers without a choice
+    return np.searchsorted(np.cumsum(law)[:-1], draws.uniforms(keys, 0), "right")
 
 
 class BudgetSampler:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oneloop.core.judge_limits import JudgeLimits
@@ -107,6 +109,14 @@ class Keep(Protocol):
 
     def keeps(self, group: Rollouts) -> bool:
         """Whether the complete, judged `group` is worth learning from."""
+
+
+class Draw(Protocol):
+    """How likely each of several things is drawn: budgets, classes of prompts."""
+
+    def chances(self, choices: Sequence[float]) -> "Chances":
+        """The probabilities of `choices` [K] before anything is learned. Raises ValueError where they are
+        none of which it can say so."""
 
 
 class Objective(Protocol):
@@ -317,6 +327,36 @@ class Remembering(Protocol):
 
     def load_state_dict(self, state: Any) -> None:
         """What `state_dict` gave, to the bit."""
+
+
+class Chances(Protocol):
+    """Probabilities of K things, which may follow what is learned. Every draw is named by a number: whoever
+    asks again for the same number is given the same thing."""
+
+    probabilities: NDArray[np.float64]
+    """[K], of the next draw."""
+
+    def draw(self, seed: int, numbers: Any) -> NDArray[np.int64]:
+        """Places 0..K-1, one for each of `numbers`, which grow from call to call or were drawn before."""
+
+    def learn(self, place: NDArray[np.int64], judged: Rollouts) -> None:
+        """The rollouts `judged` came back that were drawn at `place` [n]."""
+
+    def after_update(self, place: NDArray[np.int64], batch: Rollouts) -> None:
+        """The weights have learned from `batch`, drawn at `place` [n]."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next draws depend on, as JSON values and tensors."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """What `state_dict` gave, to the bit."""
+
+
+class DrawDefaults:
+    """What a draw part may say of itself; what it leaves out is as here."""
+
+    learns: tuple[str, ...] = ()
+    """Columns of judged rows from which it learns."""
 
 
 class PromptRoom(NamedTuple):

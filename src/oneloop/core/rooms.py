@@ -55,6 +55,7 @@ ROOMS = {
     "data": Room("sample.data", protocols.Data),
     "count": Room("sample.plan.count", protocols.Count),
     "dress": Room("sample.plan.dress", protocols.Part),
+    "draw": Room("sample.plan.draw", protocols.Draw),
     "keep": Room("sample.plan.keep", protocols.Keep),
     "policy": Room("sample.policies", protocols.PolicyPart),
     "judge": Room("judge", protocols.Part, JUDGE, adopts="function"),
