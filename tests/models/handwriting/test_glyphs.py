@@ -6,6 +6,7 @@ import torch
 
 from oneloop.models.handwriting import glyphs
 from oneloop.models.handwriting.glyphs import GlyphContent, UnknownCharacter
+from tests.support.fonts import font_folder
 
 try:
     UNIFONT = glyphs.unifont()
@@ -14,16 +15,6 @@ except ValueError as error:
 else:
     WHY = ""
 needs_unifont = pytest.mark.skipif(UNIFONT is None, reason=WHY)
-
-
-def own_font(tmp_path, name="aileron.ttf"):
-    """The TTF that Pillow carries in itself (Aileron Regular), as a file."""
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(16)
-    path = tmp_path / name
-    path.write_bytes(font.font_bytes)
-    return path
 
 
 @needs_unifont
@@ -73,7 +64,7 @@ def test_what_is_no_character_of_the_font_is_refused(text):
 
 
 def test_a_font_of_ones_own_and_its_gaps(tmp_path):
-    content = GlyphContent(own_font(tmp_path), size=24)
+    content = GlyphContent(font_folder(tmp_path, ("own",)) / "own.ttf", size=24)
     drawn, _ = content.encode(["Wi "])
     assert drawn.shape == (1, 3, 24, 24) and drawn.min() < 0.5
     assert (drawn[0, 0] < 0.5).any(0).sum() > (drawn[0, 1] < 0.5).any(0).sum()  # a W is wider than an i
@@ -85,7 +76,7 @@ def test_a_font_of_ones_own_and_its_gaps(tmp_path):
 @pytest.mark.parametrize(("texts", "said"), [([], "no texts"), (["a", ""], "text 1 is empty")])
 def test_nothing_to_write(tmp_path, texts, said):
     with pytest.raises(ValueError, match=said):
-        GlyphContent(own_font(tmp_path)).encode(texts)
+        GlyphContent(font_folder(tmp_path, ("own",)) / "own.ttf").encode(texts)
 
 
 def test_fonts_that_are_none(tmp_path, monkeypatch):
