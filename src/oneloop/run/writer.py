@@ -19,6 +19,7 @@ from oneloop.run.lock import Lock
 from oneloop.run.log import Log
 from oneloop.run.made_with import begin, compared, made_with
 from oneloop.run.merging import cut, merge
+from oneloop.run.own_code import out_of_date
 from oneloop.run.progress import Show
 
 
@@ -76,6 +77,8 @@ class Writer:
         for level, sentence in compared(self.recipe, self.directory, resumed, history, accept):
             if sentence not in self._changed:
                 self.show.finding(level, sentence)
+        for sentence in out_of_date(self.recipe):
+            self.show.finding("warn", sentence)
         made = made_with(self.recipe)
         if not resumed:
             begin(self.directory, made)
