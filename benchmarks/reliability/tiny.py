@@ -7,7 +7,9 @@ from typing import Any
 
 from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
+from oneloop.models.language.picture_llama import PictureLlama
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.models.vision_language.flexible_llava import FlexibleLlava
 from oneloop.models.vision_language.small_llava import SmallLlava
 from oneloop.recipe import text
 from oneloop.recipe.recipe import Recipe, load_recipe
@@ -25,21 +27,27 @@ ROWS = 24
 """Rows of generated data: to look for overlap with what is held out takes long with many."""
 IMAGES = (Flow, ImageTokenizer)
 """Policies that write images."""
-NEEDS = ("one_d_piece_grpo", "picture_questions_gpu")
-"""Recipes that need the run of another recipe, or a processor from the hub."""
+NEEDS = {"one_d_piece_grpo": "one_d_piece"}
+"""Recipes that need the run of another, which they look for in runs/."""
 STEPS = 3
 """Steps of each phase; a checkpoint is written after every second one of the run."""
 FEW = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
 
 
 def names() -> list[str]:
-    """The recipes that ship, but for those that need what is not there."""
-    return [name for name in shipped() if name not in NEEDS]
+    """The recipes that ship."""
+    return list(shipped())
 
 
-def tiny(name: str, folder: Path, steps: int = STEPS) -> Recipe:
-    """The shipped recipe `name` with a tiny model and few rollouts; `folder` gets a file it may need."""
-    recipe = load_recipe(name)[0]
+def tiny(name: str, folder: Path, steps: int = STEPS, runs: Path = Path("runs")) -> Recipe:
+    """The shipped recipe `name` with a tiny model and few rollouts; `folder` gets a file it may need.
+
+    A run that it needs is in `runs`.
+    """
+    source = folder / "shipped" / f"{name}.yaml"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(shipped()[name].read_text().replace("runs/", f"{runs}/"))
+    recipe = load_recipe(source)[0]
     changes = ["save_every=2", *_model(recipe)]
     if name == "grpo_gsm8k_gpu":
         changes += [f"plan.data={_questions(folder)}", f"evaluate.data={_questions(folder)}"]
@@ -53,14 +61,14 @@ def tiny(name: str, folder: Path, steps: int = STEPS) -> Recipe:
     for phase, made in recipe.phases.items():
         path = f"phases.{phase}." if len(recipe.phases) > 1 else ""
         changes += [f"{path}{change}" for change in [f"steps={steps}", *_phase(made, recipe)]]
-    return load_recipe(name, changes)[0]
+    return load_recipe(source, changes)[0]
 
 
-def write(name: str, folder: Path, steps: int = STEPS) -> Path:
+def write(name: str, folder: Path, runs: Path = Path("runs")) -> Path:
     """The tiny recipe as a file of `folder`, named as it is shipped."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.yaml"
-    path.write_text(text.written(tiny(name, folder, steps)))
+    path.write_text(text.written(tiny(name, folder, runs=runs)))
     return path
 
 
@@ -71,14 +79,18 @@ def _model(recipe: Recipe) -> list[str]:
         small = [] if "flow_mlp" in model else [f"{model}.layers=1"]
         precise = [f"{policy}.precision=float32"] if isinstance(recipe.policy, Flow) else []
         return [f"{model}.hidden_size=32", *small, *precise]
-    small_model = "small_llava" if isinstance(recipe.policy, VisionLanguage) else "small_llama"
-    built_here = isinstance(made, SmallLlama | SmallLlava)
-    stand_in = [] if built_here else [f"{policy}.model={{{small_model}: {{}}}}"]
+    if isinstance(made, FlexibleLlava):
+        model, stand_in = f"{policy}.model.flexible_llava.model.small_llava", []
+    elif isinstance(made, SmallLlama | SmallLlava | PictureLlama):
+        model, stand_in = f"{policy}.model.{part_name(type(made))}", []
+    else:
+        small = "small_llava" if isinstance(recipe.policy, VisionLanguage) else "small_llama"
+        model, stand_in = f"{policy}.model.{small}", [f"{policy}.model={{{small}: {{}}}}"]
     tokens = min(recipe.policy.max_new_tokens, 16 if "branchgrpo" not in recipe.name else 32)
     return [
         *stand_in,
-        f"{policy}.model.{small_model}.hidden_size=32",
-        f"{policy}.model.{small_model}.layers=1",
+        f"{model}.hidden_size=32",
+        f"{model}.layers=1",
         f"{policy}.max_new_tokens={tokens}",
         f"{policy}.precision=float32",
         f"{policy}.sampling_precision=same",
@@ -98,7 +110,7 @@ def _phase(phase: Any, recipe: Recipe) -> list[str]:
 
 def _judges(judges: Sequence[Any], recipe: Recipe) -> list[str]:
     """The change that makes them give partial credit, so that there is something to learn."""
-    if not judges or isinstance(recipe.policy, IMAGES):
+    if not judges or isinstance(recipe.policy, IMAGES) or isinstance(recipe.policy.model, PictureLlama):
         return []
     kept = [to_recipe(each) for each in judges if not isinstance(each, Verifier)]
     if recipe.name in WORKERS and isinstance(judges[0], Verifier):

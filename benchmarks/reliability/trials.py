@@ -159,7 +159,11 @@ class Runs:
     def recipe(self, name: str) -> Path:
         """The tiny recipe of a name, as a file."""
         path = self.folder / "recipes" / f"{name}.yaml"
-        return path if path.exists() else tiny.write(name, path.parent)
+        if path.exists():
+            return path
+        if name in tiny.NEEDS:
+            self.whole(tiny.NEEDS[name])
+        return tiny.write(name, path.parent, self.folder / "whole")
 
     def draw(self, draw: random.Random) -> Whole:
         """One of the recipes, at random."""
