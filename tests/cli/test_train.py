@@ -62,7 +62,8 @@ def test_sigterm_stops_the_run_as_ctrl_c_does(here):
     assert running.returncode == 143, rest
     assert "stopped. To go on: oneloop train runs/tiny/recipe.yaml --resume" in rest
     assert "report: runs/tiny/report.html" in rest and (here / "runs" / "tiny" / "report.html").exists()
-    assert (here / "runs" / "tiny" / "checkpoint-2").exists()
+    stopped = re.search(r"stopping after step (\d+), which (checkpoint-\1) holds", rest)
+    assert stopped and (here / "runs" / "tiny" / stopped[2]).exists(), rest
 
 
 def test_a_finished_run_takes_more_steps(here, oneloop):

@@ -30,6 +30,8 @@ def write_checkpoint(
 ) -> bool:
     """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
+    A `state` with `passing` is of a run that was stopped between two checkpoints: this one goes with the next,
+    so that in the end the run leaves what it leaves when it is not stopped.
     One that is there already stays: the same run follows from it (no step was made since). Raises OSError (a
     full disk, say) with the earlier checkpoints untouched, and NotFinite for weights that are NaN or
     infinite.
@@ -50,6 +52,7 @@ def write_checkpoint(
                 f"written; {before}. Lower learner.learning_rate or learner.max_grad_norm in a new run"
             )
         reached = {"form": FORM, "phase": state.get("phase", 0), "asks": state.get("asks", 0)}
+        reached |= {"passing": True} if state.get("passing") else {}
         (temporary / TRAINER).write_text(json.dumps({"global_step": step, "best_metric": None, **reached}))
         if parts is not None:
             parts(temporary / PARTS)
@@ -69,8 +72,10 @@ def write_checkpoint(
 
 
 def delete_old(directory: Path, keep: int) -> None:
-    """Deletes all checkpoints but the newest `keep`."""
-    for old in checkpoints(directory)[:-keep]:
+    """Deletes all checkpoints but the newest `keep`, and passing ones that are not the newest."""
+    found = checkpoints(directory)
+    passed = [path for path in found[:-1] if json.loads((path / TRAINER).read_text()).get("passing")]
+    for old in [*passed, *[path for path in found if path not in passed][:-keep]]:
         storage.delete_folder(old)
 
 

@@ -47,18 +47,22 @@ class Lock:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.path, self._says = directory, directory / NAME, says
         self._file, self._locks = self._open()
+        stop = threading.Event()
         try:
             self._outwait()
+        except BaseException:  # it may be another's file
+            os.close(self._file)
+            raise
+        try:
             self._me = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, json.dumps(self._me).encode(), 0)
+            threading.Thread(target=_beat, args=(self._file, stop), name="oneloop lock", daemon=True).start()
+            _held.add(self)
+            self._release = weakref.finalize(self, _let_go, self.path, self._file, stop)
         except BaseException:
-            os.close(self._file)
+            _let_go(self.path, self._file, stop)
             raise
-        stop = threading.Event()
-        threading.Thread(target=_beat, args=(self._file, stop), name="oneloop lock", daemon=True).start()
-        self._release = weakref.finalize(self, _let_go, self.path, self._file, stop)
-        _held.add(self)
 
     def release(self) -> None:
         """Lets the directory go; nothing happens the second time."""
@@ -154,11 +158,20 @@ def _beat(file: int, stop: threading.Event) -> None:
 
 
 def _let_go(path: Path, file: int, stop: threading.Event) -> None:
-    stop.set()
+    try:
+        _delete(path, file)
+    except BaseException:  # Ctrl-C came right here
+        _delete(path, file)
+        raise
+    finally:
+        stop.set()
+        os.close(file)
+
+
+def _delete(path: Path, file: int) -> None:
     with contextlib.suppress(OSError):  # a lock file that stays is free all the same
         if os.path.samestat(os.stat(path), os.fstat(file)):
             path.unlink()
-    os.close(file)
 
 
 def _forget() -> None:

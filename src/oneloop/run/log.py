@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core.costs import Costs, Unit, costs_of
+from oneloop.core.lines import Lines
 from oneloop.core.storage import Damaged, flush
 from oneloop.parallel.ranks.world import World
 from oneloop.recipe.recipe import Recipe
@@ -36,7 +37,7 @@ class Log:
         self.started = time.time()
         self.step = 0
         """Steps the run has made, over all phases."""
-        self.history: list[dict[str, Any]] = []
+        self.history = Lines()
         """Metrics of every step."""
         self.findings: list[Finding] = []
         """What the doctor has said."""
@@ -97,7 +98,7 @@ class Log:
                 raise Damaged(f"{where}; bring back a copy, or go on all the same with --accept-changes")
             self.show.finding("warn", where)
         lines = read_lines(self.metrics.path)[: state["lines"]]
-        self.history = [line for line in lines if line["kind"] == "step"]
+        self.history = Lines(line for line in lines if line["kind"] == "step")
         self.watch = Watch(self.history)
         self.findings = [Finding(**_fields(line)) for line in lines if line["kind"] == "doctor"]
         return lines

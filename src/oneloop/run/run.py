@@ -30,6 +30,7 @@ from oneloop.run.preflight import left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import write_rollouts
 from oneloop.run.resuming import extended
+from oneloop.run.stopping import Stopping
 from oneloop.run.trackers import require
 from oneloop.run.writer import Writer
 
@@ -131,7 +132,8 @@ class Run:
             self.show.finding("warn", told)
         with self.show.running({name: phase.steps for name, phase in self.recipe.phases.items()}):
             for name in list(self.recipe.phases)[first:]:
-                self._run_phase(name)
+                with Stopping(self.show.says) as stop:
+                    self._run_phase(name, stop)
         end = {"phase": list(self.recipe.phases)[-1], "step": self.log.step}
         self.log.metrics.write(kind="summary", **end, **self.log.costs.metrics)
 
@@ -155,7 +157,7 @@ class Run:
 
     # one phase
 
-    def _run_phase(self, name: str) -> None:
+    def _run_phase(self, name: str, stop: Stopping) -> None:
         folder = self.directory / "journal" / name
         warn = partial(self.show.finding, "warn")
         active = ActivePhase(self.recipe, name, self.policy, folder, warn, self.world)
@@ -170,7 +172,7 @@ class Run:
         try:
             if state is not None and state.get("steps"):  # it goes on where it once ended
                 self._between(active)
-            self._steps(active)
+            self._steps(active, stop)
             active.finish()
         except Exception as error:
             active.journal.blame(error)
@@ -183,8 +185,10 @@ class Run:
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held])
         self.evaluator.evaluate(name, "after")
         self._save({"phase": active.index + 1, "extend": extend})
+        if active.index + 1 < len(self.recipe.phases):
+            self._stop_if_wanted(stop)
 
-    def _steps(self, active: ActivePhase) -> None:
+    def _steps(self, active: ActivePhase, stop: Stopping) -> None:
         log, piles, learner = self.log, active.plan.piles, active.learner
         batches, began = active.steps(), log.spent_before(active.name)
         while not self.world.first(lambda: exhausted(active.phase.budget, log.costs.spent, began)):
@@ -205,6 +209,20 @@ class Run:
                 self.show.finding("note", notice)
             learner.notices.clear()
             self._between(active)
+            if active.done < active.phase.steps:  # at its end the phase has a checkpoint of its own
+                self._stop_if_wanted(stop, active)
+
+    def _stop_if_wanted(self, stop: Stopping, active: ActivePhase | None = None) -> None:
+        """After a signal saves what is in progress and stops, on all ranks at the same step."""
+        number = self.world.first(lambda: stop.came)
+        if number is None:
+            return
+        if active is not None:
+            state = active.state_dict()
+            stop.in_time()
+            self._save(state | {"passing": True})
+        self.show.says(f"stopping after step {self.log.step}, which checkpoint-{self.log.step} holds")
+        stop.carry_out(number)
 
     def _between(self, active: ActivePhase) -> None:
         """Evaluation, checkpoint and images that are due after a step, unless it is the last of the phase."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from oneloop.core.lines import Lines
 from oneloop.report.doctor import codebook, credit, judging, sampling, win_rates
 from oneloop.report.doctor.finding import Finding, Steps, Thresholds, forecast
 from oneloop.report.doctor.held_out import fallen
@@ -59,7 +60,7 @@ class Watch:
     """
 
     def __init__(self, steps: Iterable[Mapping[str, Any]] = (), thresholds: Thresholds | None = None):
-        self._thresholds, self._rows = thresholds or Thresholds(), list[Mapping[str, Any]]()
+        self._thresholds, self._rows = thresholds or Thresholds(), Lines()
         self._steps = Steps(self._rows)
         for row in steps:
             self._add(row)
@@ -71,7 +72,7 @@ class Watch:
 
     def _add(self, row: Mapping[str, Any]) -> None:
         if (phase := str(row.get("phase", ""))) != self._steps.phase:
-            self._rows = []
+            self._rows = Lines()
             self._steps = Steps(self._rows, phase)
         self._rows.append(row)
 

@@ -1,0 +1,131 @@
+"""A signal stops a run with a checkpoint at the next step; a second one, or too long a step, stops at once."""
+
+import signal
+import threading
+import time
+
+import pytest
+
+from oneloop.run import stopping
+from oneloop.run.checkpoint import checkpoints
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+from oneloop.run.stopping import Stopping
+from tests.support.training import assert_equal, lines, outcome, raw_recipe, recipe, train
+
+OPTIONS = {
+    "phases": {"reinforce": raw_recipe()["phases"]["reinforce"] | {"steps": 4}},
+    "evaluate": None,
+    "keep_checkpoints": 2,
+}
+
+
+class Signals(Show):
+    """Gets a signal at a step, as if it came in the middle of it, and then goes on for a while."""
+
+    def __init__(self, step, number, times=1, seconds=0.0):
+        super().__init__(quiet=True)
+        self.at, self.number, self.times, self.seconds = step, number, times, seconds
+        self.said, self.ended = [], False
+
+    def step(self, values):
+        if values["step"] == self.at:
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
+            end = time.monotonic() + self.seconds
+            while time.monotonic() < end:
+                time.sleep(0.01)
+            self.ended = True
+
+    def says(self, sentence):
+        self.said.append(sentence)
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@pytest.fixture
+def handlers():
+    """A handler of SIGTERM such as the command line has; both are as before at the end."""
+
+    def stop(*_):
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run left alone."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    train(directory, **OPTIONS)
+    return directory
+
+
+def names(directory):
+    return [path.name for path in checkpoints(directory)]
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "error", "there"),
+    [
+        (1, signal.SIGINT, KeyboardInterrupt, ["checkpoint-1"]),
+        (2, signal.SIGTERM, Ended, ["checkpoint-2"]),
+        (3, signal.SIGTERM, Ended, ["checkpoint-2", "checkpoint-3"]),
+    ],
+)
+def test_a_signal_stops_with_a_checkpoint_after_the_step(
+    whole, tmp_path, handlers, step, number, error, there
+):
+    show = Signals(step, number)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        Run(recipe(**OPTIONS), tmp_path / "run", show=show).train()
+    assert raised.type is error and names(tmp_path / "run") == there
+    assert f"stopping after step {step}, which checkpoint-{step} holds" in show.said
+    assert lines(tmp_path / "run")[-1]["step"] == step and (tmp_path / "run" / "report.html").exists()
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
+    train(tmp_path / "run", resume=True, **OPTIONS)
+    assert_equal(outcome(whole), outcome(tmp_path / "run"))
+    assert names(tmp_path / "run") == names(whole) == ["checkpoint-2", "checkpoint-4"]
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(2, 0.0), (1, 60.0)])
+def test_a_second_signal_and_a_step_that_does_not_end_stop_at_once(
+    tmp_path, handlers, monkeypatch, times, seconds
+):
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    show = Signals(3, signal.SIGTERM, times, seconds)
+    with pytest.raises(Ended):
+        Run(recipe(**OPTIONS), tmp_path / "run", show=show).train()
+    assert not show.ended and names(tmp_path / "run") == ["checkpoint-2"]
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
+
+
+def test_a_signal_at_the_last_step_lets_the_run_end(whole, tmp_path, handlers):
+    Run(recipe(**OPTIONS), tmp_path / "run", show=Signals(4, signal.SIGINT)).train()
+    assert_equal(outcome(whole), outcome(tmp_path / "run"))
+
+
+def test_signals_without_a_python_handler_and_other_threads_are_left_alone():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Stopping(print) as stop:
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGINT)
+            assert stop.came == signal.SIGINT
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    inside = []
+
+    def does():
+        with Stopping(print) as stop:
+            inside.append((stop.came, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=does)
+    thread.start()
+    thread.join()
+    assert inside == [(None, signal.getsignal(signal.SIGINT))]
