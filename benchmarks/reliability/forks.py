@@ -7,6 +7,7 @@ what a child leaves behind (Linux), so that processes which outlive a killed run
 import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import resource
@@ -191,6 +192,8 @@ def preload(recipes: Sequence[Path], folder: Path) -> None:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
         _fill_caches(recipe, directory)
+    gc.collect()
+    gc.freeze()  # a collection in a child would else touch, and so copy, all that was imported
 
 
 def _fill_caches(recipe: Path, directory: Path) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,9 +198,10 @@ def script(name: str, about: str, tries: int, kinds: Sequence[str], one: One) ->
 def carry_out(trials: Trials, runs: Runs, kinds: Sequence[str], one: One) -> int:
     """Makes the tries, each in an empty run directory; 1 where there are faults."""
     draw = random.Random(trials.seed)
-    while trials.more():
-        one(trials, runs, draw)
-        shutil.rmtree(runs.directory, ignore_errors=True)
+    with suppress(KeyboardInterrupt):  # what was found so far is kept
+        while trials.more():
+            one(trials, runs, draw)
+            shutil.rmtree(runs.directory, ignore_errors=True)
     return trials.finish(kinds)
 
 
