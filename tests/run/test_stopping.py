@@ -1,4 +1,4 @@
-"""A signal stops a run with a checkpoint at the next step; a second one, or too long a step, stops at once."""
+"""A signal stops a run with a checkpoint after the step; a second one, or a long step, stops it at once."""
 
 import signal
 import threading

@@ -13,7 +13,7 @@ Names = tuple[tuple[str, type], ...]
 
 
 class Lines(Sequence[dict[str, Any]]):
-    """A list of mappings {name: value} that can only grow; a line is given back equal to what was appended."""
+    """A list of mappings {name: value} that only grows; a line is given back equal to what was appended."""
 
     def __init__(self, lines: Iterable[Mapping[str, Any]] = ()):
         self._numbers, self._starts, self._kinds = array("d"), array("q"), array("q")

@@ -30,7 +30,7 @@ def write_checkpoint(
 ) -> bool:
     """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
-    A `state` with `passing` is of a run that was stopped between two checkpoints: this one goes with the next,
+    A `state` with `passing` is of a run stopped between two checkpoints: this one goes with the next,
     so that in the end the run leaves what it leaves when it is not stopped.
     One that is there already stays: the same run follows from it (no step was made since). Raises OSError (a
     full disk, say) with the earlier checkpoints untouched, and NotFinite for weights that are NaN or

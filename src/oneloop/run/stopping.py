@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while steps are made: the step that runs ends, a checkpoint is saved, then the run stops.
+"""Ctrl-C and SIGTERM while steps are made: the step ends, a checkpoint is saved, then the run stops.
 
 A second signal stops at once, as does a step that takes longer than PATIENCE seconds to end.
 """
