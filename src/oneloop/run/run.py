@@ -6,6 +6,7 @@
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class Run:
             self.show.finding("note", seen)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> Sequence[dict[str, Any]]:
         """Metrics of every step so far."""
         return self.log.history
 
