@@ -292,7 +292,35 @@ class Scheduled(Protocol):
     """A flow network with noise levels of its own, taken where the recipe sets no `shift`."""
 
     def noise_levels(self, steps: int) -> list[float]:
-        """[steps + 1] noise levels, from 1 down to 0."""
+        """[steps + 1] noise levels, from 1 (or the highest it has) down to 0."""
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """A flow network that makes something of what it is told that no noise level changes."""
+
+    def context(self, told: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `forward` takes as its condition, of what `encode` gave, [b, ...] each: called once where
+        `forward` is called for many noise levels; differentiable."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A flow network that is a diffusion model: its noise levels are those of a number of times."""
+
+    def time_levels(self, share: Tensor, first: int = 0) -> Tensor:
+        """[a], the levels of times from `first` on, drawn evenly by `share` [a] in [0, 1)."""
+
+    def descent(self, sigma: Tensor, steps: int) -> Tensor:
+        """[steps + 1, a], levels of `steps` calls from each level `sigma` [a], and 0."""
+
+
+@runtime_checkable
+class Contrasting(Protocol):
+    """A flow network that looks at references of a writer's hand."""
+
+    def views(self, condition: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """({branch: [a, 2, p] embeddings, of length 1, of two references of a writer}, writers [a])."""
 
 
 @runtime_checkable
@@ -344,9 +372,6 @@ class Chances(Protocol):
 
     def after_update(self, place: NDArray[np.int64], batch: Rollouts) -> None:
         """The weights have learned from `batch`, drawn at `place` [n]."""
-
-    def metrics(self, name: str, labels: Sequence[str]) -> dict[str, float]:
-        """Metrics that begin with `name`, of things called `labels` [K]; none where nothing changes."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next draws depend on, as JSON values and tensors."""
@@ -410,14 +435,6 @@ class Listening(Protocol):
 
     def after_update(self, learner: Any, batch: Rollouts) -> None:
         """The learner has trained on `batch`."""
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """A dress part with readings of its own."""
-
-    def metrics(self) -> dict[str, float]:
-        """Metrics of the step, by name."""
 
 
 @runtime_checkable

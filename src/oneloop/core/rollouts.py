@@ -153,6 +153,8 @@ class Actions(Table):
     """float32 [N], that number as a share of the codebook."""
     hit_rate: Annotated[Tensor, Declared("the one_token objective", mean="hit_rate")]
     """float32 [N], share of the draws that are the demonstrated token."""
+    contrast: Annotated[Tensor, Declared("the style_contrast objective", mean="contrast")]
+    """float32 [N], contrastive loss of the two references of a demonstration's writer."""
     closed: Annotated[Tensor, Declared("the reward_backprop objective", mean="hinge/closed_ratio")]
     """float32 [N], 1 where the reward is beyond its bound, so that the loss has no gradient."""
     logprob_gap: Annotated[
@@ -189,10 +191,10 @@ class Rollouts(Table):
     """pending, aborted, stop, length or failed."""
     text: Annotated[list[str], Declared("a language policy's sample", recorded=True)]
     """What was written, for judges and people; never encoded again."""
-    image_tokens: Annotated[Tensor, Declared("the dress part draw_budget", recorded=True, shown=("rollout",))]
+    image_tokens: Annotated[
+        Tensor, Declared("the dress part token_budget", recorded=True, shown=("rollout",))
+    ]
     """int64 [n], visual tokens of each picture in the prompt; the same for a whole group."""
-    flops: Annotated[Tensor, Declared("the dress part draw_budget", recorded=True, shown=("rollout",))]
-    """int64 [n], FLOPs a token that the subnet may take which samples the rollout and learns from it."""
     shown: Annotated[list[str], Declared("a vision-language policy's sample", recorded=True)]
     """The pictures of its prompt side by side, a small PNG file as base64 text; empty without any."""
     start: Annotated[Tensor, Declared("a flow policy's sample")]

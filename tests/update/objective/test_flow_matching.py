@@ -98,7 +98,7 @@ def test_the_kl_is_that_of_the_authors_code():
     with torch.no_grad():
         velocity = here.velocity[here.inputs.which]
         with flow.as_reference():
-            reference = here._velocity()[here.inputs.which]
+            reference = here._velocity(here.inputs)[here.inputs.which]
     start = here.inputs.latent[here.inputs.which]
     for i, depth in enumerate(rollouts.depth[later].tolist()):
         sigma, after = flow.sigmas[depth], flow.sigmas[depth + 1]

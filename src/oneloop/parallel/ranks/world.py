@@ -41,8 +41,6 @@ class World(Protocol):
     """Number of this process, from 0."""
     size: int
     """Number of processes."""
-    group: Any
-    """The process group over which they speak; None for one process."""
 
     def first(self, work: Callable[[], Item]) -> Item:
         """The result of `work` on rank 0, for all ranks; the others do not call it. What it raises there is
@@ -58,7 +56,7 @@ class World(Protocol):
 class Alone:
     """One process."""
 
-    rank, size, group = 0, 1, None
+    rank, size = 0, 1
 
     def first(self, work: Callable[[], Item]) -> Item:
         """The result of `work`."""
@@ -77,7 +75,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def first(self, work: Callable[[], Item]) -> Item:
         """See `World`."""
@@ -98,7 +96,7 @@ class Ranks:
     def gather(self, item: Item) -> list[Item]:
         """See `World`."""
         items: list[Any] = [None] * self.size
-        dist.all_gather_object(items, item, group=self.group)
+        dist.all_gather_object(items, item, group=self._group)
         return items
 
     def agree(self, what: str, said: str) -> None:
@@ -110,10 +108,10 @@ class Ranks:
 
     def tell(self, word: str, thing: Any = None) -> None:
         """Rank 0 says something to the others, who must be waiting in `hear`."""
-        dist.broadcast_object_list([word, thing], src=0, group=self.group, device=torch.device("cpu"))
+        dist.broadcast_object_list([word, thing], src=0, group=self._group, device=torch.device("cpu"))
 
     def hear(self) -> tuple[str, Any]:
         """What rank 0 says next."""
         said: list[Any] = [None, None]
-        dist.broadcast_object_list(said, src=0, group=self.group, device=torch.device("cpu"))
+        dist.broadcast_object_list(said, src=0, group=self._group, device=torch.device("cpu"))
         return said[0], said[1]

@@ -30,16 +30,18 @@ class Flow:
     finishes: ClassVar[bool] = True
 
     model: Annotated[Any, Of("flow_model")]
-    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}} or {diffusion_pipeline: {name: ...}}."""
+    """A part of `models`: {flow_transformer: {}}, {flow_mlp: {}}, {one_dm: {}} or {diffusion_pipeline:
+    {name: ...}}."""
     steps: Annotated[int, Field(ge=2)] = 20
     """Calls of the network for an image; all but the last are actions."""
     shift: Annotated[float, Field(gt=0)] | None = None
     """Shift of the noise levels: 1 is even, larger spends more steps at high noise. None: a pipeline's own,
     else 3."""
     noise: Noise = "dance"
-    """Noise schedule of the sampler: dance, flow, cps, or ode (nothing is drawn but the start)."""
+    """Noise schedule of the sampler: dance, flow, cps, ddim, or ode (nothing is drawn but the start)."""
     level: Annotated[float, Field(gt=0)] | None = None
-    """Noise strength: factor of g in dance and flow, share of a right angle in cps; None: .3, .7, .7."""
+    """Noise strength: factor of g in dance and flow, share of a right angle in cps, eta in ddim; None: .3,
+    .7, .7, 1."""
     precision: Literal["float32", "bf16_autocast", "auto"] = "float32"
     """Precision of the network's arithmetic; the sampler's is fp32. auto: bf16 on a GPU that multiplies
     it."""

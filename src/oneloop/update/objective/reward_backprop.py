@@ -9,14 +9,19 @@ as in DRaFT (2309.17400), whose K is `calls`. Rollouts may end early (plan's dre
 differentiated is the call that renders, everything before is a constant. Judge, decoder and reference get no
 gradient. Any judge with `grade(images, rollouts, rows) -> (p [a, E], asked [a, E])` will do.
 
+With `begin: data` the image comes of a demonstration: noise of a random level is put on it and taken off
+again in `steps` calls, of which the last `calls` have a gradient. This is the second stage of One-DM
+(2409.04004): five calls, all with a gradient, `coefficient` 0.1, no bound, beside the loss of its first.
+
 No group, no advantage, no log-probability, no anchor to the data: what keeps the policy honest is the bound,
 the clamp of pixels to [0, 1], and a held-out judge (the doctor's `hacking_gap`).
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from scipy.special import ndtri
 from torch import Tensor
 
 from oneloop.core.declared import declared
@@ -42,7 +47,7 @@ def hinge_loss(p: Tensor, asked: Tensor, bound: float | None) -> Tensor:
 
 def _reads(objective: "RewardBackprop") -> tuple[str, ...]:
     return (
-        "start",
+        *(("start",) if objective.begin == "rollout" else ()),
         "actions.latent",
         *(name for name in declared(objective.judge, "reads") if name != "output"),
     )
@@ -63,10 +68,18 @@ class RewardBackprop:
     """Probability from which a criterion gives no more gradient; None: no bound. The paper gives no value."""
     calls: Annotated[int, Field(ge=1)] = 1
     """Number of last network calls that are differentiated."""
+    begin: Literal["rollout", "data"] = "rollout"
+    """Where the image comes from: what was sampled, or a demonstration with noise of a random level."""
+    steps: Annotated[int, Field(ge=1)] = 5
+    """Network calls from a noisy demonstration to the image; not used with `begin: rollout`."""
+    coefficient: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of the loss."""
     mean: ClassVar[Mean] = "rollout"
     where: ClassVar[Where] = "last"
 
     def __post_init__(self) -> None:
+        if self.begin == "data" and self.calls > self.steps:
+            raise ValueError(f"calls must be at most steps = {self.steps}, got {self.calls}")
         name = type(self.judge).__name__
         if not isinstance(self.judge, Grader):
             raise ValueError(
@@ -82,7 +95,7 @@ class RewardBackprop:
 
         Raises ValueError when the judge's answer is not connected to the image.
         """
-        image = here.rendered(self.calls)
+        image = self._image(here, rollouts, actions)
         p, asked = self.judge.grade(image, rollouts, rollouts.owner[actions])
         if image.requires_grad and not p.requires_grad:
             raise ValueError(
@@ -93,4 +106,15 @@ class RewardBackprop:
         closed = torch.where(asked, hinge(p, self.bound) == 0, False).sum(1) / asked.sum(1).clamp(min=1)
         said = torch.where(asked, p.detach(), torch.nan)
         readings = {f"yes.{self.judge.name}.{name}": said[:, i] for i, name in enumerate(self.judge.names)}
-        return hinge_loss(p, asked, self.bound), readings | {"closed": closed}
+        return self.coefficient * hinge_loss(p, asked, self.bound), readings | {"closed": closed}
+
+    def _image(self, here: Here, rollouts: Rollouts, actions: Tensor) -> Tensor:
+        """[a, C, H, W], what the judge is shown."""
+        if self.begin == "rollout":
+            return here.rendered(self.calls)
+        shape = rollouts.actions.latent.shape[1:]
+        draws = rollouts.uniforms("reward_backprop", actions, int(shape.numel()) + 1).numpy() + 2.0**-54
+        noise = torch.from_numpy(ndtri(draws[:, 1:])).float().view(-1, *shape)
+        share = torch.from_numpy(draws[:, 0])
+        image: Tensor = here.unrolled(noise, share, self.steps, self.calls)  # type: ignore[attr-defined]
+        return image

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from oneloop.core.protocols import Contextual, Contrasting, Timed
+from oneloop.models.handwriting.unrolled import unroll
 from oneloop.sample.policies.denoising.sde import gaussian_entropy, gaussian_logprob
 
 Condition = dict[str, Tensor]
@@ -75,14 +77,19 @@ class FlowHere:
     """`protocols.Here` for denoising steps, and what objectives on flow models ask besides."""
 
     def __init__(
-        self, policy: VelocityField, inputs: Inputs, latent: Tensor, render: Callable[[int], Tensor]
+        self,
+        policy: VelocityField,
+        inputs: Inputs,
+        latent: Tensor,
+        render: Callable[[int], Tensor],
+        told: Callable[[], Condition],
     ):
-        self.policy, self.inputs, self.latent, self._render = policy, inputs, latent, render
+        self.policy, self.inputs, self.latent, self._render, self._told = policy, inputs, latent, render, told
 
     @cached_property
     def velocity(self) -> Tensor:
         """[b, ...], the network called once."""
-        return self._velocity()
+        return self._velocity(self.inputs)
 
     @cached_property
     def mean(self) -> Tensor:
@@ -130,7 +137,9 @@ class FlowHere:
     def reference_mean(self) -> Tensor:
         """[a, ...], of the Gaussian under the policy's reference, no gradient."""
         with torch.no_grad(), self.policy.as_reference():
-            return self.inputs.mean(self._velocity())
+            if not isinstance(self.policy.network, Contextual):
+                return self.inputs.mean(self._velocity(self.inputs))
+            return self.inputs.mean(self._velocity(replace(self.inputs, condition=self._told())))
 
     @property
     def reference(self) -> Tensor:
@@ -142,15 +151,68 @@ class FlowHere:
 
         `noise` [a, ...], `sigma` [a]: the loss of flow matching, with the action's latent as the data.
         """
-        noise, level = noise.to(self.latent), expand(sigma.to(self.latent), self.latent)
-        condition = {name: value[self.inputs.which] for name, value in self.inputs.condition.items()}
-        noised = (1 - level) * self.latent + level * noise
-        velocity = self.policy.velocity(noised, sigma.to(self.latent), condition)
-        return (velocity - (noise - self.latent)).flatten(1).square().mean(1)
+        noised = self._noised(noise, sigma)
+        velocity = self.policy.velocity(noised, sigma.to(self.latent), self.condition)
+        return (velocity - (noise.to(self.latent) - self.latent)).flatten(1).square().mean(1)
 
-    def _velocity(self) -> Tensor:
+    def unrolled(self, noise: Tensor, share: Tensor, steps: int, calls: int | None = None) -> Tensor:
+        """[a, C, H, W], the image that `steps` calls make of (1 - sigma) latent + sigma noise.
+
+        `share` [a] in [0, 1) draws sigma: of the network's times from `steps` + 1 on, if it has any, else
+        evenly; `calls`: how many of the last calls have a gradient, None: all.
+        """
+        network = self.policy.network
+        if isinstance(network, Timed):
+            sigma = network.time_levels(share, steps + 1)
+            levels = network.descent(sigma, steps).to(self.latent)
+        else:
+            sigma = share
+            levels = torch.stack([share * (1 - i / steps) for i in range(steps + 1)]).to(self.latent)
+        condition = self.condition
+
+        def velocity(latent: Tensor, step: int) -> Tensor:
+            return self.policy.velocity(latent, levels[step], condition)
+
+        clean, _ = unroll(velocity, self._noised(noise, sigma), levels, calls)
+        return self.policy.render(clean, condition)
+
+    def levels(self, share: Tensor) -> Tensor:
+        """[a], noise levels of the network's own times, drawn evenly by `share` [a] in [0, 1).
+
+        Raises ValueError for a network without times.
+        """
+        network = self.policy.network
+        if not isinstance(network, Timed):
+            raise ValueError(
+                f"flow_matching.sigma 'times' needs a network that has times, such as one_dm; "
+                f"{type(network).__name__} has none: take uniform or logit_normal"
+            )
+        return network.time_levels(share)
+
+    @property
+    def views(self) -> tuple[dict[str, Tensor], Tensor]:
+        """({branch: [a, 2, p] embeddings of two references of a writer}, writers [a]).
+
+        Raises ValueError for a network that looks at no references.
+        """
+        network = self.policy.network
+        if not isinstance(network, Contrasting):
+            name = type(network).__name__
+            raise ValueError(f"style_contrast needs a network of hands, such as one_dm; {name} is none")
+        return network.views(self.condition)
+
+    @cached_property
+    def condition(self) -> Condition:
+        """What the network knows of each action's prompt, [a, ...] each."""
+        return {name: value[self.inputs.which] for name, value in self.inputs.condition.items()}
+
+    def _noised(self, noise: Tensor, sigma: Tensor) -> Tensor:
+        """[a, ...], the action's latent as data with `noise` [a, ...] at levels `sigma` [a]."""
+        level = expand(sigma.to(self.latent), self.latent)
+        return (1 - level) * self.latent + level * noise.to(self.latent)
+
+    def _velocity(self, x: Inputs) -> Tensor:
         """One call for each noise level: what is forwarded together can change the last bits of a result."""
-        x = self.inputs
         counts = torch.unique_consecutive(x.sigma, return_counts=True)[1].tolist()
         conditions = {name: value.split(counts) for name, value in x.condition.items()}
         levels = zip(x.latent.split(counts), x.sigma.split(counts), strict=True)

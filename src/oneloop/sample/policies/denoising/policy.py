@@ -23,7 +23,7 @@ from torch import Tensor
 from oneloop.core import draws
 from oneloop.core.memory import device_of
 from oneloop.core.meter import Meter
-from oneloop.core.protocols import FlowNetwork, Scheduled
+from oneloop.core.protocols import Contextual, FlowNetwork, Scheduled
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.rooms import lacking
 from oneloop.sample.policies.annotations import annotated
@@ -44,7 +44,10 @@ class FlowPolicy:
     def __init__(self, options: Flow, weights: str | None = None):
         built = options.model.build()
         if missing := lacking(built, FlowNetwork):
-            name, known = type(options.model).__name__, "flow_transformer, flow_mlp, diffusion_pipeline"
+            name, known = (
+                type(options.model).__name__,
+                "flow_transformer, flow_mlp, diffusion_pipeline, one_dm",
+            )
             raise ValueError(
                 f"policy.flow.model: {name} builds no flow network, it has no {', '.join(missing)}; "
                 f"take one of {known}"
@@ -65,7 +68,8 @@ class FlowPolicy:
         self.progress: Callable[[int, int], None] | None = None
 
     def _noise_levels(self) -> list[float]:
-        """sigma_0 = 1 > ... > sigma_steps = 0: those of the network's own sampler, if it has one."""
+        """sigma_0 > ... > sigma_steps = 0, sigma_0 = 1 for a flow: those of the network's own sampler, if it
+        has one."""
         steps, shift = self.options.steps, self.options.shift
         if shift is None and isinstance(self.network, Scheduled):
             return self.network.noise_levels(steps)
@@ -160,11 +164,15 @@ class FlowPolicy:
             self._drawn = drawn
 
     def condition(self, rollouts: Rollouts, rows: Tensor) -> Condition:
-        """The network's inputs from the prompts of `rows` [b]; equal data rows are encoded once."""
+        """The network's inputs from the prompts of `rows` [b]; equal data rows are encoded once, by the
+        present weights or, inside `as_reference`, by the reference's."""
         which, first = distinct(rollouts.key[rows])
         told = [{**rollouts.example[row], "prompt": prompt_of(rollouts, row)} for row in rows[first].tolist()]
         encoded: Condition = self.network.encode(told)
-        return {name: value.to(self.device)[which.to(self.device)] for name, value in encoded.items()}
+        known = {name: value.to(self.device) for name, value in encoded.items()}
+        if isinstance(self.network, Contextual):
+            known = self.reference.context(self.network, known)
+        return {name: value[which.to(self.device)] for name, value in known.items()}
 
     def moves(self, rollouts: Rollouts, rows: Tensor, step: Tensor) -> Tensor:
         """[a, 4], `sde.NoiseStep` of each step [a] of `rows` [a]: drawn in its window and at its forks."""
@@ -183,15 +191,17 @@ class FlowPolicy:
         if taken > most:
             raise ValueError(f"rollouts have up to {taken} actions, but policy.flow.steps - 1 is {most}")
         which, chosen, latent = starts(rollouts, actions)
+        told = partial(self.condition, rollouts, rollouts.owner[chosen])
         inputs = Inputs(
             latent.to(self.device),
             torch.tensor(self.sigmas)[rollouts.depth[chosen]].to(self.device),
-            self.condition(rollouts, rollouts.owner[chosen]),
+            told(),
             which.to(self.device),
             *self.moves(rollouts, row, step).unbind(1),
         )
         render = partial(rendered, self, rollouts, actions)
-        return FlowHere(self, inputs, rollouts.actions.latent[actions].float().to(self.device), render)
+        latents = rollouts.actions.latent[actions].float().to(self.device)
+        return FlowHere(self, inputs, latents, render, told)
 
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
         """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
-from oneloop.core.protocols import Adapted
+from oneloop.core.protocols import Adapted, Contextual
 
 
 class FlowReference:
@@ -68,6 +68,27 @@ class FlowReference:
         place."""
         answer: Tensor = functional_call(network, self.weights, inputs) if self._acting else network(*inputs)
         return answer
+
+    def context(self, network: Contextual, condition: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network, or within `acting` the reference, makes of a condition for all noise levels."""
+        if not self._acting:
+            return network.context(condition)
+        named = {f"network.{name}": weight for name, weight in self.weights.items()}
+        made: dict[str, Tensor] = functional_call(_Context(network), named, (condition,))
+        return made
+
+
+class _Context(nn.Module):
+    """`context` as the forward pass of a module, which `functional_call` can give other weights."""
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network = network
+
+    def forward(self, condition: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See `oneloop.core.protocols.Contextual`."""
+        made: dict[str, Tensor] = self.network.context(condition)
+        return made
 
 
 def trained(network: Any) -> dict[str, Tensor]:

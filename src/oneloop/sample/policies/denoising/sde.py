@@ -1,4 +1,4 @@
-"""Stochastic samplers of flow models: one Gaussian step, four named schedules of its noise.
+"""Stochastic samplers of flow models: one Gaussian step, five named schedules of its noise.
 
     x = (1 - sigma) data + sigma noise     v ~ noise - data     sigma falls from 1 (noise) to 0 (data)
 
@@ -9,9 +9,13 @@ A step from sigma to sigma' < sigma keeps the predicted data and puts back part 
     dance (DanceGRPO, 2505.07818)   std = g sqrt(sigma - sigma'), g = level   c = sigma' - std^2 / (2 sigma)
     flow  (Flow-GRPO, 2505.05470)   the same with g = level sqrt(sigma / (1 - sigma))
     cps   (Flow-CPS, 2509.05952)    std = sigma' sin(level pi / 2)            c = sqrt(sigma'^2 - std^2)
+    ddim  (DDIM, 2010.02502)        std = eta sigma' sqrt((1 - A / A') / (1 - A))   c as cps
     ode   (Euler)                   std = 0                                   c = sigma'
 
-At sigma = 1 the flow schedule takes the next noise level inside 1 - sigma, as Flow-GRPO does.
+with eta = level and A = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), the share of the data in the variance of a
+diffusion model's latent: `ddim` is its step with that eta (1: DDPM's), `ode` its step without noise, both
+exactly (models/handwriting/schedule.py has the coordinates). At sigma = 1 the flow schedule takes the next
+noise level inside 1 - sigma, as Flow-GRPO does.
 Log-probabilities are means over the dimensions of a latent (nats_per_dim), in fp32: ratios and clip ranges
 are in that unit.
 """
@@ -23,8 +27,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Noise = Literal["dance", "flow", "cps", "ode"]
-LEVELS = {"dance": 0.3, "flow": 0.7, "cps": 0.7, "ode": 0.0}
+Noise = Literal["dance", "flow", "cps", "ddim", "ode"]
+LEVELS = {"dance": 0.3, "flow": 0.7, "cps": 0.7, "ddim": 1.0, "ode": 0.0}
 SHIFT = 3.0
 """Default shift of the noise levels."""
 SMALLEST = 1e-8
@@ -50,8 +54,9 @@ def noise_levels(steps: int, shift: float) -> list[float]:
 
 def sde_step(noise: Noise, level: float, sigma: float, sigma_next: float) -> NoiseStep:
     """The step from `sigma` to `sigma_next`. Raises ValueError when its noise vanishes or is too much."""
-    if noise == "cps":
-        std = sigma_next * math.sin(level * math.pi / 2)
+    if noise in ("cps", "ddim"):
+        share = math.sin(level * math.pi / 2) if noise == "cps" else level * renewed(sigma, sigma_next)
+        std = sigma_next * share
         kept = math.sqrt(max(sigma_next**2 - std**2, 0.0))
     else:
         std = diffusion(noise, level, sigma, sigma_next) * math.sqrt(sigma - sigma_next)
@@ -72,6 +77,12 @@ def diffusion(noise: Noise, level: float, sigma: float, sigma_next: float) -> fl
     if noise == "flow":
         return level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next)))
     return 0.0
+
+
+def renewed(sigma: float, sigma_next: float) -> float:
+    """Share of the noise's standard deviation at `sigma_next` that DDPM draws anew coming from `sigma`."""
+    data, data_next = ((1 - s) ** 2 / ((1 - s) ** 2 + s**2) for s in (sigma, sigma_next))
+    return math.sqrt((1 - data / data_next) / (1 - data))
 
 
 def gaussian_logprob(value: Tensor, mean: Tensor, std: Tensor) -> Tensor:

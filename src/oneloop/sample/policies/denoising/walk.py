@@ -4,6 +4,7 @@ step.
 n rollouts   b distinct latents entering a step   a actions of the step (edges)
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,9 @@ class Walk:
         self.width = int(np.prod(policy.shape))
         self.which, first = distinct(asked.key)  # equal data rows are encoded once, and for all steps
         self.known = policy.condition(asked, first)
-        self.start = self.branches.start(self.width).view(count, *policy.shape)
+        # noise at the first level without data: 1 for a flow, whose first level is 1
+        scale = math.hypot(policy.sigmas[0], 1 - policy.sigmas[0])
+        self.start = scale * self.branches.start(self.width).view(count, *policy.shape)
         self.latent, self.last = self.start.clone(), torch.full((count,), -1)
         self.output = torch.empty(0)
         self.levels: list[dict[str, Tensor]] = []

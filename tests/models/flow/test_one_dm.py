@@ -1,0 +1,209 @@
+"""One-DM as a flow policy: sampling is DDIM's, with an eta too; what it learns from is DDPM's loss."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from oneloop.core.rooms import build
+from oneloop.models.flow.one_dm import OneDm
+from oneloop.models.handwriting import schedule
+from oneloop.models.handwriting.sup_con import sup_con
+from oneloop.models.handwriting.unrolled import diffused, unrolled_ddim
+from oneloop.run.evaluation import held_out
+from oneloop.sample.policies.denoising.sde import sde_step
+from oneloop.sample.policies.flow import Flow
+from oneloop.sample.policies.trees.branches import Branches
+from oneloop.update.objective.flow_matching import FlowMatching
+from oneloop.update.objective.style_contrast import StyleContrast
+from tests.models.handwriting.test_schedule import ddim
+from tests.models.handwriting.tiny import LETTERS, TinyOneDm, rows
+
+diffusers = pytest.importorskip("diffusers")
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return held_out(build("data", {"rows": {"rows": rows(3)}}), 3, 2, 0)
+
+
+def policy(**options):
+    return Flow(**{"model": TinyOneDm(), "steps": STEPS, "noise": "ddim", "device": "cpu", **options}).open()
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_sampling_is_that_of_diffusers(asked, eta):
+    flow = policy(noise="ddim", level=eta) if eta else policy(noise="ode")
+    finished, _ = flow.sample(asked)
+    model, scheduler = flow.network.model, ddim(diffusers, STEPS)
+    branches = Branches(asked)
+    condition = flow.condition(asked, torch.arange(len(asked)))
+    z = branches.start(4 * 4 * 8).view(-1, 4, 4, 8)
+    rowsof = torch.arange(len(asked))
+    with torch.no_grad():
+        for step, time in enumerate(scheduler.timesteps):
+            noise = model(z, time.expand(len(z)), condition)
+            drawn = branches.noise(step, rowsof, rowsof, z[0].numel()).view_as(z)
+            told = {"eta": eta, "variance_noise": drawn} if step < STEPS - 1 else {}
+            z = scheduler.step(noise, time, z, **told).prev_sample
+    # the first prediction of the data divides by sqrt(A_999) = 0.0064
+    torch.testing.assert_close(finished.output, flow.network.decode(z), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_a_step_with_eta_is_that_of_ddim(eta):
+    scheduler = ddim(diffusers, STEPS)
+    levels = schedule.noise_levels(STEPS)
+    for i, time in enumerate(schedule.grid(STEPS)[:-1]):
+        step = sde_step("ddim", eta, levels[i], levels[i + 1])
+        scale = (levels[i + 1] ** 2 + (1 - levels[i + 1]) ** 2) ** 0.5
+        variance = scheduler._get_variance(time, time - 1000 // STEPS)
+        assert step.std == pytest.approx(eta * float(variance) ** 0.5 * scale, rel=1e-4)
+
+
+def test_before_an_update_ratios_are_one_and_the_reference_is_the_policy(asked):
+    flow = policy()
+    flow.keep_reference()
+    rollouts, _ = flow.sample(asked)
+    actions = torch.arange(len(rollouts.actions))
+    here = flow.at(rollouts, actions)
+    assert torch.equal(here.logprob.detach(), rollouts.actions.logprob)
+    torch.testing.assert_close(here.reference_mean, here.mean.detach(), atol=1e-5, rtol=0)
+
+
+def test_the_reference_looks_at_hands_with_weights_of_its_own(asked):
+    flow = policy()
+    flow.keep_reference()
+    rollouts, _ = flow.sample(asked)
+    kept = flow.at(rollouts, torch.arange(4)).mean.detach()
+    with torch.no_grad():
+        for weight in flow.network.model.style.parameters():
+            weight.mul_(1.5)
+    here = flow.at(rollouts, torch.arange(4))
+    assert (here.mean - kept).abs().max() > 1e-4
+    torch.testing.assert_close(here.reference_mean, kept, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def demonstrated():
+    flow = policy()
+    asked = held_out(build("data", {"rows": {"rows": rows(4)}}), 4, 1, 0)
+    return flow, flow.demonstrate(asked)[0]
+
+
+def test_the_loss_is_the_error_of_the_noise(demonstrated):
+    flow, rollouts = demonstrated
+    actions = torch.arange(4)
+    here = flow.at(rollouts, actions)
+    noise = torch.randn(4, 4, 4, 8, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([3, 200, 500, 999])
+    sigma = schedule.levels_of(time)
+    share = torch.from_numpy(schedule.alpha_bars()[time])[:, None, None, None].float()
+    z = share.sqrt() * rollouts.actions.latent + (1 - share).sqrt() * noise
+    predicted = flow.network.model(z, time, here.condition)
+    wanted = (predicted - noise).square().mean((1, 2, 3))
+    found = here.matching(noise, sigma) * (1 - sigma).square()
+    torch.testing.assert_close(found.float(), wanted, rtol=2e-3, atol=0)
+    objective = FlowMatching(sigma="times", error_of="noise")
+    loss, readings = objective(here, rollouts, actions)
+    assert torch.equal(loss.detach(), readings["nll"])
+    assert 0.5 < float(loss.detach().mean()) < 3  # of a model that has learned nothing
+
+
+def test_contrast_is_that_of_both_branches(demonstrated):
+    flow, rollouts = demonstrated
+    actions = torch.arange(4)
+    here = flow.at(rollouts, actions)
+    loss, readings = StyleContrast(weight=2.0)(here, rollouts, actions)
+    encoder, given = flow.network.model, rows(4)
+    looked = [
+        encoder.context(encoder.told([row[name] for row in given], [row["prompt"] for row in given]))
+        for name in ("reference", "positive")
+    ]
+    wanted = sum(
+        sup_con(torch.stack([each[z] for each in looked], 1), torch.tensor([0, 1, 0, 1]))
+        for z in ("z_spatial", "z_high")
+    )
+    torch.testing.assert_close(loss, 2 * wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(readings["contrast"], wanted.detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_contrast_of_a_network_without_hands_is_refused():
+    from tests.support.trees import asked, policy
+
+    flow = policy(noise="ode")
+    rollouts, _ = flow.sample(asked(1))
+    here = flow.at(rollouts, torch.arange(2))
+    with pytest.raises(ValueError, match="style_contrast needs a network of hands, such as one_dm"):
+        StyleContrast()(here, rollouts, torch.arange(2))
+    with pytest.raises(ValueError, match="flow_matching.sigma 'times' needs a network that has times"):
+        FlowMatching(sigma="times")(here, rollouts, torch.arange(2))
+
+
+@pytest.mark.parametrize("calls", [None, 1, 3])
+def test_unrolled_from_data_is_the_five_calls_of_ddim(demonstrated, calls):
+    flow, rollouts = demonstrated
+    here = flow.at(rollouts, torch.arange(4))
+    noise = torch.randn(4, 4, 4, 8, generator=torch.Generator().manual_seed(0))
+    share = torch.tensor([0.0, 0.3, 0.6, 0.999])
+    image = here.unrolled(noise, share, 5, calls)
+    time = 6 + (share.double() * 994).long()
+    sigma = schedule.levels_of(time)
+    latent = here.latent + sigma.float().view(-1, 1, 1, 1) * (noise - here.latent)
+    z, _, _ = diffused(latent, sigma)
+    data, _ = unrolled_ddim(flow.network.model, z, time, here.condition, 5, calls)
+    torch.testing.assert_close(image, flow.network.decode(data), atol=2e-3, rtol=0)
+    assert image.requires_grad
+
+
+def test_a_saved_network_is_a_model_folder_and_opens(tmp_path):
+    flow = policy()
+    flow.save(tmp_path)
+    part = OneDm(folder=str(tmp_path))
+    loaded = part.build()
+    for name, weight in flow.network.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name])
+    assert loaded.shape == flow.network.shape == (4, 4, 8)
+    with torch.device("meta"):
+        assert part.build().picture == (1, 8, 16)
+
+
+def test_rows_that_cannot_be_written_are_refused_in_words():
+    network = TinyOneDm().build()
+    with pytest.raises(ValueError, match="needs a `reference`, a picture of the hand; the row has prompt"):
+        network.encode([{"prompt": "ab"}])
+    with pytest.raises(ValueError, match="writes text, got the prompt 3"):
+        network.encode([{**rows(1)[0], "prompt": 3}])
+    known = network.context(network.encode([{k: v for k, v in rows(1)[0].items() if k != "positive"}]))
+    with pytest.raises(ValueError, match="needs rows with a `positive`"):
+        network.views(known)
+
+
+def test_pixels_and_latents_are_one_another():
+    network = TinyOneDm().build()
+    images = torch.from_numpy(rows(1)[0]["image"])[None]
+    assert torch.equal(network.decode(network.latent(images)).round(decimals=6), images.round(decimals=6))
+    assert replace(OneDm(), letters=2).config().width == 32
+    assert set(LETTERS) == set("abcdefgh")
+
+
+def test_latents_of_an_autoencoder(tmp_path):
+    small = diffusers.AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    small.save_pretrained(tmp_path)
+    part = OneDm(height=32, letter_width=32, hidden_size=16, channels=(8, 8), autoencoder=str(tmp_path))
+    network = part.build()
+    assert network.shape == (4, 4, 12)
+    image = torch.rand(2, 1, 32, 96, generator=torch.Generator().manual_seed(0))
+    latent = network.latent(image)
+    assert latent.shape == (2, 4, 4, 12)
+    assert network.decode(latent).shape == image.shape
+    assert all(name.startswith("model.") for name, p in network.named_parameters() if p.requires_grad)
+    with pytest.raises(ValueError, match="autoencoder: cannot load 'nowhere'"):
+        replace(part, autoencoder="nowhere").build()
