@@ -1,5 +1,7 @@
 """Where there is ink on a flattened picture: its lines and words, by the gaps between them."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -47,8 +49,8 @@ def words_of(line: np.ndarray) -> list[slice]:
     return runs(line.any(0), round(min(SURE * high, max(LIKELY * high, UNUSUAL * usual))))
 
 
-def runs(there: np.ndarray, gap: int) -> list[slice]:
-    """Stretches of true values; those with at most `gap` false ones between them are one."""
+def runs(there: Any, gap: int) -> list[slice]:
+    """Stretches of true values of an array [n]; those with at most `gap` false ones between them are one."""
     places = np.flatnonzero(there)
     cuts = np.flatnonzero(np.diff(places) > gap + 1)
     starts, ends = [0, *(cuts + 1)], [*cuts, len(places) - 1]

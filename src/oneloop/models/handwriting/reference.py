@@ -49,7 +49,7 @@ def reference(
         )
     if invert:
         pixels = 1 - pixels
-    elif lighter_ink(pixels.mean(0)):
+    elif lighter_ink(small := shrunk(pixels.mean(0), WORKING), paper_around(small)):
         raise ValueError(
             f"{where} shows ink that is lighter than its paper; if this is so, say that it is to be inverted"
         )
@@ -73,13 +73,17 @@ def opened(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read as a picture: {error}") from None
 
 
-def lighter_ink(grey: np.ndarray) -> bool:
-    """Whether what stands out of the paper of `grey` [h, w] is lighter than it."""
-    small = shrunk(grey, WORKING)
-    paper = ndimage.median_filter(small, size=(WORKING - 1, WORKING - 1), mode="nearest")
-    stands_out = small - paper
+def lighter_ink(grey: np.ndarray, paper: np.ndarray | float) -> bool:
+    """Whether what stands out of the `paper` of `grey` [h, w] is lighter than it."""
+    stands_out = grey - paper
     # cubes: a few strong pixels of ink count, many weak ones of uneven paper do not
     return bool((stands_out**3).sum() > 0 and stands_out.max() > CONTRAST / 2)
+
+
+def paper_around(small: np.ndarray) -> np.ndarray:
+    """The paper at each place of a shrunk picture: the median around it, whatever colour the ink has."""
+    found: np.ndarray = ndimage.median_filter(small, size=(WORKING - 1, WORKING - 1), mode="nearest")
+    return found
 
 
 def flattened(pixels: np.ndarray, where: str) -> np.ndarray:
@@ -143,15 +147,13 @@ def one_word(clean: np.ndarray, crop: bool, where: str) -> np.ndarray:
         )
     columns = max(found, key=lambda word: word.stop - word.start)
     if len(lines) > 1 or len(found) > 1:
-        box = f"{columns.start}, {rows.start} to {columns.stop}, {rows.stop}"
-        warnings.warn(f"{where} shows several words; the widest is used, pixels {box}", stacklevel=4)
+        at = f"{columns.start}, {rows.start} to {columns.stop}, {rows.stop}"
+        warnings.warn(f"{where} shows several words; the widest is used, pixels {at}", stacklevel=4)
     inside = np.flatnonzero(ink[rows, columns].any(1))
     top, bottom = rows.start + int(inside[0]), rows.start + int(inside[-1]) + 1
     margin = max(1, round(MARGIN * (bottom - top)))
-    box = np.pad(clean, margin, constant_values=1.0)[
-        top : bottom + 2 * margin, columns.start : columns.stop + 2 * margin
-    ]
-    return box
+    room = np.pad(clean, margin, constant_values=1.0)
+    return room[top : bottom + 2 * margin, columns.start : columns.stop + 2 * margin]
 
 
 def scaled(word: np.ndarray, height: int, where: str) -> np.ndarray:
