@@ -58,8 +58,9 @@ hide: [toc]
 
 Every method has a claim: one sentence of its paper, run here at the scale of a CPU over several seeds.
 `python -m benchmarks.claims NAME` measures one again, `oneloop list` prints this table. A claim holds when its
-whole 95 % interval reaches the target. One that reached it and then met a tuned baseline, a baseline with the same
-information, equal total work or later code, and lost, fell: what was found stands beside it.
+whole 95 % interval reaches the target against rivals that are tuned alike. One that reached it and then lost against
+a tuned rival, one with the same information or equal total work does not hold: what was found stands beside it.
+"Made by earlier code" says that a file which computed the result has changed since.
 
 """
     return head + index(ROOT) + "\n"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.registry import interval
+from benchmarks.claims.intervals import interval
 
 Results = dict[str, Any]
 HEADER = ("what", "figure", "command")

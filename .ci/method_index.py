@@ -32,7 +32,16 @@ from oneloop.recipe.catalogue import first_line, options_of, room_line  # noqa: 
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
-COLUMNS = ("method", "the paper, at this scale", "measured", "tried again", "state", "recipe", "on")
+COLUMNS = (
+    "method",
+    "the paper says",
+    "measured here",
+    "result",
+    "against tuned rivals or equal work",
+    "state",
+    "recipe",
+    "on",
+)
 STAGES = (
     ("plan: what to try, how often", ("xrpo", "april", "brorl")),
     ("judge: how good was it", ("onereward", "fair")),
@@ -56,21 +65,21 @@ def stages(root: Path = ROOT) -> str:
     rows = []
     for question, claims in STAGES:
         links = ", ".join(f"[{name}](docs/{name}.md)" for name in claims)
-        rows.append((question, links, "<br>".join(finding(known[name]) for name in claims)))
-    return markdown(("the loop asks", "methods", "what was found here"), rows)
+        said = "<br>".join(f"**{name}**: {known[name]['says']}" for name in claims)
+        rows.append((question, links, said, "<br>".join(finding(known[name]) for name in claims)))
+    return markdown(("the loop asks", "methods", "the paper says", "measured here, and against what"), rows)
 
 
 def finding(method: Mapping[str, Any]) -> str:
-    """One method in a sentence; what fell says so first."""
-    name, found = method["name"], method["found"]
-    return f"**{name}** {state(method)}: {found or method['claim'] + '; ' + measured_text(method)}"
+    """One method in a sentence: its state first, then its number, then what stronger rivals made of it."""
+    number = "" if method["found"] and not method["tuned"] else f"{method['claim']}: {measured_text(method)}"
+    said = "; ".join(filter(None, (number, method["found"])))
+    return f"**{method['name']}** {method['state']}: {said}{stale_text(method)}"
 
 
-def state(method: Mapping[str, Any]) -> str:
-    """holds, does not hold, or fell: the number was reached, and a stronger baseline explains it."""
-    if method["found"]:
-        return "fell"
-    return {None: "not measured", True: "holds", False: "does not hold"}[method["holds"]]
+def stale_text(method: Mapping[str, Any]) -> str:
+    """Said of a result that was made by other code than the present."""
+    return " (made by earlier code)" if method["stale"] else ""
 
 
 def measured_text(method: Mapping[str, Any]) -> str:
@@ -91,10 +100,11 @@ def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     name, page = method["name"], page_of(method["name"], root)
     return (
         name if page is None else f"[{name}](docs/{page.name})",
-        f"{method['paper']}: {method['claim']}",
-        measured_text(method),
+        f"{method['paper']}: {method['says']}",
+        method["claim"],
+        measured_text(method) + stale_text(method),
         method["found"],
-        state(method),
+        method["state"],
         recipe_link(method["recipe"]),
         ", ".join(filter(None, (method["date"], method["hardware"]))),
     )
@@ -201,7 +211,10 @@ def columns_table() -> str:
             metrics = ", ".join(f"`{m}`" for m in (column.mean, column.largest, column.smallest) if m)
             where = table.__name__.lower()
             rows.append((f"`{name}`", where, column.by, "yes" if column.recorded else "", metrics))
-    rows += [(f"`{name}...`", "rollouts", each.by, "yes" if each.recorded else "", "") for name, each in FAMILIES.items()]
+    rows += [
+        (f"`{name}...`", "rollouts", each.by, "yes" if each.recorded else "", "")
+        for name, each in FAMILIES.items()
+    ]
     return markdown(("column", "table", "written by", "recorded", "metrics"), rows)
 
 
@@ -222,7 +235,10 @@ def parts_list() -> str:
         for name in rooms.names(room):
             cls = rooms.find(room, name)
             paper = f" ({cls.part_paper})" if cls.part_paper else ""
-            options = [(f"`{option}`", f"`{cell_text(default)}`", cell_text(text)) for option, default, text in options_of(cls)]
+            options = [
+                (f"`{option}`", f"`{cell_text(default)}`", cell_text(text))
+                for option, default, text in options_of(cls)
+            ]
             table = f"\n\n{markdown(('option', 'default', 'meaning'), options)}" if options else ""
             pieces.append(f"### {room}: {name}\n\n{first_line(cls)}{paper}{table}")
     return "\n\n".join(pieces)

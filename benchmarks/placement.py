@@ -6,12 +6,17 @@ On twelve architectures with random weights (64 wide, 2 layers, batch 4 x 32, pa
 rank): bytes recorded over bytes predicted for forward, backward and AdamW on gloo ranks; gradients against
 one process in fp64 and fp32; bytes over those of the plans by hand. Then the time to plan a Llama of 8
 layers.
+
+Most of these models compute norms, softmaxes and rotary positions in fp32 whatever their weights are. In the
+fp64 runs, planned and in one process alike, such steps are in fp64 (`WholePrecision`): else both differ by
+the rounding of fp32, which says nothing about the plan.
 """
 
 import argparse
 import json
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,7 @@ import torch
 import torch.distributed as dist
 import transformers
 from tests.parallel.placement.ranks import on_ranks
+from torch.overrides import TorchFunctionMode
 
 from oneloop.cli.plan_check import step
 from oneloop.cli.plan_model import built, sample
@@ -72,6 +78,16 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+class WholePrecision(TorchFunctionMode):
+    """Conversions to fp32 and results asked for in fp32 are in fp64 instead."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        single = torch.float32
+        args = [torch.float64 if arg is single else arg for arg in args]
+        kwargs = {k: torch.float64 if v is single else v for k, v in (kwargs or {}).items()}
+        return (torch.Tensor.double if func is torch.Tensor.float else func)(*args, **kwargs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, default=4)
@@ -120,7 +136,8 @@ def planned(name: str, options: argparse.Namespace, scratch: Path) -> dict[str, 
     for dtype in (torch.float32, torch.float64) if doubled else (torch.float32,):
         model = built(str(folder), dtype)
         given = sample(model.config, BATCH, LENGTH, dtype)
-        traced = program(trace(model, given))
+        with WholePrecision() if dtype == torch.float64 else nullcontext():
+            traced = program(trace(model, given))
         wishes = Wishes(budget=Budget(parameters=_least(traced, model, ranks)))
         found = plan_traced(traced, (ranks,), wishes, name=kind)
         text = str(dtype).removeprefix("torch.")
@@ -183,7 +200,8 @@ def run_all(cases: list[tuple[Any, ...]]) -> list[tuple[int, list[str], float]]:
     """Every case on this rank, one after the other."""
     found = []
     for case in cases:
-        checked = step(*case)
+        with WholePrecision() if case[2] == torch.float64 else nullcontext():
+            checked = step(*case)
         found.append((checked.recorded, checked.differs, checked.gap))
         dist.barrier()
     return found

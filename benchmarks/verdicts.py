@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.claims.registry import interval
+from benchmarks.claims.intervals import interval
 from engine import hardware
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.one_sided import OneSided

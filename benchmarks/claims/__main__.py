@@ -1,4 +1,4 @@
-"""`python -m benchmarks.claims NAME`: a paper's claim against its baseline at small scale, recorded."""
+"""`python -m benchmarks.claims NAME`: a paper's claim against tuned rivals at small scale, recorded."""
 
 import json
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.claims.registry import run_claim
+from benchmarks.claims.running import run_claim, run_quickly
 
 app = typer.Typer(add_completion=False)
 
@@ -15,14 +15,18 @@ app = typer.Typer(add_completion=False)
 def main(
     name: Annotated[str, typer.Argument(help="Claim, e.g. otr; a file of benchmarks/claims")],
     seeds: Annotated[int, typer.Option(min=1, help="Independent repetitions.")] = 5,
-    workers: Annotated[int, typer.Option(min=1, help="Seeds that run at once, each in a process.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the seeds of runs/claims/NAME.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs that go at once, each in a process.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what is in runs/claims/NAME.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed at known settings; nothing is recorded.")
+    ] = False,
 ) -> None:
-    """Run a paper's claim against its baseline at small scale and record what was measured.
+    """Run a paper's claim against tuned rivals at small scale and record what was measured.
 
     Example: python -m benchmarks.claims otr --seeds 5
     """
-    Console().print_json(json.dumps(run_claim(name, seeds, workers=workers, resume=resume)))
+    found = run_quickly(name) if quick else run_claim(name, seeds, workers=workers, resume=resume)
+    Console().print_json(json.dumps(found))
 
 
 if __name__ == "__main__":

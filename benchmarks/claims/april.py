@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import torch
 
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.core.protocols import Objective, Part, Policy
 from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
@@ -246,6 +246,7 @@ CLAIM = Claim(
     paper="arXiv 2509.18521",
     parts=("leftovers", "stale"),
     recipe="april",
+    says="rollout throughput +22.5 % on average, at most +44 %, accuracy +2.1 points",
     claim="with equal slots, trained rollouts' tokens per second of sampling are 1.25 times the synchronous",
     target=1.25,
     found=(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.core.meter import Meter
 from oneloop.core.protocols import Part
 from oneloop.core.rollouts import Rollouts
@@ -268,6 +268,7 @@ CLAIM = Claim(
     paper="arXiv 2509.06040",
     parts=("fork", "tree", "prune"),
     recipe="branchgrpo",
+    says="an iteration takes 493 s where DanceGRPO takes 698 s, with pruning 314 s; HPS .363-.369 over .360",
     claim="per network evaluation a tree's gradient has 1.2 times the signal to noise of a flat group's",
     target=1.2,
     found=(

@@ -13,7 +13,7 @@ not tuned.
 from functools import cache
 
 from benchmarks.claims.branchgrpo import FLAT, Method, Setting, compared
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.tree import Tree
 from oneloop.judge.scene import Scene
@@ -89,6 +89,7 @@ CLAIM = Claim(
     paper="arXiv 2509.06040",
     parts=("fork", "tree", "prune"),
     recipe="branchgrpo",
+    says="an iteration takes 493 s where DanceGRPO takes 698 s, with pruning 314 s; HPS .363-.369 over .360",
     claim=f"on 32x32 images a tree gains {GAIN:g} of reward in 1.2 times fewer evaluations than a flat group",
     target=1.2,
     run=run,

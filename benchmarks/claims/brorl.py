@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.otr import MODULUS, TASKS, all_questions
-from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.core import draws
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
@@ -301,6 +301,7 @@ CLAIM = Claim(
     paper="arXiv 2510.01180",
     parts=("keep_mixed", "group_relative"),
     recipe="brorl",
+    says="after RL with N = 16 stalled, N = 512 goes on rising: maths 61.7 to 63.0, code 52.0 to 54.2",
     claim="of 10,000 correct tokens N = 51,200 rollouts a step make this many % likelier (N = 4: some 11 %)",
     target=100.0,
     found=(

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.credit.token_level import TokenLevel
@@ -233,6 +233,7 @@ CLAIM = Claim(
     paper="arXiv 2508.02298",
     parts=("step_critic", "token_level"),
     recipe="capo",
+    says="+1.0 to +2.9 points over GRPO with rule rewards (Llama 1B and 3B, Qwen2.5 1.5B and 7B)",
     claim="on chains of 8 steps GRPO needs 4 times the training steps of CAPO to 50 % accuracy, "
     "also when the critic is noisy",
     target=4.0,

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.measure.ranking import (
     Ranking,
     SamplePool,
@@ -238,6 +238,7 @@ CLAIM = Claim(
     paper="arXiv 2412.06745",
     parts=("measure.ranking",),
     recipe="docs/onebench.md",
+    says="with 95 % of the entries missing, tau to the average falls from .88 to .84 (HELM), Elo has .70",
     claim="with 95 % of the entries missing, tau to the full macro mean is .85 of that with none missing",
     target=0.85,
     run=run,

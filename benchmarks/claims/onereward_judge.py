@@ -13,9 +13,9 @@ learned under noise, and a quarter of the learning rate. `known` is the true jud
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.onereward import editing, rater
 from benchmarks.claims.onereward.editing import DIGITS, Setting
-from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 RATE = 2e-4
@@ -63,6 +63,7 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop"),
     recipe="onereward",
+    says="one judge is right on 72-85 % of held-out pairs, by task and criterion",
     claim=(
         "where criteria conflict, a judge that is told which is meant is right on .05 more of held-out pairs"
     ),

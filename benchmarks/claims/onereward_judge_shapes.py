@@ -4,9 +4,9 @@ The scenes, their people and the one base of claims/onereward_shapes; 500 sets o
 judge, an MLP without language, is told the asked colour by its number.
 """
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.onereward_judge import compared, headline
 from benchmarks.claims.onereward_shapes import SCENES, base
-from benchmarks.claims.registry import Advance, Claim, Rows
 
 POLICIES = ("free", "careful")
 
@@ -20,6 +20,7 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop"),
     recipe="onereward",
+    says="one judge is right on 72-85 % of held-out pairs, by task and criterion",
     claim=(
         "on 32x32 scenes, a judge that is told which criterion is meant is right on .05 more of filling's "
         "held-out pairs"

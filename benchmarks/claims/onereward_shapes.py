@@ -18,10 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.onereward import compared, editing, headline
 from benchmarks.claims.onereward.editing import Method
 from benchmarks.claims.onereward.scores import Query, ScoreNetwork, Sharpness, conditions, consistency
-from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.core.part import part
 from oneloop.measure.scenes import BACKGROUND
 from oneloop.models.flow.flow_transformer import FlowTransformer
@@ -126,6 +126,7 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop", "mixture", "edits", "stop"),
     recipe="onereward",
+    says="one judge for all tasks and criteria: usable pictures 69 % against the best rival's 52 % (fill)",
     claim=(
         "on 32x32 scenes, a judge told task and criterion lifts the worst win-rate by .1 over one not told"
     ),

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from benchmarks.claims.registry import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Claim, Rows
 from oneloop.core.protocols import Objective
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.update.averaging import action_weights
@@ -177,6 +177,7 @@ CLAIM = Claim(
     paper="arXiv 2509.26313",
     parts=("one_token",),
     recipe="otr",
+    says="beats SFT on maths with Qwen models, and forgets less of other tasks; often little, no intervals",
     claim="fine-tuned on demonstrations with 30 % wrong answers, sampled accuracy is 1.3 times that of SFT",
     target=1.3,
     found=(

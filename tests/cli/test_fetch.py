@@ -25,7 +25,7 @@ def test_a_model_that_is_there_is_left_alone(oneloop, tmp_path, monkeypatch):
 
 def test_an_unknown_model_is_met_with_the_nearest(oneloop):
     code, _, err = oneloop("fetch", "smolm2")
-    assert code == 2 and "no model to fetch is called 'smolm2'; did you mean 'smollm2'?" in err
+    assert code == 2 and "nothing to fetch is called 'smolm2'; did you mean 'smollm2'?" in err
 
 
 def test_what_pip_says_is_passed_on(oneloop, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ NEEDED = {
     "flow": {"model": "flow_mlp"},
     "flexible_llava": {"model": {"small_llava": {}}},
     "image_tokenizer": {"model": "one_d_piece"},
-    "tail_drop": {"most": 8},
+    "draw_budget": {"most": 8},
     "weighted": {"probabilities": [1.0]},
     "proxy_codes": {"teacher": "somewhere"},
     "decoded": {"tokenizer": "one_d_piece", "judge": "scene"},

@@ -10,6 +10,7 @@ from oneloop.core.declared import declared
 from oneloop.core.rooms import build, names
 from oneloop.recipe.text import to_recipe
 from oneloop.sample.data.reasoning import Reasoning
+from tests.judge import tiny_reader
 from tests.judge.judge_rollouts import rollouts
 
 REWARDS = f"{Path(__file__).parent / 'rewards_file.py'}"
@@ -42,6 +43,10 @@ CASES = {
     "win_rate": [{"judge": "scene"}],
     "psnr": [{}],
     "digit": [{}],
+    "reader": [
+        {"folder": tiny_reader.folder(), "column": "answer"},
+        {"folder": tiny_reader.folder(), "column": "answer", "score": "accuracy", "pictures_per_call": 3},
+    ],
     "decoded": [{"tokenizer": "one_d_piece", "judge": "digit"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }

@@ -90,7 +90,7 @@ def test_the_shipped_recipe_draws_with_a_tokenizer_of_its_own(tmp_path):
         "evaluate.size=8",
         f"phases.warm_start.plan.data.image_codes.tokenizer={folder}",
         f"phases.grpo.judge=[{{decoded: {{tokenizer: {folder}, judge: digit}}}}]",
-        "phases.grpo.plan.dress=[{tail_drop: {least: 2, most: 4, each: group}}]",
+        "phases.grpo.plan.dress=[{draw_budget: {least: 2, most: 4}}]",
         "phases.warm_start.steps=3",
         "phases.grpo.steps=3",
         "phases.grpo.plan.groups=4",

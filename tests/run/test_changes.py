@@ -103,21 +103,6 @@ def test_a_damaged_record_of_the_code_is_said(folder):
     assert "warn run/journal/made_with.entry is damaged: whether code has changed is not known" in heard
 
 
-def test_all_code_of_ones_own_is_known_by_its_content(folder, monkeypatch):
-    def inner(completions, **_):
-        return [0.0] * len(completions)
-
-    Path("mine.py").write_text(REWARD)
-    monkeypatch.syspath_prepend(str(folder))
-    judges = ["reward.py:right", "mine.right", inner]
-    raw = raw_recipe()["phases"]["reinforce"]
-    raw["judge"] = [{"function": {"path": path, "name": f"j{n}"}} for n, path in enumerate(judges)]
-    raw["judge"] += raw_recipe()["phases"]["reinforce"]["judge"]
-    found = changes.code(load_recipe(raw_recipe(phases={"grpo": raw}))[0])
-    assert sorted(found) == ["mine.py", "reward.py", "test_changes.py", "toy_parts.py"]
-    assert found["mine.py"] == found["reward.py"]
-
-
 def test_other_threads_are_set_back_and_said(tmp_path, monkeypatch):
     now = torch.get_num_threads()
     monkeypatch.setattr(changes.os, "sched_getaffinity", lambda _: set(range(8)))

@@ -67,7 +67,7 @@ def test_one_that_is_there_stays(tmp_path):
 def test_another_versions_form_is_refused_in_words(tmp_path):
     write(tmp_path, 4)
     trainer = tmp_path / "checkpoint-4/trainer_state.json"
-    for other in ({"form": None}, {"form": 1}, {"form": 3}):
+    for other in ({"form": None}, {"form": 2}, {"form": 4}):
         state = json.loads(trainer.read_text())
         trainer.write_text(json.dumps(state | other))
         with pytest.raises(storage.Damaged, match="checkpoint-4 was saved by another version of oneloop"):

@@ -63,7 +63,7 @@ class Stop(Exception):
     [
         {"model": TINY},
         {"model": TINY, "lora": {"rank": 2}},
-        {"model": FLEXIBLE, "dress": [{"token_budget": {"choices": [1, 4, 16]}}]},
+        {"model": FLEXIBLE, "dress": [{"draw_budget": {"column": "image_tokens", "choices": [1, 4, 16]}}]},
     ],
     ids=["whole", "lora", "budgets"],
 )
@@ -89,7 +89,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(options, tmp_path):
 
 
 def test_the_record_and_the_report_show_the_picture(tmp_path):
-    dress = [{"token_budget": {"choices": [1, 4, 16]}}]
+    dress = [{"draw_budget": {"column": "image_tokens", "choices": [1, 4, 16]}}]
     Run(recipe(FLEXIBLE, dress=dress), tmp_path / "run", show=Show(quiet=True)).train()
     rows = [
         row

@@ -13,8 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
+from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.ranks.join import joined
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
@@ -83,8 +85,10 @@ def train(directory: Path, resume: bool = False, **options: Any) -> None:
         Run(training.recipe(**options), directory, resume, show, world=world).train()
 
 
-def options(form: str, parallel: str | None = None, steps: int = 3) -> dict[str, Any]:
-    """The options of a short run of the full weights or of adapters."""
+def options(
+    form: str, parallel: str | None = None, steps: int = 3, plan: str | None = None
+) -> dict[str, Any]:
+    """The options of a short run of the full weights or of adapters; `plan`: the file for parallel plan."""
     raw = training.raw_recipe()
     if form == "lora":
         raw["policy"]["language"] |= {"lora": {"rank": 2}, "checkpointing": True}
@@ -92,14 +96,15 @@ def options(form: str, parallel: str | None = None, steps: int = 3) -> dict[str,
     warm["steps"], reinforce["steps"] = 2, steps
     reinforce["learner"]["schedule"] = "constant"
     for phase in (warm, reinforce):
-        phase["learner"]["parallel"] = parallel
+        phase["learner"] |= {"parallel": parallel, "plan": plan}
     return {name: copy.deepcopy(raw[name]) for name in ("policy", "phases")} | {"save_every": 10}
 
 
 def runs(folder: Path, *forms: tuple[str, str]) -> None:
     """A rank's part of several runs, one after the other."""
     for form, parallel in forms:
-        train(folder / f"{form}-{parallel}", **options(form, parallel))
+        plan = str(folder.parent / f"{dist.get_world_size()}.json") if parallel == "plan" else None
+        train(folder / f"{form}-{parallel}", **options(form, parallel, plan=plan))
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -139,3 +144,18 @@ def assert_same(one: Path, many: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=CLOSE, atol=CLOSE)
+
+
+def write_plan(path: Path, mesh: tuple[int, ...], tokens: str, places: dict[str, str]) -> None:
+    """A plan for the model of `options`, made by hand: `places` gives placements by a part of a name;
+    other weights lie whole. `tokens`: where the batch lies."""
+    model, _ = training.recipe(**options("full")).policy.model.build()
+    whole = ",".join("R" for _ in mesh)
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    lies = {name: next((places[end] for end in places if end in name), whole) for name in shapes}
+    sums = dict.fromkeys(("seconds", "flops_per_rank", "cost", "bound", "solve_seconds"), 0.0)
+    sums |= dict.fromkeys(("parameter_memory", "optimizer_memory", "activation_memory"), 0)
+    words = dict.fromkeys(("model", "link", "objective", "fingerprint", "status"), "by hand")
+    parts: dict[str, Any] = {"inputs": {"input_ids": tokens}, "signatures": {}, "moves": ()}
+    made = ShardingPlan(mesh=mesh, parameters=lies, shapes=shapes, **parts, **sums, **words)
+    path.write_text(made.to_json())

@@ -13,8 +13,8 @@ hindsight (streams.py).
 Here not: a language model with the judge (the recipe one_sided trains one).
 """
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.fair import streams, verdicts
-from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.fair.bounds import default_penalty
 from oneloop.fair.exp2 import theory_rate
 from oneloop.judge.one_sided import OneSided
@@ -109,6 +109,7 @@ CLAIM = Claim(
     paper="arXiv 2206.04475",
     parts=("fair", "one_sided", "inverse_propensity"),
     recipe="one_sided",
+    says="theory alone: regret and fairness violations both grow as T^(4/5)",
     claim="on COMPAS C = T^(1/5) has 5 times fewer violating rounds than C = 0 for at most .06 more error, "
     "within .02 of the fair optimum in hindsight (the smallest quotient of the three)",
     target=1.0,

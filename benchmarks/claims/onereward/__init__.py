@@ -16,9 +16,9 @@ models and sizes.
 
 from collections.abc import Mapping
 
+from benchmarks.claims.claim import Advance, Claim, Rows
 from benchmarks.claims.onereward import editing
 from benchmarks.claims.onereward.editing import Method, Setting
-from benchmarks.claims.registry import Advance, Claim, Rows
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 METHODS = {
@@ -67,6 +67,7 @@ CLAIM = Claim(
     paper="arXiv 2508.21066",
     parts=("preference", "reward_backprop", "mixture", "edits", "stop"),
     recipe="onereward",
+    says="one judge for all tasks and criteria: usable pictures 69 % against the best rival's 52 % (fill)",
     claim=(
         "told task and criterion, one judge lifts the worst of five win-rates by .1 over one that is not told"
     ),

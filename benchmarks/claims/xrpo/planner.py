@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.claims import otr
-from benchmarks.claims.registry import Advance, Rows
+from benchmarks.claims.claim import Advance, Rows
 from benchmarks.claims.xrpo.classroom import Classroom, Coin, GradientDescent, graded
 from oneloop.core import draws
 from oneloop.core.protocols import Mean

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmarks.claims.registry import Advance, Rows
+from benchmarks.claims.claim import Advance, Rows
 from benchmarks.claims.xrpo.classroom import graded
 from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative

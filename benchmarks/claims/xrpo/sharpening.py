@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.claims.registry import Advance, Rows
+from benchmarks.claims.claim import Advance, Rows
 from benchmarks.claims.xrpo.classroom import Classroom, GradientDescent, Logits, graded
 from oneloop.core import draws
 from oneloop.core.rollouts import Actions, Rollouts

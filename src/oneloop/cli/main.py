@@ -36,7 +36,9 @@ COMMANDS = {
     "train": Listed("train:train", "Run a recipe: a file, or the name of one that ships."),
     "recipes": Listed("recipes:recipes", "List the recipes that ship, with a sentence each."),
     "copy": Listed("copy:copy", "Copy a recipe that ships to a file of your own, to edit it."),
-    "fetch": Listed("fetch:fetch", "Get the model of the recipe quickstart: a download of 93 MB, once."),
+    "fetch": Listed(
+        "fetch:fetch", "Get the model of the recipe quickstart, or the fonts of handwriting recipes."
+    ),
     "parts": Listed("parts:parts", "List what a recipe can name: kinds of part, parts, and their options."),
     "eval": Listed("evaluate:evaluate", "Measure a model: greedy and sampled accuracy, pass@k and maj@k."),
     "sample": Listed("sample:sample", "Print completions of a prompt."),

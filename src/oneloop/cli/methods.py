@@ -25,9 +25,8 @@ def methods(
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    table = Table(
-        "name", "paper", "parts", "claim", "target", "measured (95 %)", "holds", "tried again", "on"
-    )
+    heads = ("name", "paper", "it says", "measured here", "target", "result (95 %)", "state", "against", "on")
+    table = Table(*heads)
     for method in found:
         table.add_row(*(escape(str(cell)) for cell in row(method)))
     console.print(table)
@@ -40,6 +39,10 @@ def row(method: dict[str, Any]) -> tuple[str, ...]:
         ends = f"{method['low']:.3g} to {method['high']:.3g}"
         number = f"{measured:.3g} ({ends}), {method['seeds']} seeds"
         about = ", ".join(filter(None, (method["date"], method["hardware"])))
-    holds = {None: "", True: "yes", False: "no"}[method["holds"]]
-    said = (method["name"], method["paper"], ", ".join(method["parts"]), method["claim"])
-    return (*said, f"{method['target']:g}", number, holds, method["found"], about)
+    rivals = ", ".join(arm["name"] for arm in method["arms"])
+    against = "; ".join(
+        filter(None, (rivals and f"tuned: {rivals}" if method["tuned"] else rivals, method["found"]))
+    )
+    said = (method["name"], method["paper"], method["says"], method["claim"])
+    state = method["state"] + (", made by earlier code" if method["stale"] else "")
+    return (*said, f"{method['target']:g}", number, state, against, about)

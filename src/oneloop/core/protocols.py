@@ -373,6 +373,9 @@ class Chances(Protocol):
     def after_update(self, place: NDArray[np.int64], batch: Rollouts) -> None:
         """The weights have learned from `batch`, drawn at `place` [n]."""
 
+    def metrics(self, name: str, labels: Sequence[str]) -> dict[str, float]:
+        """Metrics that begin with `name`, of things called `labels` [K]; none where nothing changes."""
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next draws depend on, as JSON values and tensors."""
 
@@ -435,6 +438,14 @@ class Listening(Protocol):
 
     def after_update(self, learner: Any, batch: Rollouts) -> None:
         """The learner has trained on `batch`."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A dress part with readings of its own."""
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the step, by name."""
 
 
 @runtime_checkable

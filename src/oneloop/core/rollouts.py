@@ -191,10 +191,10 @@ class Rollouts(Table):
     """pending, aborted, stop, length or failed."""
     text: Annotated[list[str], Declared("a language policy's sample", recorded=True)]
     """What was written, for judges and people; never encoded again."""
-    image_tokens: Annotated[
-        Tensor, Declared("the dress part token_budget", recorded=True, shown=("rollout",))
-    ]
+    image_tokens: Annotated[Tensor, Declared("the dress part draw_budget", recorded=True, shown=("rollout",))]
     """int64 [n], visual tokens of each picture in the prompt; the same for a whole group."""
+    flops: Annotated[Tensor, Declared("the dress part draw_budget", recorded=True, shown=("rollout",))]
+    """int64 [n], FLOPs a token that the subnet may take which samples the rollout and learns from it."""
     shown: Annotated[list[str], Declared("a vision-language policy's sample", recorded=True)]
     """The pictures of its prompt side by side, a small PNG file as base64 text; empty without any."""
     start: Annotated[Tensor, Declared("a flow policy's sample")]

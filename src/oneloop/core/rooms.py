@@ -9,7 +9,6 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from oneloop.core import protocols
+from oneloop.core import loaded, protocols
 from oneloop.core.declared import declared, is_part
 
-FILE_MODULE = "oneloop_user_file_"
 SHOWN = 20
-"""So many names are listed to someone whose name is like none of them."""
+"""Names listed to someone whose name is like none of them."""
 CREDIT, SELECT, JUDGE = "actions.advantage", "actions.share", "reward."
 MARKS = {CREDIT: "credit", SELECT: "select", JUDGE: "judge"}
 """Columns that tell judges, credit and select parts apart: all three are called alike."""
@@ -89,8 +87,7 @@ def shipped(room: str, name: str) -> type[Any] | None:
     module = f"oneloop.{ROOMS[room].folder}.{name}"
     if not name.isidentifier() or name == "__init__" or importlib.util.find_spec(module) is None:
         return None
-    wanted = name.replace("_", "")
-    found = vars(importlib.import_module(module)).values()
+    wanted, found = name.replace("_", ""), vars(importlib.import_module(module)).values()
     mine = (each for each in found if is_part(each) and each.__module__ == module)
     return next((each for each in mine if each.__name__.lower() == wanted), None)
 
@@ -103,16 +100,20 @@ def find(room: str, name: str) -> type[Any]:
     kind = f"{words(room)} part"
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
-        return _attribute(_load_file(Path(path)), attribute, name)
-    if "." in name:
-        module, _, attribute = name.rpartition(".")
         try:
-            return _attribute(importlib.import_module(module), attribute, name)
-        except UnknownName:
-            raise
+            module = loaded.from_file(Path(path))
+        except ImportError as error:
+            raise UnknownName(str(error)) from error
+        return _attribute(module, attribute, name)
+    if "." in name:
+        path, _, attribute = name.rpartition(".")
+        try:
+            module = importlib.import_module(path)
         except Exception as error:  # whatever the user's module raises when imported
-            why = f"{type(error).__name__}: {error}"
-            raise UnknownName(f"cannot import '{module}' for the {kind} '{name}': {why}") from error
+            why = f"cannot import '{path}' for the {kind} '{name}'"
+            raise UnknownName(f"{why}: {type(error).__name__}: {error}") from error
+        loaded.as_loaded(module)  # so that a later edit is noticed
+        return _attribute(module, attribute, name)
     if found := shipped(room, name):
         return found
     elsewhere = [other for other in ROOMS if other != room and shipped(other, name)]
@@ -122,8 +123,7 @@ def find(room: str, name: str) -> type[Any]:
 
 def nearest(name: str, known: list[str], also: list[str] | None = None) -> str:
     """A sentence that helps someone who typed `name` for one of `known` (or of `also`: never listed)."""
-    close = difflib.get_close_matches(name, [*known, *(also or [])], n=1, cutoff=0.5)
-    if close:
+    if close := difflib.get_close_matches(name, [*known, *(also or [])], n=1, cutoff=0.5):
         return f"did you mean '{close[0]}'?"
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return f"known: {', '.join(known[:SHOWN])}{more}"
@@ -237,28 +237,9 @@ def part_name(cls: type[Any]) -> str:
     """The name by which a recipe finds `cls`."""
     if _home(cls):
         return cls.__module__.rpartition(".")[2]
-    if cls.__module__.startswith(FILE_MODULE):
+    if cls.__module__.startswith(loaded.FILE_MODULE):
         return f"{inspect.getsourcefile(cls)}:{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UnknownName(f"no such file: {path} (a part of your own is written 'file.py:Class')")
-    path = path.resolve()
-    name = FILE_MODULE + path.with_suffix("").as_posix().strip("/").replace("/", "_").replace(".", "_")
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownName(f"{path} is no Python file (a part of your own is written 'file.py:Class')")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise UnknownName(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _attribute(module: ModuleType, attribute: str, name: str) -> type[Any]:

@@ -107,14 +107,14 @@ class ActivePhase:
             self.journal.close()
 
     def measured(self, batch: Rollouts) -> dict[str, Any]:
-        """Metrics of the latest step: of `batch`, of the learner, and of what the plan holds back."""
+        """Metrics of the latest step: of `batch`, of the learner, and of the plan."""
         refused = self.plan.piles.refused
         counts = {
             "groups/refused": len({number for piece in refused for number in piece.group.tolist()}),
             "rollouts/judged": len(batch) + sum(len(piece) for piece in refused if "reward" in piece),
             "rollouts/trained": int((batch.gather(batch.actions.share, "sum") > 0).sum()),
         }
-        return {**batch_metrics(batch), **self.learner.metrics, **counts, **self.plan.held()}
+        return {**batch_metrics(batch), **self.learner.metrics, **counts, **self.plan.metrics()}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of the phase."""

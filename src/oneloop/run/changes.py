@@ -6,17 +6,10 @@ code, models), resuming is refused unless it is accepted; where it may alter the
 processor), it is said.
 """
 
-import contextlib
-import dataclasses
-import functools
-import hashlib
-import inspect
 import os
 import platform
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,16 +18,13 @@ import oneloop
 from oneloop.core.identity import Fingerprint, fingerprint, identity
 from oneloop.core.protocols import Data
 from oneloop.core.rollouts import Rollouts
-from oneloop.judge.function import Function
-from oneloop.judge.functions import locate
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor.finding import Level
+from oneloop.run.own_code import code, code_changes
 from oneloop.run.sources import source_changes, sources
 from oneloop.sample.plan.piles import Piles
 
 PACKAGES = ("torch", "transformers", "peft", "diffusers", "datasets", "reasoning-gym", "math-verify", "numpy")
-OWN = Path(oneloop.__file__).parent
-FILE = re.compile(r"(?P<file>.+\.py):\w+")
 NAMED = 3
 """Rows named in a sentence."""
 
@@ -93,59 +83,6 @@ def differing(before: Mapping[str, Any]) -> str:
         if other
         else ""
     )
-
-
-# code
-
-
-def code(recipe: Any) -> dict[str, str]:
-    """{name of a file: hash of its content} of the files with parts and functions of the user's own."""
-    files = {path for value in _values(recipe) if (path := _file(value)) and OWN not in path.parents}
-    hashes: dict[str, list[str]] = {}
-    for path in sorted(files):  # by name, so that a run may move to another folder
-        hashes.setdefault(path.name, []).append(hashlib.sha256(path.read_bytes()).hexdigest())
-    return {name: identity(sorted(each)) for name, each in hashes.items()}
-
-
-def _values(value: Any) -> Iterator[Any]:
-    """`value`, and the parts, texts and functions that it holds as options, at any depth; no data rows."""
-    yield value
-    inner: list[Any] = []
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        inner = [getattr(value, field.name) for field in dataclasses.fields(value) if field.init]
-    elif isinstance(value, dict | list | tuple):
-        inner = [
-            each
-            for each in (value.values() if isinstance(value, dict) else value)
-            if not isinstance(each, dict)
-        ]
-    for each in inner:
-        yield from _values(each)
-
-
-def _file(value: Any) -> Path | None:
-    """The file of a part's class, of a function, or of `file.py:name`; None for any other value."""
-    path: str | Path | None = None
-    if isinstance(value, Function) and isinstance(value.path, str) and ".py:" not in value.path:
-        path = locate.module_file(value.path.rpartition(".")[0])
-    elif isinstance(value, str):
-        named = FILE.fullmatch(value)
-        path = named["file"] if named else None
-    elif dataclasses.is_dataclass(value) or callable(value):
-        while isinstance(value, functools.partial):
-            value = value.func
-        with contextlib.suppress(TypeError):  # built in, or typed into an interpreter
-            path = inspect.getsourcefile(
-                value if inspect.isroutine(value) or isinstance(value, type) else type(value)
-            )
-    found = Path(path).resolve() if path else None
-    return found if found is not None and found.is_file() else None
-
-
-def code_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A sentence for each file whose hash differs between `before` and `now`."""
-    changed = [name for name, was in before.items() if now.get(name, was) != was]
-    return [f"{name} was edited after the checkpoint" for name in changed]
 
 
 # data

@@ -1,10 +1,13 @@
 """Checkpoints: `checkpoint-N/`, a normal Hugging Face (or PEFT) folder, plus `loop/`, all a resume needs.
 
+Many ranks write the learner's tensors into `optimizer/`, each its part (`oneloop.parallel.ranks.stored`).
+
 A folder appears whole or not at all (see `storage`); a full disk or a kill leaves the one before usable.
 One that was damaged later is found by its checksums, and a run goes on from the one before it.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,16 @@ from oneloop.core.named import model_named
 from oneloop.update.not_finite import NotFinite
 
 TRAINER = "trainer_state.json"
-FORM = 2
+FORM = 3
 """Form of what `loop/` holds; it grows with each change after which versions cannot read one another's."""
+PARTS = "optimizer"
+Parts = Callable[[Path], None]
+"""Has all ranks write their parts of the learner's tensors into a folder."""
 
 
-def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int) -> bool:
+def write_checkpoint(
+    directory: Path, step: int, policy: Any, state: dict[str, Any], keep: int, parts: Parts | None = None
+) -> bool:
     """Writes `directory/checkpoint-<step>` and deletes all but the newest `keep`; whether it did.
 
     A `state` with `passing` is of a run stopped between two checkpoints: this one goes with the next,
@@ -46,6 +54,8 @@ def write_checkpoint(directory: Path, step: int, policy: Any, state: dict[str, A
         reached = {"form": FORM, "phase": state.get("phase", 0), "asks": state.get("asks", 0)}
         reached |= {"passing": True} if state.get("passing") else {}
         (temporary / TRAINER).write_text(json.dumps({"global_step": step, "best_metric": None, **reached}))
+        if parts is not None:
+            parts(temporary / PARTS)
         loop = temporary / "loop"
         loop.mkdir()
         storage.write_state(loop, {**state, "policy": policy.state_dict()})
@@ -136,7 +146,16 @@ def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
         )
     state: dict[str, Any] = storage.read_state(folder / "loop")
     policy.restore(folder, state.pop("policy"))
+    learner = learner_of(state)
+    if learner is not None and learner["tensors"] is None:
+        learner["tensors"] = folder / PARTS
     return state
+
+
+def learner_of(state: dict[str, Any]) -> dict[str, Any] | None:
+    """The learner's state in a checkpoint's, of a phase in progress or at its end; None without one."""
+    found: dict[str, Any] | None = {**state.get("extend", {}), **state}.get("learner")
+    return found
 
 
 def locate(model: str) -> tuple[str, Path | None]:

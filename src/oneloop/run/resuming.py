@@ -1,4 +1,4 @@
-"""Which options of a recipe may change when its run is resumed: its length, and what is recorded.
+"""Which options of a recipe may change when its run is resumed: its length, records, where weights lie.
 
 Everything else would make another run of it: numbers before and after the change would not belong together.
 """
@@ -15,6 +15,7 @@ from oneloop.recipe.recipe import Recipe, load_recipe
 
 MAY_CHANGE = re.compile(
     r"phases\.(?P<phase>.+)\.steps|evaluate\.every|save_every|keep_checkpoints|stop_on_alarm|trackers(\[\d+\])?"
+    r"|phases\..+\.learner\.(parallel|plan|mesh(\[\d+\])?)"  # where weights lie changes no number
 )
 SHOWN = 5
 """Most differences that a message names."""

@@ -146,6 +146,9 @@ class Run:
             raise ValueError(f"runtime.ahead: {ahead} needs one rank, but this run has {size}; take 0")
         if found:
             self.show.says(f"{size} ranks: {', '.join(sorted(str(each) for each in found))}")
+        solved = [name for name, p in self.recipe.phases.items() if p.learner.plan is None]
+        if "plan" in found and solved:
+            self.show.says(f"planning {', '.join(solved)}; a file from `oneloop plan --json` saves the time")
 
     @property
     def _judges(self) -> list[Any]:

@@ -4,14 +4,26 @@ All ranks make a `Writer` and call it at once; those beside rank 0 learn what it
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from oneloop.core.storage import set_aside, sweep
+from oneloop.parallel.ranks.stored import write_parts
 from oneloop.parallel.ranks.world import World
 from oneloop.recipe.recipe import Recipe
-from oneloop.run.checkpoint import delete_old, oldest, reached, sound, write_checkpoint
+from oneloop.run.checkpoint import (
+    Parts,
+    delete_old,
+    learner_of,
+    oldest,
+    reached,
+    sound,
+    write_checkpoint,
+)
 from oneloop.run.checksums import verify
 from oneloop.run.directories import claim_directory, report_of
 from oneloop.run.journal import forget
@@ -19,6 +31,7 @@ from oneloop.run.lock import Lock
 from oneloop.run.log import Log
 from oneloop.run.made_with import begin, compared, made_with
 from oneloop.run.merging import cut, merge
+from oneloop.run.own_code import out_of_date
 from oneloop.run.progress import Show
 
 
@@ -76,6 +89,8 @@ class Writer:
         for level, sentence in compared(self.recipe, self.directory, resumed, history, accept):
             if sentence not in self._changed:
                 self.show.finding(level, sentence)
+        for sentence in out_of_date(self.recipe):
+            self.show.finding("warn", sentence)
         made = made_with(self.recipe)
         if not resumed:
             begin(self.directory, made)
@@ -99,15 +114,29 @@ class Writer:
             self._tidy()
 
     def save(self, policy: Any, log: Log, state: dict[str, Any]) -> None:
-        """Writes a checkpoint of the present weights, the log and `state`."""
-        self.world.first(partial(self._save, policy, log, state))
+        """Writes a checkpoint of the present weights, the log and `state`; many ranks write their tensors of
+        the learner each."""
+        if self.world.size == 1:
+            self._save(policy, log, state)
+            return
+        state, tensors = _without_tensors(state)
+        if self.writes:
+            self.world.first(partial(self._save, policy, log, state, partial(self._lead, tensors)))
+        elif folder := self.world.first(_nothing):
+            with suppress(OSError):  # rank 0 knows of it too, and says it
+                write_parts(folder, tensors, self.world.group)
+            self.world.first(_nothing)
 
-    def _save(self, policy: Any, log: Log, state: dict[str, Any]) -> None:
+    def _lead(self, tensors: dict[str, Tensor], folder: Path) -> None:
+        """Rank 0 writes its part when all others do."""
+        write_parts(self.world.first(lambda: folder), tensors, self.world.group)
+
+    def _save(self, policy: Any, log: Log, state: dict[str, Any], parts: Parts | None = None) -> None:
         assert self._lock is not None
         state = {**state, **log.state_dict()}
         self._lock.check()
         log.flush()
-        if write_checkpoint(self.directory, log.step, policy, state, self.recipe.keep_checkpoints):
+        if write_checkpoint(self.directory, log.step, policy, state, self.recipe.keep_checkpoints, parts):
             self._tidy()
 
     def _tidy(self) -> None:
@@ -124,3 +153,19 @@ class Writer:
             return report_of(self.directory)
         finally:  # somebody may stop the report too
             self._lock.release()
+
+
+def _without_tensors(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(the state without the learner's tensors, those tensors)."""
+    learner = learner_of(state)
+    if learner is None or not learner["tensors"]:
+        return state, {}
+    bare = {"learner": {**learner, "tensors": None}}
+    if "learner" in state:
+        return state | bare, learner["tensors"]
+    return state | {"extend": state["extend"] | bare}, learner["tensors"]
+
+
+def _nothing() -> Path | None:
+    """What rank 0 does here is not what the others do."""
+    raise AssertionError("only rank 0 does this")

@@ -8,10 +8,10 @@ without signal (all gradients zero) changes nothing: no momentum, no weight deca
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from oneloop.core import segments
@@ -59,8 +59,23 @@ class Learning:
     epochs: Annotated[int, Field(ge=1)] = 1
     """Passes over each batch."""
     parallel: Parallel | None = None
-    """How weights lie on many ranks: fsdp2 (each holds a share), ddp (each holds all of them).
-    None: fsdp2 where the policy can be cut, else ddp; one rank needs neither."""
+    """How weights lie on many ranks: fsdp2 (each holds a share), ddp (each holds all of them), plan (as the
+    planner places them). None: fsdp2 where the policy can be cut, else ddp; one rank needs none of them."""
+    plan: str | None = None
+    """File that `oneloop plan --json` wrote, for parallel plan. None: solved for when the run starts."""
+    mesh: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Ranks along each axis of the mesh of a plan that is solved for. None: all on one axis."""
+
+    @model_validator(mode="after")
+    def _planned(self) -> Self:
+        given = [name for name in ("plan", "mesh") if getattr(self, name) is not None]
+        if given and self.parallel != "plan":
+            raise ValueError(
+                f"{' and '.join(given)}: only with parallel: plan, got parallel: {self.parallel}"
+            )
+        if len(given) == 2:
+            raise ValueError("plan and mesh: a plan in a file has its own mesh; give one of them")
+        return self
 
     def micro_batch(self, device: torch.device) -> int:
         """Tokens forwarded at a time on `device`."""
@@ -81,7 +96,8 @@ class Learner:
         self.policy, self.objectives, self.options = policy, list(objectives), options
         self.steps = steps * options.minibatches * options.epochs
         self.world: World = world or Alone()
-        self.held = hold(policy, options.parallel, self.world.size)
+        device = next(iter(policy.model.parameters())).device
+        self.held = hold(policy, options, options.micro_batch(device), self.world)
         self.notices: list[str] = []
         self.stepper = Stepper(policy, self.held, options, self.steps, self.notices.append)
         self.parameters, self.master = self.stepper.parameters, self.stepper.master

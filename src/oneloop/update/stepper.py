@@ -1,8 +1,8 @@
 """One optimiser step: the norm of the gradients, clipping, the learning rate, AdamW on fp32 weights."""
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +10,13 @@ from torch import Tensor
 
 from oneloop.core.protocols import Policy
 from oneloop.parallel.ranks.held import Held
+from oneloop.parallel.ranks.stored import read_parts
 from oneloop.update.learning_rate import scale_learning_rate, scheduled
 from oneloop.update.not_finite import NotFinite, check_weights
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a weight, in its shape."""
+MASTER = "master"
 
 
 class Stepper:
@@ -92,38 +97,54 @@ class Stepper:
         return factor
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser state, fp32 master weights (bf16 training), update count; the same for any ranks."""
-        state = self.optimizer.state_dict()
-        state["state"] = {number: _each(self._held.whole, kept) for number, kept in state["state"].items()}
-        apart = self.master is not self.parameters or self._held.dtype != torch.float32
-        return {
-            "optimizer": state,
-            "master": [self._held.whole(weight) for weight in self.master] if apart else None,
-            "updates": self.updates,
-        }
+        """Options of the optimiser, update count, and as `tensors` its moments and, where weights are kept in
+        less than fp32, their fp32 masters: by name, of many ranks this one's shares."""
+        names = self._ordered()
+        tensors: dict[str, Tensor] = {}
+        steps: dict[str, dict[str, Any]] = {}
+        for number, kept in self.optimizer.state_dict()["state"].items():
+            whole = {kind: value for kind, value in kept.items() if _is_tensor(value)}
+            tensors |= {f"{names[number]}/{kind}": value for kind, value in whole.items()}
+            steps[names[number]] = {kind: value for kind, value in kept.items() if kind not in whole}
+        if self.master is not self.parameters or self._held.dtype != torch.float32:
+            tensors |= {f"{name}/{MASTER}": w for name, w in zip(self._held.names, self.master, strict=True)}
+        groups = [{**group, "params": []} for group in self.optimizer.state_dict()["param_groups"]]
+        return {"groups": groups, "steps": steps, "tensors": tensors, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state_dict`, to the bit."""
-        optimizer = dict(state["optimizer"])
-        ordered = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        """Continues from `state_dict`, to the bit; `tensors` may be the Path of what ranks wrote."""
+        weights = dict(zip(self._held.names, self.master, strict=True))
+        kept = {f"{name}/{kind}": weights[name] for name in state["steps"] for kind in MOMENTS}
+        read = {name: torch.empty_like(weight, requires_grad=False) for name, weight in kept.items()}
+        if self.master is not self.parameters or self._held.dtype != torch.float32:
+            read |= {f"{name}/{MASTER}": weight.detach() for name, weight in weights.items()}
+        stored = state["tensors"]
+        if isinstance(stored, Path):
+            read_parts(stored, read)
+        else:
+            for name, tensor in read.items():
+                tensor.copy_(self._held.share(tensor, stored[name]))
+        names = self._ordered()
+        optimizer = self.optimizer.state_dict()
+        for group, saved in zip(optimizer["param_groups"], state["groups"], strict=True):
+            group |= {name: value for name, value in saved.items() if name != "params"}
         optimizer["state"] = {
-            number: _each(partial(self._held.share, ordered[int(number)]), kept)
-            for number, kept in optimizer["state"].items()
+            number: {**state["steps"][name], **{kind: read[f"{name}/{kind}"] for kind in MOMENTS}}
+            for number, name in enumerate(names)
+            if name in state["steps"]
         }
         self.optimizer.load_state_dict(optimizer)
         self.updates = state["updates"]
-        if state["master"] is not None:
-            with torch.no_grad():
-                for weight, kept in zip(self.master, state["master"], strict=True):
-                    weight.copy_(self._held.share(weight, kept))
+
+    def _ordered(self) -> list[str]:
+        """Names of the weights in the order in which the optimiser counts them."""
+        named = {id(weight): name for name, weight in zip(self._held.names, self.master, strict=True)}
+        return [named[id(weight)] for group in self.optimizer.param_groups for weight in group["params"]]
 
 
-def _each(change: Callable[[Tensor], Tensor], kept: Mapping[str, Any]) -> dict[str, Any]:
-    """What an optimiser keeps of one weight, its tensors of the weight's shape changed."""
-    return {
-        name: change(value) if isinstance(value, Tensor) and value.ndim else value
-        for name, value in kept.items()
-    }
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is of a weight's shape; AdamW counts its steps in tensors without one."""
+    return isinstance(value, Tensor) and value.ndim > 0
 
 
 def master_copies(parameters: list[Tensor]) -> list[Tensor]:

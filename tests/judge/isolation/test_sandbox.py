@@ -205,6 +205,20 @@ def test_same_function_same_sandbox():
     assert shared(BEHAVE, JudgeLimits()) is not shared(BEHAVE, JudgeLimits(network=True))
 
 
+def test_an_edited_file_gets_a_sandbox_of_its_own_and_older_ones_keep_what_it_said(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import os\ndef f(dies):\n    return os._exit(3) if dies else 1\n")
+    before = shared(f"{file}:f", JudgeLimits())
+    assert before.run([False], 10) == [Outcome(1)] and shared(f"{file}:f", JudgeLimits()) is before
+    file.write_text(file.read_text().replace("1", "2"))
+    now = shared(f"{file}:f", JudgeLimits())
+    assert now.run([False], 10) == [Outcome(2)]
+    died, after = before.run([True, False], 10)
+    assert died.error == "the process ended (exit code 3)" and after == Outcome(1)
+    for each in (before, now):
+        each.close()
+
+
 def test_access_to_what_is_not_there_is_a_fault_of_the_recipe():
     with pytest.raises(CannotStart, match="limits.files: no such file: /nowhere/data"):
         shared(BEHAVE, JudgeLimits(files=("/nowhere/data",)))

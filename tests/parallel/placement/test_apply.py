@@ -19,15 +19,16 @@ from tests.parallel.placement.models import Reader, batch
 from tests.parallel.placement.ranks import on_ranks
 
 
-def reader(*, dtype: torch.dtype = torch.float64, tied: bool = False) -> Reader:
+def reader(*, dtype: torch.dtype = torch.float64, **options: bool) -> Reader:
     torch.manual_seed(0)
-    return Reader(tied=tied).to(dtype)
+    return Reader(**options).to(dtype)
 
 
 def planned(sizes: tuple[int, ...], share: int, **options) -> str:
     model = reader(**options)
     held = sum(p.numel() * p.element_size() for p in model.parameters()) // share
-    return plan(model, sizes, batch(), Wishes(budget=Budget(parameters=held))).to_json()
+    pins = {"gate.both.weight": "S0/2", "gate.down.weight": "S1"} if model.gate else {}
+    return plan(model, sizes, batch(), Wishes(budget=Budget(parameters=held), pins=pins)).to_json()
 
 
 def one_step(text: str, sizes: tuple[int, ...], options: dict) -> dict:
@@ -83,7 +84,8 @@ def four_ranks(cases: list) -> list[dict]:
 @pytest.fixture(scope="module")
 def cases():
     float64, float32 = {"dtype": torch.float64}, {"dtype": torch.float32, "tied": True}
-    made = [((2, 2), 3, float64), ((4,), 4, float32)]
+    packed = {"dtype": torch.float64, "gated": True}
+    made = [((2, 2), 3, float64), ((4,), 4, float32), ((4,), 4, packed)]
     return [(planned(sizes, share, **options), sizes, options) for sizes, share, options in made]
 
 
@@ -92,7 +94,7 @@ def ran(cases):
     return on_ranks(4, four_ranks, cases)
 
 
-@pytest.mark.parametrize("case", range(2))
+@pytest.mark.parametrize("case", range(3))
 def test_bytes_are_those_predicted(cases, ran, case):
     found = ShardingPlan.from_json(cases[case][0])
     assert {rank[case]["recorded"] for rank in ran} == {found.bytes_per_step}
@@ -105,7 +107,7 @@ def test_bytes_are_those_predicted(cases, ran, case):
     assert ran[0][case]["modules"] == {module: volume for module, volume in modules.items() if volume}
 
 
-@pytest.mark.parametrize("case, gradient, weights", [(0, 1e-10, 1e-10), (1, 1e-5, 1e-3)])
+@pytest.mark.parametrize("case, gradient, weights", [(0, 1e-10, 1e-10), (1, 1e-5, 1e-3), (2, 1e-10, 1e-10)])
 def test_two_steps_are_those_of_one_process(ran, case, gradient, weights):
     for rank in ran:
         assert rank[case]["gradient"] <= gradient
@@ -114,7 +116,7 @@ def test_two_steps_are_those_of_one_process(ran, case, gradient, weights):
         assert rank[case]["none"] == [True]
 
 
-@pytest.mark.parametrize("case", range(2))
+@pytest.mark.parametrize("case", range(3))
 def test_ranks_hold_the_predicted_bytes(cases, ran, case):
     found = ShardingPlan.from_json(cases[case][0])
     assert {rank[case]["held"] for rank in ran} == {found.parameter_memory}
@@ -122,7 +124,7 @@ def test_ranks_hold_the_predicted_bytes(cases, ran, case):
 
 
 def test_ranks_with_different_plans_are_refused_together(ran):
-    assert all("ranks hold different plans" in rank[2]["refused"] for rank in ran)
+    assert all("ranks hold different plans" in rank[3]["refused"] for rank in ran)
 
 
 def test_a_plan_for_another_mesh_model_or_shape_is_refused_before_any_collective(cases):

@@ -37,6 +37,12 @@ def test_profiles_differ_where_they_should():
     assert sent((4,), "P", "S0", Link.gloo_wire()) == sent((4,), "P", "R", Link.gloo_wire()) == 6 * T
 
 
+def test_packed_cuts_are_made_of_whole_tensors():
+    """As DTensor runs them: gathered or reduced whole, then cut."""
+    assert sent((4,), "S0/2", "R") == sent((4,), "S0/2", "S0") == sent((4,), "S1", "S0/2") == 3 * T
+    assert sent((4,), "P", "S0/2") == 6 * T and sent((4,), "R", "S0/2") == 0
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
 def test_identities(ranks):
     assert table("reduce_scatter", 24, ranks) + table("all_gather", 24, ranks) == table(
@@ -73,6 +79,9 @@ def test_costs_are_linear_in_the_tensor():
 def test_splits_must_be_even():
     assert fits((8, 6), parsed("S0,S0"), (2, 4)) and not fits((8, 6), parsed("S1,R"), (4, 2))
     assert not fits((0, 4), parsed("S0"), (2,)) and not fits((4,), parsed("S1"), (2,))
+    assert fits((24,), parsed("S0/3"), (4,)) and not fits((20,), parsed("S0/2"), (4,))
+    assert not fits((64,), parsed("S0/2,S0"), (2, 2)) and not fits((64,), parsed("S0,S0/2"), (2, 2))
+    assert local_bytes(SQUARE, parsed("S0/2,S1"), (2, 4)) == T // 8
     assert local_bytes(SQUARE, parsed("S0,S1"), (2, 4)) == T // 8
 
 

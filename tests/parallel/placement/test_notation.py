@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch.distributed.tensor import Partial, Replicate, Shard
-from torch.distributed.tensor.placement_types import _MaskPartial
+from torch.distributed.tensor.placement_types import _MaskPartial, _StridedShard
 
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.meshes import mesh_sizes, planning_mesh
@@ -12,6 +12,8 @@ def test_placements_read_back():
     where = (Shard(2), Replicate(), Partial())
     assert shown(where) == "S2,R,P"
     assert parsed("S2,R,P") == where
+    assert parsed("S0/3,S0/12") == (_StridedShard(0, split_factor=3), _StridedShard(0, split_factor=12))
+    assert shown(parsed("S0/3,R")) == "S0/3,R"
 
 
 def test_a_masked_partial_sum_reads_back_and_is_shown_short():
@@ -21,7 +23,7 @@ def test_a_masked_partial_sum_reads_back_and_is_shown_short():
     assert plain(where) == "P"
 
 
-@pytest.mark.parametrize("text", ["", "S", "X", "S0;R", "S-1"])
+@pytest.mark.parametrize("text", ["", "S", "X", "S0;R", "S-1", "S0/1", "S0/"])
 def test_other_text_is_refused(text):
     with pytest.raises(PlacementError, match="must be R, P or S"):
         parsed(text)

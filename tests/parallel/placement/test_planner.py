@@ -14,7 +14,7 @@ from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.placement.planner import plan, plan_traced
 from oneloop.parallel.placement.search import Search, Wishes
 from oneloop.parallel.placement.trace import trace
-from tests.parallel.placement.models import Megatron, Reader, batch
+from tests.parallel.placement.models import Gated, Megatron, Reader, batch
 
 QUARTER = Wishes(budget=Budget(parameters=(64 * 256 * 2 * 4) // 4 + 64 * 64 * 4), pins={"x": "R"})
 
@@ -29,6 +29,13 @@ def test_the_worked_example_of_a_split_mlp():
     assert found.parameters == {"x": "R", "up": "S1", "down": "S0"}
     assert found.bytes_per_step == 98_328
     assert found.status == "optimal" and found.gap == 0
+
+
+def test_a_packed_weight_is_cut_within_its_gate_and_its_projection():
+    """Scattered and gathered partial sums of 2 x 8 numbers, and the scalar: 3 (64 + 64) + 6 x 4 bytes."""
+    found = plan(Gated(), (4,), {"x": torch.zeros(2, 8)}, Wishes(budget=Budget(parameters=384 * 4 // 4)))
+    assert found.parameters == {"both.weight": "S0/2", "down.weight": "S1"}
+    assert found.bytes_per_step == 3 * (64 + 64) + 2 * 3 * 4
 
 
 def test_without_a_bound_and_without_a_price_of_work_nothing_moves():
@@ -157,6 +164,13 @@ def test_pins_are_kept_or_refused():
             plan(Reader(), (4,), batch(), Wishes(pins=pins))
     with pytest.raises(PlacementError, match="not a multiple"):
         plan(Reader(vocabulary=30), (4,), batch(vocabulary=30), Wishes(pins={"head.weight": "S0"}))
+
+
+def test_pins_hold_on_every_axis_of_a_mesh():
+    pins = {"both.weight": "R,S1", "down.weight": "S0,S1"}
+    found = plan(Gated(), (2, 2), {"x": torch.zeros(2, 8)}, Wishes(pins=pins))
+    assert found.parameters == pins
+    assert found.notes["cuts within the parts of packed axes (32 = 2 x 16)"] == "the mesh has several axes"
 
 
 def test_tied_parameters_have_one_placement():

@@ -5,7 +5,7 @@ from torch import nn
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.operations import program
 from oneloop.parallel.placement.trace import trace
-from tests.parallel.placement.models import Reader, batch
+from tests.parallel.placement.models import Gated, Reader, batch
 
 
 def test_operations_name_their_module_and_phase():
@@ -76,5 +76,23 @@ def test_a_tensor_just_made_may_be_changed_in_place():
     expected = model(x)
     expected.backward()
     assert torch.allclose(loss, expected)
+    for got, parameter in zip(gradients, model.parameters(), strict=True):
+        assert torch.allclose(got, parameter.grad, atol=1e-6)
+
+
+def test_an_even_split_is_a_view_and_selections():
+    """With the same loss and gradients, and the packed axis named."""
+    model, x = Gated(), torch.randn(4, 8)
+    step = trace(model, {"x": x})
+    targets = {str(node.target) for node in step.graph.nodes}
+    assert {"aten.select.int", "aten.stack.default"} <= targets
+    assert not targets & {"aten.split.Tensor", "aten.cat.default"}
+    assert step.packed == {(32, 2)}
+    loss, *gradients = torch.fx.GraphModule(nn.Module(), step.graph)(
+        *[p.detach() for p in model.parameters()], x
+    )
+    expected = model(x)
+    expected.backward()
+    assert torch.equal(loss, expected)
     for got, parameter in zip(gradients, model.parameters(), strict=True):
         assert torch.allclose(got, parameter.grad, atol=1e-6)

@@ -37,7 +37,13 @@ def test_the_worked_example():
 
 @pytest.mark.parametrize(
     "source, sizes, target, onto",
-    [("S0,S1", (2, 2), "S1,R", (2, 2)), ("S0,S0", (2, 4), "S0", (4,)), ("P,S0", (2, 2), "R,S1", (2, 2))],
+    [
+        ("S0/2", (4,), "S0", (2,)),
+        ("S1", (2,), "S0/4,R", (2, 2)),
+        ("S0,S1", (2, 2), "S1,R", (2, 2)),
+        ("S0,S0", (2, 4), "S0", (4,)),
+        ("P,S0", (2, 2), "R,S1", (2, 2)),
+    ],
 )
 def test_slices_rebuild_the_tensor(source, sizes, target, onto):
     """Every consumer, adding or copying what it is sent, holds its part of the whole."""
@@ -65,9 +71,19 @@ def _parts(whole, text, sizes):
                 axis = int(letter[1])
                 low, high = bounds[axis]
                 bounds[axis] = [low + at * (high - low) // size, low + (at + 1) * (high - low) // size]
+        if "/" in text:
+            mask[_packed(text, rank[0], sizes[0])] = 2
+            parts.append(torch.where(mask == 2, held, 0.0))
+            continue
         mask[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]] = 2
         parts.append(torch.where(mask == 2, held, 0.0))
     return parts
+
+
+def _packed(text, at, ranks):
+    """Rows of rank `at` of 8 rows cut within each of their parts."""
+    parts = torch.arange(8).chunk(int(text.partition("/")[2][0]))
+    return torch.cat([part.chunk(ranks)[at] for part in parts])
 
 
 def test_placements_that_do_not_fit_are_refused():

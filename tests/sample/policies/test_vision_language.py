@@ -274,10 +274,10 @@ def flexible(**options):
 
 
 def test_groups_of_several_budgets_are_sampled_and_learned_together():
-    from oneloop.sample.plan.dress.token_budget import TokenBudget
+    from oneloop.sample.plan.dress.draw_budget import DrawBudget
 
     policy = flexible()
-    request = TokenBudget(choices=(1, 4, 9, 16))(asked(rows("llava_siglip")))
+    request = DrawBudget(column="image_tokens", choices=(1, 4, 9, 16))(asked(rows("llava_siglip")))
     rollouts = policy.sample(request)[0]
     counts = request.image_tokens.tolist()
     assert len(set(counts)) > 1 and all(len(set(counts[g : g + 3])) == 1 for g in range(0, 12, 3))

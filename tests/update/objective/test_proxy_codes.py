@@ -84,7 +84,7 @@ def test_a_decoder_of_pixels_predicts_no_codes(folder):
 def test_the_second_stage_leaves_encoder_and_codes_as_they_are(folder, tmp_path):
     phase = {
         "sample": "demonstrations",
-        "plan": {"data": "digits", "groups": 8, "dress": [{"tail_drop": {"most": 4}}]},
+        "plan": {"data": "digits", "groups": 8, "dress": [{"draw_budget": {"most": 4, "each": "rollout"}}]},
         "learner": {"learning_rate": 3e-3},
     }
     recipe = {

@@ -10,6 +10,8 @@ Workers are fresh `python` processes, never forks of a process that holds torch'
 first call and are used again. Everything works from any thread: no signal is used on this side.
 """
 
+import contextlib
+import importlib.util
 import math
 import os
 import threading
@@ -17,10 +19,11 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 from oneloop.core.judge_limits import JudgeLimits
+from oneloop.judge.functions import locate
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.confinement import LAYERS, Access
 from oneloop.judge.isolation.process import CannotStart, Outcome, Worker, absolute
@@ -53,7 +56,15 @@ class Sandbox:
         if ".py:" in function:
             function = os.path.abspath(function)
         names = {"function": function, "setup": setup, "adapter": adapter, "memory_mb": memory_mb}
-        self._hello = {**names, "access": access, "copies": copies, "layers": list(layers)}
+        self.source = source_of(function)
+        """What the function's file says when this is made; workers that are replaced later run it too."""
+        self._hello = {
+            **names,
+            "source": self.source,
+            "access": access,
+            "copies": copies,
+            "layers": list(layers),
+        }
         self._workers: list[Worker | None] = [None] * workers
         self._lock = threading.Lock()
         self._stop = weakref.finalize(self, _stop, self._workers, os.getpid())
@@ -135,6 +146,21 @@ def _stop(workers: "list[Worker | None]", owner: int) -> None:
         workers[slot] = None
 
 
+_SHARED: dict[tuple[Any, ...], Sandbox] = {}
+
+
+def source_of(function: str) -> str:
+    """The text of the file that a function is in; "" where it cannot be read, or is oneloop's own."""
+    if function.startswith("oneloop."):
+        return ""
+    name = function.rpartition(":" if ".py:" in function else ".")[0]
+    with contextlib.suppress(Exception):  # what is wrong with it, its worker says
+        file = Path(name) if ".py:" in function else locate.module_file(name)
+        if file is not None and file.suffix == ".py":
+            return importlib.util.decode_source(file.read_bytes())
+    return ""
+
+
 def shared(
     function: str,
     limits: JudgeLimits,
@@ -144,7 +170,8 @@ def shared(
 ) -> Sandbox:
     """The sandbox of this function, one for the whole process: judges that ask the same share its workers.
 
-    Raises CannotStart for a file or an environment variable of `limits` that is not there.
+    A function whose file was edited gets another sandbox; judges of before keep theirs. Raises CannotStart
+    for a file or an environment variable of `limits` that is not there.
     """
     files = tuple(absolute(os.path.expanduser(file) for file in limits.files))
     if missing := [file for file in files if not os.path.exists(file)]:
@@ -152,19 +179,16 @@ def shared(
     if missing := [name for name in limits.environment if name not in os.environ]:
         raise CannotStart(f"limits.environment: the variable {missing[0]} is not set")
     access = Access(limits.network, limits.environment, files)
-    return _cached(function, setup, adapter, limits.workers, limits.memory_mb, access, copies)
-
-
-@cache
-def _cached(
-    function: str,
-    setup: tuple[Any, ...] | None,
-    adapter: str | None,
-    workers: int,
-    memory_mb: int,
-    access: Access,
-    copies: bool,
-) -> Sandbox:
-    return Sandbox(
-        function, setup, adapter=adapter, workers=workers, memory_mb=memory_mb, access=access, copies=copies
-    )
+    key = (function, setup, adapter, limits.workers, limits.memory_mb, access, copies)
+    made = _SHARED.get(key)
+    if made is None or made.source != source_of(function):
+        made = _SHARED[key] = Sandbox(
+            function,
+            setup,
+            adapter=adapter,
+            workers=limits.workers,
+            memory_mb=limits.memory_mb,
+            access=access,
+            copies=copies,
+        )
+    return made

@@ -40,7 +40,7 @@ def main(channel_number: int, guard_number: int) -> None:
     try:
         sys.path[:] = hello["path"]
         confinement.after_fork(hello["folder"], access)
-        function = load(hello["function"])
+        function = load(hello["function"], hello["source"])
         if hello["setup"] is not None:
             function = function(*hello["setup"])
         if hello["adapter"] is not None:
@@ -103,8 +103,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:500]}{place}"
 
 
-def load(path: str) -> Callable[..., Any]:
-    """The function at `package.module.function` or `file.py:function`. Raises ImportError, AttributeError."""
+def load(path: str, source: str = "") -> Callable[..., Any]:
+    """The function at `package.module.function` or `file.py:function`; `source`: what that file says, else it
+    is read. Raises ImportError, AttributeError."""
     if ".py:" in path:
         file, _, name = path.rpartition(":")
         spec = importlib.util.spec_from_file_location("oneloop_sandbox_" + Path(file).stem, file)
@@ -112,7 +113,10 @@ def load(path: str) -> Callable[..., Any]:
             raise ImportError(f"cannot import {file}")
         sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
         sys.path.append(str(Path(file).resolve().parent))  # what lies beside the file may be imported
-        spec.loader.exec_module(module)
+        if source:
+            exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
+        else:
+            spec.loader.exec_module(module)
     else:
         module_name, _, name = path.rpartition(".")
         module = importlib.import_module(module_name)

@@ -1,4 +1,5 @@
-"""Models that compare two images, for judges that learn or are differentiated.
+"""Models that judge: those that compare two images, which are parts, and readers and classifiers of words.
 
-To add one: a file `name.py` with a class `Name` under `@part` whose `build()` returns the model.
+To add one that compares: a file `name.py` with a class `Name` under `@part` whose `build()` returns
+the model.
 """

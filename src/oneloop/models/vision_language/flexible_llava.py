@@ -1,7 +1,7 @@
 """A LLaVA changed into one that takes any n x n visual tokens a picture (TokenFLEX, arXiv 2504.03154).
 
 Its projector is new: train it by a supervised phase first, with budgets drawn by the dress part
-`token_budget`. What a run saves is loaded by its folder, without this part.
+`draw_budget`. What a run saves is loaded by its folder, without this part.
 """
 
 from typing import Annotated, Any, Literal

@@ -12,7 +12,7 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 from torch.distributed.tensor._redistribute import _gen_transform_infos_non_cached
 
 from oneloop.parallel.placement.link import Kind, Link, table
-from oneloop.parallel.placement.notation import Where, letter
+from oneloop.parallel.placement.notation import Where, is_cut, letter, parts_of
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class Boxing:
             ranks = self.sizes[step.mesh_dim]
             kind = self._kind(*step.src_dst_placements)
             if kind and ranks > 1:
-                cut = math.prod(n for n, p in zip(self.sizes, now, strict=True) if isinstance(p, Shard))
+                cut = math.prod(n for n, p in zip(self.sizes, now, strict=True) if is_cut(p))
                 tensor = math.prod(meta.shape) * meta.dtype.itemsize // cut
-                if isinstance(now[step.mesh_dim], Shard):
+                if is_cut(now[step.mesh_dim]):
                     tensor *= ranks
                 groups = math.prod(self.sizes) // ranks
                 found.append(Collective(kind, step.mesh_dim, ranks, groups, tensor))
@@ -135,22 +135,29 @@ class Boxing:
         if isinstance(source, Replicate) or source == target:
             return None
         if isinstance(source, Partial):
-            return "all_reduce" if isinstance(target, Replicate) else "reduce_scatter"
-        return "all_gather" if isinstance(target, Replicate) else self.link.reshard
+            return "reduce_scatter" if type(target) is Shard else "all_reduce"
+        # DTensor makes and unmakes packed cuts from whole tensors on every device.
+        plain = type(source) is Shard and type(target) is Shard
+        return self.link.reshard if plain else "all_gather"
 
 
 def fits(shape: Sequence[int], where: Sequence[Placement], sizes: Sequence[int]) -> bool:
-    """Whether every cut of `where` falls evenly on a mesh of `sizes`."""
+    """Whether every cut of `where` falls evenly on a mesh of `sizes`; packed axes are cut once at most."""
     cuts: dict[int, int] = {}
+    packed: set[int] = set()
     for placement, size in zip(where, sizes, strict=True):
-        if isinstance(placement, Shard):
-            cuts[placement.dim] = cuts.get(placement.dim, 1) * size
+        if is_cut(placement):
+            if size > 1 and placement.dim in packed | ({*cuts} if parts_of(placement) > 1 else set()):
+                return False
+            if parts_of(placement) > 1:
+                packed.add(placement.dim)
+            cuts[placement.dim] = cuts.get(placement.dim, 1) * size * parts_of(placement)
     return all(axis < len(shape) and shape[axis] and shape[axis] % cut == 0 for axis, cut in cuts.items())
 
 
 def local_bytes(meta: TensorMeta, where: Sequence[Placement], sizes: Sequence[int]) -> int:
     """Bytes that one rank holds."""
-    cut = math.prod(n for n, p in zip(sizes, where, strict=True) if isinstance(p, Shard))
+    cut = math.prod(n for n, p in zip(sizes, where, strict=True) if is_cut(p))
     return math.prod(meta.shape) * meta.dtype.itemsize // cut
 
 

@@ -11,25 +11,37 @@ from torch.distributed.tensor._decompositions import DecompShardingStrategy
 from torch.distributed.tensor._dtensor_spec import DTensorSpec
 from torch.distributed.tensor._op_schema import OpSchema, OpSpec, OpStrategy
 from torch.distributed.tensor._ops.single_dim_strategy import _ShardingPlaceholder
-from torch.distributed.tensor.placement_types import _MaskPartial
+from torch.distributed.tensor.placement_types import _MaskPartial, _StridedShard
 
 from oneloop.parallel.placement.notation import Where
 from oneloop.parallel.placement.operations import Operation
+from oneloop.parallel.placement.packed import Packed
 
 MOST_COMBINATIONS = 128
 """Most combinations of placements tried one by one for an operation whose rule cannot be listed."""
 
 
-def candidates(operation: Operation, mesh: DeviceMesh) -> Iterator[tuple[Where, ...]]:
+def candidates(
+    operation: Operation, mesh: DeviceMesh, packed: Packed = frozenset()
+) -> Iterator[tuple[Where, ...]]:
     """Placements of the inputs on a mesh of one axis that are worth asking for; the replicated ones first."""
     seen = set()
-    for inputs in _all_candidates(operation, mesh):
+    for inputs in _all_candidates(operation, mesh, packed):
         if inputs not in seen and usable(inputs):
             seen.add(inputs)
             yield tuple((placement,) for placement in inputs)
 
 
-def _all_candidates(operation: Operation, mesh: DeviceMesh) -> Iterator[tuple[Placement, ...]]:
+def cuts_of(shape: Sequence[int], axis: int, packed: Packed) -> Iterator[Shard | _StridedShard]:
+    """Cuts along an axis: the ordinary one, and one within each part where its size is a packed one's."""
+    yield Shard(axis)
+    for parts in sorted(parts for size, parts in packed if size == shape[axis]):
+        yield _StridedShard(axis, split_factor=parts)
+
+
+def _all_candidates(
+    operation: Operation, mesh: DeviceMesh, packed: Packed
+) -> Iterator[tuple[Placement, ...]]:
     count = len(operation.inputs)
     yield (Replicate(),) * count
     target = operation.node.target
@@ -38,9 +50,15 @@ def _all_candidates(operation: Operation, mesh: DeviceMesh) -> Iterator[tuple[Pl
         schema = filled(operation.node, metas)
         for listed in info.func(target, tuple(schema[0]), schema[1]):
             placed = [Shard(p.dim) if isinstance(p, _ShardingPlaceholder) else p for p in listed[-count:]]
-            yield tuple(Replicate() if isinstance(p, _MaskPartial) or p is None else p for p in placed)
+            plain = tuple(Replicate() if isinstance(p, _MaskPartial) or p is None else p for p in placed)
+            yield plain
+            yield from _within(plain, [meta.shape for meta in metas], packed)
         return
-    choices = [[Replicate(), *map(Shard, range(len(v.meta.shape))), Partial()] for v in operation.inputs]
+    shapes = [value.meta.shape for value in operation.inputs]
+    choices: list[list[Placement]] = [
+        [Replicate(), *(cut for d in range(len(shape)) for cut in cuts_of(shape, d, packed)), Partial()]
+        for shape in shapes
+    ]
     if rule := propagator().op_strategy_funcs.get(target):
         for seed in _seeds(choices):
             yield seed
@@ -50,6 +68,16 @@ def _all_candidates(operation: Operation, mesh: DeviceMesh) -> Iterator[tuple[Pl
     for options in choices:
         many *= len(options)
     yield from product(*choices) if many <= MOST_COMBINATIONS else _seeds(choices)
+
+
+def _within(
+    placed: Sequence[Placement], shapes: Sequence[Sequence[int]], packed: Packed
+) -> Iterator[tuple[Placement, ...]]:
+    """The same cuts within each part, where every cut axis is of a packed size."""
+    cut = [(p.dim, shape) for p, shape in zip(placed, shapes, strict=True) if type(p) is Shard]
+    for parts in sorted({parts for _, parts in packed}) if cut else ():
+        if all(axis < len(shape) and (shape[axis], parts) in packed for axis, shape in cut):
+            yield tuple(_StridedShard(p.dim, split_factor=parts) if type(p) is Shard else p for p in placed)
 
 
 def _seeds(choices: Sequence[Sequence[Placement]]) -> Iterator[tuple[Placement, ...]]:
@@ -88,7 +116,8 @@ def _inputs_of(option: OpSpec, count: int) -> Iterator[tuple[Placement, ...]]:
 def usable(where: Iterable[Placement]) -> bool:
     """Whether plans use these kinds of placement: whole, evenly cut, or partial sums."""
     return all(
-        type(p) in (Shard, Replicate) or (isinstance(p, Partial) and p.reduce_op == "sum") for p in where
+        type(p) in (Shard, _StridedShard, Replicate) or (isinstance(p, Partial) and p.reduce_op == "sum")
+        for p in where
     )
 
 

@@ -40,6 +40,11 @@ def described(problem: Problem, solved: Solved, search: Search, name: str, secon
         parameters={key: text for key, (text, _) in parameters.items()},
         shapes={key: shape for key, (_, shape) in parameters.items()},
         tied=dict(problem.program.step.tied),
+        inputs={
+            op.of: shown(signature.outputs[0] or ())
+            for op, signature in zip(operations, chosen, strict=True)
+            if op.kind == "input"
+        },
         signatures={
             op.name: (
                 tuple(map(shown, signature.inputs)),

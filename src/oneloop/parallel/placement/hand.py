@@ -21,18 +21,12 @@ from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.comm_bytes import CommBytes
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.link import table
+from oneloop.parallel.placement.megatron_pins import megatron_pins
 from oneloop.parallel.placement.operations import Program
 from oneloop.parallel.placement.planner import plan_traced
 from oneloop.parallel.placement.search import Wishes
 
 HAND = ("dp", "zero3", "megatron", "hf")
-COLUMN = "*q_proj *k_proj *v_proj *query *key *value *query_key_value *qkv *qkv_proj *c_attn"
-COLUMN += " *gate_proj *up_proj *gate_up_proj"
-COLUMN += " *fc1 *c_fc *intermediate.dense *dense_h_to_4h *linear1 *w1 *w3 *wi *wi_0 *wi_1"
-ROW = (
-    "*o_proj *out_proj *c_proj *down_proj *fc2 *output.dense *dense_4h_to_h *attention.dense *linear2 *w2 *wo"
-)
-TABLES = "*embed_tokens *wte *word_embeddings *embed_in *lm_head *embed_out *shared"
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wi
     parallel where that is cheaper, so this is what a hand-tuned plan can reach at best. The last mesh axis
     cuts the model, the others the batch. Raises PlacementError where no linear layer has a known name.
     """
-    pins = _megatron_pins(traced, sizes, model)
+    pins = megatron_pins(traced, sizes, model)
     if not any("S" in where for where in pins.values()):
         raise PlacementError("no linear layer has a name that says whether Megatron cuts its columns or rows")
     still = frozenset(name for name, where in pins.items() if "S" in where and name not in traced.step.inputs)
@@ -83,43 +77,6 @@ def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wi
     return HandPlan(
         "megatron", found.bytes_per_step, found.parameter_memory, "columns then rows, best activations"
     )
-
-
-def _megatron_pins(traced: Program, sizes: Sequence[int], model: nn.Module) -> dict[str, str]:
-    shapes = {
-        op.of: op.outputs[0].meta.shape
-        for op in traced.operations
-        if op.kind == "parameter" and op.outputs[0]
-    }
-    head = ["R"] * (len(sizes) - 1)
-    pins = {}
-    for name, shape in shapes.items():
-        owner, _, leaf = name.rpartition(".")
-        role = _role(owner)
-        turned = type(model.get_submodule(owner)).__name__ == "Conv1D"  # its weight is [inputs, outputs]
-        axis = None
-        if role in ("column", "table") and len(shape) <= 2:
-            axis = 1 if turned and leaf == "weight" else 0
-        elif role == "row" and len(shape) == 2:
-            axis = 0 if turned else 1
-        even = axis is not None and shape[axis] % sizes[-1] == 0
-        pins[name] = ",".join([*head, f"S{axis}" if even else "R"])
-    if len(sizes) > 1:
-        for op in traced.operations:
-            if (
-                op.kind == "input"
-                and op.outputs[0]
-                and op.outputs[0].meta.shape[0] % math.prod(sizes[:-1]) == 0
-            ):
-                pins[op.of] = ",".join([*["S0"] * (len(sizes) - 1), "R"])
-    return pins
-
-
-def _role(module: str) -> str:
-    for role, patterns in (("row", ROW), ("column", COLUMN), ("table", TABLES)):
-        if any(fnmatch.fnmatch(module, pattern) for pattern in patterns.split()):
-            return role
-    return ""
 
 
 def per_linear(
@@ -134,7 +91,7 @@ def per_linear(
     others cut the batch and all-reduce gradients. Raises PlacementError where the class has no plan, and
     where a process group is open.
     """
-    styles = _styles(model)
+    styles, left = _styles(model)
     if not styles:
         raise PlacementError(f"{type(model).__name__} has no tensor-parallel plan of its own")
     ranks = sizes[-1]
@@ -143,7 +100,9 @@ def per_linear(
     with pretend_group(ranks):
         mesh = init_device_mesh("cpu", (ranks,))
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return _recorded(parallelize_module(_filled(empty), mesh, styles), sizes, inputs, loss)
+            ran = _recorded(parallelize_module(_filled(empty), mesh, styles), sizes, inputs, loss)
+    without = f", without {', '.join(left)}, which torch does not have and stay whole" if left else ""
+    return replace(ran, remark=ran.remark + without)
 
 
 def _recorded(
@@ -168,7 +127,8 @@ def _recorded(
     return HandPlan("hf", sent, held, "the class's own plan, one style per linear layer")
 
 
-def _styles(model: nn.Module) -> dict[str, Any]:
+def _styles(model: nn.Module) -> tuple[dict[str, Any], list[str]]:
+    """Styles by name of the layers; and the kinds of style that torch cannot run."""
     named = dict(getattr(model, "_tp_plan", None) or {})
     known: dict[str, Callable[[], Any]] = {
         "colwise": ColwiseParallel,
@@ -177,7 +137,15 @@ def _styles(model: nn.Module) -> dict[str, Any]:
         "colwise_rep": lambda: ColwiseParallel(output_layouts=Replicate()),
         "embedding_rowwise": lambda: RowwiseParallel(input_layouts=Replicate()),
     }
-    return {pattern: known[style]() for pattern, style in named.items() if style in known}
+    # A style is for a module; names of mere parameters belong to the styles of experts.
+    modules = [layer for layer, _ in model.named_modules()]
+    runs = {
+        pattern: known[style]()
+        for pattern, style in named.items()
+        if style in known and any(fnmatch.fnmatch(layer, pattern) for layer in modules)
+    }
+    left = sorted({style for pattern, style in named.items() if pattern not in runs})
+    return runs, left
 
 
 def _filled(model: nn.Module) -> nn.Module:

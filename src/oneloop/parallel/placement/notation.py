@@ -1,20 +1,32 @@
 """Placements as short text: `R` whole on every rank, `S0` cut along axis 0, `P` partial sums.
 
-A tensor has one letter per mesh axis, outermost first: `S0,R`.
+`S0/2` cuts each of the 2 equal parts of axis 0, so that a rank holds a piece of every part: the rows of a
+weight that packs two (a gate and a projection) or three (queries, keys, values). A tensor has one letter per
+mesh axis, outermost first: `S0,R`.
 """
 
 import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import torch
 from torch.distributed.tensor import Partial, Placement, Replicate, Shard
-from torch.distributed.tensor.placement_types import _MaskPartial
+from torch.distributed.tensor.placement_types import _MaskPartial, _StridedShard
 
 from oneloop.parallel.placement.fault import PlacementError
 
 Where: TypeAlias = tuple[Placement, ...]
 """Where one tensor lives: a placement per mesh axis."""
+
+
+def is_cut(placement: Placement) -> TypeGuard[Shard | _StridedShard]:
+    """Whether every rank holds a part of the tensor: along an axis, or of each of an axis' equal parts."""
+    return isinstance(placement, (Shard, _StridedShard))
+
+
+def parts_of(placement: Placement) -> int:
+    """In how many equal parts an axis is divided before each is cut; 1 for an ordinary cut."""
+    return int(placement.split_factor) if isinstance(placement, _StridedShard) else 1
 
 
 def letter(placement: Placement) -> str:
@@ -24,6 +36,8 @@ def letter(placement: Placement) -> str:
         return f"P[{rows}@{placement.offset_dim}]"
     if type(placement) is Shard:
         return f"S{placement.dim}"
+    if isinstance(placement, _StridedShard):
+        return f"S{placement.dim}/{placement.split_factor}"
     if isinstance(placement, Replicate):
         return "R"
     if isinstance(placement, Partial) and placement.reduce_op == "sum":
@@ -46,6 +60,8 @@ def _placement(word: str) -> Placement:
         return Replicate() if word == "R" else Partial()
     if found := re.fullmatch(r"S(\d+)", word):
         return Shard(int(found[1]))
+    if found := re.fullmatch(r"S(\d+)/([2-9]|[1-9]\d+)", word):
+        return _StridedShard(int(found[1]), split_factor=int(found[2]))
     if found := re.fullmatch(r"P\[([\dx]+)@(\d+)\]", word):
         shape = torch.Size(int(size) for size in found[1].split("x"))
         return _MaskPartial(offset_shape=shape, offset_dim=int(found[2]))

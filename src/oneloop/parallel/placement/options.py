@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from torch.distributed.tensor import Placement, Replicate, Shard
+from torch.distributed.tensor import Placement, Replicate
 
 from oneloop.parallel.placement.boxing import fits
+from oneloop.parallel.placement.candidates import cuts_of
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.notation import Where, shown
 from oneloop.parallel.placement.operations import Operation
@@ -55,7 +56,12 @@ class Open:
         if operation.kind == "parameter" or operation.of in self.pins:
             assert operation.outputs[0] is not None
             shape = operation.outputs[0].meta.shape
-            places += [Shard(d) for d in range(len(shape)) if shape[d] and shape[d] % size == 0]
+            places += [
+                cut
+                for d in range(len(shape))
+                for cut in cuts_of(shape, d, self.prober.packed)
+                if fits(shape, (cut,), (size,))
+            ]
             for d in range(len(shape)):
                 if shape[d] % size and operation.kind == "parameter":
                     self.prober.notes[f"S{d} of {operation.of}"] = f"{shape[d]} is not a multiple of {size}"

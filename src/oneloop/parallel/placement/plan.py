@@ -60,6 +60,8 @@ class ShardingPlan:
     tied: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of the parameters."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Placements of the model's inputs by name."""
     signatures: Mapping[str, tuple[tuple[str, ...], tuple[str | None, ...], bool]]
     """By operation: placements of its inputs and outputs, and whether it runs on whole tensors without "
     "DTensor."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import Replicate
 
 from oneloop.parallel.placement.boxing import Boxing, Route, local_bytes
-from oneloop.parallel.placement.notation import Where
+from oneloop.parallel.placement.notation import Where, is_cut
 from oneloop.parallel.placement.operations import Operation, Program, Value
 from oneloop.parallel.placement.signatures import Signature
 from oneloop.parallel.placement.trace import VIEWS
@@ -122,9 +122,7 @@ class Problem:
 def _share(signature: Signature, sizes: Sequence[int]) -> int:
     """By how much the cuts of a signature divide the work."""
     places = [where for where in (*signature.inputs, *signature.outputs) if where is not None]
-    return math.prod(
-        size for axis, size in enumerate(sizes) if any(isinstance(where[axis], Shard) for where in places)
-    )
+    return math.prod(size for axis, size in enumerate(sizes) if any(is_cut(where[axis]) for where in places))
 
 
 def parameter_bytes(problem: Problem, operation: int, signature: int) -> int:

@@ -13,7 +13,7 @@ from oneloop.parallel.placement.boxing import Boxing
 from oneloop.parallel.placement.comm_bytes import here
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.link import Link
-from oneloop.parallel.placement.notation import Where, letter, parsed
+from oneloop.parallel.placement.notation import Where, letter, parsed, parts_of
 from oneloop.parallel.placement.operations import Operation, Program, Value
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.placement.signatures import Signature
@@ -91,7 +91,7 @@ class Runner:
         listed = list(made) if isinstance(made, (tuple, list)) else [made]
         for value, one in zip(operation.outputs, listed, strict=True):
             if value is not None and value in self.last:
-                self.values[value] = one
+                self.values[value] = _alike(one)
 
     def _whole(self, tensor: torch.Tensor) -> DTensor:
         return DTensor.from_local(tensor, self.mesh, self.whole, run_check=False)
@@ -113,6 +113,20 @@ class Runner:
                 tensor = tensor.redistribute(self.mesh, stop)
             kept[wanted] = tensor
         return kept[wanted]
+
+
+def _alike(made: Any) -> Any:
+    """The tensor as if it had been moved to where it is.
+
+    DTensor marks packed cuts that come out of a view, and its rules refuse one that is marked beside one that
+    is not, although both are laid out alike.
+    """
+    if not isinstance(made, DTensor) or all(parts_of(placement) == 1 for placement in made.placements):
+        return made
+    local, mesh = made.to_local(), made.device_mesh
+    return DTensor.from_local(
+        local, mesh, made.placements, run_check=False, shape=made.shape, stride=made.stride()
+    )
 
 
 def _check(operation: Operation, signature: Signature, made: Any) -> None:

@@ -46,7 +46,12 @@ class Search:
 
     def __init__(self, traced: Program, sizes: tuple[int, ...], wishes: Wishes):
         self.traced, self.sizes, self.wishes = traced, sizes, wishes
-        self.prober = Prober()
+        self.packed = traced.step.packed if len(sizes) == 1 else frozenset()
+        # DTensor does not run packed cuts beside cuts along other mesh axes as its own rules say.
+        self.prober = Prober(packed=self.packed)
+        if self.packed != traced.step.packed:
+            packs = ", ".join(f"{size} = {parts} x {size // parts}" for size, parts in traced.step.packed)
+            self.prober.notes[f"cuts within the parts of packed axes ({packs})"] = "the mesh has several axes"
         self.boxing = Boxing(planning_mesh(sizes), wishes.link)
         known = {op.of for op in traced.operations if op.kind in ("parameter", "input")}
         pins = {self.traced.step.tied.get(name, name): text for name, text in wishes.pins.items()}
@@ -97,7 +102,7 @@ class Search:
     def _by_axis(self, order: Sequence[int], seconds: float) -> tuple[Problem, Solved] | None:
         """Plan one axis after the other, each with the others held, until none gets better."""
         until = time.monotonic() + seconds
-        held = [options[0] for options in self._unpinned()]
+        held = [self._start(n, options[0]) for n, options in enumerate(self._unpinned())]
         best: tuple[Problem, Solved] | None = None
         for turn in range(PASSES):
             before = best[1].cost if best else math.inf
@@ -117,6 +122,12 @@ class Search:
             if best is None or best[1].cost >= before * (1 - 1e-9) or time.monotonic() > until:
                 break
         return best
+
+    def _start(self, operation: int, whole: Signature) -> Signature:
+        """Where an operation's tensors are before any axis is planned: whole, or as they are pinned."""
+        of = self.traced.operations[operation]
+        pin = self.open.pins.get(of.of) if of.kind in ("parameter", "input") else None
+        return whole if pin is None else replace(whole, outputs=(pin,))
 
     def _unpinned(self) -> tuple[tuple[Signature, ...], ...]:
         free = Open(prober=self.prober, sizes=tuple(1 for _ in self.sizes))

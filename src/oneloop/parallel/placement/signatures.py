@@ -18,6 +18,7 @@ from oneloop.parallel.placement.candidates import candidates, filled, has_rule, 
 from oneloop.parallel.placement.meshes import planning_mesh
 from oneloop.parallel.placement.notation import Where, shown
 from oneloop.parallel.placement.operations import Operation
+from oneloop.parallel.placement.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Signature:
 class Prober:
     """Asks DTensor for the signatures of operations, once per operation and shapes."""
 
+    packed: Packed = frozenset()
+    """Axes that may be cut within each of their parts."""
     notes: dict[str, str] = field(default_factory=dict)
     """What was not offered -> why."""
     _found: dict[tuple[object, ...], tuple[Signature, ...]] = field(default_factory=dict)
@@ -62,7 +65,7 @@ class Prober:
             self._note(operation, "DTensor has no rule for it")
             return (Signature(replicated, outputs, local=True),)
         found: dict[tuple[Where, ...], Signature] = {}
-        for inputs in candidates(operation, mesh):
+        for inputs in candidates(operation, mesh, self.packed):
             if signature := ask(operation, mesh, inputs):
                 found.setdefault(signature.inputs, signature)
         if replicated not in found:

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oneloop.parallel.placement.fault import PlacementError
+from oneloop.parallel.placement.packed import Packed, unpacked
 
 aten = torch.ops.aten
 MEAN, SUM = 1, 2
@@ -53,6 +54,8 @@ class StepGraph:
     """Names of the tensors among the arguments of the model."""
     tied: Mapping[str, str]
     """Other names of tied parameters -> the name in `parameters`."""
+    packed: Packed
+    """Axes that the step splits evenly."""
 
 
 def trace(
@@ -88,13 +91,8 @@ def trace(
         return [value, *(None if name in frozen else next(gradients) for name in parameters)]
 
     graph = _traced(model, step, [*parameters.values(), *buffers.values(), *tensors.values()])
-    return StepGraph(
-        graph=graph,
-        parameters=tuple(parameters),
-        buffers=tuple(buffers),
-        inputs=tuple(tensors),
-        tied=tied,
-    )
+    sources = {"parameters": tuple(parameters), "buffers": tuple(buffers), "inputs": tuple(tensors)}
+    return StepGraph(graph=graph, tied=tied, packed=unpacked(graph), **sources)
 
 
 def _untied(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from torch.distributed.tensor import Partial, Shard
+from torch.distributed.tensor import Partial, Replicate, Shard
 
 from oneloop.parallel.placement.boxing import fits
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.link import table
-from oneloop.parallel.placement.notation import Where, parsed, shown
+from oneloop.parallel.placement.notation import Where, is_cut, parsed, parts_of, shown
 
 Box = tuple[tuple[int, int], ...]
 """Half-open range per axis of the whole tensor."""
@@ -80,11 +80,10 @@ def transfer_plan(
     for rank in product(*map(range, target_sizes)):
         if any(isinstance(p, Partial) and at for p, at in zip(wanted, rank, strict=True)):
             continue
-        need = _box(wanted, target_sizes, rank, shape)
-        to = _flat(rank, target_sizes)
+        to, needs = _flat(rank, target_sizes), _boxes(wanted, target_sizes, rank, shape)
         for sender in _senders(given, source_sizes, rank):
-            common = _common(need, _box(given, source_sizes, sender, shape))
-            if common:
+            pairs = product(needs, _boxes(given, source_sizes, sender, shape))
+            for common in filter(None, (_common(need, held) for need, held in pairs)):
                 volume = math.prod(high - low for low, high in common) * dtype.itemsize
                 adds = any(isinstance(p, Partial) for p in given)
                 found.append(Slice(_flat(sender, source_sizes), to, common, volume, adds))
@@ -100,7 +99,7 @@ def _fitting(text: str, sizes: Sequence[int], shape: Sequence[int]) -> Where:
 
 
 def _copies(where: Where, sizes: Sequence[int]) -> int:
-    return math.prod(n for n, p in zip(sizes, where, strict=True) if not isinstance(p, Shard | Partial))
+    return math.prod(n for n, p in zip(sizes, where, strict=True) if isinstance(p, Replicate))
 
 
 def _scattered(where: Where, sizes: Sequence[int], shape: Sequence[int]) -> Where | None:
@@ -114,7 +113,7 @@ def _scattered(where: Where, sizes: Sequence[int], shape: Sequence[int]) -> Wher
 
 def _reduction(where: Where, sizes: Sequence[int], tensor: int) -> int:
     total, world = 0, math.prod(sizes)
-    left = tensor // math.prod(n for n, p in zip(sizes, where, strict=True) if isinstance(p, Shard))
+    left = tensor // math.prod(n for n, p in zip(sizes, where, strict=True) if is_cut(p))
     for size, placement in zip(sizes, where, strict=True):
         if isinstance(placement, Partial):
             total += world // size * table("reduce_scatter", left, size)
@@ -126,20 +125,23 @@ def _senders(where: Where, sizes: Sequence[int], rank: Sequence[int]) -> list[tu
     """Producers that a consumer asks: of whole copies one each, spread over the producers."""
     turn = sum(rank)
     choices = [
-        [turn % size] if not isinstance(p, Shard | Partial) else list(range(size))
+        [turn % size] if isinstance(p, Replicate) else list(range(size))
         for p, size in zip(where, sizes, strict=True)
     ]
     return list(product(*choices))
 
 
-def _box(where: Where, sizes: Sequence[int], rank: Sequence[int], shape: Sequence[int]) -> Box:
-    ranges = [(0, size) for size in shape]
+def _boxes(where: Where, sizes: Sequence[int], rank: Sequence[int], shape: Sequence[int]) -> list[Box]:
+    """What a rank holds: one box, or one of each part of an axis that is cut within its parts."""
+    ranges = [[(0, size)] for size in shape]
     for placement, size, at in zip(where, sizes, rank, strict=True):
-        if isinstance(placement, Shard):
-            low, high = ranges[placement.dim]
-            part = (high - low) // size
-            ranges[placement.dim] = (low + at * part, low + (at + 1) * part)
-    return tuple(ranges)
+        if is_cut(placement):
+            low, high = ranges[placement.dim][0]
+            parts = parts_of(placement)
+            part = (high - low) // (size * parts)
+            starts = [low + (one * size + at) * part for one in range(parts)]
+            ranges[placement.dim] = [(start, start + part) for start in starts]
+    return list(product(*ranges))
 
 
 def _common(a: Box, b: Box) -> Box:

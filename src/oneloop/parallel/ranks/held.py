@@ -4,6 +4,7 @@
     ddp      every rank has all of them                gradients are summed over the ranks before the step
     fsdp2    every rank has a share of each (ZeRO-3)   torch gathers a block for its forward and backward pass
                                                        and hands each rank its share of the summed gradient
+    plan     as a plan of `parallel.placement` says    see planned.py
 
 Gradients are summed and never averaged: the learner has given each action its weight in the whole batch
 before the batch was cut (Li et al., arXiv 2006.15704; Zhao et al., arXiv 2304.11277).
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from oneloop.core.protocols import Policy
+from oneloop.parallel.ranks.lane import Lane
+from oneloop.parallel.ranks.world import World
 
 Parallel = Literal["fsdp2", "ddp", "plan"]
 BUCKET = 1 << 23
@@ -41,12 +44,16 @@ class Held(Protocol):
 
     parameters: list[Tensor]
     """What the optimiser moves, or has fp32 copies of; in fsdp2 this rank's shares."""
+    names: list[str]
+    """Their names in the policy's model."""
     dtype: torch.dtype
     """The type in which the policy keeps them."""
 
     def learning(self) -> AbstractContextManager[None]:
         """Within it the policy's `at` goes through these weights."""
 
+    lane: Lane
+    """Which pieces of a batch this rank passes over."""
     splits: bool
     """Whether ranks take part in one another's passes, so that each must make as many as the others."""
 
@@ -62,10 +69,6 @@ class Held(Protocol):
     def publish(self) -> None:
         """The policy's own model takes the weights over."""
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """What this rank holds a share of, whole, for rank 0, which saves it; the others may get an empty
-        tensor. Called on all ranks at once."""
-
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """This rank's share of `whole`, cut as `weight` is."""
 
@@ -76,11 +79,11 @@ class Whole:
     splits = False
 
     def __init__(self, policy: Policy, world_size: int = 1):
-        self.parameters: list[Tensor] = [
-            weight for weight in policy.model.parameters() if weight.requires_grad
-        ]
+        named = {name: weight for name, weight in policy.model.named_parameters() if weight.requires_grad}
+        self.names, self.parameters = list(named), list[Tensor](named.values())
         self.dtype = self.parameters[0].dtype
         self._size = world_size
+        self.lane = Lane(dist.get_rank() if world_size > 1 else 0, world_size)
 
     def learning(self) -> AbstractContextManager[None]:
         """They are the policy's: nothing has to be put in their place."""
@@ -115,10 +118,6 @@ class Whole:
     def publish(self) -> None:
         """They are the policy's."""
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """`tensor`: it is whole."""
-        return tensor
-
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """`whole`: every rank has all of it."""
         return whole
@@ -141,23 +140,32 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 def layout(policy: Policy, parallel: Parallel | None, size: int) -> Parallel | None:
     """How the weights of `policy` lie on `size` ranks; None for one, which holds all.
 
-    `parallel` None: fsdp2 for a policy that can be sharded, else ddp. Raises ValueError for what cannot be.
+    `parallel` None: fsdp2 for a policy that can be cut, else ddp. Raises ValueError for what cannot be.
     """
     can = isinstance(policy, Shardable)
-    if parallel == "plan":
-        raise ValueError("learner.parallel: plan needs a learner that runs planned graphs; take fsdp2 or ddp")
     if size == 1:
         return None
-    if parallel == "fsdp2" and not can:
+    if parallel in ("fsdp2", "plan") and not can:
         name = type(policy).__name__
-        raise ValueError(f"learner.parallel: fsdp2 cannot shard a {name}; take ddp, which copies its weights")
+        raise ValueError(
+            f"learner.parallel: {parallel} cannot cut a {name}; take ddp, which copies its weights"
+        )
     return parallel or ("fsdp2" if can else "ddp")
 
 
-def hold(policy: Policy, parallel: Parallel | None, size: int) -> Held:
-    """The weights of `policy` as `layout` has them."""
-    if layout(policy, parallel, size) != "fsdp2":
-        return Whole(policy, size)
-    from oneloop.parallel.ranks.sharded import Sharded  # a second to import, which one rank never needs
+def hold(policy: Policy, options: Any, tokens: int, world: World) -> Held:
+    """The weights of `policy` as the learner's `options` have them; `tokens` are those of a micro-batch.
 
-    return Sharded(policy)
+    Imports are late: one rank needs none of them, and they take a second.
+    """
+    how = layout(policy, options.parallel, world.size)
+    if how == "fsdp2":
+        from oneloop.parallel.ranks.sharded import Sharded
+
+        return Sharded(policy)
+    if how == "plan":
+        from oneloop.parallel.ranks.planned import Planned
+        from oneloop.parallel.ranks.which_plan import which_plan
+
+        return Planned(policy, which_plan(policy.model, options.plan, options.mesh, tokens, world))
+    return Whole(policy, world.size)

@@ -48,16 +48,16 @@ class Passes:
     def mine(self, pieces: Pieces, budget: int, rollouts: Rollouts) -> Iterator[Tensor]:
         """The pieces [a] this rank passes over; where ranks take part in one another's passes it also makes
         empty ones, until it has made as many as every other."""
-        size = self._world.size
-        if size == 1:
+        lane = self._held.lane
+        if lane.lanes == 1:
             for self._number, actions in enumerate(pieces(budget)):
                 yield actions
             return
-        cut = cut_evenly(pieces, budget, size)
-        numbers = dealt(cut, self._world.rank, size)
+        cut = cut_evenly(pieces, budget, lane.lanes)
+        numbers = dealt(cut, lane.number, lane.lanes)
         for self._number in numbers:
             yield cut[self._number]
-        for _ in range((turns(len(cut), size) - len(numbers)) * self._held.splits):
+        for _ in range((turns(len(cut), lane.lanes) - len(numbers)) * self._held.splits):
             learned = self._policy.meter.learned
             self._held.idle(self._policy.at(rollouts, cut[-1][:1]))
             self._policy.meter.learned = learned  # nobody's work
@@ -96,8 +96,9 @@ class Passes:
         if self._world.size == 1:
             return None if self._out else self._found
         meter = self._policy.meter
-        mine = meter.learned - self._learned
-        ranks = self._world.gather((self._found, self._error, self._out, mine))
+        mine, speaks = meter.learned - self._learned, self._held.lane.speaks
+        said = (self._found if speaks else [], mine if speaks else 0)
+        ranks = self._world.gather((said[0], self._error, self._out, said[1]))
         meter.learned += sum(learned for *_, learned in ranks) - mine
         if error := next((error for _, error, _, _ in ranks if error is not None), None):
             raise error

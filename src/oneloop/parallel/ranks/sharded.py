@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from oneloop.core.protocols import Policy
 from oneloop.parallel.ranks.blocks import blocks
+from oneloop.parallel.ranks.lane import Lane
 
 
 class Entry(nn.Module):
@@ -42,6 +43,7 @@ class Sharded:
 
     def __init__(self, policy: Any):
         self._policy: Policy = policy
+        self.lane = Lane(dist.get_rank(), dist.get_world_size())
         trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.dtype = trained[0].dtype
         model = copy.deepcopy(policy.model)
@@ -54,7 +56,7 @@ class Sharded:
         self._entry = entry
         whole = dict(policy.model.named_parameters())
         named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self.parameters: list[Tensor] = list(named.values())
+        self.names, self.parameters = list(named), list[Tensor](named.values())
         self._targets = [whole[name] for name in named]
 
     def learning(self) -> AbstractContextManager[None]:
@@ -79,17 +81,9 @@ class Sharded:
         for target, share in zip(self._targets, self.parameters, strict=True):
             target.copy_(full(share))
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """See `oneloop.parallel.ranks.held.Held`: one tensor at a time is on the devices whole."""
-        made = full(tensor.detach())
-        return made.cpu() if dist.get_rank() == 0 else made.new_empty(0)
-
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """See `oneloop.parallel.ranks.held.Held`."""
-        if not isinstance(weight, DTensor):
-            return whole
-        kept = whole.to(weight.device, weight.dtype)
-        return distribute_tensor(kept, weight.device_mesh, weight.placements, src_data_rank=None)
+        return share_of(weight, whole)
 
 
 def _shard(entry: Entry, model: nn.Module, device: torch.device, narrow: torch.dtype | None) -> None:
@@ -107,3 +101,11 @@ def _shard(entry: Entry, model: nn.Module, device: torch.device, narrow: torch.d
 def full(tensor: Tensor) -> Tensor:
     """`tensor` whole: all ranks' shares of one that is cut, gathered on each of them."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def share_of(weight: Tensor, whole: Tensor) -> Tensor:
+    """This rank's part of `whole`, cut as `weight` is."""
+    if not isinstance(weight, DTensor):
+        return whole
+    kept = whole.to(weight.device, weight.dtype)
+    return distribute_tensor(kept, weight.device_mesh, weight.placements, src_data_rank=None)

@@ -41,6 +41,8 @@ class World(Protocol):
     """Number of this process, from 0."""
     size: int
     """Number of processes."""
+    group: Any
+    """The process group over which they speak; None for one process."""
 
     def first(self, work: Callable[[], Item]) -> Item:
         """The result of `work` on rank 0, for all ranks; the others do not call it. What it raises there is
@@ -56,7 +58,7 @@ class World(Protocol):
 class Alone:
     """One process."""
 
-    rank, size = 0, 1
+    rank, size, group = 0, 1, None
 
     def first(self, work: Callable[[], Item]) -> Item:
         """The result of `work`."""
@@ -75,7 +77,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def first(self, work: Callable[[], Item]) -> Item:
         """See `World`."""
@@ -96,7 +98,7 @@ class Ranks:
     def gather(self, item: Item) -> list[Item]:
         """See `World`."""
         items: list[Any] = [None] * self.size
-        dist.all_gather_object(items, item, group=self._group)
+        dist.all_gather_object(items, item, group=self.group)
         return items
 
     def agree(self, what: str, said: str) -> None:
@@ -108,10 +110,10 @@ class Ranks:
 
     def tell(self, word: str, thing: Any = None) -> None:
         """Rank 0 says something to the others, who must be waiting in `hear`."""
-        dist.broadcast_object_list([word, thing], src=0, group=self._group, device=torch.device("cpu"))
+        dist.broadcast_object_list([word, thing], src=0, group=self.group, device=torch.device("cpu"))
 
     def hear(self) -> tuple[str, Any]:
         """What rank 0 says next."""
         said: list[Any] = [None, None]
-        dist.broadcast_object_list(said, src=0, group=self._group, device=torch.device("cpu"))
+        dist.broadcast_object_list(said, src=0, group=self.group, device=torch.device("cpu"))
         return said[0], said[1]

@@ -203,7 +203,7 @@ class Piles:
         ]
         return {
             "counters": {name: getattr(self, name) for name in self.COUNTERS},
-            "handed_out": self.source.handed_out,
+            "source": self.source.state_dict(),
             "groups": groups,
             "unfinished": [_stored(piece) for piece in self.unfinished],
             "ready": [_stored(piece) for piece in self.ready],
@@ -214,7 +214,7 @@ class Piles:
         """Restores what `state_dict` returned, into piles that were reset with the same source and seed."""
         for name, value in state["counters"].items():
             setattr(self, name, value)
-        self.source.handed_out = state["handed_out"]
+        self.source.load_state_dict(state["source"])
         self.groups = {}
         for saved in state["groups"]:
             pieces = [self.restore(piece) for piece in saved["pieces"]]

@@ -16,10 +16,11 @@ import torch
 from pydantic import Field
 
 from oneloop.core.part import Of, Options, part
-from oneloop.core.protocols import Measuring, Policy, Remembering
+from oneloop.core.protocols import Listening, Measured, Measuring, Policy, Remembering
 from oneloop.core.rollouts import Rollouts, Table
 from oneloop.sample.data.checked import Check, OnBadRow, unchecked
 from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.curriculum import Curriculum
 from oneloop.sample.plan.groups import group_columns, pass_rates
 from oneloop.sample.plan.leftovers import Leftovers
 from oneloop.sample.plan.piles import Group, Piles
@@ -51,6 +52,8 @@ class Plan:
     """Groups sampled at a time; more than `groups`: over-provision and stop early. None: `groups`."""
     max_refills: Annotated[int, Field(ge=0)] = 20
     """How many batches' worth of groups may be refused for one batch before it is an error."""
+    curriculum: Annotated[Curriculum, Options(Curriculum)] | None = None
+    """Law by which the class of the next prompt is drawn; None: rows in the order of the data."""
     shuffle: bool = True
     """Whether to shuffle the data, anew in each epoch."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -69,7 +72,9 @@ class Plan:
     ) -> None:
         """Starts from nothing: `steps` batches will be handed out; ids count from `first`. `check` raises
         ValueError for a row that the policy cannot use; the share `held_out` of all prompts is left out."""
-        source = Source(self.data, self.shuffle, self.epochs, seed, check, self.on_bad_row, held_out)
+        source = Source(
+            self.data, self.shuffle, self.epochs, seed, check, self.on_bad_row, held_out, self.curriculum
+        )
         self.piles.reset(source, seed=seed, steps=steps, first=first)
         for dress in self._remembering:
             dress.begin()
@@ -171,6 +176,8 @@ class Plan:
         """Takes back what `ask` handed out: judged rows, and rows that were stopped in the middle."""
         for dress in self._remembering if len(finished) else []:
             finished = dress.learn(finished)
+        if self.piles.source.classes is not None and len(finished):
+            self.piles.source.classes.learn(finished)
         piles = self.piles
         piles.put_back(finished, unfinished)
         while True:
@@ -207,11 +214,28 @@ class Plan:
         return not self.piles.groups and self.piles.source.exhausted
 
     def after_update(self, learner: Any, batch: Rollouts) -> None:
-        """The weights have changed: decides over the unfinished rows."""
+        """The weights have changed: decides over the unfinished rows, and tells who follows what is
+        learned."""
         piles, leftovers = self.piles, self.leftovers
         if piles.unfinished:
             too_old = leftovers.too_old(Rollouts.join(piles.unfinished), learner.policy.version)
             piles.give_up(too_old, leftovers.restarts)
+        for dress in self.dress:
+            if isinstance(dress, Listening):
+                dress.after_update(learner, batch)
+        if piles.source.classes is not None:
+            piles.source.classes.after_update(batch)
+
+    def metrics(self) -> dict[str, float]:
+        """Rollouts and tokens in the piles, where a plan stops early, and how likely things are drawn."""
+        classes = self.piles.source.classes
+        drawn = [*self.dress, *([] if classes is None else [classes])]
+        return self.held() | {
+            name: value
+            for each in drawn
+            if isinstance(each, Measured)
+            for name, value in each.metrics().items()
+        }
 
     def held(self) -> dict[str, float]:
         """Rollouts and tokens in the piles, as metrics; {} for a plan that never stops early."""

@@ -1,8 +1,11 @@
-"""The order in which a plan reads data rows: shuffled or in file order, for a number of epochs.
+"""The order in which a plan reads data rows: shuffled, in file order or by a curriculum, for a number of
+epochs.
 
-Not a part: the plan's own slot around whatever `data` part the recipe names. Its state is one integer.
+Not a part: the plan's own slot around whatever `data` part the recipe names. Its state is one integer, and
+what a curriculum has learned.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from oneloop.core import draws
 from oneloop.core.protocols import Data
 from oneloop.sample.data.checked import BadRows, Check, OnBadRow, place_of, unchecked, usable
 from oneloop.sample.data.held_out import is_held_out
+from oneloop.sample.plan.curriculum import Classes, Curriculum
 
 IN_MEMORY = 2**20
 """Most rows for which a shuffled order is kept as a list; larger orders are computed place by place."""
@@ -21,8 +25,8 @@ class Source:
     """Hands out (key, row) one at a time, without the bad rows when `on_bad_row` is skip, and without the
     share `held_out` of all prompts, which are kept for evaluation.
 
-    The order of epoch e is a function of (seed, e) alone, so a resumed run continues in the same order.
-    Raises ValueError when the data is empty.
+    The order of epoch e is a function of (seed, e) alone, so a resumed run continues in the same order; under
+    a curriculum it depends on what was learned as well. Raises ValueError when the data is empty.
     """
 
     def __init__(
@@ -34,12 +38,16 @@ class Source:
         check: Check = unchecked,
         on_bad_row: OnBadRow = "stop",
         held_out: float = 0.0,
+        curriculum: Curriculum | None = None,
     ):
         if len(data) == 0:
             raise ValueError("plan.data has no rows")
         self.data, self.shuffle, self.epochs, self.seed = data, shuffle, epochs, seed
         self.check, self.on_bad_row, self.held_out = check, on_bad_row, held_out
         self.handed_out = 0
+        self.classes: Classes | None = None
+        if curriculum is not None:
+            self.classes = curriculum.classes(data, seed, shuffle, held_out, on_bad_row)
         self._epoch: tuple[int, np.ndarray | range | Scattered] = (-1, range(0))
 
     @property
@@ -66,11 +74,27 @@ class Source:
         raise BadRows(f"plan.data has no row that can be used: {first}") from first
 
     def _next_key(self) -> int:
+        if self.classes is not None:
+            self.handed_out += 1
+            return self.classes.next(self.handed_out - 1)
         epoch, position = divmod(self.handed_out, len(self.data))
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._order(epoch))
         self.handed_out += 1
         return int(self._epoch[1][position])
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many rows were handed out, and the state of the curriculum."""
+        return {
+            "handed_out": self.handed_out,
+            "classes": None if self.classes is None else self.classes.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken, with the same data, seed and curriculum."""
+        self.handed_out = state["handed_out"]
+        if self.classes is not None:
+            self.classes.load_state_dict(state["classes"])
 
     def _order(self, epoch: int) -> "np.ndarray | range | Scattered":
         size, key = len(self.data), int(draws.mix(self.seed, "order", epoch))

@@ -2,7 +2,7 @@
 
     loss = mean (x - decode(first K codes))^2 + quantizer_weight (codebook loss + 0.25 commitment loss)
 
-K is the rollout's budget, drawn by a dress part such as `tail_drop`. The quantiser's loss counts all codes,
+K is the rollout's budget, drawn by a dress part such as `draw_budget`. The quantiser's loss counts all codes,
 those that were dropped included, as in One-D-Piece (arXiv 2501.10064). This is the single-stage loss, without
 a perceptual or an adversarial term, for which networks would have to be fetched.
 """

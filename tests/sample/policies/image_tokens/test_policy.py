@@ -13,7 +13,7 @@ from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from oneloop.sample.data.digits import Digits
 from oneloop.sample.plan.count.uniform import Uniform
-from oneloop.sample.plan.dress.tail_drop import TailDrop
+from oneloop.sample.plan.dress.draw_budget import DrawBudget
 from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.image_tokenizer import ImageTokenizer
 from oneloop.update.averaging import weights
@@ -29,7 +29,10 @@ def policy(**options):
 
 def asked(count=12, least=1, data=None):
     plan = Plan(
-        data=data or Digits(), groups=count, count=Uniform(n=1), dress=(TailDrop(most=4, least=least),)
+        data=data or Digits(),
+        groups=count,
+        count=Uniform(n=1),
+        dress=(DrawBudget(most=4, least=least, each="rollout"),),
     )
     plan.begin(3, 10)
     return plan.ask()
@@ -139,7 +142,7 @@ RECIPE = {
     "evaluate": {"data": {"digits": {"split": "test"}}, "judge": ["psnr"], "size": 16},
     "sample": "demonstrations",
     "steps": 8,
-    "plan": {"data": "digits", "groups": 8, "dress": [{"tail_drop": {"most": 4}}]},
+    "plan": {"data": "digits", "groups": 8, "dress": [{"draw_budget": {"most": 4, "each": "rollout"}}]},
     "objective": ["reconstruction"],
     "learner": {"learning_rate": 3e-3},
     "save_every": 5,

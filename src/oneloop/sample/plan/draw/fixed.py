@@ -26,6 +26,10 @@ class FixedChances:
     def after_update(self, place: NDArray[np.int64], batch: Rollouts) -> None:
         """Learns nothing."""
 
+    def metrics(self, name: str, labels: Sequence[str]) -> dict[str, float]:
+        """None: nothing changes."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the options say all."""
         return {}

@@ -46,6 +46,11 @@ class Progress:
     warmup: Annotated[int, Field(ge=1)] = 1
     """First looks at which the probabilities stay equal; the very first has nothing to compare with."""
 
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """See `oneloop.core.protocols.DrawDefaults`."""
+        return ("reward",) if self.signal == "reward" else ()
+
     def chances(self, choices: Sequence[float]) -> ProgressChances:
         """Those of `choices` [K] before anything is known: all alike."""
         return ProgressChances(self, len(choices))

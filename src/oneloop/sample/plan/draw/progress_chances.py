@@ -8,7 +8,7 @@ the curve of the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from oneloop.sample.plan.draw.rules import (
 if TYPE_CHECKING:
     from oneloop.sample.plan.draw.progress import Progress
 
+SHOWN = 16
+"""Things up to which each has a metric of its own."""
 ARRAYS = ("loss", "drawn", "improvement", "total", "count")
 
 
@@ -139,6 +141,14 @@ class ProgressChances:
         else:
             self.laws.append(law)
             self.since.append(self.newest + 1)
+
+    def metrics(self, name: str, labels: Sequence[str]) -> dict[str, float]:
+        """Entropy in nats, losses left out so far, and how likely each of few `labels` is."""
+        readings = {f"{name}/entropy": self.entropy, f"{name}/skipped": float(self.skipped)}
+        if self.size <= SHOWN:
+            likely = zip(labels, self.probabilities.tolist(), strict=True)
+            readings |= {f"{name}/p_{label}": probability for label, probability in likely}
+        return readings
 
     # checkpoint
 

@@ -1,0 +1,83 @@
+"""Which code made a result: a digest of each module that ran, comments and docstrings left out."""
+
+import ast
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+PLACES = (ROOT / "src" / "oneloop", ROOT / "benchmarks" / "claims")
+HARNESS = {"__init__", "__main__", "claim", "code", "intervals", "registry", "running", "tuning"}
+"""Files of this folder that every claim runs through, and none computes with."""
+
+
+@contextmanager
+def watched(ran: set[str]) -> Iterator[None]:
+    """Adds to `ran` every file of the project of which a function is called in this thread meanwhile."""
+    roots = tuple(f"{place}/" for place in PLACES)
+    seen: dict[str, None] = {}
+
+    def called(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            seen[frame.f_code.co_filename] = None
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+        ran.update(str(Path(name).relative_to(ROOT)) for name in seen if name.startswith(roots))
+
+
+def digests(files: set[str]) -> dict[str, str]:
+    """{file, from the project's root: digest of what it does}, the harness left out."""
+    own = {file for file in files if not (Path(file).parent.name == "claims" and Path(file).stem in HARNESS)}
+    return {file: digest(ROOT / file) for file in sorted(own)}
+
+
+@cache
+def digest(path: Path) -> str:
+    """12 hex digits of the code at `path`: comments, docstrings and layout do not count."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [line for line in body if not _is_text(line)]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+
+
+def _is_text(node: ast.AST) -> bool:
+    """A string that stands alone: a docstring, or the meaning of an option below it."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def changed(stored: Mapping[str, str]) -> list[str]:
+    """Files of a stored result that say something else now, or are gone."""
+    return [file for file, was in stored.items() if not (ROOT / file).is_file() or digest(ROOT / file) != was]
+
+
+def commit() -> str | None:
+    """The commit in the project's clone, '+' behind it when files have changed since; None without git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "src", "benchmarks") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
