@@ -1,25 +1,22 @@
-"""A run on 1, 2 and 4 ranks: how far metrics and weights are apart, and what the kill of a rank leaves.
+"""A run on 1, 2 and 4 ranks: how far metrics and weights are apart.
 
-    same   the same recipe on 1 and more processes over gloo, full weights and adapters, fsdp2 and ddp; as a
-           control also on one process that cuts its batches into other micro-batches
-    kill   SIGKILL of one of two ranks at random moments: seconds until the other has ended; then --resume on
-           one rank, compared with the run that nobody killed
+The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, as the
+planner solves it (one axis for 2 ranks, 2 x 2 for 4). As a control also on one process that cuts its batches
+into other micro-batches. What kills of ranks leave: `python -m benchmarks.reliability.rank_kills`.
 
 All processes share the machine's cores, so nothing here says how fast many devices are.
 
-    python benchmarks/ranks.py [--ranks 2 4] [--kills 4]"""
+    python -m benchmarks.ranks [--ranks 2 4]"""
 
 import argparse
+import importlib
 import json
 import math
 import os
-import random
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from benchmarks.reliability import forks
+from benchmarks.reliability.trials import commit, workplace
+from oneloop.models.language.small_llama import SmallLlama
+from oneloop.parallel.ranks.which_plan import solved
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.record import read_lines
 
@@ -42,7 +43,7 @@ JUDGE = """def likeness(completion, answer):
 CLOSE = 1e-5
 COUNTED = ("network_evaluations", "flops")
 """What is forwarded depends on how a batch is cut; reported apart."""
-MODEL = {
+MODEL: dict[str, dict[str, Any]] = {
     "small_llama": {
         "hidden_size": 32,
         "layers": 2,
@@ -53,12 +54,14 @@ MODEL = {
 }
 
 
-def recipe(form: str, parallel: str | None, steps: int, tokens: int = 64) -> dict[str, Any]:
+def recipe(
+    form: str, parallel: str | None, steps: int, tokens: int = 64, plan: str | None = None
+) -> dict[str, Any]:
     """A warm start and GRPO with a KL, of all weights (full) or adapters (lora)."""
     language: dict[str, Any] = {"model": MODEL, "max_new_tokens": 8}
     if form == "lora":
         language["lora"] = {"rank": 2}
-    learner = {"parallel": parallel, "tokens_per_micro_batch": tokens}
+    learner = {"parallel": parallel, "tokens_per_micro_batch": tokens, "plan": plan}
     warm = {
         "plan": {"data": {"rows": {"rows": ROWS}}, "groups": 4, "count": {"uniform": {"n": 1}}},
         "sample": "demonstrations",
@@ -84,28 +87,54 @@ def recipe(form: str, parallel: str | None, steps: int, tokens: int = 64) -> dic
     }
 
 
-def start(folder: Path, options: dict[str, Any], size: int, name: str, resume: bool = False) -> list[Any]:
-    """The processes of a run of so many ranks."""
+def write(folder: Path, options: dict[str, Any], name: str) -> Path:
+    """The recipe as a file of `folder`, with its judge beside it."""
     (folder / "likeness.py").write_text(JUDGE)
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(options))
-    command = [sys.executable, "-m", "oneloop", "train", file.name, "--quiet", "--run", name]
-    if resume:
-        command.append("--resume")
+    return file
+
+
+def start(
+    folder: Path, file: Path, name: str, size: int, resume: bool = False, hooks: Sequence[forks.Hook] = ()
+) -> list[forks.Child]:
+    """The processes of a run of `size` ranks in `folder / name`; `hooks` are those of rank 0."""
+    words = ["train", file.name, "--quiet", "--run", name, *(["--resume"] if resume else [])]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
-    own = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size), **address}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return [subprocess.Popen(command, env={**own, **rank}, cwd=folder, **silent) for rank in ranks]  # type: ignore[call-overload]
+    becomes = [partial(_becomes, rank, size, address, folder) for rank in range(size)]
+    own = [hooks if rank == 0 else () for rank in range(size)]
+    return [
+        forks.start(forks.command(*words), folder, f"-{rank}", becomes[rank], *own[rank])
+        for rank in range(size)
+    ]
 
 
-def finished(processes: list[Any]) -> None:
+def _becomes(rank: int, size: int, address: dict[str, str], folder: Path) -> None:
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), **address})
+    os.chdir(folder)
+    torch.set_num_threads(1)
+
+
+def finished(children: list[forks.Child]) -> None:
     """Waits for all of them. Raises RuntimeError where one failed."""
-    codes = [process.wait(600) for process in processes]
-    if any(codes):
-        raise RuntimeError(f"ranks ended with {codes}")
+    for ended in [child.ended(600, grace=False) for child in children]:
+        if ended.code:
+            raise RuntimeError(f"a rank ended with {ended.code}: {ended.err[-2000:]}")
+
+
+def prepare(folder: Path) -> None:
+    """Imports what runs import, once for all of them; from now on the script works in `folder`."""
+    os.chdir(folder)
+    forks.preload([write(folder, recipe("lora", None, 1), "first")], folder)
+    for name in (
+        "fsdp",
+        "checkpoint.hf_storage",
+        "checkpoint.state_dict_saver",
+        "checkpoint.state_dict_loader",
+    ):
+        importlib.import_module(f"torch.distributed.{name}")
 
 
 def apart(one: Path, other: Path) -> dict[str, float]:
@@ -132,64 +161,52 @@ def apart(one: Path, other: Path) -> dict[str, float]:
 
 def same(folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
     """Every form on every number of ranks, against one process."""
+    plans = {size: _plan(folder, size) for size in sizes}
     rows = []
     for form in ("full", "lora"):
-        finished(start(folder, recipe(form, None, 6), 1, f"{form}-1"))
-        finished(start(folder, recipe(form, None, 6, tokens=32), 1, f"{form}-cut"))
-        row = {"form": form, "parallel": "one process, smaller micro-batches", "ranks": 1}
-        rows.append(row | apart(folder / f"{form}-1", folder / f"{form}-cut"))
-        print(rows[-1], flush=True)
-        for parallel in ("fsdp2", "ddp"):
-            for size in sizes:
-                name = f"{form}-{parallel}-{size}"
-                finished(start(folder, recipe(form, parallel, 6), size, name))
-                row = {"form": form, "parallel": parallel, "ranks": size}
-                rows.append(row | apart(folder / f"{form}-1", folder / name))
-                print(rows[-1], flush=True)
+        alone = f"{form}-1"
+        finished(start(folder, write(folder, recipe(form, None, 6), alone), alone, 1))
+        for name, parallel, size, made in _arms(form, sizes, plans):
+            finished(start(folder, write(folder, made, name), name, size))
+            row = {"form": form, "parallel": parallel, "ranks": size}
+            rows.append(row | apart(folder / alone, folder / name))
+            print(rows[-1], flush=True)
     return rows
 
 
-def kill(folder: Path, kills: int) -> list[dict[str, Any]]:
-    """Two ranks, one of which is killed; the run goes on alone."""
-    options = recipe("full", "fsdp2", 8)
-    finished(start(folder, options, 1, "whole"))
-    draw, rows = random.Random(0), []
-    for number in range(kills):
-        name = f"killed-{number}"
-        processes = start(folder, options, 2, name)
-        steps = draw.randrange(1, 10)
-        metrics = folder / name / "metrics.jsonl"
-        while not metrics.exists() or metrics.read_text().count('"kind": "step"') < steps:
-            if any(process.poll() is not None for process in processes):
-                raise RuntimeError("a rank ended before it was killed")
-            time.sleep(0.01)
-        time.sleep(draw.random() * 0.2)
-        victim = number % 2
-        began = time.perf_counter()
-        processes[victim].send_signal(signal.SIGKILL)
-        code = processes[1 - victim].wait(120)
-        took = time.perf_counter() - began
-        finished(start(folder, options, 1, name, resume=True))
-        row = {"victim": victim, "after_steps": steps, "seconds": took, "code": code}
-        rows.append(row | apart(folder / "whole", folder / name))
-        print(rows[-1], flush=True)
-    return rows
+def _arms(
+    form: str, sizes: list[int], plans: dict[int, str]
+) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """(name, what it is, ranks, recipe) of every run that is compared with that of one process."""
+    yield f"{form}-cut", "one process, smaller micro-batches", 1, recipe(form, None, 6, tokens=32)
+    for parallel in ("fsdp2", "ddp", "plan"):
+        for size in sizes:
+            plan = plans[size] if parallel == "plan" else None
+            yield f"{form}-{parallel}-{size}", parallel, size, recipe(form, parallel, 6, plan=plan)
+
+
+def _plan(folder: Path, size: int) -> str:
+    """File of the planner's plan for `size` ranks: on two axes if they can be halved twice."""
+    model, _ = SmallLlama(**MODEL["small_llama"]).build()
+    file = folder / f"plan-{size}.json"
+    file.write_text(solved(model, (2, size // 2) if size % 4 == 0 else (size,), 64).to_json())
+    return str(file)
 
 
 def main() -> None:
     """Measures and writes the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--kills", type=int, default=4)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with workplace() as folder:
+        prepare(folder)
         found = {
-            "command": " ".join(["python", "benchmarks/ranks.py", *sys.argv[1:]]),
+            "command": " ".join(["python -m benchmarks.ranks", *sys.argv[1:]]),
+            "commit": commit(),
             "torch": torch.__version__,
             "backend": "gloo",
             "cores": os.cpu_count(),
-            "same": same(Path(folder), options.ranks),
-            "kill": kill(Path(folder), options.kills),
+            "same": same(folder, options.ranks),
         }
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
 

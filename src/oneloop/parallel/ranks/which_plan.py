@@ -32,7 +32,7 @@ def which_plan(
     if file is None:
         sizes = tuple(mesh or (world.size,))
         _fits(sizes, world.size)
-        return ShardingPlan.from_json(world.first(lambda: _solved(model, sizes, tokens).to_json()))
+        return ShardingPlan.from_json(world.first(lambda: solved(model, sizes, tokens).to_json()))
     fault = None
     try:
         found = _read(file)
@@ -54,7 +54,8 @@ def _read(file: str) -> ShardingPlan:
     return ShardingPlan.read(Path(file))
 
 
-def _solved(model: nn.Module, mesh: tuple[int, ...], tokens: int) -> ShardingPlan:
+def solved(model: nn.Module, mesh: tuple[int, ...], tokens: int) -> ShardingPlan:
+    """The cheapest plan for steps of `tokens` tokens on `mesh`, each rank with an even share of the weights."""
     empty = _empty(model)
     most = getattr(empty.config, "max_position_embeddings", None) or LENGTH
     length, ranks = min(LENGTH, most), math.prod(mesh)
