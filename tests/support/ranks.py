@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.ranks.join import joined
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
+from oneloop.sample.policies.tokens.forward import CausalForward
 from tests.support import training
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -104,7 +108,43 @@ def runs(folder: Path, *forms: tuple[str, str]) -> None:
     """A rank's part of several runs, one after the other."""
     for form, parallel in forms:
         plan = str(folder.parent / f"{dist.get_world_size()}.json") if parallel == "plan" else None
-        train(folder / f"{form}-{parallel}", **options(form, parallel, plan=plan))
+        with short_of_memory() if parallel == "fsdp2" and form == "full" else nullcontext():
+            train(folder / f"{form}-{parallel}", **options(form, parallel, plan=plan))
+
+
+@contextmanager
+def short_of_memory() -> Iterator[None]:
+    """Within it the last rank runs out of memory three times: in the forward pass of a block, in the backward
+    pass of a block, and in the head."""
+    forward, head, calls = LlamaMLP.forward, CausalForward.head, Counter[str]()
+
+    def full(kind: str, at: int) -> bool:
+        if dist.get_rank() + 1 < dist.get_world_size() or not torch.is_grad_enabled():
+            return False
+        calls[kind] += 1
+        return calls[kind] == at
+
+    def raises(*_: Any) -> None:
+        raise torch.OutOfMemoryError("on purpose")
+
+    def block(self: Any, states: Any) -> Any:
+        if full("forward", 3):
+            raises()
+        made = forward(self, states)
+        if full("backward", 6):
+            made.register_hook(raises)
+        return made
+
+    def logits(self: Any, hidden: Any) -> Any:
+        if full("head", 9):
+            raises()
+        return head(self, hidden)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LlamaMLP, "forward", block)
+        patch.setattr(CausalForward, "head", logits)
+        yield
+    assert calls["head"] == 0 or min(calls["forward"], calls["backward"], calls["head"]) > 9
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:

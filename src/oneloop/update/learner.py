@@ -166,7 +166,7 @@ class Learner:
                 self._accumulate(passes, rollouts, wanted, weight, fresh)
             except torch.OutOfMemoryError:
                 passes.ran_out(self.budget)
-            done = passes.all()
+            done = passes.all(self.budget)
             if done is None:  # outside of `except`, which holds on to the tensors of the failed pass
                 self._halve_budget()
         self.readings.add([(passed.actions, passed.values) for passed in done], places)
@@ -191,20 +191,33 @@ class Learner:
         with self.held.learning():
             for actions in passes.mine(pieces, self.budget, rollouts):
                 here = self.policy.at(rollouts, actions)
-                terms: list[Tensor] = []
-                values: dict[str, Tensor] = {}
-                for objective, w in zip(self.objectives, weight, strict=True):
-                    losses, readings = objective(here, rollouts, actions)
-                    counted = w[actions].to(losses)
-                    with passes.may_fail(NotFinite):
-                        check_finite(losses, counted, objective, rollouts, actions)
-                    terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
-                    values |= readings
-                loss = torch.stack(terms).sum()
-                loss.backward()
-                values |= self._observe(here, rollouts, actions, fresh)
-                seen = {name: value.detach().float().cpu() for name, value in values.items()}
-                passes.add(float(loss.detach()), actions, seen)
+                with passes.may_run_out(here, self.budget):
+                    self._pass(passes, here, rollouts, actions, weight, fresh)
+
+    def _pass(
+        self,
+        passes: Passes,
+        here: Here,
+        rollouts: Rollouts,
+        actions: Tensor,
+        weight: list[Tensor],
+        fresh: bool,
+    ) -> None:
+        """Forward and backward over `actions` [a]."""
+        terms: list[Tensor] = []
+        values: dict[str, Tensor] = {}
+        for objective, w in zip(self.objectives, weight, strict=True):
+            losses, readings = objective(here, rollouts, actions)
+            counted = w[actions].to(losses)
+            with passes.may_fail(NotFinite):
+                check_finite(losses, counted, objective, rollouts, actions)
+            terms.append(torch.where(counted != 0, losses * counted, 0.0).sum())
+            values |= readings
+        loss = torch.stack(terms).sum()
+        loss.backward()
+        values |= self._observe(here, rollouts, actions, fresh)
+        seen = {name: value.detach().float().cpu() for name, value in values.items()}
+        passes.add(float(loss.detach()), actions, seen)
 
     @torch.no_grad()
     def _observe(self, here: Here, rollouts: Rollouts, actions: Tensor, fresh: bool) -> dict[str, Tensor]:

@@ -66,6 +66,12 @@ class Held(Protocol):
     def idle(self, here: Any) -> None:
         """Takes part in a forward and backward pass with nothing to learn; `here` is any action's."""
 
+    def ran_out(self) -> bool:
+        """Whether this rank ran out of memory within the latest pass, which went on all the same."""
+
+    def rescue(self, here: Any) -> bool:
+        """Goes to the end of the pass of `here`, which an error of memory has left; whether it could."""
+
     def publish(self) -> None:
         """The policy's own model takes the weights over."""
 
@@ -114,6 +120,14 @@ class Whole:
 
     def idle(self, here: Any) -> None:
         """Passes are this rank's own: there is nothing to take part in."""
+
+    def ran_out(self) -> bool:
+        """Memory that runs out is an error."""
+        return False
+
+    def rescue(self, here: Any) -> bool:
+        """Nobody waits for the end of a pass."""
+        return False
 
     def publish(self) -> None:
         """They are the policy's."""

@@ -7,7 +7,9 @@ on who made which pass.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from oneloop.core.protocols import Policy
@@ -18,7 +20,7 @@ from oneloop.parallel.ranks.world import World
 
 
 class RankOutOfMemory(RuntimeError):
-    """A rank ran out of memory where no rank can make a pass again alone."""
+    """A rank ran out of memory, and no smaller pass can be agreed on."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,13 @@ class Passes:
             return
         cut = cut_evenly(pieces, budget, lane.lanes)
         numbers = dealt(cut, lane.number, lane.lanes)
+        made = 0
         for self._number in numbers:
+            if self._out:
+                break
             yield cut[self._number]
-        for _ in range((turns(len(cut), lane.lanes) - len(numbers)) * self._held.splits):
+            made += 1
+        for _ in range((turns(len(cut), lane.lanes) - made) * self._held.splits):
             learned = self._policy.meter.learned
             self._held.idle(self._policy.at(rollouts, cut[-1][:1]))
             self._policy.meter.learned = learned  # nobody's work
@@ -77,22 +83,35 @@ class Passes:
                 raise
             self._error = self._error or error
 
+    @contextmanager
+    def may_run_out(self, here: Any, budget: int) -> Iterator[None]:
+        """Within it the pass of `here` is made. Where other ranks take part in it, one that ran out of memory
+        goes to its end without learning; raises RankOutOfMemory where it cannot."""
+        left = False
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            if not self._held.splits:
+                raise
+            left = True
+        if left and not self._held.rescue(here):  # outside of `except`, which holds the tensors of the pass
+            raise RankOutOfMemory(
+                f"rank {self._world.rank} ran out of memory in a pass of {budget} tokens, while the other "
+                "ranks are in the middle of the same pass, so the run ends here. Begin one with a lower "
+                "learner.tokens_per_micro_batch, or with policy.language.checkpointing: true"
+            )
+        self._out |= self._held.ran_out()
+
     def ran_out(self, budget: int) -> None:
         """This rank ran out of memory at `budget` tokens: called while that error is handled, and raises it
-        where smaller passes cannot be agreed on."""
+        where no smaller pass can be made."""
         if budget == 1:
             raise
-        if self._held.splits and self._world.size > 1:
-            raise RankOutOfMemory(
-                f"rank {self._world.rank} ran out of memory in a pass of {budget} tokens; with fsdp2 the "
-                "other ranks are in the middle of the same pass, so the run ends here. Begin one with a "
-                "lower learner.tokens_per_micro_batch, or with policy.language.checkpointing: true"
-            )
         self._out = True
 
-    def all(self) -> list[Passed] | None:
-        """The passes of all ranks in order of their pieces; None where one ran out of memory. Raises, on
-        every rank, the first error that waited."""
+    def all(self, budget: int) -> list[Passed] | None:
+        """The passes, of at most `budget` tokens, of all ranks in order of their pieces; None where one ran
+        out of memory. Raises, on every rank, the first error that waited."""
         if self._world.size == 1:
             return None if self._out else self._found
         meter = self._policy.meter
@@ -100,8 +119,10 @@ class Passes:
         said = (self._found if speaks else [], mine if speaks else 0)
         ranks = self._world.gather((said[0], self._error, self._out, said[1]))
         meter.learned += sum(learned for *_, learned in ranks) - mine
+        if short := [rank for rank, (_, _, out, _) in enumerate(ranks) if out]:
+            if budget == 1:
+                raise RankOutOfMemory(f"rank {short[0]} has no memory for a pass of a single rollout")
+            return None
         if error := next((error for _, error, _, _ in ranks if error is not None), None):
             raise error
-        if any(out for _, _, out, _ in ranks):
-            return None
         return sorted((one for found, *_ in ranks for one in found), key=lambda one: one.number)

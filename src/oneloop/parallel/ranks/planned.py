@@ -108,6 +108,14 @@ class Planned:
         """See `Held`: every rank calls the collectives of a pass, or none can."""
         (here.logprob.sum() * 0).backward()
 
+    def ran_out(self) -> bool:
+        """See `Held`."""
+        return False
+
+    def rescue(self, here: Any) -> bool:
+        """See `Held`: ranks of a tensor axis meet inside of blocks, so none can go on without one."""
+        return False
+
     @torch.no_grad()
     def publish(self) -> None:
         """See `Held`."""

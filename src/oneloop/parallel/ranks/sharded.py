@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from oneloop.core.protocols import Policy
 from oneloop.parallel.ranks.blocks import blocks
+from oneloop.parallel.ranks.guard import Guarded, Memory, can_be_guarded
 from oneloop.parallel.ranks.lane import Lane
 
 
@@ -31,9 +32,20 @@ class Entry(nn.Module):
         self.model = model
         self.__dict__["first"] = first  # a part of `model`, whose parameters are not to be met twice
 
+        self.stage = "forward"
+        """Where the present pass is: forward, between, or backward."""
+
     def forward(self, **inputs: Any) -> Any:
         """What the decoder says."""
-        return self.__dict__["first"](**inputs)
+        self.stage = "forward"
+        made = self.__dict__["first"](**inputs)
+        self.stage = "between"
+        if made.last_hidden_state.requires_grad:
+            made.last_hidden_state.register_hook(self._backward)
+        return made
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.stage = "backward"
 
 
 class Sharded:
@@ -51,6 +63,11 @@ class Sharded:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
+        self._memory = Memory()
+        parts = blocks(model)
+        guarded = bool(parts) and can_be_guarded(policy.entry(policy.model), blocks(policy.model)[0])
+        for block in parts if guarded else ():
+            block.forward = Guarded(block, self._memory)  # type: ignore[method-assign]
         entry = Entry(model, policy.entry(model))
         _shard(entry, model, trained[0].device, narrow)
         self._entry = entry
@@ -74,6 +91,18 @@ class Sharded:
     def idle(self, here: Any) -> None:
         """See `Held`: every rank calls the collectives of a pass, or none can."""
         (here.logprob.sum() * 0).backward()
+
+    def ran_out(self) -> bool:
+        """See `Held`."""
+        return self._memory.ran_out()
+
+    def rescue(self, here: Any) -> bool:
+        """See `Held`: what is left of the pass is made for one action, and teaches nothing."""
+        self._memory.short()
+        if self._entry.stage != "between" or "hidden" not in vars(here):
+            return False
+        self.idle(here.first())
+        return True
 
     @torch.no_grad()
     def publish(self) -> None:

@@ -55,7 +55,7 @@ def _read(file: str) -> ShardingPlan:
 
 
 def solved(model: nn.Module, mesh: tuple[int, ...], tokens: int) -> ShardingPlan:
-    """The cheapest plan for steps of `tokens` tokens on `mesh`, each rank with an even share of the weights."""
+    """The cheapest plan for steps of `tokens` tokens on `mesh`, each rank with an even share of weights."""
     empty = _empty(model)
     most = getattr(empty.config, "max_position_embeddings", None) or LENGTH
     length, ranks = min(LENGTH, most), math.prod(mesh)

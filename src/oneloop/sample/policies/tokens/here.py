@@ -41,6 +41,12 @@ class TokenHere:
         """[a, H], the one forward pass."""
         return self.forward.hidden(self.packed, self.sequence, self.depth)
 
+    def first(self) -> TokenHere:
+        """The first action alone, from the same forward pass."""
+        made = TokenHere(self.weights, self.packed, self.sequence[:1], self.depth[:1], self.tokens[:1])
+        made.__dict__["hidden"] = self.hidden[:1]
+        return made
+
     @cached_property
     def logits(self) -> Tensor:
         """[a, V], untempered."""
