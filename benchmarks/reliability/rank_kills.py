@@ -78,7 +78,8 @@ def one(trials: Trials, runs: Killed, draw: random.Random) -> None:
     size = draw.choice([1, 2])
     trials.counts[f"resumed on {size}"] += 1
     where = f"killed {', '.join(moments)}, resumed on {size}"
-    ended = [child.ended() for child in ranks.start(runs.folder, runs.recipe, "run", size, resume=True)]
+    children = ranks.start(runs.folder, runs.recipe, "run", size, resume=True)
+    ended = [child.ended(300.0, grace=False) for child in children]
     if any(each.code for each in ended):
         return trials.fault("failed", f"{where}: {[(each.code, each.err[-600:]) for each in ended]}")
     compare(trials, runs, where)
