@@ -2,6 +2,7 @@
 # make test     all tests (under 10 minutes on 2 cores)
 # make numbers  the tests of numbers again, as on CPUs without AVX-512 and without AVX2 (2 minutes each)
 # make docs     build the site into build/site; a link that leads nowhere fails
+# make release  quick form of every claim, every recipe to its end, and a page of what changed (over night)
 # make check    what CI runs: format, lint, types, import contracts, size budget, documents, site, tests, numbers
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ PLAIN := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_C
 NUMBERS := tests/recipe/test_shipped.py tests/engines tests/sample/policies/test_language.py \
 	tests/sample/policies/trees tests/update tests/credit tests/core
 
-.PHONY: demo install test numbers check lint docs clean
+.PHONY: demo install test numbers check lint docs release clean
 
 demo: install
 	@if $(BIN)/oneloop fetch smollm2; then $(BIN)/oneloop train quickstart; else \
@@ -50,6 +51,9 @@ docs: install
 	@echo build/site/index.html
 
 check: lint docs test numbers
+
+release: install
+	$(BIN)/python -m benchmarks.release
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info
