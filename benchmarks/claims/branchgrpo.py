@@ -153,7 +153,7 @@ def pretrained(seed: int) -> FlowPolicy:
     return policy
 
 
-def evaluations(sampled: int, batch: Rollouts) -> int:
+def evaluations(sampled: float, batch: Rollouts) -> float:
     """Calls to sample a batch, and one for each action that is learned from."""
     return sampled + int((batch.actions.share > 0).sum())
 
@@ -173,7 +173,7 @@ class Gradients:
 def gradients(setting: Setting, policy: FlowPolicy, method: Method, seed: int) -> Gradients:
     """Of `setting.samples` prompts."""
     batches = setting.samples // setting.prompts
-    asking, rows, learned = plan(setting, method, seed, batches), list[Tensor](), 0
+    asking, rows, learned = plan(setting, method, seed, batches), list[Tensor](), 0.0
     rewards = []
     for _ in range(batches):
         asked, start = asking.ask(), policy.meter.total
@@ -214,7 +214,7 @@ def train(setting: Setting, start: FlowPolicy, method: Method, seed: int, goal: 
     policy.model = policy.network = copy.deepcopy(start.network)
     policy.meter = Meter()
     learner = Learner(cast(Any, policy), [OBJECTIVE], setting.learning, setting.iterations)
-    asking, spent, rewards = plan(setting, method, seed, setting.iterations), [0], list[float]()
+    asking, spent, rewards = plan(setting, method, seed, setting.iterations), [0.0], list[float]()
 
     def sample(asked: Rollouts) -> tuple[Rollouts, Rollouts]:
         before = policy.meter.total
@@ -222,7 +222,7 @@ def train(setting: Setting, start: FlowPolicy, method: Method, seed: int, goal: 
         spent.append(policy.meter.total - before)
         return made
 
-    total, width = 0, setting.averaged
+    total, width = 0.0, setting.averaged
     loop = Loop(asking, sample, setting.judge(), [method.credit, *method.select], learner)
     for batch in loop.run(setting.iterations):
         total += evaluations(spent[-1], batch)

@@ -33,7 +33,7 @@ class Costs:
 
     def __init__(self, spent: Mapping[Unit, float] | None = None):
         self.spent: dict[Unit, float] = {unit: (spent or {}).get(unit, 0) for unit in UNITS}
-        self._meter: tuple[int, int] = (0, 0)
+        self._meter: tuple[float, float] = (0, 0)
 
     def start(self, meter: Meter) -> None:
         """A step begins: what `meter` counted before (a held-out evaluation, say) is not the run's cost."""

@@ -23,12 +23,12 @@ class Meter:
 
     tokens: int = 1
     """Tokens of an evaluation."""
-    plain: int = 0
-    """Evaluations without a gradient."""
-    learned: int = 0
+    plain: float = 0
+    """Evaluations without a gradient; one of a part of the network counts as that share of one."""
+    learned: float = 0
     """Evaluations with one."""
 
-    def add(self, evaluations: int) -> None:
+    def add(self, evaluations: float) -> None:
         """Counts evaluations about to be made, as torch is set now."""
         if torch.is_grad_enabled():
             self.learned += evaluations
@@ -36,14 +36,31 @@ class Meter:
             self.plain += evaluations
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """All evaluations."""
         return self.plain + self.learned
 
-    def flops(self, model: nn.Module) -> int:
+    def flops(self, model: nn.Module) -> float:
         """Floating-point operations of all evaluations of `model`, as the head of this file counts them."""
         every, trained = multiplied(model)
         return self.tokens * (2 * every * self.plain + (4 * every + 2 * trained) * self.learned)
+
+
+FINEST = 2**-20
+"""What a share of a network is rounded to, so that sums of them are exact in whatever order they are made."""
+
+
+class PartMeter(Meter):
+    """Counts evaluations of a part of a network, which takes `share` of its operations, in the meter
+    `whole`."""
+
+    def __init__(self, whole: Meter, share: float):
+        super().__init__(whole.tokens)
+        self.whole, self.share = whole, round(share / FINEST) * FINEST
+
+    def add(self, evaluations: float) -> None:
+        """Counts evaluations about to be made, as torch is set now."""
+        self.whole.add(evaluations * self.share)
 
 
 def multiplied(model: nn.Module) -> tuple[int, int]:

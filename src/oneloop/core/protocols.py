@@ -180,6 +180,8 @@ class PolicyDefaults:
     """Network calls of every rollout, the last of which is no action; None: rollouts differ in length."""
     finishes = False
     """Whether sampling finishes every rollout that it begins."""
+    elastic: Any = None
+    """What it says of its subnets; None: it has none, so that no `flops` can be drawn."""
 
 
 class PolicyPart(Protocol):
@@ -490,6 +492,14 @@ class Here(Protocol):
     @property
     def reference(self) -> Tensor:
         """[a], log-probability under the policy's reference, no gradient."""
+
+
+@runtime_checkable
+class Affording(Protocol):
+    """The outline of a policy with subnets."""
+
+    def afford(self, flops: int) -> None:
+        """Raises ValueError, listing the subnets, for a budget of FLOPs a token that buys none."""
 
 
 class Policy(Protocol):

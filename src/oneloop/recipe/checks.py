@@ -25,6 +25,7 @@ STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 FLAW = "actions.flaw"
 BY_OUTCOME = ("keep_mixed", "mixed_groups")
 """Filters that look at outcomes unless told to look at tokens."""
+NO_SUBNETS = "give a language policy the option elastic, or leave this out"
 Place = tuple[str, Any]
 
 
@@ -43,6 +44,7 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_greedy(where, phase, recipe.policy),
         *_stops(where, phase, recipe.policy),
         *_in_flight(where, phase, recipe.policy),
+        *_elastic(where, phase, recipe.policy),
     ]
 
 
@@ -51,6 +53,8 @@ def check_evaluation(where: str, recipe: Any) -> list[str]:
     spec = recipe.evaluate
     if spec is None:
         return []
+    if spec.flops and trait(recipe.policy, PolicyDefaults, "elastic") is None:
+        return [f"{where}.flops: the policy has no subnets; {NO_SUBNETS}"]
     if not recipe.evaluation_judges:
         return [f"{where}.judge: nobody scores the evaluation; add a judge ({', '.join(names('judge'))})"]
     return [*_twice(where, spec.judge), *_weights(where, spec.judge)]
@@ -225,6 +229,13 @@ def _in_flight(where: str, phase: Any, policy: Any) -> Iterator[str]:
             "policy finishes every image it begins, so the rest would be trained on when later weights have "
             "come; leave in_flight out"
         )
+
+
+def _elastic(where: str, phase: Any, policy: Any) -> Iterator[str]:
+    """Budgets of FLOPs for a policy that has one size."""
+    for place, instance in _placed(where, phase, "dress"):
+        if "flops" in declared(instance, "writes") and trait(policy, PolicyDefaults, "elastic") is None:
+            yield f"{place}: draws flops, but the policy has no subnets; {NO_SUBNETS}"
 
 
 def nearest_divisors(whole: int, wanted: int, count: int = 3) -> list[int]:

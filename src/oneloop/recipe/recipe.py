@@ -79,6 +79,8 @@ class Evaluation:
     """Most rows used, from the first."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Rollouts per row when sampling; greedy decoding always takes one."""
+    flops: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Budgets of FLOPs a token at which an elastic policy is measured besides its whole model."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations inside a phase; 0: only before and after each phase."""
     on_bad_row: OnBadRow = "stop"

@@ -61,6 +61,7 @@ def panels(run: RunDirectory) -> tuple[list[Panel], list[str]]:
         ),
         _gap(run),
         *_leftovers(run),
+        *_drawn(run),
         _from_metrics(
             run, "loss", "Loss", "Near 0 by construction in policy-gradient phases.", {"loss": "loss"}
         ),
@@ -152,6 +153,23 @@ def _gap(run: RunDirectory) -> Panel:
     warn = Thresholds().gap_warn
     levels = ((warn, f"{warn:g}: problem"),) if largest > warn / 4 else ()
     return Panel(panel.key, panel.title, panel.about, panel.lines, levels=levels)
+
+
+def _drawn(run: RunDirectory) -> list[Panel]:
+    """Panels of laws of draws that follow progress: how likely each thing is, of many only a few."""
+    found = (re.fullmatch(r"draw/(.+)/p_(.+)", name) for row in run.steps for name in row)
+    laws: dict[str, dict[str, None]] = {}
+    for match in found:
+        if match:
+            laws.setdefault(match[1], {})[match[2]] = None
+    made = []
+    for name, labels in laws.items():
+        some = list(labels)[:: -(-len(labels) // len(COLOURS))]
+        lines = {label: f"draw/{name}/p_{label}" for label in some}
+        made.append(
+            _from_metrics(run, f"draw-{name}", f"Law of draws: {name}", "Probability of each.", lines)
+        )
+    return made
 
 
 def _leftovers(run: RunDirectory) -> list[Panel]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from oneloop.core.storage import replace_file
 from oneloop.measure.statistics.scores import interval
 from oneloop.report import actors, edits, headline, plot
+from oneloop.report.budgets import by_cost
 from oneloop.report.curves import eval_step, panels
 from oneloop.report.doctor import Finding, Thresholds, diagnose
 from oneloop.report.pictures import read_gallery
@@ -68,6 +69,7 @@ def render(run: RunDirectory, browser: Browser, thresholds: Thresholds | None = 
         plot=plot,
         actors=actors.stages(run),
         paces=actors.paces(run),
+        by_cost=by_cost(run),
         won=edits.win_rates(run),
         shown=edits.edits(run.path / "rollouts"),
         score=headline.shown,

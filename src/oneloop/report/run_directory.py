@@ -12,7 +12,7 @@ from typing import Any
 
 Record = dict[str, Any]
 
-KINDS = ("step", "eval", "doctor", "summary")
+KINDS = ("step", "eval", "budget", "doctor", "summary")
 
 
 class RunDirectoryError(ValueError):
@@ -29,6 +29,8 @@ class RunDirectory:
     steps: list[Record]
     evals: list[Record]
     doctor: list[Record]
+    budgets: list[Record] = field(default_factory=list)
+    """Evaluations of subnets."""
     summary: Record = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -57,6 +59,7 @@ def read_run(path: Path) -> RunDirectory:
         steps=steps,
         evals=[r for r in records if r["kind"] == "eval"],
         doctor=[r for r in records if r["kind"] == "doctor"],
+        budgets=[r for r in records if r["kind"] == "budget"],
         summary=summaries[-1] if summaries else {},
         remarks=tuple(remarks),
     )
@@ -123,7 +126,9 @@ def _check_record(record: object, place: str) -> None:
     if not isinstance(record, dict) or record.get("kind") not in KINDS:
         got = record.get("kind") if isinstance(record, dict) else type(record).__name__
         raise RunDirectoryError(f"{place}: `kind` must be one of {', '.join(KINDS)}, got {got!r}.")
-    wanted = {"step": ("step", "phase"), "eval": ("phase", "when")}.get(record["kind"], ())
+    wanted = {"step": ("step", "phase"), "eval": ("phase", "when"), "budget": ("phase", "when")}.get(
+        record["kind"], ()
+    )
     lacking = [name for name in wanted if record.get(name) is None]
     if lacking:
         raise RunDirectoryError(f"{place}: a {record['kind']} record lacks {', '.join(lacking)}.")

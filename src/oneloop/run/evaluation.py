@@ -45,17 +45,20 @@ def answered(
     mode: str,
     on_bad_row: OnBadRow = "stop",
     sample: Callable[[Rollouts], Sampled] | None = None,
+    flops: int | None = None,
 ) -> Rollouts:
     """Judged rollouts of the first `size` rows of `data`: one greedy one each, or `samples` sampled ones.
 
     Sampling noise is a function of (seed, row, sample), so two models meet the same draws. `sample`: how rows
-    are sampled, by the policy's own method without. Raises BadRows for
-    a row that cannot be used, unless such rows are left out.
+    are sampled, by the policy's own method without. `flops`: budget a token of an elastic policy; None: its
+    whole model. Raises BadRows for a row that cannot be used, unless such rows are left out.
     """
     size = min(size, len(data))
     bad = bad_rows(data, range(size), check_of(policy, False))
     told(bad, size, on_bad_row)
     asked = held_out(data, size, 1 if mode == "greedy" else samples, seed, bad)
+    if flops is not None:
+        asked = asked.put(flops=torch.full((len(asked),), flops))
     with policy.greedy() if mode == "greedy" else nullcontext():
         finished, _ = (sample or policy.sample)(asked)
     return judge(finished)

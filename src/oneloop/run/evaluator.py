@@ -49,3 +49,8 @@ class Evaluator:
                 log.tell(finding)
             if when != "during":
                 self._began[mode] = values
+            for flops in spec.flops:
+                judged = answered(self.policy, judge, *asked, sample=sample, flops=flops)
+                found = {"flops_per_token": flops, **measure(judged, mode, pattern_of(judging))}
+                head = {"kind": "budget", "phase": phase, "step": log.step, "when": when}
+                log.metrics.write(**json_safe(head | found))

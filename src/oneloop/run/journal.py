@@ -36,7 +36,7 @@ class JournalEntry:
     unfinished: Rollouts
     judged: bool
     """Whether `finished` has its verdicts; without them it is judged on resume."""
-    evaluations: int
+    evaluations: float
     """Network evaluations that the sampling took."""
 
 
@@ -153,7 +153,7 @@ class Journal:
             if state["rows"] != _rows(asked):
                 raise ValueError("it answers to data rows with other contents")
             finished, unfinished = (_piece(state[name], asked) for name in ("finished", "unfinished"))
-            return JournalEntry(finished, unfinished, bool(state["judged"]), int(state["evaluations"]))
+            return JournalEntry(finished, unfinished, bool(state["judged"]), state["evaluations"])
         except Exception as error:
             self._set_aside(path, error)
             return None

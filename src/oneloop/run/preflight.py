@@ -5,19 +5,20 @@ knows what it can start from. Both look at the rows of files, up to a bound, and
 generated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from oneloop.core.protocols import Data, RowChecking
+from oneloop.core.protocols import Affording, Data, RowChecking
 from oneloop.judge.isolation.process import CannotStart
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import Recipe
 from oneloop.sample.data.checked import Check, OnBadRow, Placed, bad_rows, told, unchecked
 from oneloop.sample.data.hub import Hub
 from oneloop.sample.data.rows import Rows
+from oneloop.sample.plan.dress.draw_budget import DrawBudget
 
 STORED = 20_000
 """Most rows of a file that are checked, evenly spread."""
@@ -70,6 +71,30 @@ def left_out(recipe: Recipe, policy: RowChecking, remote: bool = True) -> list[s
         if note := _read(where, data, check, on_bad_row):
             notes.append(note)
     return notes
+
+
+def afforded(recipe: Recipe, outline: Any) -> None:
+    """Raises RecipeError, listing the subnets, for budgets of FLOPs that buy none of the policy's."""
+    faults = []
+    for name, phase in recipe.phases.items():
+        for index, dress in enumerate(phase.plan.dress):
+            if isinstance(dress, DrawBudget) and dress.column == "flops":
+                place = f"recipe.phases.{name}.plan.dress[{index}].draw_budget"
+                faults += [f"{place}: {fault}" for fault in _unaffordable(outline, dress.budgets.tolist())]
+    if recipe.evaluate is not None:
+        told = _unaffordable(outline, recipe.evaluate.flops)
+        faults += [f"recipe.evaluate.flops: {fault}" for fault in told]
+    if faults:
+        raise RecipeError(faults)
+
+
+def _unaffordable(outline: Any, budgets: Iterable[int]) -> Iterator[str]:
+    least = min(budgets, default=None)
+    try:
+        if least is not None and isinstance(outline, Affording):
+            outline.afford(least)
+    except ValueError as error:
+        yield str(error)
 
 
 def is_here(data: Data) -> bool:

@@ -27,7 +27,7 @@ from oneloop.run.gallery import Gallery, due
 from oneloop.run.log import Log
 from oneloop.run.memory.estimate import demands
 from oneloop.run.overlap import overlap
-from oneloop.run.preflight import left_out, preflight
+from oneloop.run.preflight import afforded, left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import write_rollouts
 from oneloop.run.resuming import extended
@@ -80,6 +80,7 @@ class Run:
         recipe = self.recipe
         require(recipe.trackers)
         preflight(recipe)
+        afforded(recipe, recipe.outline)
         for note in recipe.outline.notes(demands(recipe)):
             self.show.finding("note", note)
         for note in left_out(recipe, recipe.outline):

@@ -11,6 +11,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.turns import eos_ids
+from oneloop.sample.policies.tokens.elastic import Elastic
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind, outline
 from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.sample.policies.tokens.memory import Counted
@@ -58,6 +59,8 @@ class Language:
     auto: bf16 where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
     """LoRA options: train adapters instead of all weights; None: all weights."""
+    elastic: Elastic | None = None
+    """Sizes of subnets that are sampled and trained where `flops` are drawn; None: the whole model alone."""
     checkpointing: bool = False
     """Whether the backward pass recomputes each block from its input: much less memory for activations, a
     third more time, the same gradient."""
@@ -66,11 +69,24 @@ class Language:
     device: str = "auto"
     """Device of model and sampling, such as cuda:0; auto: a GPU when there is one."""
 
+    def __post_init__(self) -> None:
+        if self.elastic is None:
+            return
+        if self.kind is not LANGUAGE:
+            raise ValueError("elastic: a model that reads pictures has no subnets; leave it out")
+        for option in ("lora", "checkpointing"):
+            if getattr(self, option):
+                raise ValueError(
+                    f"elastic trains all weights of the subnet that is drawn; leave out {option}"
+                )
+
     def open(self, weights: str | None = None) -> "LanguagePolicy":
         """Loads `model`, or the one at `weights`, its adapters included. Raises ValueError."""
-        from oneloop.sample.policies.tokens.policy import LanguagePolicy  # it is made from these options
+        from oneloop.sample.policies.tokens.elastic_policy import ElasticPolicy  # made from these options
+        from oneloop.sample.policies.tokens.policy import LanguagePolicy
 
-        return LanguagePolicy(self.holding(weights).settled())
+        own = self.holding(weights).settled()
+        return LanguagePolicy(own) if own.elastic is None else ElasticPolicy(own)
 
     def holding(self, weights: str | None) -> Self:
         """The same options for the model at `weights`, whose adapters are part of it; None: as they are."""
@@ -80,6 +96,7 @@ class Language:
         """The policy without weights. Raises ValueError: no such model or device, or one not supported."""
         own = self.settled()
         model, tokenizer = outline(own.model, own.dtype, own.lora, own.kind)
+        subnets = None if own.elastic is None else own.elastic.subnets(model)
         narrow = own.sampling_precision == "bf16"
         prompts = own.prompts(model, tokenizer)
         counted = Counted(
@@ -94,7 +111,7 @@ class Language:
         )
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
         try:
-            return LanguageOutline(counted, not ours, own.kind)
+            return LanguageOutline(counted, not ours, own.kind, subnets)
         except ValueError as error:
             raise ValueError(f"{own.kind.option}: {error}") from error
 

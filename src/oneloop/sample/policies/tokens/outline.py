@@ -14,6 +14,7 @@ from oneloop.core.protocols import Demand
 from oneloop.engines.slots import SlotEngine
 from oneloop.engines.twin import context_window, unwrapped
 from oneloop.models.seeded import seeded
+from oneloop.models.supernet.llama import LlamaSubnets
 from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind
 from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
@@ -31,13 +32,20 @@ class LanguageOutline:
     Raises ValueError for a kind of model that cannot be sampled and trained here.
     """
 
-    def __init__(self, counted: Counted, may_chat: bool, kind: Kind = LANGUAGE):
-        self.counted, self.may_chat = counted, may_chat
+    def __init__(
+        self, counted: Counted, may_chat: bool, kind: Kind = LANGUAGE, subnets: LlamaSubnets | None = None
+    ):
+        self.counted, self.may_chat, self.subnets = counted, may_chat, subnets
         self.rows = TokenRows(counted.prompts, supported(counted.model, kind), counted.limit)
 
     def check_row(self, row: Row, where: str, demonstrated: bool) -> None:
         """As `PolicyOutline` says."""
         self.rows.check_row(row, where, demonstrated)
+
+    def afford(self, flops: int) -> None:
+        """See `oneloop.core.protocols.Affording`."""
+        if self.subnets is not None:
+            self.subnets.within(flops)
 
     def memory(self, demands: Sequence[Demand]) -> Needs:
         """As `PolicyOutline` says."""
