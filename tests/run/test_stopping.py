@@ -1,12 +1,13 @@
 """A signal stops a run with a checkpoint after the step; a second one, or a long step, stops it at once."""
 
+import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from oneloop.run import stopping
+from oneloop.run import directories, stopping
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
@@ -104,9 +105,28 @@ def test_a_second_signal_and_a_step_that_does_not_end_stop_at_once(
     assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
 
 
-def test_a_signal_at_the_last_step_lets_the_run_end(whole, tmp_path, handlers):
-    Run(recipe(**OPTIONS), tmp_path / "run", show=Signals(4, signal.SIGINT)).train()
+def test_a_signal_at_the_last_step_stops_after_the_phase(whole, tmp_path, handlers):
+    with pytest.raises(KeyboardInterrupt):
+        Run(recipe(**OPTIONS), tmp_path / "run", show=Signals(4, signal.SIGINT)).train()
+    assert names(tmp_path / "run") == names(whole)
+    train(tmp_path / "run", resume=True, **OPTIONS)
     assert_equal(outcome(whole), outcome(tmp_path / "run"))
+
+
+def test_a_signal_while_the_report_is_written_lets_it_end(whole, tmp_path, handlers, monkeypatch):
+    writes = directories.write_report
+
+    def report(directory):
+        signal.raise_signal(signal.SIGTERM)
+        return writes(directory)
+
+    monkeypatch.setattr(directories, "write_report", report)
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    with pytest.raises(Ended):
+        train(tmp_path / "run", resume=True, **OPTIONS)
+    assert (tmp_path / "run" / "report.html").exists()
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
 
 
 def test_signals_without_a_python_handler_and_other_threads_are_left_alone():

@@ -106,11 +106,24 @@ class Run:
         """
         try:
             self._train()
-        except SystemExit as error:
-            raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
-        finally:
+        except KeyboardInterrupt:  # a second signal ends the report, too
             self.report = self.writer.close()
+            raise
+        except SystemExit as error:
+            self._close()
+            raise PartQuit(f"a part of the recipe ended the run with sys.exit({error.code})") from error
+        except BaseException:
+            self._close()
+            raise
+        self._close()
         return self.directory
+
+    def _close(self) -> None:
+        """Writes the report, which a first signal lets end, and lets the directory go."""
+        with Stopping(self.show.says, "once the report is written") as stop:
+            self.report = self.writer.close()
+        if stop.came is not None:
+            stop.carry_out(stop.came)
 
     def _train(self) -> None:
         self.policy = self.policy or self.recipe.policy.open()
@@ -187,8 +200,7 @@ class Run:
         self._write_rollouts(f"held-{name}", name, [(piece, False) for piece in held])
         self.evaluator.evaluate(name, "after")
         self._save({"phase": active.index + 1, "extend": extend})
-        if active.index + 1 < len(self.recipe.phases):
-            self._stop_if_wanted(stop)
+        self._stop_if_wanted(stop)
 
     def _steps(self, active: ActivePhase, stop: Stopping) -> None:
         log, piles, learner = self.log, active.plan.piles, active.learner

@@ -18,15 +18,17 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Stopping:
-    """A `with` statement in which the first signal is noted and no more; `says` gets a sentence about it.
+    """A `with` statement in which the first signal is noted and no more.
+
+    `says` gets a sentence about it, with `when` the run will stop.
 
     Handlers that were there before, Python's own for Ctrl-C for one, are what a second signal meets, and what
     `carry_out` calls. A signal without a Python handler does what it always does, as do all of them outside
     the main thread, where Python handles none.
     """
 
-    def __init__(self, says: Callable[[str], None]):
-        self._says = says
+    def __init__(self, says: Callable[[str], None], when: str = "with a checkpoint after this step"):
+        self._says, self._when = says, when
         self._before: dict[int, Handler] = {}
         self.came: int | None = None
         """Number of the first signal."""
@@ -75,8 +77,8 @@ class Stopping:
             return
         with contextlib.suppress(Exception):
             self._says(
-                f"{signal.Signals(self.came).name}: stopping with a checkpoint after this step, or in "
-                f"{PATIENCE:g} s without; once more stops at once"
+                f"{signal.Signals(self.came).name}: stopping {self._when}, or in {PATIENCE:g} s without; "
+                "once more stops at once"
             )
         if not self._over.wait(PATIENCE):
             os.kill(os.getpid(), self.came)
