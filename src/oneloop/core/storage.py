@@ -16,12 +16,13 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load, load_file, save, save_file
-from torch import Tensor, frombuffer, uint8
+from typing import TYPE_CHECKING, Any
 
 from oneloop.core.processes import runs
+
+# torch is loaded where tensors are stored or read: who only handles files need not wait for it
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TENSORS = "tensors.safetensors"
 STRUCTURE = "state.json"
@@ -169,6 +170,8 @@ def flush(path: Path) -> None:
 
 def write_state(folder: Path, state: Any) -> None:
     """Stores `state` in the existing `folder`. Raises TypeError naming what cannot be stored, and where."""
+    from safetensors.torch import save_file
+
     structure, tensors = _packed(state)
     save_file(tensors, folder / TENSORS)
     (folder / STRUCTURE).write_text(structure)
@@ -176,12 +179,17 @@ def write_state(folder: Path, state: Any) -> None:
 
 def read_state(folder: Path) -> Any:
     """What `write_state` stored in `folder`."""
+    from safetensors.torch import load_file
+
     tensors = load_file(folder / TENSORS)
     return _decode(json.loads((folder / STRUCTURE).read_text()), tensors)
 
 
 def write_entry(path: Path, state: Any) -> None:
     """Stores `state` in the file `path`, whole or not at all. Raises TypeError as `write_state` does."""
+    from safetensors.torch import save
+    from torch import frombuffer, uint8
+
     structure, tensors = _packed(state)
     tensors[STRUCTURE] = frombuffer(bytearray(structure.encode()), dtype=uint8)
     content = save(tensors)
@@ -190,6 +198,8 @@ def write_entry(path: Path, state: Any) -> None:
 
 def read_entry(path: Path) -> Any:
     """What `write_entry` stored in `path`. Raises Damaged when it is something else."""
+    from safetensors.torch import load
+
     sum, _, content = path.read_bytes().partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != sum:
         raise Damaged(f"{path.name} is not what was written (checksum)")
@@ -197,14 +207,16 @@ def read_entry(path: Path) -> Any:
     return _decode(json.loads(tensors.pop(STRUCTURE).numpy().tobytes()), tensors)
 
 
-def _packed(state: Any) -> tuple[str, dict[str, Tensor]]:
+def _packed(state: Any) -> tuple[str, dict[str, "Tensor"]]:
     """(JSON, the tensors it names)."""
     tensors: dict[str, Tensor] = {}
     structure = _encode(state, "state", tensors, {})
     return json.dumps(structure), {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _encode(value: Any, where: str, tensors: dict[str, Tensor], seen: dict[int, str]) -> Any:
+def _encode(value: Any, where: str, tensors: dict[str, "Tensor"], seen: dict[int, str]) -> Any:
+    from torch import Tensor
+
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -225,7 +237,7 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor], seen: dict[int, 
     )
 
 
-def _store(tensor: Tensor, tensors: dict[str, Tensor], seen: dict[int, str]) -> str:
+def _store(tensor: "Tensor", tensors: dict[str, "Tensor"], seen: dict[int, str]) -> str:
     """The name of `tensor`; one that is met twice is stored once. A scalar keeps its shape."""
     if id(tensor) not in seen:
         seen[id(tensor)] = name = str(len(tensors))
@@ -234,7 +246,7 @@ def _store(tensor: Tensor, tensors: dict[str, Tensor], seen: dict[int, str]) -> 
     return seen[id(tensor)]
 
 
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(value: Any, tensors: dict[str, "Tensor"]) -> Any:
     if isinstance(value, list):
         return [_decode(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from oneloop.core.columns import declarations
-from oneloop.core.rollouts import Actions, Rollouts
+from oneloop.core.known_columns import ActionColumns, RolloutColumns
 from oneloop.report.pictures import small
 from oneloop.report.run_directory import RunDirectoryError, truth
 
-KNOWN = {**declarations(Rollouts), **declarations(Actions)}
+KNOWN = {**declarations(RolloutColumns), **declarations(ActionColumns)}
 PER_TOKEN = tuple(name for name, column in KNOWN.items() if "token" in column.shown)
 PER_STEP = tuple(name for name, column in KNOWN.items() if "step" in column.shown)
 """Columns shown for the denoising steps of an image."""
