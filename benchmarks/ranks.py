@@ -91,7 +91,7 @@ def write(folder: Path, options: dict[str, Any], name: str) -> Path:
     """The recipe as a file of `folder`, with its judge beside it."""
     (folder / "likeness.py").write_text(JUDGE)
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(options))
+    file.write_text(yaml.safe_dump(options, sort_keys=False))
     return file
 
 

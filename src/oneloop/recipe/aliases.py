@@ -197,7 +197,7 @@ ELSEWHERE = {
     "ppo_mini_batch_size": "it counts prompts a minibatch; write learner.minibatches, how many there are",
     "num_train_epochs": "write steps (batches to learn from), and plan.epochs to stop after so many passes",
     "kl_coef": "it puts the KL into the reward; here it is an objective: objective.kl.coefficient",
-    "gradient_checkpointing": "lower learner.tokens_per_micro_batch where memory is short",
+    "gradient_checkpointing": "write policy.language.checkpointing, or lower learner.tokens_per_micro_batch",
     "reward_funcs": "write judge: [{function: {path: file.py:function}}]",
     "reward_weights": "write a weight in each judge: [{function: {path: file.py:function, weight: 0.5}}]",
     "dr_grpo": DR_GRPO,
