@@ -1,6 +1,7 @@
 """Sampling ahead: versions are exact, runs repeat to the bit, kills and errors lose and double nothing."""
 
 import json
+import threading
 from collections import Counter
 
 import pytest
@@ -10,10 +11,12 @@ from oneloop.core import draws, storage
 from oneloop.judge.stage import Judging
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
+from oneloop.run.ahead import Ahead
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.run import Run
 from oneloop.run.samplers import beside
 from oneloop.sample.policies.apart import trained
+from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.run.test_flow_run import raw as flow
 from tests.run.test_run import rows_of
 from tests.run.test_survive import Stop, StopAt
@@ -200,3 +203,39 @@ def test_a_flow_policy_samples_ahead_and_resumes_to_the_bit(tmp_path):
     ]
     assert [step["staleness/max"] for step in steps] == [0.0, 1.0, 1.0, 1.0, 1.0]
     assert_equal(outcome(tmp_path / "whole"), cut_and_resumed(train_flow, tmp_path / "cut", step=5))
+
+
+@pytest.mark.parametrize(("bound", "kept"), [(None, False), (2, True)])
+def test_the_update_waits_for_a_rollout_that_would_get_too_old(tmp_path, monkeypatch, bound, kept):
+    """In the order of completion: the first group is held back until six batches are learned from, or until
+    the update can go no further without it."""
+    go, apart = threading.Event(), LanguagePolicy.apart
+
+    def slow(policy):
+        sampler = apart(policy)
+        sample = sampler.sample
+        sampler.sample = lambda asked: (0 in asked.group.tolist() and go.wait(20), sample(asked))[1]
+        return sampler
+
+    def published(self):
+        if self.policy.version >= (2 if bound else 6):
+            go.set()
+        publish(self)
+
+    publish = Ahead._publish
+    monkeypatch.setattr(LanguagePolicy, "apart", slow)
+    monkeypatch.setattr(Ahead, "_publish", published)
+    raw = plain(2, steps=8, order="completion", samplers=2, max_staleness=bound)
+    train(tmp_path / "run", **raw)
+    steps = [line for line in lines(tmp_path / "run") if line["kind"] == "step"]
+    assert len(steps) == 8
+    assert (max(step["staleness/max"] for step in steps) <= 2) == kept
+
+
+def test_a_bound_below_what_is_ahead_is_refused():
+    with pytest.raises(RecipeError, match="max_staleness 1 needs `ahead` of 1 to 1, got 2"):
+        load_recipe(plain(2, max_staleness=1))
+    raw = plain(1, max_staleness=1)
+    raw["phases"]["reinforce"]["plan"]["in_flight"] = 4
+    with pytest.raises(RecipeError, match=r"lets groups wait for up to 2 updates; give at least 2"):
+        load_recipe(raw)

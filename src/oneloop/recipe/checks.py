@@ -45,6 +45,7 @@ def check_phase(where: str, phase: Any, recipe: Any) -> list[str]:
         *_stops(where, phase, recipe.policy),
         *_in_flight(where, phase, recipe.policy),
         *_elastic(where, phase, recipe.policy),
+        *recipe.runtime.faults(where, phase),
     ]
 
 

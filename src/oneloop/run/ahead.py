@@ -26,6 +26,7 @@ from oneloop.parallel.runtime.weights import Buffer, Weights
 from oneloop.recipe.runtime import Runtime
 from oneloop.run.journal import Journal, JournalEntry
 from oneloop.run.samplers import Beside
+from oneloop.run.staleness import Ages
 
 ASK, SAMPLE, JUDGE, LEARN = "ask", "sample", "judge", "learn"
 
@@ -65,6 +66,7 @@ class Ahead:
         """Number of the next ask."""
         self.out: dict[int, Question] = {}
         """Asks that are not answered, or whose answers are not told, by number."""
+        self.ages = Ages(options.max_staleness)
         self._most = 2 * (options.ahead + 1) * options.samplers
         self._limit = -(-loop.plan.at_once // options.samplers)
         self._weights = Weights(self._most + 2)  # so many are never filled, and publishing never waits
@@ -99,10 +101,11 @@ class Ahead:
 
     def _batch(self, ahead: int) -> Rollouts | None:
         """The next batch; None when the source is dry. Asks until `ahead` more are under way."""
-        wait = self.loop.timed("wait", self.running.get)
+        wait, plan = self.loop.timed("wait", self.running.get), self.loop.plan
         while True:
             self._ask(ahead)
-            if (batch := self.loop.batch()) is not None:
+            may = self.ages.may_take(plan.piles, plan.groups, self.policy.version)
+            if (may or not self.out) and (batch := self.loop.batch()) is not None:
                 return batch
             if not self.out:
                 return None
@@ -125,6 +128,7 @@ class Ahead:
     def _put(self, question: Question) -> None:
         self.journal.room()
         self.out[question.number] = question
+        self.ages.ask(question.asked.group.unique().tolist(), self.policy.version)
         self.running.put(ASK, question)
 
     def _tell(self, answer: Answer) -> None:
@@ -249,11 +253,12 @@ class Ahead:
     def state_dict(self) -> dict[str, Any]:
         """The asks that are out, whose answers `settle` has put into the journal."""
         rows = [{"number": n, **q.asked.without("example").state_dict()} for n, q in self.out.items()]
-        return {"issued": self.issued, "out": rows}
+        return {"issued": self.issued, "out": rows, "born": list(self.ages.born.items())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Asks again what was out; the journal has the answers. Rows of groups that are gone are left out."""
         self.issued = state["issued"]
+        self.ages.born = dict(state["born"])
         for saved in state["out"]:
             rows = self.loop.plan.piles.restore(saved)
             known = torch.tensor([group in self.loop.plan.piles.groups for group in rows.group.tolist()])

@@ -1,4 +1,4 @@
-"""How fast a chain of stages goes with so many registers, and how many registers it needs.
+"""How fast a chain of stages goes with so many registers.
 
     period = max( max_i d_i / w_i,  max_i (d_i + d_{i+1}) / r_i )
 
@@ -8,15 +8,9 @@ most r_i items in d_i + d_{i+1}. One register makes neighbours take turns; two a
 not vary. A message that takes l seconds adds 2 l to each such pair.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from oneloop.parallel.runtime.graph import Graph
-from oneloop.parallel.runtime.simulate import simulate
-
-GROWTH = 0.01
-"""Share by which one more register must raise the simulated throughput to be worth it."""
 
 
 def period(
@@ -58,75 +52,6 @@ def ring_period(durations: Sequence[float], tokens: int, workers: Sequence[int] 
     each = workers or [1] * len(durations)
     alone = [seconds / count for seconds, count in zip(durations, each, strict=True)]
     return float(max([*alone, sum(durations) / tokens]))
-
-
-@dataclass(frozen=True)
-class Sizing:
-    """Registers of one edge of a chain."""
-
-    edge: str
-    registers: int
-    bytes: float
-    """Of all its registers."""
-    before: float
-    """Period of the chain with one register on every edge."""
-    after: float
-    """Period with the registers chosen."""
-
-
-def size_registers(
-    names: Sequence[str],
-    traces: Sequence[Sequence[float]],
-    sizes: Sequence[float],
-    memory: float = math.inf,
-    most: int = 16,
-) -> list[Sizing]:
-    """Registers for each edge of the chain `names` that are worth their memory.
-
-    `traces[i]`: recorded seconds of acts of stage i, all of one length; `sizes[i]`: bytes of a payload of the
-    edge behind stage i; `memory`: bytes all registers may take. Every edge starts with one register. While
-    that shortens the period above, the edge that holds the chain up most gets one more; then the edge that
-    helps most, while the simulated throughput with these traces grows by more than 1 %. Raises ValueError
-    when one register on every edge does not fit.
-    """
-    if len(traces) != len(names) or len(sizes) != len(names) - 1:
-        raise ValueError(f"{len(names)} stages need {len(names)} traces and {len(names) - 1} sizes")
-    registers = [1] * len(sizes)
-    if sum(sizes) > memory:
-        raise ValueError(
-            f"one register on every edge takes {sum(sizes):g} bytes, more than memory ({memory:g})"
-        )
-    means = [sum(trace) / len(trace) for trace in traces]
-
-    def fits(edge: int) -> bool:
-        used = sum(count * size for count, size in zip(registers, sizes, strict=True))
-        return registers[edge] < most and used + sizes[edge] <= memory
-
-    while slow := [i for i in range(len(sizes)) if (means[i] + means[i + 1]) / registers[i] > max(means)]:
-        edge = max(slow, key=lambda i: (means[i] + means[i + 1]) / registers[i])
-        if not fits(edge):
-            break
-        registers[edge] += 1
-    span = makespan(names, traces, registers)
-    while grown := [i for i in range(len(sizes)) if fits(i)]:
-        tried = {i: makespan(names, traces, [r + (i == j) for j, r in enumerate(registers)]) for i in grown}
-        edge = min(tried, key=lambda i: tried[i])
-        if span / tried[edge] - 1 <= GROWTH:
-            break
-        registers[edge] += 1
-        span = tried[edge]
-    before = makespan(names, traces, [1] * len(sizes)) / len(traces[0])
-    return [
-        Sizing(f"{names[i]} -> {names[i + 1]}", count, count * sizes[i], before, span / len(traces[0]))
-        for i, count in enumerate(registers)
-    ]
-
-
-def makespan(names: Sequence[str], traces: Sequence[Sequence[float]], registers: Sequence[int]) -> float:
-    """Seconds a chain takes for items whose acts take `traces[stage][item]`."""
-    graph = chain(names, registers)
-    durations = {name: trace.__getitem__ for name, trace in zip(names, traces, strict=True)}
-    return simulate(graph, durations, len(traces[0])).makespan
 
 
 def chain(names: Sequence[str], registers: Sequence[int]) -> Graph:
