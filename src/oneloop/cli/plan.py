@@ -48,6 +48,9 @@ def plan(
     balance: Annotated[
         float, typer.Option(help="Bytes that a floating point operation weighs as much as.")
     ] = 0.05,
+    packed: Annotated[
+        bool, typer.Option(help="Cut weights that pack several within each part, as Megatron does.")
+    ] = True,
     seconds: Annotated[float, typer.Option(help="Most seconds for the solver.")] = 120.0,
     check: Annotated[
         bool, typer.Option("--check", help="Run a step on gloo ranks: predicted against recorded.")
@@ -77,7 +80,12 @@ def plan(
     traced = program(trace(empty, given))
     held = sum(p.numel() * p.element_size() for p in empty.parameters())
     budget = Budget(parameters=_share(parameters, held), device=most)
-    how: dict[str, Any] = {"objective": objective, "balance": balance, "link": LINKS[link]()}
+    how: dict[str, Any] = {
+        "objective": objective,
+        "balance": balance,
+        "link": LINKS[link](),
+        "packed": packed,
+    }
     wishes = Wishes(budget=budget, time_limit=seconds, **how)
     say(f"planning {len(traced.operations):,} operations on {mesh} ranks")
     found = plan_traced(traced, sizes, wishes, name=type(empty).__name__)

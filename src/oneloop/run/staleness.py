@@ -29,7 +29,7 @@ class Ages:
         self.bound, self.born = bound, dict[int, int]()
 
     def ask(self, groups: Collection[int], version: int) -> None:
-        """Rollouts of `groups` are asked for at `version`; groups asked for before stay as old as they are."""
+        """Rollouts of `groups` are asked for at `version`; groups asked for before stay as they are."""
         for group in groups:
             self.born.setdefault(group, version)
 

@@ -36,6 +36,9 @@ def test_a_packed_weight_is_cut_within_its_gate_and_its_projection():
     found = plan(Gated(), (4,), {"x": torch.zeros(2, 8)}, Wishes(budget=Budget(parameters=384 * 4 // 4)))
     assert found.parameters == {"both.weight": "S0/2", "down.weight": "S1"}
     assert found.bytes_per_step == 3 * (64 + 64) + 2 * 3 * 4
+    wishes = Wishes(budget=Budget(parameters=384 * 4 // 4), packed=False)
+    plain = plan(Gated(), (4,), {"x": torch.zeros(2, 8)}, wishes)
+    assert plain.cost > found.cost and not any("/" in where for where in plain.parameters.values())
 
 
 def test_without_a_bound_and_without_a_price_of_work_nothing_moves():

@@ -30,6 +30,8 @@ class Wishes:
     """Placements that parameters and inputs must have, by name, such as {"lm_head.weight": "S0"}."""
     still: frozenset[str] = frozenset()
     """Parameters that every operation must take as they lie: their weights are never gathered."""
+    packed: bool = True
+    """Whether weights that pack several may be cut within each part, as `S0/2`."""
     objective: Objective = "bytes"
     balance: float = 0.05
     """For the objective bytes: bytes that a floating point operation of a rank weighs as much as.
@@ -46,11 +48,11 @@ class Search:
 
     def __init__(self, traced: Program, sizes: tuple[int, ...], wishes: Wishes):
         self.traced, self.sizes, self.wishes = traced, sizes, wishes
-        self.packed = traced.step.packed if len(sizes) == 1 else frozenset()
+        packed = traced.step.packed if wishes.packed else frozenset()
         # DTensor does not run packed cuts beside cuts along other mesh axes as its own rules say.
-        self.prober = Prober(packed=self.packed)
-        if self.packed != traced.step.packed:
-            packs = ", ".join(f"{size} = {parts} x {size // parts}" for size, parts in traced.step.packed)
+        self.prober = Prober(packed=packed if len(sizes) == 1 else frozenset())
+        if packed and len(sizes) > 1:
+            packs = ", ".join(f"{size} = {parts} x {size // parts}" for size, parts in sorted(packed))
             self.prober.notes[f"cuts within the parts of packed axes ({packs})"] = "the mesh has several axes"
         self.boxing = Boxing(planning_mesh(sizes), wishes.link)
         known = {op.of for op in traced.operations if op.kind in ("parameter", "input")}

@@ -64,7 +64,7 @@ def solved(model: nn.Module, mesh: tuple[int, ...], tokens: int) -> ShardingPlan
     held = sum(weight.numel() * weight.element_size() for weight in empty.parameters())
 
     def within(share: int) -> ShardingPlan:
-        wishes = Wishes(budget=Budget(parameters=share))
+        wishes = Wishes(budget=Budget(parameters=share), packed=False)
         return plan(empty, mesh, {"input_ids": ids, "labels": ids}, wishes)
 
     try:
@@ -102,6 +102,11 @@ def _check(found: ShardingPlan, model: nn.Module, ranks: int) -> None:
     for name in found.parameters:
         if name not in named:
             raise PlacementError(f"the plan is for a {found.model} with {name}, which this model has not")
+        if "/" in found.parameters[name]:
+            raise PlacementError(
+                f"the plan cuts {name} within its parts ({found.parameters[name]}), which a learner does not; "
+                "make another with --no-packed"
+            )
         shape, own = tuple(found.shapes.get(name, named[name].shape)), tuple(named[name].shape)
         if shape != own:
             raise PlacementError(f"the plan is for a model whose {name} is {shape}; here it is {own}")
