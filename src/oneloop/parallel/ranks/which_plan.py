@@ -102,10 +102,10 @@ def _check(found: ShardingPlan, model: nn.Module, ranks: int) -> None:
     for name in found.parameters:
         if name not in named:
             raise PlacementError(f"the plan is for a {found.model} with {name}, which this model has not")
-        if "/" in found.parameters[name]:
+        if "/" in (where := found.parameters[name]):
             raise PlacementError(
-                f"the plan cuts {name} within its parts ({found.parameters[name]}), which a learner does not; "
-                "make another with --no-packed"
+                f"the plan cuts {name} within its parts ({where}), which a learner does not; make another with "
+                "--no-packed"
             )
         shape, own = tuple(found.shapes.get(name, named[name].shape)), tuple(named[name].shape)
         if shape != own:
