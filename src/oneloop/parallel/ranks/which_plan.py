@@ -104,7 +104,7 @@ def _check(found: ShardingPlan, model: nn.Module, ranks: int) -> None:
             raise PlacementError(f"the plan is for a {found.model} with {name}, which this model has not")
         if "/" in (where := found.parameters[name]):
             raise PlacementError(
-                f"the plan cuts {name} within its parts ({where}), which a learner does not; make another with "
+                f"the plan cuts {name} within its parts ({where}), which a learner does not; make one with "
                 "--no-packed"
             )
         shape, own = tuple(found.shapes.get(name, named[name].shape)), tuple(named[name].shape)
