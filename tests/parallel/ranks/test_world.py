@@ -12,6 +12,7 @@ from oneloop.core.meter import Meter
 from oneloop.parallel.ranks.held import Whole, layout
 from oneloop.parallel.ranks.join import joined
 from oneloop.parallel.ranks.join import ranks as ranks_of
+from oneloop.parallel.ranks.stored import read_parts, write_parts
 from oneloop.parallel.ranks.world import Alone, Followed, RanksDiffer
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
@@ -77,12 +78,29 @@ def talk(folder):
             Learner(policy, [Faulty(bad)], Learning(parallel="ddp"), 1, world)(found)
         except NotFinite as error:
             met["finite"] = str(error)
+        (folder / "file").touch(exist_ok=True)
+        try:  # rank 1 cannot make a folder below a file
+            where = folder / ("file" if world.rank else "folder") / "optimizer"
+            write_parts(where, {f"of rank {world.rank}": torch.ones(2)}, world.group)
+        except OSError as error:
+            met["unwritten"] = str(error)
+        write_parts(folder / "parts", {"alike": torch.arange(3.0)}, world.group)
+        try:
+            options = ranks.options("full") | {"runtime": {"ahead": 1}}
+            Run(training.recipe(**options), folder / "ahead", show=Show.silent(), world=world).train()
+        except ValueError as error:
+            met["ahead"] = str(error)
     return met
 
 
 @pytest.fixture(scope="module")
-def met(tmp_path_factory):
-    return ranks.together(2, talk, tmp_path_factory.mktemp("talk"))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("talk")
+
+
+@pytest.fixture(scope="module")
+def met(folder):
+    return ranks.together(2, talk, folder)
 
 
 def test_rank_0_decides_and_its_errors_are_known(met):
@@ -115,6 +133,23 @@ def test_memory_that_runs_out_on_one_rank_halves_the_passes_of_all(met):
 
 def test_a_loss_that_is_not_finite_is_raised_by_every_rank(met):
     assert met[0]["finite"] == met[1]["finite"] and "Faulty gives a loss of nan" in met[0]["finite"]
+
+
+def test_a_rank_that_cannot_write_its_part_is_told_of_by_all(met):
+    assert met[0]["unwritten"] == met[1]["unwritten"]
+    assert met[0]["unwritten"].startswith("rank 1 cannot write its part: ")
+
+
+def test_what_is_alike_on_all_ranks_is_written_once(met, folder):
+    assert len(list((folder / "parts").iterdir())) == 1
+    read = {"alike": torch.zeros(3)}
+    read_parts(folder / "parts", read)
+    assert read["alike"].tolist() == [0, 1, 2]
+
+
+def test_sampling_ahead_is_refused(met):
+    said = "runtime.ahead: 1 needs one rank, but this run has 2; take 0"
+    assert [each["ahead"] for each in met] == [said, said]
 
 
 def test_what_cannot_be_laid_out_is_refused():
