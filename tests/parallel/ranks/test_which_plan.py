@@ -6,7 +6,7 @@ import pytest
 from tests.support import ranks, training
 
 from oneloop.models.language.small_llama import SmallLlama
-from oneloop.parallel.placement.fault import PlacementError
+from oneloop.parallel.placement.fault import Infeasible, PlacementError
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.ranks.planned import data_axes, plain
 from oneloop.parallel.ranks.which_plan import solved, which_plan
@@ -90,13 +90,21 @@ def test_a_mesh_of_other_ranks_is_refused(model):
         which_plan(model, None, (2, 3), 64, Two())
 
 
-def test_a_plan_that_is_solved_for_shares_the_weights_evenly():
+def test_a_plan_is_solved_for_with_even_shares_or_the_evenest_there_are(monkeypatch):
     small, _ = SmallLlama(hidden_size=8, layers=1, heads=2, alphabet="01", max_positions=16).build()
-    found = solved(small, (2,), 64)
-    names = {name for name, _ in small.named_parameters()}
-    assert found.parameters.keys() == names and found.inputs.keys() == {"input_ids", "labels"}
+    asked = []
+
+    def plan(model, mesh, inputs, wishes):
+        asked.append((mesh, inputs["input_ids"].shape, wishes.budget.parameters))
+        assert {weight.device.type for weight in model.parameters()} == {"meta"}
+        if len(asked) == 1:
+            raise Infeasible("norms cannot be cut", 1800)
+        return "the plan"
+
+    monkeypatch.setattr("oneloop.parallel.ranks.which_plan.plan", plan)
     held = sum(weight.numel() * weight.element_size() for weight in small.parameters())
-    assert held / 2 <= found.parameter_memory <= held / 2 * 1.1
+    assert solved(small, (2, 2), 100) == "the plan"
+    assert asked == [((2, 2), (4, 16), held / 4), ((2, 2), (4, 16), 1800)]
 
 
 @pytest.mark.parametrize(
