@@ -56,6 +56,8 @@ COMMANDS = {
         "tokens:tokens",
         "Write a page on an image tokenizer: pictures at every length, bytes against quality.",
     ),
+    "write": Listed("write:write", "Write a text in the hand of a picture of one word."),
+    "hands": Listed("hands:hands", "Write a page on a handwriting model: words by writer, as they are read."),
     "plan": Listed("plan:plan", "Plan where the tensors of a model live on many ranks."),
     "token-sweep": Listed("token_sweep:sweep", "Measure a model at several numbers of visual tokens."),
     "schema": Listed("schema:schema", "Print the JSON schema of recipes."),

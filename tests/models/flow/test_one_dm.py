@@ -111,6 +111,22 @@ def test_the_loss_is_the_error_of_the_noise(demonstrated):
     assert 0.5 < float(loss.detach().mean()) < 3  # of a model that has learned nothing
 
 
+def test_a_network_that_predicts_data_answers_with_its_noise():
+    network = TinyOneDm().build()
+    told = network.context(network.encode(rows(2)))
+    x = torch.randn(2, 4, 4, 8, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([10, 700])
+    sigma = schedule.levels_of(time)
+    z, a, b = diffused(x, sigma)
+    with torch.no_grad():
+        data = network.model(z, time, told)  # what the U-Net says
+        network.model.config = replace(network.config, predicts="data")
+        torch.testing.assert_close(network.model(z, time, told), (z - a * data) / b, rtol=1e-4, atol=1e-4)
+        velocity = network(x, sigma, told)
+    clean = x - sigma.float().view(-1, 1, 1, 1) * velocity
+    torch.testing.assert_close(clean, data, rtol=1e-3, atol=1e-3)
+
+
 def test_contrast_is_that_of_both_branches(demonstrated):
     flow, rollouts = demonstrated
     actions = torch.arange(4)

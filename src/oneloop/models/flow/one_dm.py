@@ -23,7 +23,6 @@ from oneloop.core.part import part
 from oneloop.models.handwriting import schedule
 from oneloop.models.handwriting.autoencoder import open_autoencoder
 from oneloop.models.handwriting.config import Edges, HandwritingConfig, read_config
-from oneloop.models.handwriting.laplacian import words
 from oneloop.models.handwriting.model import Condition, HandwritingModel
 from oneloop.models.handwriting.unrolled import diffused
 from oneloop.models.seeded import Seed, seeded
@@ -34,7 +33,7 @@ class OneDm:
     """A handwriting model of a few sizes; `seed` fixes its initial weights, `folder` loads others.
 
     The paper's: height 64, letter_width 32, letters 9, hidden_size 512, layers 3, blocks 2, stride 16,
-    channels [512, 512], attention first, and the autoencoder of Stable Diffusion 1.5.
+    channels [512, 512], attention first, predicts noise, and the autoencoder of Stable Diffusion 1.5.
     """
 
     folder: str = ""
@@ -72,6 +71,9 @@ class OneDm:
     """Channels of each level of the U-Net, multiples of 8 and of `heads`."""
     attention: Literal["first", "last"] = HandwritingConfig.attention
     """Level of the U-Net, besides its middle, at which places look at the characters."""
+    predicts: Literal["noise", "data"] = HandwritingConfig.predicts
+    """What the U-Net's answer is: the noise, as in the paper, or the data, which a small network learns from
+    pixels much sooner."""
     autoencoder: str = HandwritingConfig.autoencoder
     """Hub name or folder of an AutoencoderKL whose latents are denoised; empty: pixels."""
     seed: Seed = 0
@@ -130,10 +132,8 @@ class HandwritingNetwork(nn.Module):
         where all rows have them. Raises ValueError in words."""
         told = self.model.told([pictured(row, "reference") for row in rows], [text_of(row) for row in rows])
         if all("positive" in row and "writer" in row for row in rows):
-            edges = self.config.edges
-            others = words([pictured(row, "positive") for row in rows], "clip" if edges == "none" else edges)
-            told |= {"other_pictures": others.images, "other_edges": others.high}
-            told["other_widths"] = others.mask.sum(1)
+            others = self.model.seen([pictured(row, "positive") for row in rows])
+            told |= zip(("other_pictures", "other_edges", "other_widths"), others, strict=True)
             told["writer"] = torch.tensor([int(row["writer"]) for row in rows])
         return told
 

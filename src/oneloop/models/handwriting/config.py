@@ -29,6 +29,7 @@ class HandwritingConfig:
     patch: int = 2
     channels: tuple[int, ...] = (32, 48)
     attention: Literal["first", "last"] = "last"
+    predicts: Literal["noise", "data"] = "noise"
     autoencoder: str = ""
 
     def __post_init__(self) -> None:

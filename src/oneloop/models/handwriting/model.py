@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from oneloop.core.extras import MissingExtra
+from oneloop.models.handwriting import schedule
 from oneloop.models.handwriting.config import HandwritingConfig, read_config
 from oneloop.models.handwriting.fusion import Fusion
 from oneloop.models.handwriting.glyphs import GlyphContent
 from oneloop.models.handwriting.laplacian import words
 from oneloop.models.handwriting.style_encoder import StyleEncoder, StyleFeatures
+from oneloop.models.handwriting.unrolled import diffused
 
 WEIGHTS = "model.safetensors"
 Condition = dict[str, Tensor]
@@ -51,15 +53,15 @@ class HandwritingModel(nn.Module):
     def told(self, pictures: Sequence[Any], texts: Sequence[str]) -> Condition:
         """What `context` takes, of reference pictures [1, H, w] in [0, 1] and texts, b of each."""
         glyphs, mask = self.glyphs.encode(texts)
+        images, edges, widths = self.seen(pictures)
+        letters = mask.sum(1)
+        return {"glyphs": glyphs, "letters": letters, "pictures": images, "edges": edges, "widths": widths}
+
+    def seen(self, pictures: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """What `look` takes, of pictures [1, H, w]: images and their edges [b, 1, H, W], widths [b]."""
         edges = self.config.edges
-        seen = words(pictures, "clip" if edges == "none" else edges)
-        return {
-            "glyphs": glyphs,
-            "letters": mask.sum(1),
-            "pictures": seen.images,
-            "edges": seen.high,
-            "widths": seen.mask.sum(1),
-        }
+        batch = words(pictures, "clip" if edges == "none" else edges)
+        return batch.images, batch.high, batch.mask.sum(1)
 
     def context(self, told: Condition) -> Condition:
         """`context` [b, T, d] and `known` (bool [b, T]), and the reference's embeddings `z_spatial`,
@@ -82,14 +84,17 @@ class HandwritingModel(nn.Module):
 
     def forward(self, z_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Noise [b, c, h, w] in latents `z_t` [b, c, h, w] at times `t` [b]."""
-        noise: Tensor = self.denoiser(
+        answer: Tensor = self.denoiser(
             z_t,
             t,
             condition["context"],
             encoder_attention_mask=condition["known"],
             return_dict=False,
         )[0]
-        return noise
+        if self.config.predicts == "noise":
+            return answer
+        _, a, b = diffused(z_t, schedule.levels_at(t))
+        return (z_t - a * answer) / b
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Writes `config.json` and `model.safetensors` into `folder`."""

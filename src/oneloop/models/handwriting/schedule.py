@@ -64,6 +64,12 @@ def levels_of(t: Tensor) -> Tensor:
     return torch.from_numpy(levels[t.cpu().numpy()]).to(t.device)
 
 
+def levels_at(t: Tensor) -> Tensor:
+    """float64 [b], noise levels of times `t` [b] from 0 on, in between where a time is between two."""
+    found = np.interp(t.detach().double().cpu().numpy(), np.arange(STEPS), sigmas())
+    return torch.from_numpy(found).to(t.device)
+
+
 def descent(t: Tensor, steps: int) -> Tensor:
     """int64 [steps + 1, b]: floor(t (1 - i / steps)) of times `t` [b], and -1, where the data is.
 
