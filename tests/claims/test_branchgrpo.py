@@ -6,6 +6,8 @@ import pytest
 import torch
 from benchmarks.claims import branchgrpo, branchgrpo_shapes
 
+from oneloop.models.flow.flow_transformer import FlowTransformer
+
 
 @pytest.fixture
 def small(monkeypatch):
@@ -58,16 +60,20 @@ def test_one_seed_is_reproducible(small, monkeypatch):
 
 def test_the_same_on_scenes(monkeypatch):
     """Two steps of pre-training, one batch; 15 actions, with 2, 4, 8, 16 edges after the forks."""
-    setting = dataclasses.replace(branchgrpo_shapes.SHAPES, samples=4, iterations=1)
+    setting = dataclasses.replace(branchgrpo_shapes.SHAPES, samples=1, prompts=1, iterations=1)
     monkeypatch.setattr(branchgrpo_shapes, "SHAPES", setting)
     monkeypatch.setattr(branchgrpo_shapes, "PRETRAINING", 2)
+    small = {"layers": 1, "hidden_size": 32}
+    monkeypatch.setattr(
+        branchgrpo_shapes, "FlowTransformer", lambda **given: FlowTransformer(**given | small)
+    )
     branchgrpo_shapes.pretrained.cache_clear()
     rows = branchgrpo_shapes.run(0, lambda what: None)
     branchgrpo_shapes.pretrained.cache_clear()
     edges = 3 * (2 + 4 + 8) + 6 * 16
     calls = 1 + edges  # the root, then a call for each edge: those of the last step render
-    assert rows["tree"]["evaluations"] == 4 * (calls + edges)
-    assert rows["flat"]["evaluations"] == 4 * (1 + 15 * 16 + 15 * 16)
+    assert rows["tree"]["evaluations"] == calls + edges
+    assert rows["flat"]["evaluations"] == 1 + 15 * 16 + 15 * 16
     assert 0 < rows["tree"]["reward"] < 1 and rows["tree"]["batches"] == 1
     wanted = rows["flat"]["to +0.03"] / rows["tree"]["to +0.03"]
     assert branchgrpo_shapes.headline(rows) == pytest.approx(wanted)

@@ -10,6 +10,7 @@ from benchmarks.claims.onereward import editing, rater
 from benchmarks.claims.onereward.scores import DigitScores, alignment, consistency, emptiness
 
 from oneloop.judge.pairwise.questions import Question
+from oneloop.models.flow.flow_transformer import FlowTransformer
 from oneloop.sample.data.digits import load, rows_of
 from oneloop.sample.data.edits import Edits
 
@@ -108,6 +109,8 @@ def test_one_seed_on_scenes(monkeypatch):
     small = {"pretraining": 1, "copies": 1, "taught": 4, "iterations": 1, "batch": 4, "paired": 4}
     few = replace(onereward_shapes.SCENES, data=lambda split: replace(onereward_shapes.scenes(split), size=8))
     few = replace(few, **small, sets=6, held_out=1, lessons=1)
+    network = FlowTransformer(hidden_size=32, patch=8, layers=1, words=8, condition_channels=4)
+    few = replace(few, network=lambda seed: replace(network, seed=seed))
     monkeypatch.setattr(onereward_shapes, "SCENES", few)
     monkeypatch.setattr(onereward_judge_shapes, "SCENES", few)
     onereward_shapes.base.cache_clear()

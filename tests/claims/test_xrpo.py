@@ -114,6 +114,7 @@ def test_one_seed_is_reproducible(monkeypatch):
     monkeypatch.setattr(sharpening, "PROMPTS", 20)
     monkeypatch.setattr(seeding, "PRETRAINING", 2)
     monkeypatch.setattr(seeding, "STEPS", 2)
+    monkeypatch.setattr(seeding, "HELD_OUT", range(7, 8))
     seen = []
     first = xrpo.run(1, seen.append)
     assert len(seen) == xrpo.CLAIM.units
