@@ -39,23 +39,28 @@ def ragged(count: int, limit: int = 24, copies: int = 1, seed: int = 0) -> list[
     ]
 
 
+def scored(requests: list[Request], replies: Sequence[Reply]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(tokens before, tokens sampled) of each reply."""
+    both = zip(requests, replies, strict=True)
+    return [((*request.prompt, *request.partial), reply.tokens) for request, reply in both]
+
+
 def agree_with_full_forwards(model, law: Law, requests: list[Request], replies: Sequence[Reply]) -> None:
     """Raises AssertionError unless log-probs are those of forwards over whole sequences, by the model's own
     attention in float64, up to rounding."""
-    exact = Exact(model, law)
-    for request, reply in zip(requests, replies, strict=True):
-        exact.agrees((*request.prompt, *request.partial), reply.tokens, reply.logprobs)
+    rows = scored(requests, replies)
+    for (exact, bound), reply in zip(Exact(model, law).each(rows), replies, strict=True):
+        np.testing.assert_allclose(reply.logprobs, exact, atol=bound, rtol=0)
 
 
 def agree(
     model, requests: list[Request], first: Sequence[Reply], second: Sequence[Reply], law: Law | None = None
 ) -> None:
     """Raises AssertionError unless both gave the same tokens, with log-probs equal up to rounding."""
-    exact = Exact(model, law)
-    for request, one, other in zip(requests, first, second, strict=True):
+    each = Exact(model, law).each(scored(requests, first))
+    for (_, bound), one, other in zip(each, first, second, strict=True):
         assert one.tokens == other.tokens
         assert one.status == other.status
-        bound = exact.logprobs((*request.prompt, *request.partial), one.tokens)[1]
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=2 * bound, rtol=0)
 
 

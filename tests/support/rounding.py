@@ -36,9 +36,14 @@ class Exact:
 
     def logprobs(self, before: tuple[int, ...], tokens: tuple[int, ...]) -> tuple[Tensor, float]:
         """Exact log-probs [t] of `tokens` after `before`, and how far rounding may move any of them."""
-        exact = self._logprobs(self.model, [(before, tokens)])
-        gaps = [(self._logprobs(other, [(before, tokens)]) - exact).abs().max() for other in self.moved]
-        return exact, 2 * float(max(gaps))
+        return self.each([(before, tokens)])[0]
+
+    def each(self, rows: Rows) -> list[tuple[Tensor, float]]:
+        """What `logprobs` says of each of `rows`, from one forward of each model."""
+        exact, sizes = self._logprobs(self.model, rows), [len(tokens) for _, tokens in rows]
+        gaps = torch.stack([(self._logprobs(other, rows) - exact).abs() for other in self.moved]).amax(0)
+        bounds = [2 * float(gap.max()) if len(gap) else 0.0 for gap in gaps.split(sizes)]
+        return list(zip(exact.split(sizes), bounds, strict=True))
 
     def agrees(self, before: tuple[int, ...], tokens: tuple[int, ...], logprobs: object) -> None:
         """Raises AssertionError unless `logprobs` [t] of `tokens` are the exact ones up to rounding."""
@@ -68,7 +73,7 @@ class Exact:
             own = own / (self.law.temperature or 1.0)
             if self.law.truncates:
                 own = own.masked_fill(~self.law.kept(own), float("-inf"))
-            chosen.append(own.log_softmax(-1).gather(1, torch.tensor(tokens)[:, None]).squeeze(1))
+            chosen.append(own.log_softmax(-1).gather(1, torch.tensor(tokens, dtype=torch.long)[:, None]).squeeze(1))
         return torch.cat(chosen)
 
 
