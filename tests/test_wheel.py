@@ -48,19 +48,34 @@ def test_no_test_or_benchmark_is_inside(unpacked):
     assert {path.name.partition("-")[0] for path in unpacked.iterdir()} == {"oneloop"}
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["recipes"], "quickstart"),
-        (["list"], "arXiv"),
-        (["copy", "quickstart", "mine.yaml"], "written: mine.yaml"),
-        (["parts", "credit"], "group_relative"),
-        (["train", "sft", "--dry-run"], "the recipe is valid"),
-    ],
-)
-def test_it_works_away_from_the_clone(unpacked, tmp_path, words, said):
+COMMANDS = {
+    "recipes": "quickstart",
+    "list": "arXiv",
+    "copy quickstart mine.yaml": "written: mine.yaml",
+    "parts credit": "group_relative",
+    "train sft --dry-run": "the recipe is valid",
+}
+"""What each says."""
+START = """
+import sys
+import oneloop.cli.main as cli
+assert cli.__file__.startswith(sys.argv[1])
+for words in sys.argv[2:]:
+    sys.argv = ["oneloop", *words.split()]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        assert not ended.code, words
+    print("after", words, flush=True)
+"""
+
+
+def test_it_works_away_from_the_clone(unpacked, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    start = f"import oneloop.cli.main as cli; assert cli.__file__.startswith({str(unpacked)!r}); cli.main()"
-    line = [sys.executable, "-c", start, *words]
+    line = [sys.executable, "-c", START, str(unpacked), *COMMANDS]
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    rest = done.stdout
+    for words, said in COMMANDS.items():
+        of_it, _, rest = rest.partition(f"after {words}\n")
+        assert said in of_it, words

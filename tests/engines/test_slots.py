@@ -39,7 +39,9 @@ def ragged(count: int, limit: int = 24, copies: int = 1, seed: int = 0) -> list[
     ]
 
 
-def scored(requests: list[Request], replies: Sequence[Reply]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def scored(
+    requests: list[Request], replies: Sequence[Reply]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """(tokens before, tokens sampled) of each reply."""
     both = zip(requests, replies, strict=True)
     return [((*request.prompt, *request.partial), reply.tokens) for request, reply in both]

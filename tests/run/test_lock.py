@@ -55,8 +55,8 @@ class Process:
         self.process.stdout.close()
 
 
-def test_eight_races_have_one_winner_each(tmp_path):
-    for number in range(8):
+def test_races_have_one_winner_each(tmp_path):
+    for number in range(4):
         racers = [Process(tmp_path / f"run-{number}") for _ in range(3)]
         for racer in racers:
             racer.go()

@@ -23,8 +23,6 @@ from oneloop.run.progress import Show
 from oneloop.run.run import PartQuit, Run
 from tests.support.training import assert_equal, lines, outcome, recipe, train
 
-STEPS = 11
-
 
 class Stop(Exception):
     """Somebody stops the run."""
@@ -70,7 +68,9 @@ def test_two_runs_are_equal_to_the_bit_and_rollouts_were_in_flight(whole, tmp_pa
     assert any(group["pieces"] for plan in plans for group in plan["groups"])
 
 
-STOPS = [("step", number) for number in range(1, STEPS + 1)] + [("says", 2), ("says", 4), ("tokens", 40)]
+STOPS = [("step", number) for number in (1, 3, 4, 5, 8, 9, 11)] + [("says", 2), ("says", 4), ("tokens", 40)]
+"""Before the first checkpoint, between two, at the end of a phase, after it, and so on to the end of the run;
+while it says something, and while it samples."""
 
 
 @pytest.mark.parametrize(("what", "number"), STOPS)

@@ -73,7 +73,9 @@ class Exact:
             own = own / (self.law.temperature or 1.0)
             if self.law.truncates:
                 own = own.masked_fill(~self.law.kept(own), float("-inf"))
-            chosen.append(own.log_softmax(-1).gather(1, torch.tensor(tokens, dtype=torch.long)[:, None]).squeeze(1))
+            chosen.append(
+                own.log_softmax(-1).gather(1, torch.tensor(tokens, dtype=torch.long)[:, None]).squeeze(1)
+            )
         return torch.cat(chosen)
 
 

@@ -12,8 +12,14 @@ from tests.support.ranks import assert_same, options
 STEPS = 4
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of one process, left alone."""
+    return training.train(tmp_path_factory.mktemp("whole") / "run", **options("full", steps=STEPS)).directory
+
+
 @pytest.mark.parametrize("victim", [0, 1])
-def test_the_others_end_and_the_run_goes_on(victim, tmp_path):
+def test_the_others_end_and_the_run_goes_on(victim, whole, tmp_path):
     more = options("full", steps=STEPS)
     started = ranks.start(2, partial(ranks.train, tmp_path / "killed", **more))
     metrics = tmp_path / "killed" / "metrics.jsonl"
@@ -29,5 +35,4 @@ def test_the_others_end_and_the_run_goes_on(victim, tmp_path):
     assert word == "error" and f"rank {1 - victim} has lost another rank" in said
     assert process.exitcode is not None
     training.train(tmp_path / "killed", resume=True, **more)
-    training.train(tmp_path / "whole", **more)
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert_same(whole, tmp_path / "killed")
