@@ -19,7 +19,7 @@ from oneloop.sample.policies.apart import trained
 from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.run.test_flow_run import raw as flow
 from tests.run.test_run import rows_of
-from tests.run.test_survive import Stop, StopAt
+from tests.support.stopped import Stop, StopAt
 from tests.support.training import (
     assert_equal,
     cut_and_resumed,

@@ -13,7 +13,7 @@ from oneloop.recipe.recipe import load_recipe
 from oneloop.run import changes
 from oneloop.run.changes import Changed
 from oneloop.run.run import Run
-from tests.run.test_survive import Heard, Stop, StopAt
+from tests.support.stopped import Heard, Stop, StopAt
 from tests.support.training import assert_equal, outcome, raw_recipe, recipe
 
 REWARD = """

@@ -9,7 +9,7 @@ import pytest
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.own_code import code, out_of_date
 from oneloop.run.run import Run
-from tests.run.test_survive import Heard
+from tests.support.stopped import Heard
 from tests.support.training import raw_recipe
 
 REWARD = """

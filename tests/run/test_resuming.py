@@ -5,8 +5,7 @@ import pytest
 from oneloop.recipe.text import options, parse
 from oneloop.run.directories import to_resume
 from oneloop.run.resuming import OtherRun, changes, leaves, same_run, take_over
-from tests.run.test_survive import assert_equal, outcome
-from tests.support.training import raw_recipe, recipe, train
+from tests.support.training import assert_equal, outcome, raw_recipe, recipe, train
 
 
 def longer(steps, **options):

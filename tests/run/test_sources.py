@@ -11,8 +11,8 @@ from oneloop.run.changes import Changed
 from oneloop.run.run import Run
 from oneloop.run.sources import of_files, source_changes, sources
 from tests.engines.tiny_models import tiny
-from tests.run.test_survive import Stop, StopAt
 from tests.sample.policies.conftest import ALPHABET, character_tokenizer
+from tests.support.stopped import Stop, StopAt
 from tests.support.training import raw_recipe
 
 

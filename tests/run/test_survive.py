@@ -1,61 +1,52 @@
-"""Stopped, killed or out of disk at any moment: what follows equals the run left alone, to the bit."""
+"""Stopped, damaged or out of disk at any moment: what follows equals the run left alone, to the bit."""
 
 import errno
 import json
 import os
-import random
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from safetensors.torch import load_file
 
 from oneloop.core import storage
 from oneloop.engines.slots import SlotEngine
 from oneloop.run import writer
-from oneloop.run.active_phase import IDS
 from oneloop.run.checkpoint import checkpoints
-from oneloop.run.progress import Show
 from oneloop.run.run import PartQuit, Run
+from tests.support.stopped import Heard, Stop, StopAt, assert_every_judged_rollout_is_written
 from tests.support.training import assert_equal, lines, outcome, recipe, train
 
 
-class Stop(Exception):
-    """Somebody stops the run."""
-
-
-class StopAt(Show):
-    """Stops the run at the n-th thing it shows: a step, an evaluation, or tokens being sampled."""
-
-    def __init__(self, number: int, what: str):
-        super().__init__(quiet=True)
-        self.left, self.what = number, what
-
-    def _count(self, what: str) -> None:
-        self.left -= what == self.what
-        if self.left == 0 and what == self.what:
-            raise Stop
-
-    def step(self, values):
-        self._count("step")
-
-    def says(self, sentence):
-        self._count("says")
-
-    def tokens(self, tokens, finished):
-        self._count("tokens")
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """The directory of the run left alone."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    train(directory)
+    return directory
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run left alone."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    train(directory)
-    return outcome(directory)
+def whole(left_alone):
+    """What the run left alone comes to."""
+    return outcome(left_alone)
+
+
+@pytest.fixture(scope="module")
+def after_nine(tmp_path_factory):
+    """The directory of the run stopped after step 9, with checkpoints 6 and 8."""
+    directory = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stop):
+        Run(recipe(), directory, False, StopAt(9, "step")).train()
+    return directory
+
+
+@pytest.fixture
+def stopped(after_nine, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(after_nine, tmp_path / "run"))
 
 
 def test_two_runs_are_equal_to_the_bit_and_rollouts_were_in_flight(whole, tmp_path):
@@ -82,11 +73,10 @@ def test_stopped_anywhere_and_resumed(whole, tmp_path, what, number):
     assert_equal(whole, outcome(directory))
 
 
-def test_resuming_a_finished_run_changes_nothing(tmp_path):
-    train(tmp_path / "run")
-    before = outcome(tmp_path / "run")
+def test_resuming_a_finished_run_changes_nothing(left_alone, whole, tmp_path):
+    shutil.copytree(left_alone, tmp_path / "run")
     train(tmp_path / "run", resume=True)
-    assert_equal(before, outcome(tmp_path / "run"))
+    assert_equal(whole, outcome(tmp_path / "run"))
 
 
 @pytest.fixture
@@ -118,120 +108,6 @@ def test_between_checkpoints_nothing_is_sampled_twice(sampled, tmp_path, save_ev
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "run"))
 
 
-# killed
-
-
-class Killer:
-    """Speaks to `tests/support/killable.py`."""
-
-    def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.killable"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env=environment,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def run(self, directory, **order):
-        self.process.stdin.write(json.dumps({"directory": str(directory), **order}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def killer():
-    made = Killer()
-    yield made
-    made.process.stdin.close()
-    made.process.wait(30)
-
-
-def assert_nothing_corrupt(directory: Path) -> None:
-    """Whatever has a final name is whole."""
-    for path in checkpoints(directory):
-        storage.check_folder(path)
-        assert storage.read_state(path / "loop")["step"] == int(path.name.removeprefix("checkpoint-"))
-        assert load_file(path / "model.safetensors")
-    assert checkpoints(directory) == sorted(
-        directory.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-"))
-    )
-    for path in directory.glob("journal/*/ask-*"):
-        assert storage.read_entry(path)
-    for path in directory.glob("rollouts/*.parquet"):
-        pq.read_table(path)
-
-
-def test_killed_at_twenty_moments_and_resumed(whole, killer, tmp_path):
-    draw, kills = random.Random(3), 0
-    left_alone = killer.run(tmp_path / "alone")
-    assert left_alone["error"] is None
-    assert_equal(whole, outcome(tmp_path / "alone"))
-    assert left_alone["events"] > 200
-    while kills < 20:
-        directory = tmp_path / f"run-{kills}"
-        while True:
-            by_time = draw.random() < 0.3
-            moment = (
-                {"seconds": draw.uniform(0.0, 0.8)}
-                if by_time
-                else {"event": draw.randint(1, left_alone["events"] // 2)}
-            )
-            said = killer.run(directory, **moment)
-            assert said["error"] is None, said
-            if said["status"] == 0:
-                break
-            assert said["status"] == -9
-            kills += 1
-            assert_nothing_corrupt(directory)
-        assert_equal(whole, outcome(directory))
-        assert_every_judged_rollout_is_written(directory)
-
-
-def assert_every_judged_rollout_is_written(directory: Path, in_flight: int = 6 * 4) -> None:
-    """Ids of each phase count up from its first without a gap, but for those in flight at the end."""
-    tables = [pq.read_table(path).to_pylist() for path in sorted(directory.glob("rollouts/*.parquet"))]
-    rows = [(row["phase"], row["id"]) for table in tables for row in table]
-    assert len(rows) == len(set(rows)), "no rollout twice"
-    numbers = sorted(number - IDS for phase, number in rows if phase == "reinforce")
-    plan = storage.read_state(checkpoints(directory)[-1] / "loop")
-    assert plan["phase"] == 2
-    assert len(numbers) >= numbers[-1] + 1 - in_flight
-    trained = [row for table in tables for row in table if row["trained"] and row["phase"] == "reinforce"]
-    assert len(trained) == 7 * 2 * 4
-
-
-def test_killed_while_it_samples_ahead_and_resumed(killer, tmp_path):
-    options = {"runtime": {"ahead": 1}}
-    left_alone = killer.run(tmp_path / "alone", options=options)
-    assert left_alone["error"] is None
-    whole, draw, kills = outcome(tmp_path / "alone"), random.Random(4), 0
-    while kills < 5:
-        directory = tmp_path / f"run-{kills}"
-        while True:
-            said = killer.run(directory, event=draw.randint(1, left_alone["events"] // 2), options=options)
-            assert said["error"] is None, said
-            if said["status"] == 0:
-                break
-            kills += 1
-            assert_nothing_corrupt(directory)
-        assert_equal(whole, outcome(directory))
-
-
-def test_killed_in_completion_order_nothing_is_lost_or_doubled(killer, tmp_path):
-    options = {"runtime": {"ahead": 2, "order": "completion", "samplers": 2}}
-    for number, event in enumerate((90, 140)):
-        directory = tmp_path / f"run-{number}"
-        assert killer.run(directory, event=event, options=options)["status"] == -9
-        assert_nothing_corrupt(directory)
-        assert killer.run(directory, options=options)["error"] is None
-        assert_every_judged_rollout_is_written(directory, in_flight=(6 + 2 * 2) * 4)
-
-
 # the disk is full
 
 
@@ -246,10 +122,8 @@ def failing_from(call: int, function):
 
 
 @pytest.mark.parametrize("where", ["save_file", "os.fsync", "write_text"])
-def test_a_full_disk_leaves_the_checkpoint_before_usable(monkeypatch, tmp_path, whole, where):
-    directory = tmp_path / "run"
-    with pytest.raises(Stop):
-        Run(recipe(), directory, False, StopAt(9, "step")).train()
+def test_a_full_disk_leaves_the_checkpoint_before_usable(monkeypatch, stopped, whole, where):
+    directory = stopped
     saved = [path.name for path in checkpoints(directory)]
     with monkeypatch.context() as patch:
         if where == "save_file":
@@ -263,19 +137,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_usable(monkeypatch, tmp_path, 
     assert [path.name for path in checkpoints(directory)] == saved
     assert not [path for path in directory.iterdir() if path.name.startswith(".checkpoint")]
     train(directory, resume=True)
-    assert_equal(whole, outcome(directory))
-
-
-def test_a_file_that_cannot_be_written_whole(killer, tmp_path, whole):
-    directory = tmp_path / "run"
-    with pytest.raises(Stop):
-        Run(recipe(), directory, False, StopAt(9, "step")).train()
-    saved = [path.name for path in checkpoints(directory)]
-    said = killer.run(directory, largest_file=20_000)  # weights and optimiser have more, nothing else has
-    assert said["error"].startswith("OSError: cannot save") and "--resume" in said["error"], said
-    assert [path.name for path in checkpoints(directory)] == saved
-    assert_nothing_corrupt(directory)
-    assert killer.run(directory)["error"] is None
     assert_equal(whole, outcome(directory))
 
 
@@ -297,34 +158,7 @@ def test_a_run_directory_is_never_overwritten_silently(tmp_path):
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
 
 
-# two at a time
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_of_two_writers_one_is_refused_and_the_run_is_whole(whole, killer, tmp_path, resume):
-    for number in range(4):
-        directory = tmp_path / f"run-{number}"
-        if resume:
-            with pytest.raises(Stop):
-                Run(recipe(), directory, False, StopAt(4 + number, "step")).train()
-        said = killer.run(directory, writers=2, resume=resume)
-        errors = [each["error"] for each in said if each["error"] is not None]
-        refused = f"InUse: {directory} is being written by another run (host "
-        late = f"FileExistsError: {directory} holds a run already"  # the other had ended by then
-        assert len(errors) == 1 or (resume and not errors), said
-        assert all(error.startswith((refused, late)) for error in errors), said
-        assert_nothing_corrupt(directory)
-        assert_equal(whole, outcome(directory))
-        assert not list(directory.rglob("writer.lock"))
-
-
-def test_a_killed_writer_does_not_hold_the_directory(killer, tmp_path):
-    directory = tmp_path / "run"
-    assert killer.run(directory, event=60)["status"] == -9
-    assert (directory / "writer.lock").exists()
-    with pytest.raises(Stop):
-        Run(recipe(), directory, True, StopAt(2, "step")).train()
-    assert not (directory / "writer.lock").exists()
+# tidied
 
 
 def everything(directory: Path) -> list[str]:
@@ -333,15 +167,16 @@ def everything(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("left", ["delete_old", "forget", "merge"])
-def test_what_a_kill_left_to_tidy_after_the_last_checkpoint_is_tidied_on_resume(tmp_path, monkeypatch, left):
-    train(tmp_path / "whole")
+def test_what_a_kill_left_to_tidy_after_the_last_checkpoint_is_tidied_on_resume(
+    left_alone, tmp_path, monkeypatch, left
+):
     with monkeypatch.context() as patch:
         patch.setattr(writer, left, lambda *_: None)
         if left == "delete_old":
             patch.setattr("oneloop.run.checkpoint.delete_old", lambda *_: None)
         train(tmp_path / "run")
     train(tmp_path / "run", resume=True)
-    assert everything(tmp_path / "run") == everything(tmp_path / "whole")
+    assert everything(tmp_path / "run") == everything(left_alone)
 
 
 def test_what_killed_writers_left_is_swept_at_the_start(tmp_path):
@@ -382,22 +217,9 @@ DAMAGES = {
 }
 
 
-class Heard(Show):
-    """Draws nothing and remembers what was found."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.heard: list[str] = []
-
-    def finding(self, level, sentence):
-        self.heard.append(f"{level} {sentence}")
-
-
 @pytest.mark.parametrize("what", DAMAGES)
-def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(whole, sampled, tmp_path, what):
-    directory = tmp_path / "run"
-    with pytest.raises(Stop):
-        Run(recipe(), directory, False, StopAt(9, "step")).train()
+def test_a_damaged_checkpoint_is_said_and_the_one_before_goes_on(whole, sampled, stopped, what):
+    directory = stopped
     assert [path.name for path in checkpoints(directory)] == ["checkpoint-6", "checkpoint-8"]
     DAMAGES[what](directory / "checkpoint-8")
     for stray in ("checkpoint-9.bak", "journal/reinforce/ask-notes", "rollouts/step-x.txt"):
@@ -425,10 +247,8 @@ def rollouts_of(directory: Path, steps) -> set[int]:
     }
 
 
-def test_a_run_all_of_whose_checkpoints_are_damaged_is_left_as_it_is(tmp_path):
-    directory = tmp_path / "run"
-    with pytest.raises(Stop):
-        Run(recipe(), directory, False, StopAt(9, "step")).train()
+def test_a_run_all_of_whose_checkpoints_are_damaged_is_left_as_it_is(stopped):
+    directory = stopped
     for folder in checkpoints(directory):
         flip(folder / "model.safetensors", -5)
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
@@ -439,10 +259,8 @@ def test_a_run_all_of_whose_checkpoints_are_damaged_is_left_as_it_is(tmp_path):
     assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
 
 
-def test_a_damaged_journal_is_said_and_asked_again(whole, tmp_path):
-    directory = tmp_path / "run"
-    with pytest.raises(Stop):
-        Run(recipe(), directory, False, StopAt(9, "step")).train()
+def test_a_damaged_journal_is_said_and_asked_again(whole, stopped):
+    directory = stopped
     entry = sorted(directory.glob("journal/reinforce/ask-*"))[-1]
     flip(entry, -9)
     run = Run(recipe(), directory, True, Heard())

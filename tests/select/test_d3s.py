@@ -13,7 +13,7 @@ from oneloop.select.subset import Subset
 from oneloop.select.top_tokens import TopTokens
 from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import PolicyGradient
-from tests.run.test_survive import Stop, StopAt
+from tests.support.stopped import Stop, StopAt
 from tests.support.toy import ToyPolicy, chains
 from tests.support.training import assert_equal, lines, outcome, raw_recipe, recipe, train
 from tests.update.test_learner import SmallPolicy, batch, bits, clone, equal, made
