@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_usable(monkeypatch, stopped, w
     saved = [path.name for path in checkpoints(directory)]
     with monkeypatch.context() as patch:
         if where == "save_file":
-            patch.setattr(storage, "save_file", full)
+            patch.setattr("safetensors.torch.save_file", full)
         elif where == "os.fsync":
             patch.setattr(os, "fsync", failing_from(8, os.fsync))
         else:
