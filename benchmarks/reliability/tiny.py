@@ -87,10 +87,13 @@ def _model(recipe: Recipe) -> list[str]:
         small = "small_llava" if isinstance(recipe.policy, VisionLanguage) else "small_llama"
         model, stand_in = f"{policy}.model.{small}", [f"{policy}.model={{{small}: {{}}}}"]
     tokens = min(recipe.policy.max_new_tokens, 16 if "branchgrpo" not in recipe.name else 32)
+    elastic = getattr(recipe.policy, "elastic", None)
+    small = ["elastic={layers: [1], heads: [2], width: [48]}"] if elastic else []
     return [
         *stand_in,
         f"{model}.hidden_size=32",
-        f"{model}.layers=1",
+        f"{model}.layers={2 if elastic else 1}",
+        *(f"{policy}.{change}" for change in small),
         f"{policy}.max_new_tokens={tokens}",
         f"{policy}.precision=float32",
         f"{policy}.sampling_precision=same",

@@ -40,6 +40,7 @@ from oneloop.run.run import Run
 from oneloop.sample.plan.count.allocate import Allocate
 from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.image_tokenizer import ImageTokenizer
+from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.vision_language import VisionLanguage
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,8 @@ def shrunk(source: Path, *overrides: str) -> Recipe:
     built_here = images or flexible or isinstance(made, SmallLlama | SmallLlava)
     stand_in = [] if built_here else [f"{policy}.model={{{small}: {{}}}}"]
     changes = [*stand_in, "evaluate=null", f"{model}.hidden_size=32", f"{model}.layers=1", *overrides]
+    if isinstance(recipe.policy, Language) and recipe.policy.elastic:
+        changes += [f"{model}.layers=2", f"{policy}.elastic={{layers: [1], heads: [2], width: [48]}}"]
     if images and not tokenizer:
         changes.append("policy.flow.precision=float32")
     elif not images:

@@ -46,8 +46,10 @@ def test_numbers_are_cut_into_bins_of_like_size_and_few_of_them_are_classes():
     classes = Curriculum(by="size", bins=4).classes(rows, 0, True)
     assert np.bincount(classes.of).tolist() == [25, 25, 25, 25]
     assert classes.labels == ["0..", "625..", "2500..", "5625.."]
-    few = [{"prompt": "p", "size": value % 3} for value in range(9)]
-    classes = Curriculum(by="size", bins=4, draw=Weighted(probabilities=(0, 0.5, 0.5))).classes(few, 0, True)
+    few = [{"prompt": "p", "about": {"size": value % 3}, "size": value % 3} for value in range(9)]
+    classes = Curriculum(by="about.size", bins=4, draw=Weighted(probabilities=(0, 0.5, 0.5))).classes(
+        few, 0, True
+    )
     assert classes.labels == ["0", "1", "2"] and classes.of.tolist() == [0, 1, 2] * 3
     assert {few[classes.next(number)]["size"] for number in range(50)} == {1, 2}
     skewed = [{"prompt": "p", "size": max(value - 90, 0)} for value in range(100)]

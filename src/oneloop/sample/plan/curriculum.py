@@ -36,7 +36,7 @@ class Curriculum:
     """Draws prompts by the class that a column of their data row puts them in."""
 
     by: str
-    """Column of the data: its values are the classes."""
+    """Column of the data, whose values are the classes; a dot reaches into it: metadata.num_digits."""
     draw: Annotated[Any, Of("draw")] = field(default_factory=Progress)
     """How likely each class is: progress, uniform or weighted."""
     bins: Annotated[int, Field(ge=2)] = 8
@@ -66,10 +66,12 @@ class Curriculum:
         return Classes(labels, of, self.draw.chances(list(range(len(labels)))), seed, shuffle)
 
     def _value(self, row: Mapping[str, Any], where: str) -> Any:
-        value = row.get(self.by)
+        value: Any = row
+        for name in self.by.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, Real | str) and value == value:  # not NaN
             return value
-        if self.by not in row:
+        if self.by.partition(".")[0] not in row:
             raise ValueError(
                 f"plan.curriculum.by: {where} has no column '{self.by}'; {nearest(self.by, list(row))}"
             )
