@@ -63,7 +63,7 @@ def stopped(trials: Trials, whole: Whole, directory: Path, draw: random.Random, 
         trials.fault("not said how to go on", f"{where}: {ended.out[-300:]} {ended.err[-300:]}")
     measured = (directory / "metrics.jsonl").exists() and (directory / "metrics.jsonl").stat().st_size > 0
     if began and measured and twice is None and not (directory / "report.html").exists():
-        trials.fault("no report", where)
+        trials.fault("no report", f"{where}: {ended.out[-300:]} {ended.err[-300:]}")
     said, left = broken(directory), leftovers(directory)
     trials.fault("broken files", f"{where}: {said}", len(said))
     trials.fault("left files", f"{where}: {left}", len(left))
