@@ -24,12 +24,13 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.recipe.recipe import Recipe, load_recipe
+from oneloop.recipe.text import shipped
 from oneloop.run.compare import CompareOptions, compare
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from oneloop.update.learner import Learner
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "everything.yaml"
+RECIPE = shipped()["everything"]
 PLAIN: dict[str, Any] = {
     "count": {"uniform": {"n": 16}},
     "in_flight": None,

@@ -40,7 +40,7 @@ class AtRandom(OneSided):
 def trained(seed: int, judge: dict[str, Any], directory: Path) -> dict[str, float]:
     """Accuracy and verdicts of the recipe with `judge` at `seed`."""
     changes = [f"seed={seed}", f"phases.one_sided.judge={json.dumps([judge])}"]
-    recipe, _ = load_recipe(ROOT / "recipes" / "one_sided.yaml", changes)
+    recipe, _ = load_recipe("one_sided", changes)
     Run(recipe, directory).train()
     found: dict[str, float] = {"verdicts": 0.0, "rollouts": 0.0, **accuracies(directory)}
     for line in read_lines(directory / "metrics.jsonl"):
