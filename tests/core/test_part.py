@@ -107,6 +107,24 @@ def test_a_file_that_fails_says_why_and_may_be_mended(mine):
     assert find("credit", f"{mine}:Mine").__name__ == "Mine"
 
 
+@pytest.mark.parametrize("code", [0, 3, "done"])
+def test_a_file_or_a_part_that_calls_exit_ends_nothing(mine, code):
+    mine.write_text(f"import sys\nsys.exit({code!r})")
+    with pytest.raises(UnknownName, match=rf"mine.py cannot be imported: SystemExit: {code}"):
+        find("credit", f"{mine}:Mine")
+    exits = f"    def __post_init__(self):\n        raise SystemExit({code!r})\n"
+    mine.write_text(MINE + "\n\n@part()\nclass Exits:\n" + exits)
+    assert fault_list(Outer, judge=f"{mine}:Exits", count=1) == [
+        f"credit.outer.judge: cannot be made: SystemExit: {code}"
+    ]
+
+
+def test_a_function_in_place_of_a_judge_is_told_how_to_write_it(mine):
+    mine.write_text("def reward(completions):\n    return [1.0]")
+    with pytest.raises(UnknownName, match=r"for a function write \{function: \{path: .*mine.py:reward\}\}"):
+        build("judge", f"{mine}:reward")
+
+
 @pytest.mark.parametrize(
     "spec", [None, 3, True, ["group_relative"], {"a": {}, "b": {}}, {"group_relative": 3}]
 )

@@ -45,7 +45,7 @@ def from_file(path: Path) -> ModuleType:
     try:
         # not exec_module: compiled code that Python keeps is told apart by seconds and size alone
         exec(loader.source_to_code(contents, str(path)), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that is meant to be started ends by sys.exit
         del sys.modules[name]
         raise ImportError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     _SEEN[name] = (spec, now)

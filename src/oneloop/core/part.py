@@ -136,6 +136,6 @@ def _made(make: Callable[[], Any], name: str, cls: Callable[[], type[Any]]) -> A
         raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
     except Misfit as error:
         raise PydanticCustomError("misfit", "{text}", {"text": str(error)}) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in it must not end the command, with code 0 say
         why = f"cannot be made: {type(error).__name__}: {error}"
         raise PydanticCustomError("broken_part", "{text}", {"text": why}) from error

@@ -104,16 +104,16 @@ def find(room: str, name: str) -> type[Any]:
             module = loaded.from_file(Path(path))
         except ImportError as error:
             raise UnknownName(str(error)) from error
-        return _attribute(module, attribute, name)
+        return _attribute(room, module, attribute, name)
     if "." in name:
         path, _, attribute = name.rpartition(".")
         try:
             module = importlib.import_module(path)
-        except Exception as error:  # whatever the user's module raises when imported
+        except (Exception, SystemExit) as error:  # whatever the user's module raises when imported
             why = f"cannot import '{path}' for the {kind} '{name}'"
             raise UnknownName(f"{why}: {type(error).__name__}: {error}") from error
         loaded.as_loaded(module)  # so that a later edit is noticed
-        return _attribute(module, attribute, name)
+        return _attribute(room, module, attribute, name)
     if found := shipped(room, name):
         return found
     elsewhere = [other for other in ROOMS if other != room and shipped(other, name)]
@@ -242,10 +242,12 @@ def part_name(cls: type[Any]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _attribute(module: ModuleType, attribute: str, name: str) -> type[Any]:
+def _attribute(room: str, module: ModuleType, attribute: str, name: str) -> type[Any]:
     found = getattr(module, attribute, None)
     if not is_part(found):
         known = [key for key, value in vars(module).items() if is_part(value)]
         hint = nearest(attribute, known) if known else "it has no parts"
+        if (adopts := ROOMS[room].adopts) and inspect.isroutine(found):
+            hint = f"for a function write {{{adopts}: {{path: {name}}}}}"
         raise UnknownName(f"'{name}': {attribute} is not a class decorated with @part; {hint}")
     return cast(type[Any], found)
