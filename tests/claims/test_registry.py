@@ -25,7 +25,6 @@ UNTUNED_YET = {
     "onereward_judge",
     "onereward_judge_shapes",
     "onereward_shapes",
-    "otr",
     "xrpo",
 }
 """Claims whose rivals are not tuned yet. A new claim is never added here."""
