@@ -67,7 +67,7 @@ class Scales(nn.Linear):
 
 def test_a_tensor_just_made_may_be_changed_in_place():
     """Writing into a fresh tensor is traced as making another, with the same loss."""
-    model, x = Scales(4, 4), torch.ones(2, 4)
+    model, x = Scales(4, 4).double(), torch.ones(2, 4, dtype=torch.float64)
     step = trace(model, {"x": x})
     targets = {str(node.target) for node in step.graph.nodes}
     assert "aten.div.Tensor" in targets and "aten.div_.Tensor" not in targets
@@ -77,12 +77,12 @@ def test_a_tensor_just_made_may_be_changed_in_place():
     expected.backward()
     assert torch.allclose(loss, expected)
     for got, parameter in zip(gradients, model.parameters(), strict=True):
-        assert torch.allclose(got, parameter.grad, atol=1e-6)
+        torch.testing.assert_close(got, parameter.grad)
 
 
 def test_an_even_split_is_a_view_and_selections():
     """With the same loss and gradients, and the packed axis named."""
-    model, x = Gated(), torch.randn(4, 8)
+    model, x = Gated().double(), torch.randn(4, 8, dtype=torch.float64)
     step = trace(model, {"x": x})
     targets = {str(node.target) for node in step.graph.nodes}
     assert {"aten.select.int", "aten.stack.default"} <= targets
@@ -95,4 +95,4 @@ def test_an_even_split_is_a_view_and_selections():
     expected.backward()
     assert torch.equal(loss, expected)
     for got, parameter in zip(gradients, model.parameters(), strict=True):
-        assert torch.allclose(got, parameter.grad, atol=1e-6)
+        torch.testing.assert_close(got, parameter.grad)

@@ -63,5 +63,6 @@ def test_a_whole_step_is_the_same_for_any_micro_batch(opened):
     for learner, other in others:
         # Adam's first step is the sign of the gradient: entries near 0 may turn with the last bits
         assert ((other - weights).abs() > 1e-4).double().mean() < 1e-3
-        assert learner.metrics["grad_norm"] == pytest.approx(first.metrics["grad_norm"], rel=1e-5)
+        bound = rounding(policy)  # norms differ by no more than the gradients do
+        assert learner.metrics["grad_norm"] == pytest.approx(first.metrics["grad_norm"], rel=bound)
         assert learner.metrics["loss"] == pytest.approx(first.metrics["loss"], abs=1e-6)
