@@ -2,7 +2,7 @@
 
 A residual MLP with eight blocks of elastic hidden width, twelve bins of cost. Arms draw each operation
 uniformly (single-path one-shot search), a bin uniformly and then exactly within it, or a bin by learning
-progress (`rate`, and the paper's rule `shift` at three rates of its own). `sandwich` trains the largest, the
+progress (`rate`, and the paper's rule `shift`, its own rate not tuned). `sandwich` trains the largest, the
 smallest and two drawn networks with in-place distillation. Training stops when its budget of multiply-adds
 is spent, looks at validation included, so that arms that draw dear networks take fewer steps. Errors are
 means of eight networks of a bin. `shiftnas_short` and `shiftnas_long` are the same at other budgets; ways to

@@ -20,8 +20,9 @@ from oneloop.sample.plan.draw.progress import Progress
 from oneloop.sample.plan.draw.progress_chances import ProgressChances
 
 BINS, EVERY, LOOKED_AT = 12, 100, 64
-LAW_RATES = {"shift, Adam .03": 0.03, "shift, Adam .1": 0.1, "shift, Adam .3": 0.3}
-"""Arms that follow the paper's rule, by the learning rate of its logits."""
+LAW_RATES = {"shift": 0.1}
+"""Arms that follow the paper's rule, with Adam's learning rate for its logits. At the paper's 1e-3 the logits
+of so short a run would move by a hundredth of a nat."""
 ARMS = ("per operation", "per bin", "rate", *LAW_RATES, "sandwich")
 FLOOR, POWER, SMOOTHING = 0.2, 0.5, 0.7
 Widths = list[int]
