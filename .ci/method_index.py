@@ -43,7 +43,7 @@ COLUMNS = (
     "on",
 )
 STAGES = (
-    ("plan: what to try, how often", ("xrpo", "april", "brorl")),
+    ("plan: what to try, how often", ("xrpo", "april", "brorl", "shiftnas")),
     ("judge: how good was it", ("onereward", "fair")),
     ("credit: which action earned it", ("capo", "branchgrpo")),
     ("select: what to learn from", ("d3s",)),
@@ -64,10 +64,16 @@ def stages(root: Path = ROOT) -> str:
     known = {method["name"]: method for method in methods(root / RESULTS)}
     rows = []
     for question, claims in STAGES:
-        links = ", ".join(f"[{name}](docs/{name}.md)" for name in claims)
+        links = ", ".join(f"[{name}]({_page(known[name])})" for name in claims)
         said = "<br>".join(f"**{name}**: {known[name]['says']}" for name in claims)
         rows.append((question, links, said, "<br>".join(finding(known[name]) for name in claims)))
     return markdown(("the loop asks", "methods", "the paper says", "measured here, and against what"), rows)
+
+
+def _page(method: Mapping[str, Any]) -> str:
+    """The page of a method: the one it names instead of a recipe, or the one with its name."""
+    recipe = str(method["recipe"])
+    return recipe if recipe.startswith("docs/") else f"docs/{method['name']}.md"
 
 
 def finding(method: Mapping[str, Any]) -> str:

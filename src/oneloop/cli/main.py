@@ -42,6 +42,7 @@ COMMANDS = {
     "parts": Listed("parts:parts", "List what a recipe can name: kinds of part, parts, and their options."),
     "eval": Listed("evaluate:evaluate", "Measure a model: greedy and sampled accuracy, pass@k and maj@k."),
     "sample": Listed("sample:sample", "Print completions of a prompt."),
+    "cut": Listed("cut:cut", "Cut the subnet that fits a budget out of a run, as an ordinary model folder."),
     "report": Listed("report:report", "Write the HTML report of a run again."),
     "compare": Listed("compare:compare", "Run recipes over the same seeds at an equal budget."),
     "list": Listed("methods:methods", "List papers, their recipes, and what their claims measured."),
