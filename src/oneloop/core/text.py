@@ -3,6 +3,7 @@
 unicode(text)           for files: half surrogates, which no encoding has, become question marks
 shown(text)             for terminals: control characters are written out, so that they cannot act
 one_line(text)          for messages: the same, on one line of bounded length
+words_of(error)         for messages: what an exception says, also one that fails to say it
 without_logins(text)    for all: user names and passwords in addresses become ***
 """
 
@@ -35,6 +36,14 @@ def shown(text: str) -> str:
 def one_line(text: str, most: int = 200) -> str:
     """`shown`, of at most `most` characters of the text, with one space for each run of white space."""
     return " ".join(shown(text[:most]).split())
+
+
+def words_of(error: BaseException) -> str:
+    """What `error` says; the exception of a user's own class may itself fail at that."""
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"it cannot be printed: {type(failed).__name__}"
 
 
 def without_logins(text: str) -> str:

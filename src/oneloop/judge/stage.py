@@ -22,6 +22,7 @@ from oneloop.core.declared import declared
 from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.protocols import JudgeDefaults, Remembering, trait
 from oneloop.core.rollouts import Column, MissingColumn, Rollouts, Table
+from oneloop.core.text import words_of
 from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.judge.isolation.process import CannotStart
 
@@ -153,7 +154,7 @@ def _judged(judge: Judge, rollouts: Rollouts) -> Rollouts:
 def _unjudged(judge: Judge, rollouts: Rollouts, error: BaseException) -> Rollouts:
     """All columns of a judge that raised, as "no verdict" and the error. Raises JudgeError for a judge that
     writes more than verdicts: what it means by "unknown" there only it can say."""
-    name, words = judge_name(judge), f"{type(error).__name__}: {error}"
+    name, words = judge_name(judge), f"{type(error).__name__}: {words_of(error)}"
     written = columns(name, [Verdict(error=words)] * len(rollouts))
     own = {*written, f"extra.{name}", "correct"}
     if rest := [column for column in declared(judge, "writes") if column not in own]:

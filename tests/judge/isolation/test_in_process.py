@@ -23,6 +23,22 @@ def test_values_and_exceptions():
     assert set(seen) == {threading.main_thread()}
 
 
+class Unprintable(Exception):
+    def __str__(self):
+        raise LookupError
+
+
+def test_an_exception_that_cannot_be_printed_is_the_error_of_its_call():
+    def function(value):
+        if value:
+            raise Unprintable
+        return 1.0
+
+    bad, good = Live(function).run([1, 0], 5)
+    assert bad.error.startswith("Unprintable: it cannot be printed: LookupError (test_in_process.py")
+    assert good == Outcome(1.0)
+
+
 def test_a_late_call_is_interrupted_and_others_go_on():
     finished = []
 

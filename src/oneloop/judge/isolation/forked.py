@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from oneloop.core.text import words_of
 from oneloop.judge.isolation import seccomp
 from oneloop.judge.isolation.messages import BadMessage, pack, receive, send
 from oneloop.judge.isolation.system import LINUX, PR_SET_PDEATHSIG, prctl
@@ -172,4 +173,4 @@ def _answer(function: Scored, message: Any, memory_mb: int) -> dict[str, Any]:
     except MemoryError:
         return {"error": f"out of memory (more than {memory_mb} MB)"}
     except BaseException as error:  # SystemExit too: a scorer that calls exit() has failed, no more
-        return {"error": f"{type(error).__name__}: {error}"[:1000]}
+        return {"error": f"{type(error).__name__}: {words_of(error)}"[:1000]}

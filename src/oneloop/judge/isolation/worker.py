@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oneloop.core.text import words_of
 from oneloop.judge.isolation.confinement import Access, Confinement
 from oneloop.judge.isolation.forked import Copies
 from oneloop.judge.isolation.messages import pack, receive, send
@@ -100,7 +101,7 @@ def describe(error: BaseException) -> str:
         if (name := trace.tb_frame.f_code.co_filename) != __file__ and not name.startswith("<"):
             place = f" ({Path(name).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
-    return f"{type(error).__name__}: {str(error)[:500]}{place}"
+    return f"{type(error).__name__}: {words_of(error)[:500]}{place}"
 
 
 def load(path: str, source: str = "") -> Callable[..., Any]:
