@@ -247,7 +247,7 @@ def test_a_bug_keeps_its_traceback(here, monkeypatch):
     def broken(*_):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(terminal, "load_recipe", broken)
+    monkeypatch.setattr("oneloop.recipe.recipe.load_recipe", broken)
     monkeypatch.setattr(sys, "argv", ["oneloop", "train", "tiny.yaml"])
     with pytest.raises(TypeError, match="a bug"):
         main()
