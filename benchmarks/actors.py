@@ -1,12 +1,12 @@
 """Stages beside one another: the formula of the period, registers, staleness, and GRPO with a slow judge.
 
-python -m benchmarks.actors [--only formula registers staleness kills training learning] [--seeds 4]
+python -m benchmarks.actors [--only formula registers staleness kills training learning] [--kills 100]
 
 formula     period against formula, random chains in virtual time and sleeping stages in wall time
 registers   stages of 80, 50 and 60 ms: registers 1, 2, 4, and one stage after the other
 staleness   heavy-tailed rollouts in virtual time: age of tokens and throughput by order
 training    GRPO with a judge of 50 ms a rollout: wall time and held-out accuracy, ahead 0, 1, 2, interleaved
-kills       workers of a local Ray cluster killed with SIGKILL while 60 items pass: lost and doubled
+kills       samplers and judges of a local Ray cluster killed with SIGKILL: rollouts lost and doubled
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -350,7 +351,7 @@ def interval(values: list[float]) -> list[float]:
 
 def noting(folder: str) -> Callable[[int], int]:
     def run(x: int) -> int:
-        time.sleep(0.05)
+        time.sleep(0.02)
         with open(f"{folder}/{x}", "a") as file:
             file.write("done\n")
         return x
@@ -358,45 +359,62 @@ def noting(folder: str) -> Callable[[int], int]:
     return run
 
 
-def kills(folder: Path) -> dict[str, Any]:
+def kills(wanted: int, minutes: float, items: int = 60) -> dict[str, Any]:
+    """Two samplers and two judges, killed at random moments, at work or idle, until `wanted` are killed."""
     import ray
 
     from oneloop.parallel.runtime.cluster import Cluster
 
+    draw, until = random.Random(0), time.monotonic() + 60 * minutes
+    found: Counter[str] = Counter()
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, logging_level="ERROR")
     try:
-        with Cluster(says=lambda text: None) as cluster, tempfile.TemporaryDirectory() as notes:
-            workers = [cluster.worker(f"sampler {n}", noting, notes) for n in range(2)]
-            graph = Graph()
-            graph.stage("in")
-            graph.stage("sample", *workers)
-            graph.stage("out")
-            graph.edge("in", "sample", registers=4)
-            graph.edge("sample", "out", registers=4)
-            over = threading.Event()
-
-            def kill() -> None:
-                for number in range(4):
-                    if over.wait(1.0):
-                        return
-                    os.kill(workers[number % 2].process(), signal.SIGKILL)
-
-            killer = threading.Thread(target=kill)
-            killer.start()
-            _, got = through(graph, range(60))
-            over.set()
-            killer.join()
-            out = [ray.get(x) for x in got]
-            written = {int(path.name): path.read_text().count("done") for path in Path(notes).iterdir()}
-            return {
-                "items": 60,
-                "killed": sum(worker.deaths for worker in workers),
-                "lost": 60 - len(set(out)),
-                "doubled": len(out) - len(set(out)) + sum(count > 1 for count in written.values()),
-                "in_order": out == list(range(60)),
-            }
+        with Cluster(says=lambda text: None) as cluster:
+            while found["killed"] < wanted and time.monotonic() < until:
+                with tempfile.TemporaryDirectory() as notes:
+                    found.update(killed_round(cluster, draw, items, wanted - found["killed"], notes))
+                print(dict(found), flush=True)
     finally:
         ray.shutdown()
+    return {"items a round": items, "workers": 4, **found}
+
+
+def killed_round(cluster: Any, draw: random.Random, items: int, most: int, notes: str) -> Counter[str]:
+    """`items` through samplers and judges, while up to `most` workers are killed."""
+    import ray
+
+    workers = [cluster.worker(f"{kind} {n}", noting, notes, cpus=0.25) for kind in "sj" for n in range(2)]
+    graph = Graph()
+    graph.stage("in")
+    graph.stage("sample", *workers[:2])
+    graph.stage("judge", *workers[2:])
+    graph.stage("out")
+    for first, second in (("in", "sample"), ("sample", "judge"), ("judge", "out")):
+        graph.edge(first, second, registers=4)
+    over, killed = threading.Event(), Counter[str]()
+
+    def kill() -> None:
+        while killed["killed"] < most and not over.wait(draw.uniform(0.0, 0.4)):
+            with suppress(ray.exceptions.RayActorError):  # dead, and not yet started again
+                os.kill(draw.choice(workers).process(), signal.SIGKILL)
+                killed["killed"] += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    _, got = through(graph, range(items))
+    over.set()
+    killer.join()
+    out = [ray.get(x) for x in got]
+    done = [path.read_text().count("done") for path in Path(notes).iterdir()]
+    deaths = sum(worker.deaths for worker in workers)
+    for worker in workers:
+        worker.close()
+    # an act that ends as its worker dies is done again; its rollout still comes out once
+    again = sum(max(0, count - 2) for count in done)
+    counted = {"rounds": 1, "items": items, "lost": items - len(set(out)), "acts done again": again}
+    counted |= {"doubled": len(out) - len(set(out)), "out of order": int(out != list(range(items)))}
+    killed.update(counted | {"deaths made good": deaths})
+    return killed
 
 
 def main() -> None:
@@ -405,6 +423,8 @@ def main() -> None:
     asked.add_argument("--only", nargs="+", choices=sections, default=sections)
     asked.add_argument("--seeds", type=int, default=4)
     asked.add_argument("--steps", type=int, default=40)
+    asked.add_argument("--kills", type=int, default=100, help="workers to kill")
+    asked.add_argument("--minutes", type=float, default=7.0, help="after so many no more rounds of kills")
     asked.add_argument("--folder", type=Path, default=Path("runs/actors"))
     options = asked.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -412,7 +432,7 @@ def main() -> None:
         "formula": formula,
         "registers": registers,
         "staleness": staleness,
-        "kills": lambda: kills(options.folder),
+        "kills": lambda: kills(options.kills, options.minutes),
         "learning": lambda: learning(options.seeds, options.folder),
         "training": lambda: training(options.seeds, options.steps, options.folder),
     }
