@@ -1,12 +1,13 @@
 """A run on 1, 2 and 4 ranks: how far metrics and weights are apart.
 
 The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, as the
-planner solves it (one axis for 2 ranks, 2 x 2 for 4). As a control also on one process that cuts its batches
-into other micro-batches. What kills of ranks leave: `python -m benchmarks.reliability.rank_kills`.
+planner solves it (one axis for 2 ranks, 2 x 2 for 4). As controls also on one process that cuts its batches into
+micro-batches of other sizes: at 16 tokens it cuts them as two ranks do. What kills of ranks leave:
+`python -m benchmarks.reliability.rank_kills`.
 
 All processes share the machine's cores, so nothing here says how fast many devices are.
 
-    python -m benchmarks.ranks [--ranks 2 4]"""
+    python -m benchmarks.ranks [--ranks 2 4] [--controls 32 16 8] [--result FILE]"""
 
 import argparse
 import importlib
@@ -137,13 +138,13 @@ def prepare(folder: Path) -> None:
         importlib.import_module(f"torch.distributed.{name}")
 
 
-def apart(one: Path, other: Path) -> dict[str, float]:
+def apart(one: Path, other: Path) -> dict[str, Any]:
     """Largest differences of two runs: of weights, of metrics relative to 1 + their size, and of counts; also
     the share of weights that are further apart than CLOSE."""
     weights = [load_file(next(iter(checkpoints(run)[-1].glob("*.safetensors")))) for run in (one, other)]
     gaps = torch.cat([(weights[0][name] - weights[1][name]).abs().flatten() for name in weights[0]])
     lines = [read_lines(run / "metrics.jsonl") for run in (one, other)]
-    metrics = counted = 0.0
+    metrics, counted, worst = 0.0, 0.0, ""
     for left, right in zip(*lines, strict=True):
         for name, value in left.items():
             if not isinstance(value, int | float) or name == "time" or name.endswith("_time"):
@@ -153,20 +154,21 @@ def apart(one: Path, other: Path) -> dict[str, float]:
             far = abs(value - right[name]) / (1 + abs(value))
             if name in COUNTED:
                 counted = max(counted, far)
-            else:
-                metrics = max(metrics, far)
+            elif far > metrics:
+                metrics, worst = far, name
     beyond = float((gaps > CLOSE).double().mean())
-    return {"weights": float(gaps.max()), "beyond": beyond, "metrics": metrics, "evaluations": counted}
+    found = {"weights": float(gaps.max()), "beyond": beyond, "metrics": metrics, "evaluations": counted}
+    return {**found, "metric": worst}
 
 
-def same(folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
+def same(folder: Path, sizes: list[int], controls: list[int]) -> list[dict[str, Any]]:
     """Every form on every number of ranks, against one process."""
     plans = {size: _plan(folder, size) for size in sizes}
     rows = []
     for form in ("full", "lora"):
         alone = f"{form}-1"
         finished(start(folder, write(folder, recipe(form, None, 6), alone), alone, 1))
-        for name, parallel, size, made in _arms(form, sizes, plans):
+        for name, parallel, size, made in _arms(form, sizes, controls, plans):
             finished(start(folder, write(folder, made, name), name, size))
             row = {"form": form, "parallel": parallel, "ranks": size}
             rows.append(row | apart(folder / alone, folder / name))
@@ -175,10 +177,12 @@ def same(folder: Path, sizes: list[int]) -> list[dict[str, Any]]:
 
 
 def _arms(
-    form: str, sizes: list[int], plans: dict[int, str]
+    form: str, sizes: list[int], controls: list[int], plans: dict[int, str]
 ) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     """(name, what it is, ranks, recipe) of every run that is compared with that of one process."""
-    yield f"{form}-cut", "one process, smaller micro-batches", 1, recipe(form, None, 6, tokens=32)
+    for tokens in controls:
+        said = f"one process, micro-batches of {tokens} tokens"
+        yield f"{form}-{tokens}", said, 1, recipe(form, None, 6, tokens=tokens)
     for parallel in ("fsdp2", "ddp", "plan"):
         for size in sizes:
             plan = plans[size] if parallel == "plan" else None
@@ -196,8 +200,11 @@ def _plan(folder: Path, size: int) -> str:
 def main() -> None:
     """Measures and writes the result."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
+    parser.add_argument("--controls", type=int, nargs="*", default=[32, 16, 8])
+    parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
+    result = options.result.resolve()
     with workplace() as folder:
         prepare(folder)
         found = {
@@ -206,9 +213,9 @@ def main() -> None:
             "torch": torch.__version__,
             "backend": "gloo",
             "cores": os.cpu_count(),
-            "same": same(folder, options.ranks),
+            "same": same(folder, options.ranks, options.controls),
         }
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    result.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
