@@ -1,7 +1,7 @@
 """A run on 1, 2 and 4 ranks: how far metrics and weights are apart.
 
-The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, as the
-planner solves it (one axis for 2 ranks, 2 x 2 for 4). As controls also on one process that cuts its batches into
+The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, solved by
+the planner (one axis for 2 ranks, 2 x 2 for 4). As controls also on one process that cuts its batches into
 micro-batches of other sizes: at 16 tokens it cuts them as two ranks do. What kills of ranks leave:
 `python -m benchmarks.reliability.rank_kills`.
 
