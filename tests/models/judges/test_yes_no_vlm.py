@@ -14,7 +14,7 @@ from oneloop.judge.preference import Preference
 from oneloop.models.judges.pixel_map import NotDifferentiable, PixelMap, learned_layout, resized
 from oneloop.models.judges.yes_no_vlm import YesNoNetwork, YesNoVlm, answer_token, checkpoint_layers
 from tests.models.judges.tiny_vlms import BUILT, idefics3, tokenizer
-from tests.support.rounding import room
+from tests.support.rounding import relative, reordered, room
 
 kinds = pytest.mark.parametrize("kind", BUILT)
 
@@ -139,7 +139,7 @@ def test_checkpointing_computes_layers_again_and_changes_nothing(networks, kind)
     (plain, slope, none), (answers, gradient, again) = results["plain"], results["checkpointed"]
     assert none == 0 and again > 0, "layers are computed again in the backward pass"
     torch.testing.assert_close(answers, plain, rtol=0, atol=1e-6)
-    torch.testing.assert_close(gradient, slope, rtol=1e-4, atol=1e-8)
+    assert relative(gradient, slope) < reordered(built.model)
 
 
 def test_a_model_without_layers_to_compute_again_is_refused():
