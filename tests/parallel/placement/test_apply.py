@@ -11,6 +11,7 @@ from oneloop.parallel.placement.apply import apply
 from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.comm_bytes import CommBytes
 from oneloop.parallel.placement.fault import PlacementError
+from oneloop.parallel.placement.link import Link
 from oneloop.parallel.placement.meshes import planning_mesh
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.placement.planner import plan
@@ -28,7 +29,10 @@ def planned(sizes: tuple[int, ...], share: int, **options) -> str:
     model = reader(**options)
     held = sum(p.numel() * p.element_size() for p in model.parameters()) // share
     pins = {"gate.both.weight": "S0/2", "gate.down.weight": "S1"} if model.gate else {}
-    return plan(model, sizes, batch(), Wishes(budget=Budget(parameters=held), pins=pins)).to_json()
+    # by a link that is known to nobody else: a plan runs by the ways it was made with
+    link = replace(Link.dtensor_cpu(), name="measured")
+    wishes = Wishes(budget=Budget(parameters=held), pins=pins, link=link)
+    return plan(model, sizes, batch(), wishes).to_json()
 
 
 def one_step(text: str, sizes: tuple[int, ...], options: dict) -> dict:

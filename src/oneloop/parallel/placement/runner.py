@@ -9,11 +9,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate
 from torch.utils._pytree import tree_map_only
 
-from oneloop.parallel.placement.boxing import Boxing
 from oneloop.parallel.placement.comm_bytes import here
 from oneloop.parallel.placement.fault import PlacementError
-from oneloop.parallel.placement.link import Link
-from oneloop.parallel.placement.notation import Where, letter, parsed, parts_of
+from oneloop.parallel.placement.notation import Where, letter, parsed, parts_of, shown
 from oneloop.parallel.placement.operations import Operation, Program, Value
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.placement.signatures import Signature
@@ -25,7 +23,11 @@ class Runner:
     def __init__(self, plan: ShardingPlan, traced: Program, mesh: DeviceMesh):
         self.traced, self.mesh = traced, mesh
         self.signatures = {op.name: plan.signature(op.name) for op in traced.operations}
-        self.boxing = Boxing(mesh, _link(plan.link))
+        # The plan's own ways: another kind of link may have others.
+        self.ways = {
+            (move.value, move.source, move.stops[-1]): tuple(map(parsed, move.stops)) for move in plan.moves
+        }
+        self.several = {op.name for op in traced.operations if len(op.outputs) > 1}
         self.whole: Where = (Replicate(),) * mesh.ndim
         self.grads = {name: parsed(text) for name, text in plan.parameters.items()}
         last: dict[Value, int] = {}
@@ -107,9 +109,8 @@ class Runner:
             return tensor
         kept = self.copies.setdefault(value, {})
         if wanted not in kept:
-            route = self.boxing.route(value.meta, tuple(tensor.placements), where)
-            assert route is not None
-            for stop in route.stops:
+            name = f"{value.producer}:{value.index}" if value.producer in self.several else value.producer
+            for stop in self.ways[name, shown(tensor.placements), shown(where)]:
                 tensor = tensor.redistribute(self.mesh, stop)
             kept[wanted] = tensor
         return kept[wanted]
@@ -140,8 +141,3 @@ def _check(operation: Operation, signature: Signature, made: Any) -> None:
                 f"{where}: "
                 "this version of torch is not the one that made the plan; make it again"
             )
-
-
-def _link(name: str) -> Link:
-    known = {link.name: link for link in (Link.ring(), Link.dtensor_cpu(), Link.gloo_wire())}
-    return known.get(name, Link.ring())
