@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.claims.running import run_claim, run_quickly
+from benchmarks.claims.running import confirm, run_claim, run_quickly
 
 app = typer.Typer(add_completion=False)
 
@@ -20,11 +20,18 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed at known settings; nothing is recorded.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--confirm", help="Run seed 0 again; if it comes out as stored, nothing is stale.")
+    ] = False,
 ) -> None:
     """Run a paper's claim against tuned rivals at small scale and record what was measured.
 
     Example: python -m benchmarks.claims otr --seeds 5
     """
+    if again:
+        other = confirm(name)
+        Console().print("\n".join(["came out otherwise:", *other]) if other else "seed 0 came out as stored")
+        raise typer.Exit(int(bool(other)))
     found = run_quickly(name) if quick else run_claim(name, seeds, workers=workers, resume=resume)
     Console().print_json(json.dumps(found))
 

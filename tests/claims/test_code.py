@@ -20,6 +20,11 @@ def test_comments_docstrings_and_layout_do_not_count_and_everything_else_does(tm
     assert digest("b.py", "RATE = 1\n\n\ndef double(x): return 2*x\n") == first
     assert digest("c.py", PROGRAM.replace("RATE = 1", "RATE = 2")) != first
     assert digest("d.py", PROGRAM.replace("2 * x", "x + x")) != first
+    claim = "CLAIM = Claim(found='{}', target={})"
+    one, two, three = (
+        digest(f"{n}.py", claim.format(*said)) for n, said in enumerate([("", 1), ("less", 1), ("", 2)])
+    )
+    assert one == two != three
 
 
 def test_files_that_ran_are_found_and_a_changed_one_makes_a_result_stale():

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.claims import registry
 from benchmarks.claims.claim import Arm, Claim
 from benchmarks.claims.registry import methods
-from benchmarks.claims.running import run_claim, run_quickly
+from benchmarks.claims.running import confirm, run_claim, run_quickly
 
 from oneloop.recipe.text import shipped
 
@@ -108,6 +108,21 @@ def test_arms_are_tuned_on_seeds_of_their_own_and_grids_grow_until_the_best_is_i
     assert result["measured"] == pytest.approx(2 - 1 / 2.9)
     assert methods(tmp_path)[0]["state"] == "holds"
     assert run_quickly("toy", tmp_path)["ours"] == trained("ours", 0.3, 0)
+
+
+def test_a_stale_result_is_confirmed_by_its_first_seed_alone(tmp_path, registered):
+    registered(tuned())
+    stored = run_claim("toy", 2, tmp_path, tmp_path)
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps(stored | {"code": {"src/oneloop/gone.py": "1"}}))
+    assert methods(tmp_path)[0]["stale"] and confirm("toy", tmp_path) == []
+    assert json.loads(path.read_text())["code"] == {}, "a toy runs nothing of the project"
+    stored["first"]["ours"]["accuracy"] += 1e-3
+    path.write_text(json.dumps(stored | {"code": {"src/oneloop/gone.py": "1"}}))
+    (other,) = confirm("toy", tmp_path)
+    assert other.startswith("ours, accuracy: 2.001, 2.0") and methods(tmp_path)[0]["stale"]
+    with pytest.raises(ValueError, match="nothing is stored of 'none'"):
+        confirm("none", tmp_path)
 
 
 def test_states_name_the_regime_and_what_fell_before_it_was_tuned(tmp_path, registered):
