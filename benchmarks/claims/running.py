@@ -62,10 +62,10 @@ def run_claim(
 
 
 def confirm(name: str, stored: Path = registry.RESULTS) -> list[str]:
-    """Runs seed 0 again at the settings chosen before; where it comes out as stored, the result is not stale.
+    """Runs seed 0 again at the settings chosen before; if it comes out as stored, the result is not stale.
 
-    Returns what came out otherwise ("row, column: was, is"), in which case `stored`/`name`.json stays as it is.
-    Raises ValueError where nothing is stored. A claim that measures seconds cannot be confirmed, only run again.
+    Returns what came out otherwise ("row, column: was, is"); `stored`/`name`.json stays as it is then. Raises
+    ValueError where nothing is stored. A claim that measures seconds cannot be confirmed, only run again.
     """
     path = stored / f"{name}.json"
     if not path.is_file():
