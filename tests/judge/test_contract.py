@@ -10,7 +10,7 @@ from oneloop.core.declared import declared
 from oneloop.core.rooms import build, names
 from oneloop.recipe.text import to_recipe
 from oneloop.sample.data.reasoning import Reasoning
-from tests.judge import tiny_reader
+from tests.judge import tesseract_stand_in, tiny_reader
 from tests.judge.judge_rollouts import rollouts
 
 REWARDS = f"{Path(__file__).parent / 'rewards_file.py'}"
@@ -47,6 +47,7 @@ CASES = {
         {"folder": tiny_reader.folder(), "column": "answer"},
         {"folder": tiny_reader.folder(), "column": "answer", "score": "accuracy", "pictures_per_call": 3},
     ],
+    "tesseract": [{"program": tesseract_stand_in.program(), "column": "answer"}],
     "decoded": [{"tokenizer": "one_d_piece", "judge": "digit"}],
     "step_critic": [{"path": f"{REWARDS}:critic"}, {"path": f"{REWARDS}:drawing_critic", "critiques": 3}],
 }
@@ -60,7 +61,12 @@ def test_every_judge_is_enrolled():
     assert sorted(CASES) == names("judge")
 
 
-@pytest.fixture(params=[{name: fields} for name in CASES for fields in CASES[name]], ids=str)
+PARAMS = [{name: fields} for name in CASES for fields in CASES[name]]
+NAMED = [f"{name}-{place}" for name in CASES for place in range(len(CASES[name]))]
+"""Names without paths: those of temporary folders differ between processes that share the tests."""
+
+
+@pytest.fixture(params=PARAMS, ids=NAMED)
 def judge(request):
     return build("judge", request.param)
 
