@@ -34,7 +34,7 @@ class Budgets:
                 f"probabilities must be one for each of {len(self.choices)} choices, got "
                 f"{len(self.probabilities)}"
             )
-        if min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1) > 1e-6:
+        if min(self.probabilities) < 0 or not abs(sum(self.probabilities) - 1) <= 1e-6:
             raise ValueError(
                 f"probabilities must be at least 0 and add up to 1, got {list(self.probabilities)} "
                 f"(sum {sum(self.probabilities):g})"

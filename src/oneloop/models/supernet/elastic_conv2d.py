@@ -29,11 +29,12 @@ class ElasticConv2d(nn.Conv2d, Elastic):
         outputs: Kept | None = None,
         kernel: str | None = None,
         depthwise: bool = False,
-        **options: Any,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
     ):
         """`inputs`, `outputs`: choices of channels; `kernel`: name of the choice of kernel sizes.
 
-        `options` are device and dtype. Raises ValueError for an even kernel, and where a depthwise layer
+        `device`, `dtype`: as nn.Conv2d's. Raises ValueError for an even kernel, and where a depthwise layer
         would have other outputs than inputs.
         """
         if kernel_size % 2 == 0:
@@ -51,7 +52,8 @@ class ElasticConv2d(nn.Conv2d, Elastic):
             kernel_size // 2,
             groups=in_channels if depthwise else 1,
             bias=bias,
-            **options,
+            device=device,
+            dtype=dtype,
         )
         self.inputs, self.outputs, self.depthwise = inputs, outputs, depthwise
         self.kernel = None if kernel is None else Kept(kernel)

@@ -67,9 +67,17 @@ class ElasticLinear(nn.Linear, Elastic):
 class ElasticEmbedding(nn.Embedding, Elastic):
     """An embedding of which the first features are kept."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, outputs: Kept | None = None, **options: Any):
-        """`outputs`: the choice that the features follow; `options` are those of nn.Embedding."""
-        super().__init__(num_embeddings, embedding_dim, **options)
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        outputs: Kept | None = None,
+        padding_idx: int | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ):
+        """`outputs`: the choice that the features follow; the others as nn.Embedding's."""
+        super().__init__(num_embeddings, embedding_dim, padding_idx, device=device, dtype=dtype)
         self.outputs = outputs
 
     def follows(self) -> Iterator[tuple[Kept, int]]:
