@@ -40,3 +40,31 @@ def test_no_group_is_used_too_late_in_random_schedules(ahead, more):
             taken, ready = sorted(ready)[:size], sorted(ready)[size:]
             oldest = max(oldest, *(version - ages.born[number] for number in taken))
     assert oldest == bound
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_time_is_what_taking_the_oldest_first_would_show(seed):
+    draw = random.Random(seed)
+    seen = set()
+    for _ in range(200):
+        version, bound, size = draw.randrange(5), draw.randrange(4), draw.randrange(1, 4)
+        waiting = [draw.randrange(version + 1) for _ in range(draw.randrange(9))]
+        # the next batch is the one of version + 1
+        used = {place: version + 1 + place // size for place in range(len(waiting))}
+        wanted = all(used[place] - born <= bound for place, born in enumerate(sorted(waiting)))
+        assert in_time(waiting, version, bound, size) == wanted, (waiting, version, bound, size)
+        seen.add(wanted)
+    assert seen == {True, False}
+
+
+def test_ages_keep_the_first_version_and_forget_what_is_gone():
+    ages = Ages(1)
+    ages.ask([4, 5], 0)
+    ages.ask([5, 6], 1)
+    assert ages.born == {4: 0, 5: 0, 6: 1}
+    ready = [SimpleNamespace(group=torch.tensor([number])) for number in (5, 4)]
+    # 4 and 5 are taken together; were 6 as old, it would be too late for the batch after
+    assert ages.may_take(SimpleNamespace(ready=ready, groups={6: None}), 2, 1)
+    assert not ages.may_take(SimpleNamespace(ready=ready, groups={6: None}), 1, 1)
+    assert ages.may_take(SimpleNamespace(ready=[], groups={6: None}), 2, 1) and ages.born == {6: 1}
+    assert Ages(None).may_take(SimpleNamespace(ready=ready, groups={}), 1, 99)
