@@ -280,6 +280,15 @@ def test_async_calls_share_one_loop():
         (1.0, "returned 1.0 for 2 rollouts"),
         (None, "returned None for 2 rollouts"),
         (["a", "b"], "returned 'a', which is no number"),
+        (np.zeros((2, 1)), r"returned scores of shape \[2, 1\], which must be \[2\]: one number a rollout"),
+        (torch.zeros(2, 3), r"returned scores of shape \[2, 3\], which must be \[2\]"),
+        ({"rewards": torch.zeros(2, 1)}, r"returned scores of shape \[2, 1\], which must be \[2\]"),
+        ([torch.zeros(3)] * 2, r"returned values of shape \[3\] for one rollout, which is no number"),
+        ([np.zeros(0)] * 2, r"returned values of shape \[0\] for one rollout"),
+        (torch.tensor(1.0), "returned 1.0 for 2 rollouts"),
+        ([[1.0], [2.0]], r"returned \[1.0\], which is no number"),
+        (np.array(["1", "2"]), "returned '1', which is no number"),
+        ({1.0, 2.0}, r"returned \{1.0, 2.0\} for 2 rollouts"),
         ([{"x": 1}] * 2, r"returned a dict without rewards, reward, score, scores; its keys are \['x'\]"),
     ],
 )
@@ -295,6 +304,10 @@ def test_numbers_of_every_kind():
     values = scores(call(lambda completions: kinds, rows(5)))
     assert values[:4] == [0.5, 2, 0.25, True] and math.isnan(values[4])
     assert scores(call(lambda completions: np.array([1.0, 2.0]), rows())) == [1.0, 2.0]
+    half = torch.tensor([0.5, 1.0], dtype=torch.bfloat16, requires_grad=True)
+    assert scores(call(lambda completions: half, rows())) == [0.5, 1.0]
+    assert scores(call(lambda completions: [np.ones(1), torch.zeros(1, 1)], rows())) == [1.0, 0.0]
+    assert scores(call(lambda completions: map(len, completions), rows())) == [2, 2]
     exact = [decimal.Decimal("0.5"), fractions.Fraction(1, 4)]
     assert scores(call(lambda completions: exact, rows())) == [0.5, 0.25]
 

@@ -4,6 +4,7 @@ A function returns a number or None a rollout, as list, tuple or array, or a dic
 `score` or `scores`, for the batch or for each; what else the dict holds is logged.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -36,6 +37,11 @@ class LoggedValues:
             result = result[0]
         if isinstance(result, dict):
             result = self._entries(result, lambda name, value: self.extra(name, _listed(value)))
+        if len(shape := getattr(result, "shape", ())) > 1:
+            told = (
+                f"returned scores of shape {list(shape)}, which must be [{self.rows}]: one number a rollout"
+            )
+            return [[None, told]] * self.rows
         scores = _listed(result)
         if not isinstance(scores, list) or len(scores) != self.rows:
             got = f"{len(scores)} scores" if isinstance(scores, list) else repr(scores)[:80]
@@ -50,6 +56,8 @@ class LoggedValues:
                 score = self._entries(score, lambda name, value: self._set(name, i, value))
             except ValueError as error:
                 return [None, str(error)]
+        if math.prod(shape := getattr(score, "shape", ())) != 1:
+            return [None, f"returned values of shape {list(shape)} for one rollout, which is no number"]
         score = score.item() if hasattr(score, "item") else score
         if isinstance(score, Decimal | Fraction):
             score = float(score)

@@ -62,3 +62,25 @@ def test_a_row_of_another_length_costs_itself_and_is_named_by_its_line(tmp_path)
     assert table[2] == {"a": "4", "b": "5"}
     with pytest.raises(ValueError, match=r"a.csv line 5: 3 cells, but there are 2 columns"):
         table[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "separator", "other"),
+    [
+        ("prompt;answer\nwas?;1\n", ",", ";"),
+        ("prompt;answer\nwo, bitte?;2\n", ",", ";"),
+        ("prompt\tanswer\na\t1\n", ",", "\\t"),
+        ("prompt|answer\na|1\n", ",", "|"),
+        ("prompt,answer\na,1\n", "\t", ","),
+    ],
+)
+def test_another_separator_is_named_with_the_one_that_is_read(tmp_path, text, separator, other):
+    with pytest.raises(ValueError) as refused:
+        rows(tmp_path, text, separator)
+    told = f"is separated by '{other}' and not by {separator!r}; save it with commas, or with tabs as .tsv"
+    assert told in str(refused.value) and str(refused.value).startswith("cannot load a.csv: its only column")
+
+
+def test_a_semicolon_in_a_name_or_cell_is_text_where_commas_separate(tmp_path):
+    assert rows(tmp_path, "prompt;de,answer\na;b,1;2\n") == [{"prompt;de": "a;b", "answer": "1;2"}]
+    assert rows(tmp_path, "prompt\na;b\n") == [{"prompt": "a;b"}], "one column is a table too"

@@ -14,13 +14,15 @@ from oneloop.sample.data.files.text_table import FileLine, Row, TextTable, conte
 
 LONGEST = 2**31 - 1
 """Most characters a cell may have."""
+OTHERS = ";\t|,"
+"""Separators that a line of column names is searched for where it seems to name one column alone."""
 
 
 def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
     """The rows of the files `paths`, each (name for messages, path), one file after the other.
 
-    Raises ValueError, naming the file, for one that is not UTF-8, has no usable line of column names, or ends
-    inside quotes.
+    Raises ValueError, naming the file, for one that is not UTF-8, has no usable line of column names, another
+    separator, or an end inside quotes.
     """
     csv.field_size_limit(LONGEST)
     headers, lines = dict[str, None](), list[FileLine]()
@@ -40,6 +42,11 @@ def _read(text: str, separator: str) -> tuple[list[str], Iterator[tuple[int, lis
     header = next(rows, (1, list[str]()))[1]
     if not header:
         raise ValueError("it is empty; the first line names the columns")
+    if len(header) == 1 and (other := next((one for one in OTHERS if one in header[0]), None)):
+        raise ValueError(
+            f"its only column is called {header[0]!r}: it is separated by {other!r} and not by "
+            f"{separator!r}; save it with commas, or with tabs as .tsv"
+        )
     if twice := [name for name in header if header.count(name) > 1]:
         raise ValueError(f"two columns are called {twice[0]!r}")
     return header, iter(list(rows))

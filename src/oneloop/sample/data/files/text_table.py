@@ -66,7 +66,7 @@ class TextTable:
 
 def content(path: Path) -> bytes:
     """The bytes of the file `path`, decompressed if it is a .gz file. Raises ValueError if it is damaged."""
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
         return path.read_bytes()
     try:
         return gzip.decompress(path.read_bytes())

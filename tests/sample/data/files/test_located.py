@@ -1,0 +1,117 @@
+"""Which reader a path needs: endings, folders, names with spaces and letters of any alphabet."""
+
+import gzip
+import os
+import stat
+
+import pyarrow
+import pytest
+from pyarrow import feather, parquet
+
+from oneloop.sample.data.files.located import ending_of, load
+
+LINES = '{"prompt": "a", "answer": "1"}\n{"prompt": "\\u00fc", "answer": "2"}\n'
+ROWS = [{"prompt": "a", "answer": "1"}, {"prompt": "ü", "answer": "2"}]
+CELLS = "prompt,answer\na,1\nü,2\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "my data ü 数"
+    made.mkdir()
+    return made
+
+
+def rows(path, split="train"):
+    table = load(str(path), split)
+    return [table[key] for key in range(len(table))]
+
+
+def write(path):
+    table = pyarrow.table({name: [row[name] for row in ROWS] for name in ("prompt", "answer")})
+    ending = ending_of(str(path))
+    if ending == ".parquet":
+        parquet.write_table(table, path)
+    elif ending == ".arrow":
+        feather.write_feather(table, str(path))  # Feather 2 is an Arrow file, compressed
+    else:
+        kind = {".csv": CELLS, ".tsv": CELLS.replace(",", "\t")}.get(ending.removesuffix(".gz"), LINES)
+        path.write_bytes(gzip.compress(kind.encode()) if ending.endswith(".gz") else kind.encode())
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["jsonl", "ndjson", "csv", "tsv", "JSONL", "csv.gz", "CSV.GZ", "tsv.gz", "jsonl.gz", "parquet", "arrow"],
+)
+def test_every_kind_of_file_gives_the_same_rows_whatever_its_folder_is_called(folder, ending):
+    path = folder / f"the rows.1.{ending}"
+    write(path)
+    assert rows(path) == ROWS
+
+
+def test_a_relative_path_is_seen_from_the_working_directory(folder, monkeypatch):
+    write(folder / "a b.csv")
+    monkeypatch.chdir(folder)
+    assert rows("a b.csv") == rows("./a b.csv") == rows(f"../{folder.name}/a b.csv") == ROWS
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(ValueError, match=r"no such file: a b.csv"):
+        rows("a b.csv")
+
+
+def test_a_folder_that_cannot_be_written_to_is_read(folder):
+    write(folder / "a.jsonl")
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert rows(folder / "a.jsonl") == ROWS
+        assert [one.name for one in folder.iterdir()] == ["a.jsonl"], "nothing is left beside the data"
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_a_star_reads_files_in_the_order_of_their_names(folder):
+    for name in ("b", "a"):
+        (folder / f"{name} 1.jsonl").write_text(f'{{"prompt": "{name}"}}\n')
+    assert rows(folder / "* 1.jsonl") == [{"prompt": "a"}, {"prompt": "b"}]
+    (folder / "c 1.csv").write_text("prompt\nc\n")
+    with pytest.raises(ValueError, match=r"files of several kinds \(.jsonl, .csv\); name one kind"):
+        rows(folder / "* 1.*")
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.feather", "a.txt", "a.csv.zip", "a"])
+def test_other_kinds_are_refused_with_those_that_are_known(folder, name):
+    (folder / name).write_text("hello")
+    with pytest.raises(
+        ValueError, match=r"cannot read '.*' files; known: .json, .jsonl, .*, .parquet, .arrow"
+    ):
+        rows(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("split", "found"), [("train[:1]", ["a"]), ("train[1:]+train[:1]", ["ü", "a"]), ("train[-50%:]", ["ü"])]
+)
+def test_a_split_takes_pieces_of_a_file_in_its_order(folder, split, found):
+    write(folder / "a.csv")
+    assert [row["prompt"] for row in rows(folder / "a.csv", split)] == found
+
+
+def test_pieces_tell_the_line_of_their_file(folder):
+    write(folder / "a.csv")
+    table = load(str(folder / "a.csv"), "train[1:]")
+    assert table.place(0) == f"{folder / 'a.csv'} line 3" and table.columns == ["prompt", "answer"]
+    with pytest.raises(ValueError, match=r"cannot load .*a.csv \[test\]"):
+        load(str(folder / "a.csv"), "test")
+
+
+def test_what_is_no_gzip_file_and_what_cannot_be_read_is_named(folder):
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES.encode())[:-9])
+    with pytest.raises(ValueError, match=r"my data ü 数/a.jsonl.gz is no whole gzip file"):
+        rows(folder / "a.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    ("path", "ending"),
+    [("a.b/c", ""), ("a.CSV.GZ", ".csv.gz"), ("v1.2.jsonl", ".jsonl"), ("x.gz", ".gz"), (".csv", "")],
+)
+def test_the_ending_that_counts(path, ending):
+    assert ending_of(path) == ending
+    assert ending_of(os.path.join("some dir.csv", path)) == ending
