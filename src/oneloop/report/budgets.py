@@ -2,29 +2,29 @@
 
 from markupsafe import Markup
 
-from oneloop.measure.statistics.scores import ENDS
+from oneloop.measure.statistics.scores import ENDS, interval, value
 from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, figure
 from oneloop.report.run_directory import Record, RunDirectory
 
 
 def by_cost(run: RunDirectory) -> Markup | None:
-    """An SVG with a curve for each moment at which subnets were measured; None for a run without any."""
-    rows = [row for row in run.budgets if row["mode"] == "greedy" and row["when"] != "during"]
-    if not rows:
+    """An SVG with a curve for each moment at which subnets were measured; None for a run without scores."""
+    greedy = [row for row in run.budgets if row["mode"] == "greedy" and row["when"] != "during"]
+    measure = next((one for one in ENDS if any(value(row, one) is not None for row in greedy)), None)
+    if measure is None:
         return None
-    measure = "accuracy" if any("accuracy" in row for row in rows) else "reward"
-    low, high = ENDS[measure]
+    rows = [row for row in greedy if value(row, measure) is not None]
     moments: dict[str, list[Record]] = {}
     for row in sorted(rows, key=lambda row: int(row["flops_per_token"])):
-        if measure in row:
-            moments.setdefault(f"{row['when']} {row['phase']}", []).append(row)
+        moments.setdefault(f"{row['when']} {row['phase']}", []).append(row)
     curves = [
         Curve(
             moment,
             colour(place),
             [(row["flops_per_token"] / 1000, row[measure]) for row in found],
-            [(row[low], row[high]) for row in found],
+            # where no interval was measured the bar is the point itself
+            [interval(row, measure) or (row[measure], row[measure]) for row in found],
             [moment] * len(found),
         )
         for place, (moment, found) in enumerate(moments.items())
