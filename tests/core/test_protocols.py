@@ -180,12 +180,13 @@ def test_parts_of_every_kind_train_a_language_model_of_ones_own(tmp_path):
 # a policy
 
 
-@part(
-    writes=(
-        *("last", "status", "text", "actions.parent", "actions.version", "actions.logprob"),
-        *("actions.token", "actions.share"),
-    )
+WRITES = (
+    *("last", "status", "text", "actions.parent", "actions.version", "actions.logprob"),
+    *("actions.token", "actions.share"),
 )
+
+
+@part(writes=WRITES)
 class Table:
     """A policy that knows no prompt: a law of its own for each of three letters."""
 
