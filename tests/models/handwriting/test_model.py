@@ -104,6 +104,7 @@ def test_a_folder_without_a_model_is_refused_in_words(tmp_path):
     [
         ({"letter_width": 6}, "letter_width must be a multiple of 4, got 6; nearest: 4"),
         ({"hidden_size": 12}, "hidden_size must be a multiple of 8 and of twice heads = 2, got 12"),
+        ({"hidden_size": 8}, "hidden_size must be at least 16, got 8"),
         ({"channels": (8, 20)}, r"multiples of 8 and of heads = 2, got \[20\]"),
         ({"stride": 16}, "height must be at least the stride 16, got 8"),
     ],

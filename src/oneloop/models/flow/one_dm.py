@@ -50,7 +50,7 @@ class OneDm:
     """Font file whose pictures of characters say what to write; empty: the installed GNU Unifont."""
     glyph_size: Annotated[int, Field(ge=8, le=64)] = HandwritingConfig.glyph_size
     """Height and width of the picture of a character."""
-    hidden_size: Annotated[int, Field(ge=8)] = HandwritingConfig.hidden_size
+    hidden_size: Annotated[int, Field(ge=16)] = HandwritingConfig.hidden_size
     """Width of the transformers over style and characters, a multiple of 8 and of twice `heads`."""
     heads: Annotated[int, Field(ge=1)] = HandwritingConfig.heads
     """Attention heads, of the U-Net too."""

@@ -86,7 +86,9 @@ class Residual(nn.Module):
         width = halved(width, min(self.stem_stride, 2))
         x = keep_width(self.norm(x).relu(), width)
         if self.stem_stride == 4:
-            x, width = nn.functional.max_pool2d(x, 3, 2, 1), halved(width, 2)
+            # behind an even width a window still sees the last column that is there
+            width = halved(width, 2)
+            x = keep_width(nn.functional.max_pool2d(x, 3, 2, 1), width)
         for stage in self.stages:
             x, width = stage(x, width)
         return x, width
