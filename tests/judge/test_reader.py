@@ -88,3 +88,33 @@ def test_rows_that_cannot_be_read(texts, said):
 def test_a_folder_without_a_reader(tmp_path):
     with pytest.raises(JudgeError, match="judge 'reader': folder: .* holds no ctc_reader"):
         Reader(folder=str(tmp_path))(shown(["1"]))
+
+
+def test_the_gradient_raises_the_likelihood_of_the_text():
+    """A step along the gradient of the score raises it by the step times its squared length, nearly."""
+    rollouts, rows = shown(["12", "345", "6"]), torch.tensor([2, 0])
+    images = rollouts.output[rows].requires_grad_(True)
+    log = judge(score="log_likelihood")
+    scores, _ = log.grade(images, rollouts, rows)
+    likely, _ = judge().grade(images, rollouts, rows)
+    torch.testing.assert_close(likely, scores.exp(), atol=1e-6, rtol=0)
+    (slope,) = torch.autograd.grad(scores.sum(), images)
+    step = 1e-2 / float(slope.flatten().norm())
+    moved = log.grade(images.detach() + step * slope, rollouts, rows)[0].sum()
+    gained = float(moved - scores.detach().sum())
+    assert gained == pytest.approx(1e-2 * float(slope.flatten().norm()), rel=0.1)
+    alone = log.grade(images[:1], rollouts, rows[:1])[0]
+    torch.testing.assert_close(alone[0], scores[0], atol=1e-5, rtol=0)
+
+
+def test_pictures_are_read_so_many_at_a_time_and_from_any_column():
+    rollouts = shown(["12", "345", "6", "78", "9"])
+    whole, parts = judge()(rollouts), judge(pictures_per_call=2)(rollouts)
+    for name in ("reward.reader", "extra.reader"):
+        assert list(whole[name]) == list(parts[name])
+    told = rollouts.put({"example": [{"word": text} for text in ("12", "345", "6", "78", "9")]})
+    named = judge(column="word", name="second", weight=0.0)(told)
+    assert named["reward.second"].tolist() == whole["reward.reader"].tolist()
+    with pytest.raises(JudgeError, match="judge 'second' needs a text in the column 'prompt' of data row 0"):
+        judge(name="second")(told)
+    assert len(judge()(shown([]))["extra.reader"]) == 0

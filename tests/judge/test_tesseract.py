@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.core.verdicts import JudgeError
-from oneloop.judge.tesseract import Tesseract
+from oneloop.judge.tesseract import Tesseract, written
 from oneloop.update.objective.reward_backprop import RewardBackprop
 
 needs_tesseract = pytest.mark.skipif(
@@ -87,3 +87,32 @@ def test_without_the_program_or_a_text(monkeypatch):
         Tesseract()(shown(["a"], [None]))
     with pytest.raises(ValueError, match="cannot be differentiated"):
         RewardBackprop(judge=Tesseract())
+
+
+def test_one_call_reads_as_many_pictures_as_asked_in_their_order(tmp_path, monkeypatch):
+    """The program is told the files in a list, to take each for one word, and the language."""
+    log = tmp_path / "log"
+    script = f'echo "$(wc -l < "$1") $2 $3 $4 $5 $6 $OMP_THREAD_LIMIT" >> {log}\n'
+    # what is read is the number of the file
+    script += r"""sed 's#.*/##; s#\.png##' "$1" | awk 'NR > 1 { printf "\f" } { print }'"""
+    stand_in(tmp_path, monkeypatch, script)
+    judged = Tesseract(pictures_per_call=2, language="eng+deu")(
+        shown(list("abcde"), ["0", "1", "0", "0", "0"])
+    )
+    assert judged["reward.tesseract"].tolist() == [1, 1, 1, 0, 1]
+    assert [each["text"] for each in judged["extra.tesseract"]] == ["0", "1", "0", "1", "0"]
+    calls = [" ".join(line.split()) for line in log.read_text().splitlines()]
+    assert calls == [f"{count} stdout --psm 8 -l eng+deu 1" for count in (2, 2, 1)]
+    assert Tesseract().read([]) == [] and len(log.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("height", "size"), [(16, (24 * 4 + 32, 96)), (64, (24 + 32, 96)), (80, (24 + 32, 112))]
+)
+def test_small_words_are_scaled_up_and_have_paper_around(height, size):
+    image = torch.zeros(3, height, 24)
+    image[0], image[1] = 0.9, 1.2  # a mean of 0.7; what is out of range counts, its mean does not
+    made = np.asarray(written(image))
+    assert made.shape == size[::-1]
+    assert (made[:16] == 255).all() and (made[:, -16:] == 255).all()
+    assert (made[16:-16, 16:-16] == round(0.7 * 255)).all()

@@ -46,7 +46,8 @@ class HandwritingConfig:
                 f"hidden_size must be a multiple of 8 and of twice heads = {self.heads}, "
                 f"got {self.hidden_size}"
             )
-        if self.hidden_size < 16:  # its first stage of an eighth would have one channel, and a norm of one is 0
+        # the first stage has an eighth of it, and the norm of a single channel is 0
+        if self.hidden_size < 16:
             raise ValueError(f"hidden_size must be at least 16, got {self.hidden_size}")
         if odd := [wide for wide in self.channels if wide % self.heads or wide % 8]:
             raise ValueError(f"channels must be multiples of 8 and of heads = {self.heads}, got {odd}")
