@@ -1,6 +1,7 @@
 """Lines are given back as they came, and take little memory."""
 
 import math
+import random
 import tracemalloc
 
 import pytest
@@ -44,3 +45,53 @@ def test_a_thousand_lines_take_less_than_a_megabyte():
         tracemalloc.stop()
     # 43 numbers of 8 bytes and two places; arrays grow by an eighth more than they hold
     assert taken < 1000 * 45 * 8 * 1.125 + RECENT * 10_000
+
+
+KINDS = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    0.0,
+    1.0,
+    -0.0,
+    EXACT,
+    -EXACT - 1,
+    math.inf,
+    2.5,
+    "a",
+    "b",
+    "",
+    [1],
+    {"x": 2},
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_lines_and_any_slice_of_them_are_those_of_a_list(seed):
+    draw = random.Random(seed)
+    wanted = [
+        {name: draw.choice(KINDS) for name in draw.sample("abcd", draw.randrange(5))}
+        for _ in range(draw.choice([0, 1, RECENT, 3 * RECENT]))
+    ]
+    lines = Lines(wanted)
+    assert [repr(each) for each in lines] == [repr(each) for each in wanted]
+    for _ in range(20):
+        chosen = slice(
+            *(draw.choice([None, draw.randrange(-99, 99)]) for _ in "ab"), draw.choice([None, -2, 3])
+        )
+        assert repr(lines[chosen]) == repr(wanted[chosen]), chosen
+    for place in range(-len(wanted), len(wanted)):
+        assert repr(lines[place]) == repr(wanted[place])
+
+
+def test_a_line_is_as_it_was_appended_whatever_is_done_to_the_mapping_later():
+    given_line = {"loss": 1.0}
+    lines = Lines([given_line])
+    given_line["loss"] = 2.0
+    lines[0]["loss"] = 3.0
+    assert lines[0] == {"loss": 1.0}
+    for _ in range(RECENT):
+        lines.append({"loss": 0.5})
+    assert lines[0] == {"loss": 1.0} == Lines([{"loss": 1.0}])[0]

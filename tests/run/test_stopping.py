@@ -149,3 +149,37 @@ def test_signals_without_a_python_handler_and_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert inside == [(None, signal.getsignal(signal.SIGINT))]
+
+
+def test_the_first_signal_is_told_once_and_the_second_does_what_it_always_does(handlers):
+    said = []
+    heard = threading.Event()
+
+    def says(text):
+        said.append(text)
+        heard.set()
+        raise OSError("a terminal that is gone stops nothing")
+
+    with Stopping(says, "after this picture") as stop:
+        assert stop.came is None
+        signal.raise_signal(signal.SIGINT)
+        assert heard.wait(5) and stop.came == signal.SIGINT
+        stop.in_time()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert said == ["SIGINT: stopping after this picture, or in 20 s without; once more stops at once"]
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
+
+
+def test_a_signal_is_carried_out_by_the_handler_that_was_there_or_interrupts(handlers):
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with Stopping(print) as stop:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with pytest.raises(KeyboardInterrupt):
+                    stop.carry_out(number)
+            assert stop.came is None  # neither was noted as a signal of its own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]

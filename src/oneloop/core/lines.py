@@ -63,7 +63,7 @@ class Lines(Sequence[dict[str, Any]]):
 
     def _line(self, place: int) -> dict[str, Any]:
         if place >= len(self) - len(self._recent):
-            return self._recent[place - len(self)]
+            return dict(self._recent[place - len(self)])
         names = self._names[self._kinds[place]]
         numbers = self._numbers[self._starts[place] : self._starts[place] + len(names)]
         return {
