@@ -1,5 +1,6 @@
 """own_code.py: files of a user's own code are known by their contents; edited code that is used is said."""
 
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oneloop.recipe.recipe import load_recipe
-from oneloop.run.own_code import code, out_of_date
+from oneloop.run.own_code import code, code_changes, out_of_date
 from oneloop.run.run import Run
 from tests.support.stopped import Heard
 from tests.support.training import raw_recipe
@@ -84,3 +85,38 @@ def test_a_module_that_was_edited_is_used_as_it_was_and_that_is_said(folder):
     assert code(stale) == first  # a resume in a new process meets other code, and says so
     importlib.reload(sys.modules["parts"])
     assert code(recipe("parts.Lengthy")) != first and not out_of_date(recipe("parts.Lengthy"))
+
+
+def test_changes_are_told_of_files_that_were_there_and_are_other_now():
+    before = {"a.py": "1", "b.py": "2", "gone.py": "3"}
+    assert code_changes(before, {"a.py": "1", "b.py": "9", "new.py": "4"}) == [
+        "b.py was edited after the checkpoint"
+    ]
+    assert code_changes({}, before) == code_changes(before, {}) == []
+
+
+def test_code_is_found_at_any_depth_and_by_contents_and_not_by_folder(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "reward.py").write_text("VALUE = 1\n")
+    one = code({"deep": [("reward.py:right", 3), {"left": "out of data rows"}], "text": "no file.py:it"})
+    assert list(one) == ["reward.py"]
+    assert code(["reward.py:right"]) == one == code(("reward.py:another",))
+    both = code(["reward.py:right", "sub/reward.py:VALUE"])
+    assert list(both) == ["reward.py"] and both != one
+    assert both == code(["sub/reward.py:VALUE", "reward.py:right"])  # in any order
+    edit("sub/reward.py", "1", "2")
+    assert code(["reward.py:right", "sub/reward.py:VALUE"]) != both
+    # a data row may hold anything, and what is not there is no code
+    assert code([{"prompt": "reward.py:right"}]) == code("missing.py:right") == {}
+
+
+def test_wrapped_functions_and_callables_are_known_by_where_they_are_written(folder):
+    class Callable:
+        def __call__(self):
+            return 0
+
+    wrapped = functools.partial(functools.partial(edit, "a"), "b")
+    for value in (wrapped, Callable(), Callable, edit):
+        assert list(code(value)) == ["test_own_code.py"], value
+    assert code(functools.partial(print)) == code(len) == code(3.0) == code(None) == {}
+    assert code(load_recipe) == {}  # the library's own is known by its version

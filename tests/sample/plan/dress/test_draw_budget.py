@@ -136,3 +136,20 @@ def test_progress_without_a_judge_is_refused_when_the_recipe_is_loaded():
         load_recipe(raw)
     raw["plan"]["dress"] = [{"draw_budget": {"most": 4, "draw": {"progress": {"signal": "nll"}}}}]
     load_recipe(raw)
+
+
+@pytest.mark.parametrize("choices", [(256, 64, 144), (3, 1, 2), (5,)])
+def test_what_a_budget_earned_is_told_to_its_own_place_in_any_order_of_choices(choices):
+    budget = DrawBudget(choices=choices, draw=Progress(every=10_000))
+    drawn = budget(rows(60))
+    earned = drawn.budget.double() / 7
+    assert budget.learn(drawn.put(reward=earned)).budget.tolist() == drawn.budget.tolist()
+    for place, choice in enumerate(choices):
+        count = int((drawn.budget == choice).sum())
+        assert budget.chances.count[place] == count > 0
+        assert budget.chances.total[place] == pytest.approx(-count * choice / 7)
+    state = budget.state_dict()
+    budget.begin()
+    assert not budget.chances.count.any()
+    budget.load_state_dict(state)
+    assert budget.chances.count.sum() == 60
