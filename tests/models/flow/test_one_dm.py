@@ -223,3 +223,80 @@ def test_latents_of_an_autoencoder(tmp_path):
     assert all(name.startswith("model.") for name, p in network.named_parameters() if p.requires_grad)
     with pytest.raises(ValueError, match="autoencoder: cannot load '.*nowhere'"):
         replace(part, autoencoder=str(tmp_path / "nowhere")).build()  # a path, so no hub is asked
+
+
+def network(**options):
+    """As `TinyOneDm`'s, with other options."""
+    from oneloop.models.flow.one_dm import HandwritingNetwork
+    from oneloop.models.seeded import seeded
+    from tests.models.handwriting.tiny import Glyphs, config
+
+    with seeded(0):
+        made = HandwritingNetwork(config(**options))
+    made.model.__dict__["glyphs"] = Glyphs()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "tokens"),
+    [
+        ({}, (4, 4, 8), 2 * 4),
+        ({"attention": "first"}, (4, 4, 8), 4 * 8),
+        ({"patch": 1, "letters": 3}, (1, 8, 24), 4 * 12),
+        ({"patch": 4}, (16, 2, 4), 1 * 2),
+    ],
+)
+def test_the_shape_of_latents_follows_from_the_options(options, shape, tokens):
+    made = network(**options)
+    assert (made.shape, made.tokens) == (shape, tokens)
+    told = made.encode(rows(2))
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert made(x, torch.tensor([0.2, 0.9]), told).shape == x.shape
+        image = made.decode(x)
+    assert image.shape == (2, *made.picture) and image.min() == 0 and image.max() == 1
+    assert made.latent(image).shape == x.shape
+
+
+def test_a_context_known_or_not_gives_the_same_velocity():
+    made = network()
+    told, x = made.encode(rows(2)), torch.randn(2, 4, 4, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ready = made(x, torch.tensor([0.5, 0.7]), made.context(told))
+        torch.testing.assert_close(made(x, torch.tensor([0.5, 0.7]), told), ready, atol=0, rtol=0)
+
+
+def test_shares_are_times_from_the_first_on():
+    made = network()
+    levels = made.time_levels(torch.tensor([0.0, 0.5, 0.9999999]), first=100)
+    torch.testing.assert_close(levels, schedule.levels_of(torch.tensor([100, 550, 999])))
+    assert schedule.times(made.time_levels(torch.ones(1))).tolist() == [999]
+    down = made.descent(made.time_levels(torch.tensor([0.5]), first=100), 5)
+    torch.testing.assert_close(down[:, 0], schedule.levels_of(torch.tensor([550, 440, 330, 220, 110, -1])))
+    assert down[-1] == 0
+
+
+def test_without_edges_writers_are_told_apart_by_one_branch():
+    pairs, writers = {}, []
+    for edges in ("clip", "none"):
+        made = network(edges=edges)
+        with torch.no_grad():
+            pairs[edges], writers = made.views(made.context(made.encode(rows(3))))
+    assert set(pairs["clip"]) == {"spatial", "high"} and set(pairs["none"]) == {"spatial"}
+    assert pairs["none"]["spatial"].shape == (3, 2, 8) and writers.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": 18}, "height must be a multiple of 4, got 18; nearest: 16"),
+        ({"hidden_size": 20}, "hidden_size must be a multiple of 8 and of twice heads = 4, got 20"),
+        ({"hidden_size": 8}, "hidden_size"),
+    ],
+)
+def test_sizes_are_refused_when_the_part_is_made(options, message):
+    with pytest.raises(ValueError, match=message):
+        OneDm(**options)
+    kept = OneDm(folder="nowhere", height=18)  # the sizes are those of the folder
+    with pytest.raises(ValueError, match="nowhere holds no handwriting model: there is no config.json"):
+        kept.config()
