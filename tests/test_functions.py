@@ -21,8 +21,8 @@ from oneloop.update.objective.policy_gradient import sequence_log_ratio
 PARTS = [f"oneloop.{room}.{name}" for room in ("credit", "select") for name in names(room)]
 PARTS += [f"oneloop.update.objective.{name}" for name in names("objective")]
 PARTS += ["oneloop.sample.plan.count.allocate"]
-WITHOUT = ("entropy_bonus", "flow_matching", "proxy_codes", "reconstruction")
-"""Objectives that are a method of the policy times a number."""
+WITHOUT = ("entropy_bonus", "flow_matching", "proxy_codes", "reconstruction", "style_contrast")
+"""Objectives that are a method of the policy, or a function of its model's folder, times a number."""
 B, G, T = 5, 6, 4
 
 

@@ -52,7 +52,7 @@ def test_a_torn_last_line_is_left_out_and_mentioned(tmp_path):
         (f"{STEP}\nnonsense\n{STEP}\n", r"damaged at line 2: .*Got 'nonsense'"),
         (
             f'{STEP}\n{{"kind":"stepp"}}\n',
-            r"line 2: `kind` must be one of step, eval, doctor, summary, got 'stepp'",
+            r"line 2: `kind` must be one of step, eval, budget, doctor, summary, got 'stepp'",
         ),
         ("[1]\n", r"line 1: `kind` must be one of .* got 'list'"),
         ('{"kind":"step","step":1}\n', r"line 1: a step record lacks phase"),

@@ -53,9 +53,12 @@ def handlers():
     def stop(*_):
         raise Ended
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # a suite that was started in the background ignores Ctrl-C
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     yield {number: signal.getsignal(number) for number in stopping.SIGNALS}
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_a_signal_while_the_report_is_written_lets_it_end(whole, tmp_path, handl
     assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers
 
 
-def test_signals_without_a_python_handler_and_other_threads_are_left_alone():
+def test_signals_without_a_python_handler_and_other_threads_are_left_alone(handlers):
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         with Stopping(print) as stop:
