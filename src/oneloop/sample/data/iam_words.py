@@ -11,19 +11,17 @@ database is free for research alone; it is not fetched here. What a row holds:
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
 from oneloop.sample.data.handwriting import options
-from oneloop.sample.data.handwriting.scanned import Sample, ScannedWords, Split
+from oneloop.sample.data.handwriting.scanned import Sample, ScannedRows, ScannedWords, Split
 
 FIELDS = 9
 """Fields of a line of words.txt, the text last."""
 
 
 @part(paper="arXiv 2409.04004")
-class IamWords:
+class IamWords(ScannedRows):
     """Words of writers of the IAM database in `folder`, each with two other words in the same hand."""
 
     folder: str
@@ -43,22 +41,6 @@ class IamWords:
         samples, left_out = read_words(folder)
         split = Split(self.writers, self.vocabulary, self.unseen, self.held_out)
         return ScannedWords(samples, split, self.longest, f"iam_words of {folder}", left_out)
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        """Row number `key`. Raises IndexError outside 0..len-1, ValueError for a picture that cannot be used,
-        naming its file."""
-        return self._words.row(key, self.seed, self.height, self.width)
-
-    def place(self, key: int) -> str:
-        """The file of row number `key`."""
-        return self._words.place(key)
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of some rows."""
-        return of_rows(self, SPREAD)
 
 
 def read_words(folder: Path) -> tuple[list[Sample], list[str]]:

@@ -8,19 +8,17 @@ columns `file` (below the folder) and `text`. What a row holds: `oneloop.sample.
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
 from oneloop.sample.data.files.located import load
 from oneloop.sample.data.handwriting import options
-from oneloop.sample.data.handwriting.scanned import Sample, ScannedWords, Split
+from oneloop.sample.data.handwriting.scanned import Sample, ScannedRows, ScannedWords, Split
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 @part(paper="arXiv 2409.04004")
-class WriterFolders:
+class WriterFolders(ScannedRows):
     """Words in the folders of their writers, each with two other words in the same hand."""
 
     folder: str
@@ -42,22 +40,6 @@ class WriterFolders:
         samples, left_out = read_folders(folder, self.labels)
         split = Split(self.writers, self.vocabulary, self.unseen, self.held_out)
         return ScannedWords(samples, split, self.longest, f"writer_folders of {folder}", left_out)
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def __getitem__(self, key: int) -> dict[str, Any]:
-        """Row number `key`. Raises IndexError outside 0..len-1, ValueError for a picture that cannot be used,
-        naming its file."""
-        return self._words.row(key, self.seed, self.height, self.width)
-
-    def place(self, key: int) -> str:
-        """The file of row number `key`."""
-        return self._words.place(key)
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of some rows."""
-        return of_rows(self, SPREAD)
 
 
 def read_folders(folder: Path, labels: str | None) -> tuple[list[Sample], list[str]]:

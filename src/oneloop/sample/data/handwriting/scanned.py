@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.pictures import picture
 from oneloop.models.handwriting.reference import lighter_ink, opened
 from oneloop.sample.data.handwriting.rows import row, two_others
@@ -70,13 +71,13 @@ class ScannedWords:
             if samples[place].writer in chosen
             and in_vocabulary(samples[place].text, split.vocabulary, split.held_out)
         ]
-        self.targets = [place for place in wanted if self._others(place)]
-        lonely = {samples[place].writer for place in wanted if not self._others(place)}
+        self.targets = [place for place in wanted if self._has_others(place)]
+        alone = sorted(set(wanted) - set(self.targets))
+        writers = {samples[place].writer for place in alone}
+        lonely = f"{len(alone)} words of {len(writers)} writers with no other word to refer to"
         long = len(samples) - len(short)
-        many = len(wanted) - len(self.targets)
-        alone = f"{many} words of {len(lonely)} writers with no other word to refer to"
         counted = f"{long} words of more than {longest} characters"
-        self._say([*left_out, counted if long else "", alone if lonely else ""])
+        self._say([*left_out, counted if long else "", lonely if alone else ""])
         if not self.targets:
             raise ValueError(
                 f"{where}: no word is left for writers: {split.writers}, {split.vocabulary} words"
@@ -106,9 +107,40 @@ class ScannedWords:
         """Known samples of the writer of the sample `place`, but for itself."""
         return [each for each in self._known.get(self.samples[place].writer, []) if each != place]
 
+    def _has_others(self, place: int) -> bool:
+        # stops at the first: a writer of thousands of words is not walked once for each of them
+        return any(each != place for each in self._known.get(self.samples[place].writer, []))
+
     def _say(self, left_out: Sequence[str]) -> None:
         if said := [each for each in left_out if each]:
             warnings.warn(f"{self.where}: left out: {'; '.join(said)}", stacklevel=4)
+
+
+class ScannedRows:
+    """What data parts of scanned words answer alike; each says of which words by its `_words`."""
+
+    seed: int
+    height: int
+    width: int | None
+    _words: Any
+    """The `ScannedWords` of the part."""
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """Row number `key`. Raises IndexError outside 0..len-1, ValueError for a picture that cannot be used,
+        naming its file."""
+        found: dict[str, Any] = self._words.row(key, self.seed, self.height, self.width)
+        return found
+
+    def place(self, key: int) -> str:
+        """The file of row number `key`."""
+        return str(self._words.place(key))
+
+    def fingerprint(self) -> Fingerprint:
+        """Fingerprint of some rows."""
+        return of_rows(self, SPREAD)
 
 
 def written(path: Path, height: int) -> np.ndarray:
