@@ -29,6 +29,8 @@ NEEDS = {
     "grpo_gsm8k_gpu": "a GPU and a model from the hub",
     "picture_questions_gpu": "a GPU and a model from the hub",
     "one_d_piece_grpo": "the tokenizer that recipe one_d_piece leaves",
+    "one_dm": "handwriting fonts and a trained reader",
+    "one_dm_grpo": "handwriting fonts and a trained reader",
 }
 """Recipes that are not run by themselves, and what they need."""
 STORED, PAGE, RUNS = Path("benchmarks/results/release.json"), Path("build/release.md"), Path("build/release")
