@@ -21,17 +21,12 @@ from typing import Any
 
 from benchmarks.claims import code, registry
 from oneloop.core import storage
+from oneloop.recipe.needs import NEEDS
 from oneloop.recipe.text import shipped
 from oneloop.run.environment import hardware
 from oneloop.run.record import read_lines
 
-NEEDS = {
-    "grpo_gsm8k_gpu": "a GPU and a model from the hub",
-    "picture_questions_gpu": "a GPU and a model from the hub",
-    "one_d_piece_grpo": "the tokenizer that recipe one_d_piece leaves",
-    "one_dm": "handwriting fonts and a trained reader",
-    "one_dm_grpo": "handwriting fonts and a trained reader",
-}
+LEFT_OUT = {name: need for name, need in NEEDS.items() if need.of != "fetch"}
 """Recipes that are not run by themselves, and what they need."""
 STORED, PAGE, RUNS = Path("benchmarks/results/release.json"), Path("build/release.md"), Path("build/release")
 Row = dict[str, Any]
@@ -101,7 +96,7 @@ def page(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
             was = before.get(kind, {}).get(name)
             took = f"{row['seconds']:.0f}" + (f" ({was['seconds']:.0f})" if was else "")
             lines.append(f"| {name} | {show(row)} | {show(was) if was else 'not run'} | {took} |")
-    lines += ["", "Not run: " + "; ".join(f"{name} (needs {what})" for name, what in NEEDS.items()) + "."]
+    lines += ["", "Not run: " + "; ".join(f"{name} (needs {what})" for name, what in LEFT_OUT.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
@@ -129,7 +124,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--claims", nargs="*", default=registry.names(), help="claims to run; default: all")
-    every = [name for name in shipped() if name not in NEEDS]
+    every = [name for name in shipped() if name not in LEFT_OUT]
     parser.add_argument("--recipes", nargs="*", default=every, help="recipes to train; default: all that can")
     given = parser.parse_args()
     before = json.loads(STORED.read_text()) if STORED.is_file() else {}

@@ -27,8 +27,6 @@ ROWS = 24
 """Rows of generated data: to look for overlap with what is held out takes long with many."""
 IMAGES = (Flow, ImageTokenizer)
 """Policies that write images."""
-NEEDS = {"one_d_piece_grpo": "one_d_piece"}
-"""Recipes that need the run of another, which they look for in runs/."""
 STEPS = 3
 """Steps of each phase; a checkpoint is written after every second one of the run."""
 FEW = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}

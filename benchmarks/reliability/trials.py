@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.reliability import forks, tiny
 from benchmarks.reliability.outcome import Outcome, outcome, rollouts
+from oneloop.recipe.needs import NEEDS
 from oneloop.run.environment import hardware
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -161,8 +162,8 @@ class Runs:
         path = self.folder / "recipes" / f"{name}.yaml"
         if path.exists():
             return path
-        if name in tiny.NEEDS:
-            self.whole(tiny.NEEDS[name])
+        if name in NEEDS and NEEDS[name].of == "run":
+            self.whole(NEEDS[name].what)
         return tiny.write(name, path.parent, self.folder / "whole")
 
     def draw(self, draw: random.Random) -> Whole:

@@ -1,6 +1,7 @@
 """`oneloop recipes` and `oneloop copy`: what ships is listed, and handed out without overwriting anything."""
 
 from oneloop.cli.recipes import about
+from oneloop.recipe.needs import NEEDS
 from oneloop.recipe.recipe import load_recipe
 from oneloop.recipe.text import shipped
 
@@ -48,3 +49,7 @@ def test_nothing_is_overwritten(oneloop, tmp_path, monkeypatch):
 def test_an_unknown_name_is_met_with_the_nearest(oneloop):
     code, _, err = oneloop("copy", "quikstart")
     assert code == 2 and "no recipe that ships is called 'quikstart'; did you mean 'quickstart'?" in err
+
+
+def test_what_a_recipe_needs_is_said(oneloop):
+    assert oneloop("recipes")[1].count("Needs:") == len(NEEDS)

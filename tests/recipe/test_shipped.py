@@ -32,6 +32,7 @@ from oneloop.judge.verifier import Verifier
 from oneloop.models.language.small_llama import SmallLlama
 from oneloop.models.vision_language.flexible_llava import FlexibleLlava
 from oneloop.models.vision_language.small_llava import SmallLlava
+from oneloop.recipe.needs import NEEDS
 from oneloop.recipe.recipe import Recipe, load_recipe
 from oneloop.recipe.text import shipped, to_recipe
 from oneloop.recipe.text import written as written_out
@@ -46,11 +47,8 @@ from oneloop.sample.policies.vision_language import VisionLanguage
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 RECIPES = list(shipped().values())
-NEEDS_THE_HUB = ("grpo_gsm8k_gpu", "picture_questions_gpu")
-NEEDS_A_RUN = ("one_d_piece_grpo",)
-NEEDS_A_READER = ("one_dm", "one_dm_grpo")
-"""They also need fonts that are fetched; test_handwriting_recipes.py runs them on stand-ins."""
-OFFLINE = [path for path in RECIPES if path.stem not in (*NEEDS_THE_HUB, *NEEDS_A_RUN, *NEEDS_A_READER)]
+OFFLINE = [path for path in RECIPES if path.stem not in NEEDS or NEEDS[path.stem].of == "fetch"]
+"""Those that run here, a fetched model replaced; test_handwriting_recipes.py runs two of the others."""
 LIKENESS = f"{ROOT / 'tests' / 'support' / 'toy_parts.py'}:Likeness"
 BRIGHTNESS = f"{ROOT / 'tests' / 'support' / 'toy_parts.py'}:Brightness"
 STEPS = 5

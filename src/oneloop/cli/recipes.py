@@ -1,4 +1,4 @@
-"""`oneloop recipes`: the recipes that ship, a sentence each from their head comments."""
+"""`oneloop recipes`: the recipes that ship, a sentence each from their head comments, and what they need."""
 
 from pathlib import Path
 
@@ -6,17 +6,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from oneloop.cli.terminal import console
+from oneloop.recipe.needs import NEEDS
 from oneloop.recipe.text import read, shipped
 
 
 def recipes() -> None:
-    """List the recipes that ship, with a sentence each.
+    """List the recipes that ship, with a sentence each and what they need that is not here.
 
     Example: oneloop recipes
     """
     table = Table("name", "what it does", "paper", box=None, header_style="bold", pad_edge=False)
     for name, path in shipped().items():
-        table.add_row(name, escape(about(path)), escape(str(read(path).get("paper", ""))))
+        needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
+        table.add_row(name, escape(about(path) + needs), escape(str(read(path).get("paper", ""))))
     console.print(table)
 
 
