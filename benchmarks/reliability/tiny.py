@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import ImageFont
+
 from oneloop.core.rooms import part_name
 from oneloop.judge.verifier import Verifier
+from oneloop.models.flow.one_dm import OneDm
+from oneloop.models.judges.ctc_reader import CtcReader, ReaderConfig
 from oneloop.models.language.picture_llama import PictureLlama
 from oneloop.models.language.small_llama import SmallLlama
 from oneloop.models.vision_language.flexible_llava import FlexibleLlava
@@ -27,6 +31,8 @@ ROWS = 24
 """Rows of generated data: to look for overlap with what is held out takes long with many."""
 IMAGES = (Flow, ImageTokenizer)
 """Policies that write images."""
+WRITERS = 8
+"""Fonts of handwriting: copies of one, which is enough to be killed and resumed."""
 STEPS = 3
 """Steps of each phase; a checkpoint is written after every second one of the run."""
 FEW = {"base": 2, "mean_budget": 4, "min_per_prompt": 3}
@@ -44,9 +50,13 @@ def tiny(name: str, folder: Path, steps: int = STEPS, runs: Path = Path("runs"))
     """
     source = folder / "shipped" / f"{name}.yaml"
     source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(shipped()[name].read_text().replace("runs/", f"{runs}/"))
+    readers = folder / "readers"
+    shipped_text = shipped()[name].read_text().replace("runs/", f"{runs}/")
+    source.write_text(shipped_text.replace("folder: readers/", f"folder: {readers}/"))
     recipe = load_recipe(source)[0]
     changes = ["save_every=2", *_model(recipe)]
+    if isinstance(recipe.policy.model, OneDm):
+        changes += _handwriting(recipe, folder)
     if name == "grpo_gsm8k_gpu":
         changes += [f"plan.data={_questions(folder)}", f"evaluate.data={_questions(folder)}"]
     if recipe.evaluate is not None:
@@ -125,6 +135,23 @@ def _fewer(data: Any, path: str) -> list[str]:
     if hasattr(data, "data"):
         return _fewer(data.data, f"{inner}.data")
     return [f"{inner}.size={ROWS}"] if getattr(data, "size", 0) > ROWS else []
+
+
+def _handwriting(recipe: Recipe, folder: Path) -> list[str]:
+    """Fonts and readers in `folder`, and the changes that make the recipe use these fonts."""
+    fonts, font = folder / "fonts", bytes(ImageFont.load_default(16).font_bytes)
+    fonts.mkdir(exist_ok=True)
+    for writer in range(WRITERS):
+        (fonts / f"{writer}.ttf").write_bytes(font)
+    for name in ("judge", "other"):
+        CtcReader(ReaderConfig(height=16, channels=(4, 8), hidden_size=8)).save(folder / "readers" / name)
+    model = "policy.flow.model.one_dm"
+    changes = [f"{model}.heads=2", f"{model}.channels=[8, 8]", f"{model}.font={fonts / '0.ttf'}"]
+    if "grpo" in recipe.phases:  # likelihoods of a reader that learned nothing are rounded to 0
+        reader = {"folder": str(folder / "readers" / "judge"), "score": "log_likelihood"}
+        changes.append(f"phases.grpo.judge={json.dumps([{'reader': reader}])}")
+    data = ["evaluate.data", *(f"phases.{phase}.plan.data" for phase in recipe.phases)]
+    return changes + [f"{place}.handwriting_fonts.folder={fonts}" for place in data]
 
 
 def _questions(folder: Path) -> str:

@@ -26,6 +26,7 @@ from oneloop.run.environment import hardware
 
 RESULTS = Path(__file__).parents[1] / "results"
 SLOW = ("branchgrpo", "capo", "everything", "flow_grpo", "one_sided", "onereward", "tiny")
+SLOW += ("one_dm", "one_dm_grpo")
 """Recipes whose run takes long, for worker processes or images; they are drawn less often."""
 
 
