@@ -5,7 +5,9 @@ Three readers need it: the path of a fault (faults.py), `path=value` (overrides.
 """
 
 import dataclasses
+import functools
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from oneloop.core.part import Of, Options
@@ -27,13 +29,18 @@ def held(cls: type[Any] | None, name: str) -> Held:
     return _held(hints(cls).get(name)) if cls is not None else Held()
 
 
-def hints(cls: type[Any]) -> dict[str, Any]:
+def hints(cls: type[Any]) -> Mapping[str, Any]:
     """{field: annotation} of the constructor fields of `cls`, with `Of` and `Options` marks."""
     try:
-        found = get_type_hints(cls, include_extras=True)
+        return _hints(cls)
     except NameError:  # a class made inside a function
         return {}
-    return {name: found[name] for name in init_fields(cls)}
+
+
+@functools.lru_cache(maxsize=1024)  # annotations are evaluated anew at every call, and a recipe asks often
+def _hints(cls: type[Any]) -> Mapping[str, Any]:
+    found = get_type_hints(cls, include_extras=True)
+    return types.MappingProxyType({name: found[name] for name in init_fields(cls)})
 
 
 def init_fields(cls: type[Any]) -> list[str]:
