@@ -32,7 +32,7 @@ def held(cls: type[Any] | None, name: str) -> Held:
 def hints(cls: type[Any]) -> Mapping[str, Any]:
     """{field: annotation} of the constructor fields of `cls`, with `Of` and `Options` marks."""
     try:
-        return _hints(cls)
+        return _hints(cls)  # type: ignore[arg-type]  # a class can be hashed
     except NameError:  # a class made inside a function
         return {}
 
