@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import pathlib
 import signal
 
 import pytest
@@ -66,6 +67,47 @@ def test_numbers_that_are_not_finite(tmp_path):
 def test_what_cannot_be_stored_is_named_with_its_place(tmp_path):
     with pytest.raises(TypeError, match=r"state\.a\[1\]\.b: cannot store a set"):
         storage.write_state(tmp_path, {"a": [0, {"b": {1, 2}}]})
+
+
+@pytest.fixture
+def happened(tmp_path, monkeypatch):
+    """What is flushed and renamed, in order: names, with temporary ones as "new"."""
+    seen = []
+
+    def name(path):
+        path = pathlib.Path(path)
+        if path.name.startswith("."):
+            return "new"
+        return f"new/{path.name}" if path.parent.name.startswith(".") else path.name
+
+    def moved(path, to):
+        seen.append(f"{name(to)} is there")
+        os.replace(path, to)
+
+    monkeypatch.setattr(pathlib.Path, "rename", moved)
+    monkeypatch.setattr(pathlib.Path, "replace", moved)
+    monkeypatch.setattr(storage, "flush", lambda path: seen.append(f"flush {name(path)}"))
+    return seen
+
+
+def test_flushing_asks_the_system_to_write_this_very_file_or_folder(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append(os.fstat(descriptor).st_ino))
+    (tmp_path / "a").write_text("x")
+    storage.flush(tmp_path / "a"), storage.flush(tmp_path)
+    assert asked == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, happened):
+    storage.write_folder(tmp_path / "all" / "made", lambda folder: (folder / "a").write_text("x"))
+    assert sorted(happened[:2]) == ["flush new/a", "flush new/checksums.json"]
+    assert happened[2:] == ["flush new", "made is there", "flush all"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, happened):
+    storage.replace_file(tmp_path / "all" / "made", "x")
+    storage.write_entry(tmp_path / "all" / "entry", [1])
+    assert happened == ["flush new", "made is there", "flush all", "flush new", "entry is there", "flush all"]
 
 
 def test_a_folder_is_never_overwritten_nor_left_half_done(tmp_path):
