@@ -17,18 +17,24 @@ from oneloop.models.supernet.cutting import Cutter
 from oneloop.models.supernet.elastic import Architecture, Elastic, Kept
 
 
-class ElasticLayerNorm(nn.LayerNorm, Elastic):
-    """LayerNorm over the features kept."""
+class ElasticFeatures(Elastic):
+    """What norms over all features share; stands before the norm of `nn` among the bases of a class."""
+
+    normalized_shape: tuple[int, ...]
 
     def __init__(self, features: int, kept: Kept | None = None, **options: Any):
-        """`kept`: the choice that the features follow; `options` are those of nn.LayerNorm."""
-        super().__init__(features, **options)
+        """`kept`: the choice that the features follow; `options` are those of the norm of `nn`."""
+        super().__init__(features, **options)  # type: ignore[call-arg]
         self.kept = kept
 
     def follows(self) -> Iterator[tuple[Kept, int]]:
         """The features, where they are elastic."""
         if self.kept is not None:
             yield self.kept, self.normalized_shape[0]
+
+
+class ElasticLayerNorm(ElasticFeatures, nn.LayerNorm):
+    """LayerNorm over the features kept."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., features kept], normalised."""
@@ -50,18 +56,8 @@ class ElasticLayerNorm(nn.LayerNorm, Elastic):
         return made
 
 
-class ElasticRMSNorm(nn.RMSNorm, Elastic):
+class ElasticRMSNorm(ElasticFeatures, nn.RMSNorm):
     """RMSNorm over the features kept."""
-
-    def __init__(self, features: int, kept: Kept | None = None, **options: Any):
-        """`kept`: the choice that the features follow; `options` are those of nn.RMSNorm."""
-        super().__init__(features, **options)
-        self.kept = kept
-
-    def follows(self) -> Iterator[tuple[Kept, int]]:
-        """The features, where they are elastic."""
-        if self.kept is not None:
-            yield self.kept, self.normalized_shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., features kept], divided by their root mean square."""
