@@ -33,7 +33,7 @@ from oneloop.sample.plan.draw.progress import Progress
 from oneloop.sample.plan.dress.draw_budget import DrawBudget
 from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.language import Language
-from oneloop.sample.policies.tokens.elastic import Elastic
+from oneloop.sample.policies.tokens.elastic import ElasticOptions
 from oneloop.sample.policies.tokens.elastic_policy import ElasticPolicy
 from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from oneloop.update.learner import Learner, Learning
@@ -41,7 +41,7 @@ from oneloop.update.objective.policy_gradient import PolicyGradient
 from oneloop.update.objective.supervised import Supervised
 
 BUDGETS = (55_000, 96_000, 181_000, 315_000)
-ELASTIC = Elastic(layers=(1, 2), heads=(2,), width=(64,))
+ELASTIC = ElasticOptions(layers=(1, 2), heads=(2,), width=(64,))
 TOTAL = 2e10
 WARM = 0.75
 """Share of the FLOPs that the warm start takes."""

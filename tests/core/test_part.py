@@ -10,7 +10,7 @@ from oneloop.core.declared import declared
 from oneloop.core.part import Of, Options, part
 from oneloop.core.rooms import UnknownName, build, find, names, part_name
 from oneloop.recipe.faults import faults
-from oneloop.recipe.fields import Held, held
+from oneloop.recipe.fields import FieldContent, content_of
 from oneloop.recipe.text import to_recipe
 
 MINE = '''
@@ -219,13 +219,16 @@ class Fields:
 
 
 def test_what_a_field_holds_is_read_from_its_annotation():
-    assert held(Fields, "judges") == Held(room="judge", shape="list")
-    assert held(Fields, "keep") == Held(room="plan")
-    assert held(Fields, "phases") == Held(cls=Inner, shape="names")
-    assert held(Fields, "inner") == Held(cls=Inner)
-    assert held(Fields, "many") == Held(cls=Inner, shape="list")
-    assert held(Fields, "free") == Held(shape="names") and held(Fields, "either") == Held()
-    assert held(Fields, "nothing") == Held() and held(None, "inner") == Held()
+    assert content_of(Fields, "judges") == FieldContent(room="judge", shape="list")
+    assert content_of(Fields, "keep") == FieldContent(room="plan")
+    assert content_of(Fields, "phases") == FieldContent(cls=Inner, shape="names")
+    assert content_of(Fields, "inner") == FieldContent(cls=Inner)
+    assert content_of(Fields, "many") == FieldContent(cls=Inner, shape="list")
+    assert (
+        content_of(Fields, "free") == FieldContent(shape="names")
+        and content_of(Fields, "either") == FieldContent()
+    )
+    assert content_of(Fields, "nothing") == FieldContent() and content_of(None, "inner") == FieldContent()
 
 
 def test_paths_of_faults_follow_lists_mappings_and_unions():

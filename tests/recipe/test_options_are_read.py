@@ -8,7 +8,7 @@ import pytest
 
 import oneloop
 from oneloop.core.rooms import ROOMS, find, names
-from oneloop.recipe.fields import held, hints, init_fields
+from oneloop.recipe.fields import content_of, hints, init_fields
 from oneloop.recipe.recipe import Recipe
 
 SOURCE = Path(oneloop.__file__).parent
@@ -35,7 +35,7 @@ def classes():
         cls = todo.pop()
         if cls not in found:
             found[cls] = init_fields(cls)
-            todo += [inner for field in hints(cls) if (inner := held(cls, field).cls) is not None]
+            todo += [inner for field in hints(cls) if (inner := content_of(cls, field).cls) is not None]
     return [(cls, field) for cls, fields in found.items() for field in fields]
 
 
@@ -52,7 +52,7 @@ def imported(path):
 
 def near(cls):
     """Files that know a class: its own, those that this imports or that import it, those that read it."""
-    holders = {field for other, field in classes() if held(other, field).cls is cls}
+    holders = {field for other, field in classes() if content_of(other, field).cls is cls}
     for kind in cls.__mro__:
         if kind.__module__.startswith("oneloop."):
             home = file_of(kind.__module__)

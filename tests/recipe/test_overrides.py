@@ -6,7 +6,7 @@ import pytest
 
 from oneloop.core.rooms import find
 from oneloop.recipe.aliases import ALIASES, ELSEWHERE
-from oneloop.recipe.fields import held, init_fields
+from oneloop.recipe.fields import content_of, init_fields
 from oneloop.recipe.overrides import pair_up
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import Phase, Recipe, load_recipe
@@ -23,7 +23,7 @@ def at(recipe, path):
     steps = path.split(".")
     while steps:
         step = steps.pop(0)
-        room, node = held(type(node), step).room, getattr(node, step)
+        room, node = content_of(type(node), step).room, getattr(node, step)
         if room and steps:
             wanted = find(room, steps.pop(0))
             node = next(p for p in node if type(p) is wanted) if isinstance(node, tuple) else node

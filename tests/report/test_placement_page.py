@@ -8,7 +8,7 @@ from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.hand import HandPlan
 from oneloop.parallel.placement.planner import plan
 from oneloop.parallel.placement.search import Wishes
-from oneloop.parallel.placement.summary import edges
+from oneloop.parallel.placement.summary import traffic
 from oneloop.report.placement_page import ROW, render, write_placement_page
 from tests.parallel.placement.models import Reader, batch
 
@@ -24,7 +24,7 @@ def test_the_page_shows_the_plan(tmp_path):
     hand = [HandPlan("zero3", 2 * found.bytes_per_step, 1024, "gathered twice")]
     page = write_placement_page(tmp_path / "plan.html", found, hand).read_text()
     assert "0.50 times what zero3 does" in page and "http" not in page.replace("http-equiv", "")
-    assert page.count("<path ") == sum(edge.source != edge.target for edge in edges(found))
+    assert page.count("<path ") == sum(one.source != one.target for one in traffic(found))
     rows = re.findall(r'<span class="name" title="([^"]+)">', page)
     assert "blocks.*.up" in rows and len(rows) == len(set(rows))
     assert f'height:{ROW * len(rows)}px" role="img"' in page
@@ -32,7 +32,7 @@ def test_the_page_shows_the_plan(tmp_path):
 
 def test_bytes_of_the_edges_are_those_of_the_plan():
     found = made()
-    assert sum(edge.volume for edge in edges(found)) == found.bytes_per_step
+    assert sum(one.volume for one in traffic(found)) == found.bytes_per_step
 
 
 def test_names_are_escaped():

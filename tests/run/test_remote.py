@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from oneloop.parallel.runtime.cluster import Worker
+from oneloop.parallel.runtime.cluster import RayWorker
 from tests.run.test_ahead import plain
 from tests.support.training import assert_equal, outcome, train
 
@@ -22,8 +22,8 @@ def alike(made):
 @pytest.mark.slow
 def test_a_sampler_that_is_killed_and_a_judge_give_what_threads_give(local_ray, tmp_path, monkeypatch):
     train(tmp_path / "threads", **plain(1, steps=3))
-    started, start = [], Worker._start
-    monkeypatch.setattr(Worker, "_start", lambda self: started.append(self) or start(self))
+    started, start = [], RayWorker._start
+    monkeypatch.setattr(RayWorker, "_start", lambda self: started.append(self) or start(self))
     killed = threading.Event()
 
     def kill():
@@ -31,14 +31,14 @@ def test_a_sampler_that_is_killed_and_a_judge_give_what_threads_give(local_ray, 
         os.kill(process, signal.SIGKILL)
         killed.set()
 
-    call = Worker.__call__
+    call = RayWorker.__call__
 
     def called(self, *inputs, **options):
         if self.name == "sampler 0" and not killed.is_set():
             kill()
         return call(self, *inputs, **options)
 
-    monkeypatch.setattr(Worker, "__call__", called)
+    monkeypatch.setattr(RayWorker, "__call__", called)
     options = plain(1, steps=3, backend="ray", sampler_threads=1)
     train(tmp_path / "ray", **options)
     assert killed.is_set() and max(worker.deaths for worker in started) == 1

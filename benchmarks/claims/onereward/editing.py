@@ -27,7 +27,7 @@ from oneloop.run.evaluation import held_out
 from oneloop.run.metrics import batch_metrics
 from oneloop.sample.data.digits import Digits
 from oneloop.sample.data.edits import Edits
-from oneloop.sample.data.mixture import Mixture, Weighted
+from oneloop.sample.data.mixture import Mixture, Portion
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.dress.stop import Stop
 from oneloop.sample.plan.plan import Plan
@@ -94,7 +94,7 @@ def tasks(setting: Setting, split: str) -> dict[str, Edits]:
 def mixture(setting: Setting, seed: int) -> Mixture:
     """The tasks as the paper draws them: fill twice as often."""
     made = tasks(setting, "train")
-    sets = tuple(Weighted(data=made[name], weight=weight) for name, weight in WEIGHTS.items())
+    sets = tuple(Portion(data=made[name], weight=weight) for name, weight in WEIGHTS.items())
     return Mixture(sets=sets, size=8192, seed=seed)
 
 

@@ -16,7 +16,7 @@ Shape = Literal["one", "list", "names"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class FieldContent:
     """A part of `room`, options of `cls`, or (neither) a plain value; one, a list, or a mapping by name."""
 
     room: str = ""
@@ -24,9 +24,9 @@ class Held:
     shape: Shape = "one"
 
 
-def held(cls: type[Any] | None, name: str) -> Held:
+def content_of(cls: type[Any] | None, name: str) -> FieldContent:
     """What field `name` of `cls` holds; a plain value when there is no such field."""
-    return _held(hints(cls).get(name)) if cls is not None else Held()
+    return _content_of(hints(cls).get(name)) if cls is not None else FieldContent()
 
 
 def hints(cls: type[Any]) -> Mapping[str, Any]:
@@ -48,22 +48,22 @@ def init_fields(cls: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
-def _held(hint: Any, shape: Shape = "one") -> Held:
+def _content_of(hint: Any, shape: Shape = "one") -> FieldContent:
     hint = without_none(hint)
     for mark in getattr(hint, "__metadata__", ()):
         if isinstance(mark, Of):
-            return Held(room=mark.room, shape=shape)
+            return FieldContent(room=mark.room, shape=shape)
         if isinstance(mark, Options):
-            return Held(cls=mark.cls, shape=shape)
+            return FieldContent(cls=mark.cls, shape=shape)
     if get_origin(hint) is Annotated:
-        return _held(get_args(hint)[0], shape)
+        return _content_of(get_args(hint)[0], shape)
     if get_origin(hint) in (tuple, list):
-        return _held(get_args(hint)[0], "list")
+        return _content_of(get_args(hint)[0], "list")
     if get_origin(hint) is dict:
-        return _held(get_args(hint)[1], "names")
+        return _content_of(get_args(hint)[1], "names")
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return Held(cls=hint, shape=shape)
-    return Held(shape=shape)
+        return FieldContent(cls=hint, shape=shape)
+    return FieldContent(shape=shape)
 
 
 def without_none(hint: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from oneloop.core.rooms import UnknownName, find, names
 from oneloop.recipe.faults import short
-from oneloop.recipe.fields import Held, held
+from oneloop.recipe.fields import FieldContent, content_of
 from oneloop.recipe.text import NotYaml, parse
 
 Node = dict[str, Any]
@@ -72,7 +72,7 @@ def place(node: Node, cls: type[Any] | None, path: str, value: Any, adds: bool =
 def _locate(node: Node, cls: type[Any] | None, path: str, adds: bool) -> tuple[Node, str]:
     """The mapping and the key in it that `path` means."""
     key, _, rest = path.partition(".")
-    what = held(cls, key)
+    what = content_of(cls, key)
     if not rest:
         return node, key
     if what.room:
@@ -96,7 +96,7 @@ def _below(node: Node, key: str) -> Node:
     return found
 
 
-def _part(node: Node, key: str, what: Held, path: str, adds: bool) -> tuple[Node, str]:
+def _part(node: Node, key: str, what: FieldContent, path: str, adds: bool) -> tuple[Node, str]:
     """({name: options}, name) of the part with which `path` starts."""
     specs = node.get(key)
     if what.shape == "list" and not isinstance(specs, list | None):

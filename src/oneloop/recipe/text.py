@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from oneloop.core.rooms import nearest, part_name
-from oneloop.recipe.fields import held, init_fields
+from oneloop.recipe.fields import content_of, init_fields
 
 EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 FLOAT = "tag:yaml.org,2002:float"
@@ -157,7 +157,7 @@ def options(part: Any) -> Mapped:
     """Every option of `part` as a recipe writes it."""
     written: Mapped = {}
     for name in init_fields(type(part)):
-        what, value = held(type(part), name), getattr(part, name)
+        what, value = content_of(type(part), name), getattr(part, name)
         if what.cls is None or value is None:
             written[name] = to_recipe(value)
         elif what.shape == "names":

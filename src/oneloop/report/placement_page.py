@@ -12,7 +12,7 @@ from oneloop.core.storage import replace_file
 from oneloop.parallel.placement.hand import HandPlan
 from oneloop.parallel.placement.notation import parsed, plain
 from oneloop.parallel.placement.plan import ShardingPlan
-from oneloop.parallel.placement.summary import Edge, comm_rows, edges, layered, parameter_rows
+from oneloop.parallel.placement.summary import Traffic, comm_rows, layered, parameter_rows, traffic
 from oneloop.report.template import filled
 
 ROW = 40
@@ -24,7 +24,7 @@ WIDEST = 14.0
 
 
 class Arc(NamedTuple):
-    """An edge as drawn."""
+    """Traffic as drawn."""
 
     path: str
     kind: str
@@ -41,7 +41,7 @@ def write_placement_page(path: Path, plan: ShardingPlan, hand: Sequence[HandPlan
 def render(plan: ShardingPlan, hand: Sequence[HandPlan] = ()) -> str:
     """The page as text."""
     modules = _modules(plan)
-    moved = edges(plan)
+    moved = traffic(plan)
     return filled(
         "placement.html",
         ("style.css", "placement.css"),
@@ -96,7 +96,7 @@ def _facts(plan: ShardingPlan) -> list[tuple[str, str]]:
 def _modules(plan: ShardingPlan) -> list[str]:
     """Modules that hold parameters or move something, in the order of the parameters, then of the moves."""
     owners = [layered(name.rpartition(".")[0]) for name in plan.parameters]
-    users = [name for edge in edges(plan) for name in (edge.source, edge.target)]
+    users = [name for edge in traffic(plan) for name in (edge.source, edge.target)]
     first: dict[str, None] = dict.fromkeys(owners)
     for user in users:
         if user not in first:
@@ -112,7 +112,7 @@ def _placed(rows: Mapping[str, None], name: str) -> dict[str, None]:
     return dict.fromkeys(names)
 
 
-def _row(name: str, plan: ShardingPlan, moved: Sequence[Edge]) -> dict[str, Any]:
+def _row(name: str, plan: ShardingPlan, moved: Sequence[Traffic]) -> dict[str, Any]:
     held: dict[str, int] = {}
     layers = set()
     for parameter, where in plan.parameters.items():
@@ -141,7 +141,7 @@ def _colour(where: str) -> str:
     )
 
 
-def _arcs(modules: Sequence[str], moved: Sequence[Edge]) -> list[Arc]:
+def _arcs(modules: Sequence[str], moved: Sequence[Traffic]) -> list[Arc]:
     at = {name: index for index, name in enumerate(modules)}
     most = max((edge.volume for edge in moved if edge.source != edge.target), default=1)
     furthest = max((abs(at[e.source] - at[e.target]) for e in moved), default=1) or 1

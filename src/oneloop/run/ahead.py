@@ -32,7 +32,7 @@ ASK, SAMPLE, JUDGE, LEARN = "ask", "sample", "judge", "learn"
 
 
 @dataclass(frozen=True)
-class Question:
+class Ask:
     """An ask on its way."""
 
     number: int
@@ -47,7 +47,7 @@ class Question:
 class Answer:
     """An ask with what was sampled for it, and perhaps judged."""
 
-    question: Question
+    ask: Ask
     entry: JournalEntry
     recalled: bool
     """Whether it is the journal's, verdicts included."""
@@ -64,7 +64,7 @@ class Ahead:
         self.policy = loop.learner.policy
         self.issued = 0
         """Number of the next ask."""
-        self.out: dict[int, Question] = {}
+        self.out: dict[int, Ask] = {}
         """Asks that are not answered, or whose answers are not told, by number."""
         self.ages = Ages(options.max_staleness)
         self._most = 2 * (options.ahead + 1) * options.samplers
@@ -122,19 +122,19 @@ class Ahead:
                 return
             strict = self.options.order == "strict"
             weights = self._weights.acquire() if strict else None
-            self._put(Question(self.issued, rows, weights))
+            self._put(Ask(self.issued, rows, weights))
             self.issued += 1
 
-    def _put(self, question: Question) -> None:
+    def _put(self, ask: Ask) -> None:
         self.journal.room()
-        self.out[question.number] = question
-        self.ages.ask(question.asked.group.unique().tolist(), self.policy.version)
-        self.running.put(ASK, question)
+        self.out[ask.number] = ask
+        self.ages.ask(ask.asked.group.unique().tolist(), self.policy.version)
+        self.running.put(ASK, ask)
 
     def _tell(self, answer: Answer) -> None:
-        del self.out[answer.question.number]
+        del self.out[answer.ask.number]
         self.policy.meter.plain += answer.entry.evaluations
-        self.journal.used(answer.question.number, answer.recalled)
+        self.journal.used(answer.ask.number, answer.recalled)
         self.loop.plan.tell(answer.entry.finished, answer.entry.unfinished)
 
     def _copy(self, old: list[Tensor] | None) -> list[Tensor]:
@@ -152,7 +152,7 @@ class Ahead:
         """Threads torch computes with in each sampler."""
         return self.options.sampler_threads or max(1, self._threads // (self.options.samplers + 1))
 
-    def _sampling(self, sampler: Sampler) -> Callable[[Question], Answer]:
+    def _sampling(self, sampler: Sampler) -> Callable[[Ask], Answer]:
         """The stage of one sampler."""
 
         def sampled(asked: Rollouts) -> JournalEntry:
@@ -162,39 +162,39 @@ class Ahead:
 
         timed = self.loop.timed("sample", sampled)
 
-        def run(question: Question) -> Answer:
-            entry = self.journal.recall(question.number, question.asked)
+        def run(ask: Ask) -> Answer:
+            entry = self.journal.recall(ask.number, ask.asked)
             if entry is not None:
-                self._release(question)
-                return Answer(question, entry, recalled=entry.judged)
+                self._release(ask)
+                return Answer(ask, entry, recalled=entry.judged)
             torch.set_num_threads(self.sampler_threads)  # of this thread alone
-            self._bring(sampler, question)
-            return Answer(question, timed(question.asked), recalled=False)
+            self._bring(sampler, ask)
+            return Answer(ask, timed(ask.asked), recalled=False)
 
         return run
 
-    def _bring(self, sampler: Sampler, question: Question) -> None:
-        """Gives the sampler the weights of the question."""
-        buffer = question.weights or self._weights.acquire()
+    def _bring(self, sampler: Sampler, ask: Ask) -> None:
+        """Gives the sampler the weights of the ask."""
+        buffer = ask.weights or self._weights.acquire()
         try:
             if sampler.version != buffer.version:
                 sampler.take(buffer.value, buffer.version)
         finally:
             self._weights.release(buffer)
 
-    def _release(self, question: Question) -> None:
-        if question.weights is not None:
-            self._weights.release(question.weights)
+    def _release(self, ask: Ask) -> None:
+        if ask.weights is not None:
+            self._weights.release(ask.weights)
 
     def _judging(self, judge: Judge) -> Callable[[Answer], Answer]:
         """The stage of one judge."""
         timed = self.loop.timed("judge", judge)
 
         def run(answer: Answer) -> Answer:
-            question, entry = answer.question, answer.entry
+            ask, entry = answer.ask, answer.entry
             if not entry.judged:
-                entry = self.journal.judged(question.number, question.asked, entry, timed)
-            if isinstance(self.loop.judge, Remembering) and not question.learned:
+                entry = self.journal.judged(ask.number, ask.asked, entry, timed)
+            if isinstance(self.loop.judge, Remembering) and not ask.learned:
                 self.loop.judge.learn(entry.finished)
             return replace(answer, entry=entry)
 
@@ -239,8 +239,8 @@ class Ahead:
         torch.set_num_threads(self._threads)
         for left in self.running.close():
             if isinstance(left.payload, Answer) and not left.payload.entry.judged:
-                question = left.payload.question
-                self.journal.write(question.number, question.asked, left.payload.entry)
+                ask = left.payload.ask
+                self.journal.write(ask.number, ask.asked, left.payload.entry)
         self.beside.close()
 
     # checkpoint
@@ -263,4 +263,4 @@ class Ahead:
             rows = self.loop.plan.piles.restore(saved)
             known = torch.tensor([group in self.loop.plan.piles.groups for group in rows.group.tolist()])
             if bool(known.any()):
-                self._put(Question(saved["number"], rows.take(known), None, learned=True))
+                self._put(Ask(saved["number"], rows.take(known), None, learned=True))

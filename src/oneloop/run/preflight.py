@@ -15,7 +15,7 @@ from oneloop.core.protocols import Affording, Data, RowChecking
 from oneloop.judge.isolation.process import CannotStart
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import Recipe
-from oneloop.sample.data.checked import Check, OnBadRow, Placed, bad_rows, told, unchecked
+from oneloop.sample.data.checked import Check, OnBadRow, RowPlacing, bad_rows, told, unchecked
 from oneloop.sample.data.hub import Hub
 from oneloop.sample.data.rows import Rows
 from oneloop.sample.plan.dress.draw_budget import DrawBudget
@@ -127,7 +127,7 @@ def columns_of(data: Data) -> list[str]:
 
 def _read(where: str, data: Data, check: Check, on_bad_row: OnBadRow) -> str:
     """The sentence about bad rows of `data`; "" without any. Raises ValueError where they stop the run."""
-    most = STORED if isinstance(data, Placed | Rows) else GENERATED
+    most = STORED if isinstance(data, RowPlacing | Rows) else GENERATED
     keys = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64)).tolist()
     note = told(bad_rows(data, keys, check), len(keys), on_bad_row)
     return f"{where}.data: {note}" if note else ""

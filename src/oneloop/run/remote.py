@@ -14,7 +14,7 @@ from torch import Tensor
 from oneloop.core.meter import Meter
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
-from oneloop.parallel.runtime.cluster import Worker
+from oneloop.parallel.runtime.cluster import RayWorker
 from oneloop.recipe import text as recipe_text
 from oneloop.recipe.recipe import Recipe, load_recipe
 
@@ -49,7 +49,7 @@ class Store:
 class RemoteSampler:
     """A sampler whose network is in a worker's process. See `oneloop.core.protocols.Sampler`."""
 
-    def __init__(self, worker: Worker, store: Store):
+    def __init__(self, worker: RayWorker, store: Store):
         self.version, self.meter = -1, Meter()
         self._worker, self._store, self._weights = worker, store, None
 
@@ -71,7 +71,7 @@ class RemoteSampler:
 class RemoteJudge:
     """Judges in a worker's process; what they judge is pulled from where it was sampled."""
 
-    def __init__(self, worker: Worker, store: Store):
+    def __init__(self, worker: RayWorker, store: Store):
         self._worker, self._store = worker, store
 
     def __call__(self, finished: Rollouts) -> Rollouts:

@@ -20,7 +20,7 @@ class Readings:
 
     def __init__(self, actions: int):
         self.size = actions
-        self.passes: dict[str, Passes] = {}
+        self.passes: dict[str, ReadingSums] = {}
         self.steps: dict[str, list[float]] = defaultdict(list)
 
     def add(self, seen: Iterable[Seen], places: Tensor) -> None:
@@ -28,7 +28,7 @@ class Readings:
         for actions, values in seen:
             for name, value in values.items():
                 if name not in self.passes:
-                    self.passes[name] = Passes(self.size)
+                    self.passes[name] = ReadingSums(self.size)
                 self.passes[name].add(places[actions], value)
 
     def step(self, **values: float) -> None:
@@ -49,7 +49,7 @@ class Readings:
         return {name: sum(values) / len(values) for name, values in self.steps.items()}
 
 
-class Passes:
+class ReadingSums:
     """One reading of every action, summed up over several passes."""
 
     def __init__(self, size: int):

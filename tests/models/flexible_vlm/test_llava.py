@@ -9,7 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from oneloop.core.budgets import BudgetSampler
 from oneloop.models.flexible_vlm import (
-    FlexibleLlava,
+    FlexibleLlavaForConditionalGeneration,
     FlexibleLlavaProcessor,
     FlexVisionCollator,
     flexible_processor,
@@ -82,7 +82,8 @@ def test_saved_and_loaded_by_transformers_it_is_the_same(made, tmp_path):
     model, processor = made
     model.save_pretrained(tmp_path), processor.save_pretrained(tmp_path)
     again, reader = (kind.from_pretrained(tmp_path) for kind in (AutoModelForImageTextToText, AutoProcessor))
-    assert isinstance(again, FlexibleLlava) and isinstance(reader, FlexibleLlavaProcessor)
+    assert isinstance(again, FlexibleLlavaForConditionalGeneration)
+    assert isinstance(reader, FlexibleLlavaProcessor)
     assert (again.config.num_image_tokens, again.config.projector_pooling) == (9, "resample")
     for count in (4, 9, 36):
         inputs = asked(reader, count)

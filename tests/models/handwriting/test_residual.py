@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from oneloop.models.handwriting.residual import BasicBlock, ChannelNorm, Residual, halved, keep_width
+from oneloop.models.handwriting.residual import BasicBlock, ChannelNorm, ResidualTrunk, halved, keep_width
 from oneloop.models.seeded import seeded
 
 
@@ -43,7 +43,7 @@ def test_a_block_whose_second_convolution_is_zero_is_its_shortcut():
 def test_a_word_is_the_same_alone_and_in_a_wider_batch(stem, dilated, shape):
     """Of every width: a layer sees an even one's last column from further away than an odd one's."""
     with seeded(1):
-        trunk = Residual((4, 8), 2, stem, dilated).double()
+        trunk = ResidualTrunk((4, 8), 2, stem, dilated).double()
     pictures = torch.rand(12, 1, 8, 12, generator=torch.Generator().manual_seed(0)).double()
     widths = torch.arange(1, 13)
     batch, columns = trunk(pictures, widths)
@@ -56,7 +56,7 @@ def test_a_word_is_the_same_alone_and_in_a_wider_batch(stem, dilated, shape):
 
 
 def test_dilation_is_of_the_last_stage_but_its_first_convolution():
-    trunk = Residual((4, 8), 2, 1, dilated=8)
+    trunk = ResidualTrunk((4, 8), 2, 1, dilated=8)
     dilations = [(each.first.dilation[0], each.second.dilation[0]) for each in trunk.stages]
     assert dilations == [(1, 1)] * 4 + [(1, 2), (2, 2)]
     assert [each.stride for each in trunk.stages] == [1, 1, 2, 1, 1, 1]

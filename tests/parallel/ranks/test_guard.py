@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from oneloop.parallel.ranks.guard import Guarded, Memory, can_be_guarded
+from oneloop.parallel.ranks.guard import Guarded, MemoryGuard, can_be_guarded
 
 
 class Doubling(nn.Module):
@@ -29,7 +29,7 @@ def states():
 
 
 def test_with_memory_enough_values_and_gradients_are_the_blocks(states):
-    block, memory = Doubling(), Memory()
+    block, memory = Doubling(), MemoryGuard()
     made = Guarded(block, memory)(states, shift=torch.tensor(0.5))
     assert made.tolist() == [[2.5, -5.5]]
     made.backward(torch.tensor([[1.0, 10.0]]))
@@ -38,7 +38,7 @@ def test_with_memory_enough_values_and_gradients_are_the_blocks(states):
 
 
 def test_a_block_without_memory_says_its_input_and_gives_zeros(states):
-    block, memory = Doubling(fails=(1,)), Memory()
+    block, memory = Doubling(fails=(1,)), MemoryGuard()
     made = Guarded(block, memory)(states)
     assert made.tolist() == states.tolist() and made is not states
     made.sum().backward()
@@ -47,7 +47,7 @@ def test_a_block_without_memory_says_its_input_and_gives_zeros(states):
 
 
 def test_later_blocks_of_the_pass_compute_nothing_and_are_asked_once(states):
-    first, second, memory = Doubling(fails=(1,)), Doubling(), Memory()
+    first, second, memory = Doubling(fails=(1,)), Doubling(), MemoryGuard()
     made = Guarded(second, memory)(Guarded(first, memory)(states))
     made.sum().backward()
     assert second.calls == 0 and second.weight.grad.tolist() == [0.0, 0.0]
@@ -56,7 +56,7 @@ def test_later_blocks_of_the_pass_compute_nothing_and_are_asked_once(states):
 
 
 def test_gradients_that_were_there_stay_when_the_pass_is_given_up(states):
-    block, memory = Doubling(fails=(2,)), Memory()
+    block, memory = Doubling(fails=(2,)), MemoryGuard()
     guarded = Guarded(block, memory)
     guarded(states).sum().backward()
     before = block.weight.grad.tolist()
@@ -75,7 +75,7 @@ class Falls(torch.autograd.Function):
 
 
 def test_memory_that_ends_on_the_way_back_is_caught_too(states):
-    block, memory = Doubling(), Memory()
+    block, memory = Doubling(), MemoryGuard()
     block.forward = lambda x: Falls.apply(block.weight * x)
     Guarded(block, memory)(states).sum().backward()
     assert memory.ran_out() and states.grad.tolist() == [[0.0, 0.0]] == [block.weight.grad.tolist()]
@@ -83,13 +83,13 @@ def test_memory_that_ends_on_the_way_back_is_caught_too(states):
 
 def test_an_input_without_gradient_still_trains_the_block():
     block = Doubling()
-    Guarded(block, Memory())(torch.tensor([[1.0, 2.0]])).sum().backward()
+    Guarded(block, MemoryGuard())(torch.tensor([[1.0, 2.0]])).sum().backward()
     assert block.weight.grad.tolist() == [2.0, 4.0]
 
 
 @pytest.mark.parametrize("no_gradient", [True, False])
 def test_without_gradients_or_with_a_second_input_that_has_one_nothing_is_caught(states, no_gradient):
-    block, memory = Doubling(fails=(1,)), Memory()
+    block, memory = Doubling(fails=(1,)), MemoryGuard()
     shift = torch.zeros(1, requires_grad=not no_gradient)
     with torch.set_grad_enabled(not no_gradient), pytest.raises(torch.OutOfMemoryError):
         Guarded(block, memory)(states, shift)

@@ -20,7 +20,7 @@ from typing import Any
 from oneloop.core.web import wait_for
 from oneloop.judge.critique.calls import CallFailure, Calls
 from oneloop.judge.critique.chat_server import ChatServer
-from oneloop.judge.critique.kept import Kept
+from oneloop.judge.critique.kept import KeptReplies
 
 Message = Mapping[str, str]
 Question = tuple[Sequence[Message], int]
@@ -47,7 +47,7 @@ class Chat:
 
     def __init__(self, server: ChatServer):
         self.server = server
-        self._kept = Kept(server.cache)
+        self._kept = KeptReplies(server.cache)
 
     def ask(self, questions: Sequence[Question]) -> list[ChatReply]:
         """One reply for each question, in order; the same question twice is asked once.

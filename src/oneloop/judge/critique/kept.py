@@ -11,7 +11,7 @@ class BrokenCache(ValueError):
     """The file that keeps replies cannot be opened, read or written."""
 
 
-class Kept:
+class KeptReplies:
     """Usable replies: (text, prompt tokens, completion tokens). Processes and threads may share the file.
 
     Every method raises BrokenCache, naming the file, when the disk or the file is at fault.

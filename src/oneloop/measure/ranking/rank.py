@@ -23,7 +23,7 @@ from oneloop.measure.ranking.newton import Fit, maximise
 from oneloop.measure.ranking.pool import Floats, Integers, RankingError, SamplePool
 from oneloop.measure.ranking.ranking import Method, Ranking, ordered
 from oneloop.measure.ranking.select import only_models
-from oneloop.measure.ranking.wins import Counts, count
+from oneloop.measure.ranking.wins import WinCounts, count
 
 LIKELIHOOD = ("bradley_terry", "plackett_luce")
 Errors = Literal["cluster", "information", "none"]
@@ -132,7 +132,7 @@ Options = tuple[Method, float, float, float, int]
 
 
 def _scores(
-    pool: SamplePool, counts: Counts, component: Integers, options: Options, errors: Errors
+    pool: SamplePool, counts: WinCounts, component: Integers, options: Options, errors: Errors
 ) -> tuple[Floats, Floats | None, Floats, Fit | None]:
     """(scores [m], covariance [m, m], standard errors [m], fit), as far as the method gives them."""
     method, tie_weight, precision, tie_tolerance, seed = options

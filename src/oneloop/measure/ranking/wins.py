@@ -17,7 +17,7 @@ from oneloop.measure.ranking.pool import MOST, CellBlock, Floats, SamplePool, bl
 
 
 @dataclass(frozen=True)
-class Counts:
+class WinCounts:
     """Outcomes between m models."""
 
     wins: Floats
@@ -42,7 +42,7 @@ class Counts:
             return np.where(games > 0, (self.wins + self.ties / 2) / games, np.nan)
 
 
-def count(pool: SamplePool, tie_tolerance: float = 0.0) -> Counts:
+def count(pool: SamplePool, tie_tolerance: float = 0.0) -> WinCounts:
     """All outcomes in the pool; scores of one sample within `tie_tolerance` are ties."""
     m = len(pool.models)
     wins, ties = np.zeros((m, m)), np.zeros((m, m))
@@ -50,7 +50,7 @@ def count(pool: SamplePool, tie_tolerance: float = 0.0) -> Counts:
         add = add_levels if two_levels(block) and 8 * block.models.shape[1] > m else add_pairs
         add(block, wins, ties)
     add_preferences(pool, wins, ties)
-    return Counts(wins, ties)
+    return WinCounts(wins, ties)
 
 
 def two_levels(block: CellBlock) -> bool:

@@ -5,14 +5,18 @@ was saved.
 """
 
 from oneloop.models.flexible_vlm.collator import FlexVisionCollator
-from oneloop.models.flexible_vlm.llava import FlexibleLlava, FlexibleLlavaConfig, flexify
+from oneloop.models.flexible_vlm.llava import (
+    FlexibleLlavaConfig,
+    FlexibleLlavaForConditionalGeneration,
+    flexify,
+)
 from oneloop.models.flexible_vlm.loss import square_average_loss
 from oneloop.models.flexible_vlm.processor import FlexibleLlavaProcessor, flexible_processor
 from oneloop.models.flexible_vlm.projector import TokenAdaptiveProjector
 
 __all__ = [
     "FlexVisionCollator",
-    "FlexibleLlava",
+    "FlexibleLlavaForConditionalGeneration",
     "FlexibleLlavaConfig",
     "FlexibleLlavaProcessor",
     "TokenAdaptiveProjector",

@@ -21,7 +21,7 @@ from oneloop.models.flexible_vlm.projector import TokenAdaptiveProjector, side_o
 
 
 class FlexibleLlavaConfig(LlavaConfig):
-    """Configuration of `FlexibleLlava`."""
+    """Configuration of `FlexibleLlavaForConditionalGeneration`."""
 
     model_type = "flexible_llava"
     num_image_tokens: int = 256
@@ -83,7 +83,7 @@ class FlexibleLlavaModel(LlavaModel):
             return super().forward(*args, **options)
 
 
-class FlexibleLlava(LlavaForConditionalGeneration):
+class FlexibleLlavaForConditionalGeneration(LlavaForConditionalGeneration):
     """A LLaVA whose calls, `generate` too, take `num_image_tokens`."""
 
     config_class = FlexibleLlavaConfig
@@ -130,8 +130,8 @@ def flexify(
     num_image_tokens: int = 256,
     pooling: Literal["resample", "adaptive"] = "resample",
     mlp_ratio: int = 3,
-) -> FlexibleLlava:
-    """`model` itself, changed into a `FlexibleLlava`, with a new projector that has to be trained.
+) -> FlexibleLlavaForConditionalGeneration:
+    """`model` itself with a new projector, which has to be trained; its class is changed.
 
     Raises ValueError for a model that is no LLaVA, and for a number of tokens that is no square.
     """
@@ -151,7 +151,7 @@ def flexify(
     # submodules go on with their own configurations, which the new one must share
     config.vision_config, config.text_config = model.config.vision_config, model.config.text_config
     weight: Any = model.get_input_embeddings().weight
-    model.__class__, model.model.__class__ = FlexibleLlava, FlexibleLlavaModel  # type: ignore[assignment]
+    model.__class__, model.model.__class__ = FlexibleLlavaForConditionalGeneration, FlexibleLlavaModel  # type: ignore[assignment]
     model.config = model.model.config = config
     projector = FlexibleProjector(config).to(device=weight.device, dtype=weight.dtype)
     model.model.multi_modal_projector = projector  # type: ignore[assignment]
@@ -159,4 +159,4 @@ def flexify(
 
 
 AutoConfig.register("flexible_llava", FlexibleLlavaConfig)
-AutoModelForImageTextToText.register(FlexibleLlavaConfig, FlexibleLlava)
+AutoModelForImageTextToText.register(FlexibleLlavaConfig, FlexibleLlavaForConditionalGeneration)

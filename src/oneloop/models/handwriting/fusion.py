@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from oneloop.models.handwriting.layers import Layers, places
-from oneloop.models.handwriting.residual import Residual
+from oneloop.models.handwriting.residual import ResidualTrunk
 from oneloop.models.handwriting.style_encoder import StyleFeatures
 
 
@@ -25,7 +25,7 @@ class GlyphEncoder(nn.Module):
     def __init__(self, width: int, blocks: int):
         super().__init__()
         channels = (max(width // 8, 1), max(width // 4, 1), max(width // 2, 1), width)
-        self.trunk = Residual(channels, blocks, 1)
+        self.trunk = ResidualTrunk(channels, blocks, 1)
         self.width = width
 
     def forward(self, glyphs: Tensor, mask: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class BasicBlock(nn.Module):
         return keep_width((y + self.shortcut(x)).relu(), shorter), shorter
 
 
-class Residual(nn.Module):
+class ResidualTrunk(nn.Module):
     """The trunk of a ResNet for pictures of one channel: a stem, then stages of basic blocks.
 
     channels: of each stage; the first stage keeps the size, the others halve it. blocks: of a stage.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from oneloop.models.handwriting.layers import Layers, places_of_map
-from oneloop.models.handwriting.residual import Residual
+from oneloop.models.handwriting.residual import ResidualTrunk
 
 
 class StyleFeatures(NamedTuple):
@@ -43,7 +43,7 @@ class Branch(nn.Module):
     def __init__(self, width: int, heads: int, layers: int, blocks: int, stride: int):
         super().__init__()
         channels = (max(width // 8, 1), max(width // 4, 1), max(width // 2, 1))
-        self.trunk = Residual(channels, blocks, stride // 4, dilated=width)
+        self.trunk = ResidualTrunk(channels, blocks, stride // 4, dilated=width)
         self.layers = Layers(width, heads, layers)
         self.head = nn.Sequential(nn.Linear(width, 8 * width), nn.GELU(), nn.Linear(8 * width, width // 2))
         self.width = width

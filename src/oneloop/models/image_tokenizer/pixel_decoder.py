@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from oneloop.models.image_tokenizer.config import TokenizerConfig
 
 
-class Residual(nn.Module):
+class ResidualConvolutions(nn.Module):
     """Two 3x3 convolutions, each behind a group norm and SiLU, added to their input."""
 
     def __init__(self, before: int, after: int):
@@ -33,12 +33,12 @@ class Residual(nn.Module):
 
 
 class Up(nn.Module):
-    """Residual blocks of one resolution, and what doubles the size after them."""
+    """ResidualConvolutions blocks of one resolution, and what doubles the size after them."""
 
     def __init__(self, before: int, after: int, blocks: int, doubles: bool):
         super().__init__()
         widths = [before, *[after] * (blocks - 1)]
-        self.block = nn.ModuleList(Residual(width, after) for width in widths)
+        self.block = nn.ModuleList(ResidualConvolutions(width, after) for width in widths)
         if doubles:
             self.upsample_conv = nn.Conv2d(after, after, 3, padding="same")
 
@@ -60,7 +60,9 @@ class PixelDecoder(nn.Module):
         widths = [config.pixel_channels * multiple for multiple in config.pixel_multiples]
         before = [*widths[1:], widths[-1]]
         self.conv_in = nn.Conv2d(config.proxy_dims, widths[-1], 3, padding="same")
-        self.mid = nn.ModuleList(Residual(widths[-1], widths[-1]) for _ in range(config.pixel_blocks))
+        self.mid = nn.ModuleList(
+            ResidualConvolutions(widths[-1], widths[-1]) for _ in range(config.pixel_blocks)
+        )
         self.up = nn.ModuleList(
             Up(before[level], widths[level], config.pixel_blocks, doubles=level > 0)
             for level in range(len(widths))

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oneloop.models.image_tokenizer.config import TokenizerConfig
-from oneloop.models.image_tokenizer.pixel_decoder import PixelDecoder, Residual
+from oneloop.models.image_tokenizer.pixel_decoder import PixelDecoder, ResidualConvolutions
 from oneloop.models.image_tokenizer.released import pixel_sizes
 from oneloop.models.image_tokenizer.tokenizer import WEIGHTS, fit
 
 
 class Down(nn.Module):
-    """Residual blocks of one resolution, and what halves the size after them."""
+    """ResidualConvolutions blocks of one resolution, and what halves the size after them."""
 
     def __init__(self, before: int, after: int, blocks: int, halves: bool):
         super().__init__()
         widths = [before, *[after] * (blocks - 1)]
-        self.block = nn.ModuleList(Residual(width, after) for width in widths)
+        self.block = nn.ModuleList(ResidualConvolutions(width, after) for width in widths)
         self.halves = halves
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +48,9 @@ class PixelEncoder(nn.Module):
                 zip([config.pixel_channels, *widths[:-1]], widths, strict=True)
             )
         )
-        self.mid = nn.ModuleList(Residual(widths[-1], widths[-1]) for _ in range(config.pixel_blocks))
+        self.mid = nn.ModuleList(
+            ResidualConvolutions(widths[-1], widths[-1]) for _ in range(config.pixel_blocks)
+        )
         self.norm_out = nn.GroupNorm(32, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], config.proxy_dims, 1)
 

@@ -10,7 +10,7 @@ from oneloop.parallel.placement.boxing import local_bytes
 from oneloop.parallel.placement.fault import Infeasible, PlacementError
 from oneloop.parallel.placement.memory import Lifetimes, Span
 from oneloop.parallel.placement.problem import Problem, parameter_bytes
-from oneloop.parallel.placement.rows import INFINITE, Flow, Solved
+from oneloop.parallel.placement.rows import INFINITE, FlowProgram, Solved
 
 ROUNDS = 24
 """Most moments at which the activation bound is imposed."""
@@ -38,7 +38,7 @@ def solve_within(problem: Problem, budget: Budget, seconds: float) -> Solved:
     the time ends before any choice is found.
     """
     until = time.monotonic() + seconds
-    flow = Flow(problem)
+    flow = FlowProgram(problem)
     memory = _parameter_terms(flow)
     if budget.parameters is not None:
         least = _least_parameters(problem)
@@ -84,7 +84,7 @@ def _parameters(problem: Problem) -> list[int]:
     return [n for n, op in enumerate(problem.program.operations) if op.kind == "parameter"]
 
 
-def _parameter_terms(flow: Flow) -> list[tuple[int, float]]:
+def _parameter_terms(flow: FlowProgram) -> list[tuple[int, float]]:
     return [
         (x, float(parameter_bytes(flow.problem, n, s)))
         for n in _parameters(flow.problem)
@@ -101,7 +101,7 @@ def _least_parameters(problem: Problem) -> int:
 
 @dataclass
 class _Bounded:
-    flow: Flow
+    flow: FlowProgram
     budget: Budget
     memory: list[tuple[int, float]]
     imposed: int = 0

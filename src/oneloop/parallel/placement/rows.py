@@ -24,7 +24,7 @@ INFINITE = float("inf")
 
 
 @dataclass
-class Rows:
+class SparseRows:
     """Sparse rows `low <= row . x <= high` and costs, under construction."""
 
     cost: list[float] = field(default_factory=list)
@@ -66,11 +66,11 @@ class Solved:
 
 
 @dataclass
-class Flow:
+class FlowProgram:
     """The integer program of a problem."""
 
     problem: Problem
-    rows: Rows = field(default_factory=Rows)
+    rows: SparseRows = field(default_factory=SparseRows)
     picks: list[list[int]] = field(default_factory=list)
     """Variables x of each operation."""
     moves: dict[tuple[Value, Where, Where], int] = field(default_factory=dict)

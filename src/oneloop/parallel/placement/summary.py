@@ -49,7 +49,7 @@ def layered(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Edge:
+class Traffic:
     """What is moved from one module to another, repeated layers together."""
 
     source: str
@@ -61,7 +61,7 @@ class Edge:
     volume: int
 
 
-def edges(plan: ShardingPlan) -> list[Edge]:
+def traffic(plan: ShardingPlan) -> list[Traffic]:
     """Bytes between modules, most first; source and target are alike where a module moves its own tensors."""
     found: dict[tuple[str, str], dict[str, int]] = {}
     for move in plan.moves:
@@ -72,11 +72,11 @@ def edges(plan: ShardingPlan) -> list[Edge]:
         for one in move.collectives:
             kinds[one.kind] = kinds.get(one.kind, 0) + one.volume
     made = [
-        Edge(source, target, max(kinds, key=kinds.__getitem__), sum(kinds.values()))
+        Traffic(source, target, max(kinds, key=kinds.__getitem__), sum(kinds.values()))
         for (source, target), kinds in found.items()
         if sum(kinds.values())
     ]
-    return sorted(made, key=lambda edge: -edge.volume)
+    return sorted(made, key=lambda one: -one.volume)
 
 
 @dataclass(frozen=True)

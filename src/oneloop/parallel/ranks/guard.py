@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 
-class Memory:
+class MemoryGuard:
     """Whether a block of this rank has run out of memory in the present pass."""
 
     out = False
@@ -47,7 +47,7 @@ def can_be_guarded(entry: nn.Module, block: nn.Module) -> bool:
 class Guarded:
     """`forward` of `block`, whose first input and whose output are hidden states."""
 
-    def __init__(self, block: nn.Module, memory: Memory):
+    def __init__(self, block: nn.Module, memory: MemoryGuard):
         self.block, self.forward, self.memory = block, block.forward, memory
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:

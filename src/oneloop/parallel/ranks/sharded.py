@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from oneloop.core.protocols import Policy
 from oneloop.parallel.ranks.blocks import blocks
-from oneloop.parallel.ranks.guard import Guarded, Memory, can_be_guarded
+from oneloop.parallel.ranks.guard import Guarded, MemoryGuard, can_be_guarded
 from oneloop.parallel.ranks.lane import Lane
 
 
@@ -63,7 +63,7 @@ class Sharded:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
-        self._memory = Memory()
+        self._memory = MemoryGuard()
         parts = blocks(model)
         guarded = bool(parts) and can_be_guarded(policy.entry(policy.model), blocks(policy.model)[0])
         for block in parts if guarded else ():

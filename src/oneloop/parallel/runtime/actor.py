@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from oneloop.parallel.runtime.graph import Graph, GraphError, Stage
+from oneloop.parallel.runtime.graph import Graph, GraphError, GraphStage
 from oneloop.parallel.runtime.registers import Inbox, Pool, Register
 from oneloop.parallel.runtime.tally import Tally
 
@@ -63,7 +63,7 @@ class Left:
 class Actor:
     """The state of one stage."""
 
-    stage: Stage
+    stage: GraphStage
     inboxes: list[Inbox]
     pools: list[Pool]
     begun: int = 0

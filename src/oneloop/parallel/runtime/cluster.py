@@ -56,7 +56,7 @@ class Cluster:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise NoCluster(f"no Ray cluster at {address or 'this machine'}: {error}") from error
-        self._workers: list[Worker] = []
+        self._workers: list[RayWorker] = []
 
     def __enter__(self) -> Self:
         return self
@@ -68,11 +68,11 @@ class Cluster:
 
     def worker(
         self, name: str, make: Callable[..., Any], *options: Any, cpus: float = 1, gpus: float = 0
-    ) -> "Worker":
-        """A worker that has made `make(*options)`, a function, and calls it; see Worker."""
+    ) -> "RayWorker":
+        """A worker that has made `make(*options)`, a function, and calls it; see RayWorker."""
         self._check_room(name, "CPU", cpus)
         self._check_room(name, "GPU", gpus)
-        made = Worker(name, make, options, {"num_cpus": cpus, "num_gpus": gpus}, self.says)
+        made = RayWorker(name, make, options, {"num_cpus": cpus, "num_gpus": gpus}, self.says)
         self._workers.append(made)
         return made
 
@@ -98,7 +98,7 @@ class Cluster:
             ray.shutdown()
 
 
-class Worker:
+class RayWorker:
     """A function in a process of its own; calling it gives what it returned, `parts` references to be pulled.
 
     Arguments may be references of other workers. What the function raises is raised here, the traceback over

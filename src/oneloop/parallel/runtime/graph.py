@@ -28,7 +28,7 @@ class GraphError(ValueError):
 
 
 @dataclass(frozen=True)
-class Stage:
+class GraphStage:
     """A stage: its workers take what its edges bring, one act each at a time."""
 
     name: str
@@ -64,7 +64,7 @@ class Edge:
 class Graph:
     """Stages and edges by name; `check` says what is wrong with them."""
 
-    stages: dict[str, Stage] = field(default_factory=dict)
+    stages: dict[str, GraphStage] = field(default_factory=dict)
     edges: dict[str, Edge] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     """Sentences about names that were given twice."""
@@ -78,7 +78,7 @@ class Graph:
             self.twice.append(f"two stages are called '{name}'")
         if len(runs) == 1:
             runs = runs * max(wanted, 1)
-        self.stages[name] = Stage(name, runs, wanted, order)
+        self.stages[name] = GraphStage(name, runs, wanted, order)
         return name
 
     def edge(
@@ -123,7 +123,7 @@ class Graph:
         if found:
             raise GraphError(found)
 
-    def _stage_faults(self, stage: Stage) -> list[str]:
+    def _stage_faults(self, stage: GraphStage) -> list[str]:
         found = []
         if stage.workers < 1:
             found.append(f"stage '{stage.name}': workers must be at least 1, got {stage.workers}")

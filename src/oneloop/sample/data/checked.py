@@ -22,7 +22,7 @@ class BadRows(ValueError):
 
 
 @runtime_checkable
-class Placed(Protocol):
+class RowPlacing(Protocol):
     """Data that knows the file and line of its rows."""
 
     def place(self, key: int) -> str:
@@ -35,7 +35,7 @@ def unchecked(row: Row, where: str) -> None:
 
 def place_of(data: Data, key: int) -> str:
     """Where row number `key` is, in words: its file and line, or its number."""
-    return data.place(key) if isinstance(data, Placed) else f"data row {key}"
+    return data.place(key) if isinstance(data, RowPlacing) else f"data row {key}"
 
 
 def usable(data: Data, key: int, check: Check) -> Row:

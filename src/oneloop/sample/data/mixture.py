@@ -21,7 +21,7 @@ from oneloop.core.protocols import DataDefaults, trait
 
 
 @part()
-class Weighted:
+class Portion:
     """One data set of a mixture."""
 
     data: Annotated[Any, Of("data")]
@@ -34,7 +34,7 @@ class Weighted:
 class Mixture:
     """`size` rows, each drawn from one of the data sets `sets`."""
 
-    sets: Annotated[tuple[Annotated[Weighted, Options(Weighted)], ...], Field(min_length=1)]
+    sets: Annotated[tuple[Annotated[Portion, Options(Portion)], ...], Field(min_length=1)]
     """The data sets to mix, each {data: ..., weight: ...}."""
     size: Annotated[int, Field(ge=1)] = 4096
     """Number of rows."""

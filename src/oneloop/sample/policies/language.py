@@ -11,7 +11,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.turns import eos_ids
-from oneloop.sample.policies.tokens.elastic import Elastic
+from oneloop.sample.policies.tokens.elastic import ElasticOptions
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind, outline
 from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.sample.policies.tokens.memory import Counted
@@ -59,7 +59,7 @@ class Language:
     auto: bf16 where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
     """LoRA options: train adapters instead of all weights; None: all weights."""
-    elastic: Elastic | None = None
+    elastic: ElasticOptions | None = None
     """Sizes of subnets that are sampled and trained where `flops` are drawn; None: the whole model alone."""
     checkpointing: bool = False
     """Whether the backward pass recomputes each block from its input: much less memory for activations, a

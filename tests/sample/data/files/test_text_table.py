@@ -5,7 +5,14 @@ import pickle
 
 import pytest
 
-from oneloop.sample.data.files.text_table import FileLine, TextTable, Written, content, decoded, parsed_json
+from oneloop.sample.data.files.text_table import (
+    FileLine,
+    TextTable,
+    WrittenFloat,
+    content,
+    decoded,
+    parsed_json,
+)
 
 
 def table(*rows):
@@ -32,9 +39,9 @@ def test_numbers_print_as_they_are_written(text):
 
 def test_a_written_number_is_a_number_everywhere_else():
     assert (
-        Written("2.50") + 1 == 3.5
-        and json.dumps(Written("2.50")) == "2.5"
-        and f"{Written('2.50'):.1f}" == "2.5"
+        WrittenFloat("2.50") + 1 == 3.5
+        and json.dumps(WrittenFloat("2.50")) == "2.5"
+        and f"{WrittenFloat('2.50'):.1f}" == "2.5"
     )
 
 

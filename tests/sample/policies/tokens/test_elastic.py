@@ -4,7 +4,7 @@ import pytest
 
 from oneloop.models.language.small_llama import SmallLlama
 from oneloop.models.supernet.llama import LlamaSize
-from oneloop.sample.policies.tokens.elastic import Elastic
+from oneloop.sample.policies.tokens.elastic import ElasticOptions
 
 
 @pytest.fixture(scope="module")
@@ -13,9 +13,9 @@ def model():
 
 
 def test_every_combination_is_a_subnet_once_and_the_whole_model_is_always_one(model):
-    assert list(Elastic().subnets(model).costs) == [Elastic().subnets(model).largest]
-    whole = Elastic().subnets(model).largest
-    found = Elastic(layers=(1, 2, 1), heads=(1,), width=(4, whole.width)).subnets(model)
+    assert list(ElasticOptions().subnets(model).costs) == [ElasticOptions().subnets(model).largest]
+    whole = ElasticOptions().subnets(model).largest
+    found = ElasticOptions(layers=(1, 2, 1), heads=(1,), width=(4, whole.width)).subnets(model)
     assert set(found.costs) == {
         LlamaSize(layers, heads, width) for layers in (1, 2) for heads in (1, 2) for width in (4, whole.width)
     }
@@ -36,10 +36,10 @@ def test_every_combination_is_a_subnet_once_and_the_whole_model_is_always_one(mo
 )
 def test_what_the_model_does_not_have_is_refused_by_the_name_of_the_option(model, options, told):
     with pytest.raises(ValueError, match=told):
-        Elastic(**options).subnets(model)
+        ElasticOptions(**options).subnets(model)
 
 
 @pytest.mark.parametrize("option", ["layers", "heads", "width"])
 def test_a_subnet_of_nothing_is_no_subnet(option):
     with pytest.raises(ValueError, match=f"{option}.*\n.*greater than or equal to 1"):
-        Elastic(**{option: (0,)})
+        ElasticOptions(**{option: (0,)})

@@ -12,7 +12,7 @@ from oneloop.models.language.small_llama import character_tokenizer
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.run import Run
 from oneloop.sample.policies.language import Language
-from oneloop.sample.policies.tokens.elastic import Elastic
+from oneloop.sample.policies.tokens.elastic import ElasticOptions
 from oneloop.sample.policies.tokens.lora import Lora
 from tests.support.training import (
     assert_equal,
@@ -51,7 +51,7 @@ class Grouped:
 
 def policy(**options):
     return Language(
-        model=Grouped(), elastic=Elastic(**ELASTIC), max_new_tokens=6, device="cpu", **options
+        model=Grouped(), elastic=ElasticOptions(**ELASTIC), max_new_tokens=6, device="cpu", **options
     ).open()
 
 

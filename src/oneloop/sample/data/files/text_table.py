@@ -86,12 +86,12 @@ def decoded(text: bytes) -> str:
         ) from None
 
 
-class Written(float):
+class WrittenFloat(float):
     """A float that prints as it was written in the file: 2.50 and not 2.5, 1e3 and not 1000.0."""
 
     text: str
 
-    def __new__(cls, text: str) -> "Written":
+    def __new__(cls, text: str) -> "WrittenFloat":
         """The number written as `text`. Raises ValueError when `text` is no number."""
         made = super().__new__(cls, text)
         made.text = text
@@ -102,8 +102,8 @@ class Written(float):
 
     __str__ = __repr__
 
-    def __reduce__(self) -> tuple[type["Written"], tuple[str]]:
-        return Written, (self.text,)
+    def __reduce__(self) -> tuple[type["WrittenFloat"], tuple[str]]:
+        return WrittenFloat, (self.text,)
 
 
 def number(text: str) -> float:
@@ -111,7 +111,7 @@ def number(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text:.40} is too large")
-    return value if repr(value) == text else Written(text)
+    return value if repr(value) == text else WrittenFloat(text)
 
 
 def whole(text: str) -> int:

@@ -11,7 +11,7 @@ Numbers = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 @part(paper="arXiv 2307.08300")
-class Elastic:
+class ElasticOptions:
     """Every combination is a subnet; the model's own numbers are always among them."""
 
     layers: Numbers = ()
