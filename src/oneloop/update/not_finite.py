@@ -32,9 +32,10 @@ def check_finite(
 def check_weights(model: nn.Module, rate: float) -> None:
     """Raises NotFinite naming a trained weight that an update at learning rate `rate` left not finite."""
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    largest = torch.stack(torch._foreach_norm(list(trained.values()), float("inf")))
-    if not bool(largest.isfinite().all()):
-        name = list(trained)[int((~largest.isfinite()).nonzero()[0])]
+    # a sum is finite only if every number is, and reads memory several times as fast as a norm does
+    total = torch.stack([weight.sum(dtype=torch.float32) for weight in trained.values()])
+    if not bool(total.isfinite().all()):
+        name = list(trained)[int((~total.isfinite()).nonzero()[0])]
         raise NotFinite(
             f"the update made weights NaN or infinite ({name}): training has diverged at a learning rate of "
             f"{rate:g}; nothing was saved since the last checkpoint, from which a run with a lower "

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from oneloop.core.protocols import Policy
+from oneloop.parallel.ranks.gradient_norm import gradient_norm
 from oneloop.parallel.ranks.lane import Lane
 from oneloop.parallel.ranks.world import World
 
@@ -116,7 +117,7 @@ class Whole:
 
     def norm(self, gradients: Sequence[Tensor]) -> float:
         """See `Held`."""
-        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        return gradient_norm(gradients)
 
     def idle(self, here: Any) -> None:
         """Passes are this rank's own: there is nothing to take part in."""

@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate
@@ -28,6 +27,7 @@ from oneloop.core.protocols import Policy
 from oneloop.parallel.placement.apply import distribute
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.ranks.blocks import blocks
+from oneloop.parallel.ranks.gradient_norm import gradient_norm
 from oneloop.parallel.ranks.lane import Lane
 from oneloop.parallel.ranks.placed import Axes, Placed
 from oneloop.parallel.ranks.sharded import Entry, full, share_of
@@ -94,15 +94,8 @@ class Planned:
                 weight.grad = grad.redistribute(self._mesh, where)
 
     def norm(self, gradients: Sequence[Tensor]) -> float:
-        """See `Held`: what lies on several ranks counts once."""
-        squares = torch.zeros((), dtype=torch.float64, device=self._targets[0].device)
-        for grad in gradients:
-            assert isinstance(grad, DTensor)
-            sizes = zip(grad.placements, self._mesh.shape, strict=True)
-            copies = math.prod(size for place, size in sizes if place.is_replicate())
-            squares += grad.to_local().double().square().sum() / copies
-        dist.all_reduce(squares)
-        return math.sqrt(float(squares))
+        """See `Held`."""
+        return gradient_norm(gradients)
 
     def idle(self, here: Any) -> None:
         """See `Held`: every rank calls the collectives of a pass, or none can."""

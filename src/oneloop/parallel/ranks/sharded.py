@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from oneloop.core.protocols import Policy
 from oneloop.parallel.ranks.blocks import blocks
+from oneloop.parallel.ranks.gradient_norm import gradient_norm
 from oneloop.parallel.ranks.guard import Guarded, MemoryGuard, can_be_guarded
 from oneloop.parallel.ranks.lane import Lane
 
@@ -86,7 +87,7 @@ class Sharded:
 
     def norm(self, gradients: Sequence[Tensor]) -> float:
         """See `oneloop.parallel.ranks.held.Held`."""
-        return float(full(torch.nn.utils.get_total_norm(gradients))) if gradients else 0.0
+        return gradient_norm(gradients)
 
     def idle(self, here: Any) -> None:
         """See `Held`: every rank calls the collectives of a pass, or none can."""
