@@ -14,11 +14,12 @@ import resource
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.reliability.clock import Clock
 
 SUBREAPER = 36
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
@@ -39,6 +40,8 @@ class Ended:
     """Whether it was killed because it ran longer than it may."""
     left: tuple[str, ...]
     """Processes that outlived it, by command line."""
+    seconds: float
+    """How long it was waited for, without what this process was held up."""
 
     @property
     def traceback(self) -> bool:
@@ -64,26 +67,27 @@ class Child:
 
         With `grace` waits for the end of what it left, too.
         """
-        status = self._waited(deadline)
+        clock = Clock()
+        status = self._waited(deadline, clock)
         if late := status is None:
             self.kill(stop)
-            status = self._waited(30.0)
+            status = self._waited(30.0, Clock())
         if status is None:
             self.kill(signal.SIGKILL)
             status = os.waitpid(self.process, 0)[1]
         left = outliving() if grace else ()
-        return Ended(os.waitstatus_to_exitcode(status), _text(self.out), _text(self.err), late, left)
+        code = os.waitstatus_to_exitcode(status)
+        return Ended(code, _text(self.out), _text(self.err), late, left, clock.seconds)
 
-    def _waited(self, seconds: float) -> int | None:
+    def _waited(self, seconds: float, clock: Clock) -> int | None:
         """The status it ended with; None where it has not ended within so many seconds."""
-        end = time.monotonic() + seconds
         while True:
             process, status = os.waitpid(self.process, os.WNOHANG)
             if process:
                 return status
-            if time.monotonic() > end:
+            if clock.seconds > seconds:
                 return None
-            time.sleep(0.002)
+            clock.tick()
 
 
 def start(does: Callable[[], object], folder: Path, tag: str = "", *hooks: Hook) -> Child:
@@ -154,9 +158,9 @@ def at_most(gibibytes: float) -> Hook:
 
 def outliving() -> tuple[str, ...]:
     """Command lines of children of this process that are alive after a grace; they are killed."""
-    end = time.monotonic() + GRACE
-    while (alive := _children()) and time.monotonic() < end:
-        time.sleep(0.01)
+    clock = Clock()
+    while (alive := _children()) and clock.seconds < GRACE:
+        clock.tick()
     for process in alive:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)

@@ -176,12 +176,10 @@ class Runs:
         """The recipe `name` and its run left alone."""
         if name not in self._made:
             recipe, directory = self.recipe(name), self.folder / "whole" / name
-            start = time.monotonic()
             ended = forks.run(self.folder, "train", recipe, "--run", directory)
-            took = time.monotonic() - start
             assert ended.code == 0 and not ended.left, (name, ended)
             found = outcome(directory), rollouts(directory)
-            self._made[name] = Whole(name, recipe, directory, *found, took)
+            self._made[name] = Whole(name, recipe, directory, *found, ended.seconds)
         return self._made[name]
 
 

@@ -83,6 +83,17 @@ def test_a_recorded_file_that_is_damaged_or_gone_is_refused_or_accepted_in_words
     assert not [words for words in resumed(run) if "missing" in words], "it is said once"
 
 
+@pytest.mark.parametrize("folder", checksums.FOLDERS)
+def test_every_folder_of_records_is_checked_as_far_as_no_resume_writes_it_again(tmp_path, folder):
+    path = tmp_path / folder / "step-000004.parquet"
+    write_parquet(path, [{"step": 4}])
+    assert checksums.verify(tmp_path, 4, [], accept=False) == []
+    flip(path)
+    assert checksums.verify(tmp_path, 3, [], accept=False) == []
+    with pytest.raises(Damaged, match=rf"{folder}/step-000004.parquet is not what was written"):
+        checksums.verify(tmp_path, 4, [], accept=False)
+
+
 def test_a_file_that_a_resume_writes_again_is_not_checked(stopped, run):
     flip(run / "rollouts/step-000009.parquet")
     resumed(run)

@@ -1,6 +1,6 @@
 """Checksums of the files in which a run records rollouts, so that no damage to them passes unnoticed.
 
-    rollouts/SHA256SUMS    held_out/SHA256SUMS    a line a file, as `sha256sum -c` reads them
+    rollouts/SHA256SUMS  held_out/SHA256SUMS  gallery/SHA256SUMS   a line a file, as `sha256sum -c` reads them
 
 A file's line is written before the file, so a kill between the two leaves no file without its line. Checked
 is what a resume cannot make again: steps up to the checkpoint it goes on from, and phases that are over.
@@ -15,7 +15,7 @@ from oneloop.core.recorded import ONE, merged
 from oneloop.core.storage import Damaged, numbered, replace_file, set_aside
 
 NAME = "SHA256SUMS"
-FOLDERS = ("rollouts", "held_out")
+FOLDERS = ("rollouts", "held_out", "gallery")
 STEPS = re.compile(r"steps?-(\d{6,})(?:-(\d{6,}))?\.parquet")
 PHASE = re.compile(r"held-(.+)\.parquet|(.+)-(?:greedy|sampled)\.parquet")
 Sums = dict[str, str]
