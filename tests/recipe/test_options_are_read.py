@@ -2,6 +2,7 @@
 
 import ast
 import functools
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,18 @@ from oneloop.recipe.recipe import Recipe
 SOURCE = Path(oneloop.__file__).parent
 
 
-def attributes(path):
+def attributes(tree):
     """Names that a file reads as attributes, `getattr(x, "name")` included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
             yield from (arg.value for arg in node.args[1:2] if isinstance(arg, ast.Constant))
 
 
-READ = {path: set(attributes(path)) for path in SOURCE.rglob("*.py")}
-TEXT = {path: path.read_text() for path in READ}
+TEXT = {path: path.read_text() for path in SOURCE.rglob("*.py")}
+TREE = {path: ast.parse(text) for path, text in TEXT.items()}
+READ = {path: set(attributes(tree)) for path, tree in TREE.items()}
 
 
 @functools.cache
@@ -45,21 +47,32 @@ def file_of(module):
 
 def imported(path):
     """Files of the package that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREE[path]):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oneloop."):
             yield file_of(node.module)
 
 
+@functools.cache
+def holders():
+    """{class: names of the fields that hold it}."""
+    found = defaultdict(set)
+    for other, field in classes():
+        found[content_of(other, field).cls].add(field)
+    return found
+
+
+@functools.cache
 def near(cls):
     """Files that know a class: its own, those that this imports or that import it, those that read it."""
-    holders = {field for other, field in classes() if content_of(other, field).cls is cls}
+    found = set()
     for kind in cls.__mro__:
         if kind.__module__.startswith("oneloop."):
             home = file_of(kind.__module__)
-            yield from {home, *imported(home)} & set(READ)
-            for path, read in READ.items():
-                if kind.__module__ in TEXT[path] or holders & read:
-                    yield path
+            found |= {home, *imported(home)} & set(READ)
+            found |= {
+                path for path, read in READ.items() if kind.__module__ in TEXT[path] or holders()[cls] & read
+            }
+    return found
 
 
 @pytest.mark.parametrize(("cls", "field"), classes(), ids=lambda value: getattr(value, "__name__", value))
