@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 numbers: install
 	$(AVX2) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(NUMBERS)

@@ -24,6 +24,12 @@ OF_PYTEST = "PYTEST_CURRENT_TEST"
 """An environment variable that pytest itself changes during a test."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: of two processes none shall begin a long file when the other ends."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test draws from the same generators, whichever tests ran before it."""

@@ -11,6 +11,8 @@ import pytest
 
 from oneloop.recipe.text import shipped
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

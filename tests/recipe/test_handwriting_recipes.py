@@ -13,6 +13,8 @@ from tests.recipe.test_shipped import BRIGHTNESS
 from tests.support.fonts import font_folder
 
 pytest.importorskip("diffusers")
+
+pytestmark = pytest.mark.slow
 MODEL = "policy.flow.model.one_dm"
 
 
@@ -31,7 +33,8 @@ def shrunk(name, fonts, *overrides):
     recipe, _ = load_recipe(shipped()[name], changes)
     for phase in recipe.phases:
         changes += [f"phases.{phase}.steps=2", f"phases.{phase}.plan.groups=4"]
-        changes.append(f"phases.{phase}.plan.data.handwriting_fonts.folder={fonts}")
+        data = f"phases.{phase}.plan.data.handwriting_fonts"
+        changes += [f"{data}.folder={fonts}", f"{data}.size=24"]
     return load_recipe(shipped()[name], [*changes, *overrides])[0]
 
 

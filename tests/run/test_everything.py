@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.recipe.test_shipped import shrunk
 from tests.support.training import assert_equal, cut_and_resumed, outcome, recorded, run_quietly
+
+pytestmark = pytest.mark.slow
 
 RECIPE = Path("everything")
 OPTIONS = ("save_every=2", "phases.everything.plan.in_flight=6")

@@ -19,6 +19,8 @@ from tests.support.stopped import (
 )
 from tests.support.training import assert_equal, outcome, recipe, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -19,6 +19,8 @@ from oneloop.run.run import PartQuit, Run
 from tests.support.stopped import Heard, Stop, StopAt, assert_every_judged_rollout_is_written
 from tests.support.training import assert_equal, lines, outcome, recipe, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory):

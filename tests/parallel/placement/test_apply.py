@@ -19,6 +19,8 @@ from oneloop.parallel.placement.search import Wishes
 from tests.parallel.placement.models import Reader, batch
 from tests.parallel.placement.ranks import on_ranks
 
+pytestmark = pytest.mark.slow
+
 
 def reader(*, dtype: torch.dtype = torch.float64, **options: bool) -> Reader:
     torch.manual_seed(0)

@@ -9,6 +9,8 @@ import pytest
 from tests.support import ranks, training
 from tests.support.ranks import assert_same, options
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

@@ -10,6 +10,8 @@ from tests.support.ranks import assert_same, options
 
 from oneloop.run.checkpoint import checkpoints, sound
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:

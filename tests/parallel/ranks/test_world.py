@@ -20,6 +20,8 @@ from oneloop.update.learner import Learner, Learning
 from oneloop.update.not_finite import NotFinite
 from oneloop.update.objective.supervised import Supervised
 
+pytestmark = pytest.mark.slow
+
 
 class Counting(SmallPolicy):
     """With the meter that ranks add up."""

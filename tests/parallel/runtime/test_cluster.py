@@ -16,6 +16,8 @@ from oneloop.parallel.runtime.cluster import Cluster, NoCluster, WorkerDied  # n
 from oneloop.parallel.runtime.graph import Graph  # noqa: E402
 from oneloop.parallel.runtime.threads import Ended, Running  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster(local_ray):
