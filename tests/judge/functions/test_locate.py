@@ -48,7 +48,16 @@ def test_packages_around_a_module_are_not_imported(tmp_path, monkeypatch):
         check("broken_package.outer.f")
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_and_has_lines_of_windows(tmp_path):
+    (tmp_path / "marked.py").write_bytes(b"\xef\xbb\xbfdef f(completions):\r\n    return [1.0]\r\n")
+    check(f"{tmp_path / 'marked.py'}:f")
+    assert parameters(f"{tmp_path / 'marked.py'}:f") == (["completions"], False)
+
+
 def test_a_syntax_error_is_told_with_its_line(tmp_path):
+    (tmp_path / "null.py").write_bytes(b"x = 1\0")
+    with pytest.raises(ValueError, match="null"):
+        check(f"{tmp_path / 'null.py'}:f")
     (tmp_path / "bad.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(ValueError, match="syntax error in line 2"):
         check(f"{tmp_path / 'bad.py'}:f")

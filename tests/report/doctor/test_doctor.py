@@ -236,6 +236,7 @@ def test_judge_errors_are_counted_and_an_outage_stops():
         ({"correct": 1.0}, "because every rollout was correct"),
         ({"completions__clipped_ratio": 1.0}, "because every rollout was cut at the length cap"),
         ({"judge__errors": 60}, "because the judges failed on most rollouts"),
+        ({"reward": None, "judge__errors": 0}, "because no judge had a verdict on any rollout"),
         ({}, "because all rollouts of every group earned the same reward"),
         ({"frac_reward_zero_std": 0.1, "rollouts__trained": 0}, "because no rollout was left to train on"),
     ],
@@ -414,6 +415,11 @@ def test_demonstrations_that_are_cut_are_not_told_of_a_reward():
         "100% of the demonstrations of the last 10 steps were cut at the cap of 6 tokens"
     )
     assert "reward" not in sentence and "select" not in sentence and "max_new_tokens" in sentence
+    unjudged = diagnose(run(5, reward=None, judge__errors=0, frac_reward_zero_std=1.0, **cut))
+    (said,) = [finding.sentence for finding in unjudged if finding.name == "cap_hits"]
+    assert said.startswith("100% of the rollouts of the last 5 steps"), (
+        "sampled, though no judge said anything"
+    )
 
 
 def test_a_rising_loss_of_demonstrations_is_said_to_diverge():

@@ -59,6 +59,7 @@ def test_the_row_given_is_not_changed():
         ({"prompt": 5}, r"row 3: a prompt is text or a list of messages, got 5 \(int\)"),
         ({"prompt": None}, r"row 3: there is no prompt \(column 'prompt' is empty\)"),
         ({"prompt": ["hi"]}, "row 3: expected a list of messages with a role each"),
+        ({"prompt": [{"from": "human", "value": "x"}]}, "write {from, value} of ShareGPT as {role"),
         ({"prompt": [{"role": 1, "content": "x"}]}, "row 3: expected a list of messages with a role each"),
         (
             {"prompt": [USER, {"role": "user"}]},

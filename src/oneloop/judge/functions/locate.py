@@ -37,7 +37,7 @@ def parameters(path: str) -> tuple[list[str], bool] | None:
     source = Path(path.rpartition(":")[0]) if ".py:" in path else module_file(path.rpartition(".")[0])
     if source is None or source.suffix != ".py":
         return None
-    found = [node for node in ast.parse(source.read_text()).body if getattr(node, "name", None) == name]
+    found = [node for node in ast.parse(source.read_bytes()).body if getattr(node, "name", None) == name]
     node = found[-1] if found else None
     if isinstance(node, ast.ClassDef):
         calls = [one for one in node.body if getattr(one, "name", None) == "__call__"]
@@ -67,9 +67,11 @@ def module_file(module: str) -> Path | None:
 
 def _check_name(source: Path, name: str) -> None:
     try:
-        tree = ast.parse(source.read_text())
+        tree = ast.parse(source.read_bytes())  # bytes: a mark of encoding is Python's own business
     except SyntaxError as error:
         raise ValueError(f"{source} has a syntax error in line {error.lineno}: {error.msg}") from error
+    except ValueError as error:
+        raise ValueError(f"{source} is no Python file: {error}") from error
     known = _names(tree)
     if name not in known and "*" not in known and "__getattr__" not in known:
         raise ValueError(f"{source} defines no '{name}'; {nearest(name, sorted(known))}")

@@ -152,7 +152,7 @@ class ShardingPlan:
     @staticmethod
     def read(path: Path) -> "ShardingPlan":
         """The plan in a file."""
-        return ShardingPlan.from_json(Path(path).read_text())
+        return ShardingPlan.from_json(Path(path).read_text(encoding="utf-8-sig"))
 
 
 def _move(data: dict[str, Any]) -> Move:

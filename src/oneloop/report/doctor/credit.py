@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from oneloop.report.doctor.finding import Finding, Row, Steps, Thresholds, forecast, percent, reading, short
 from oneloop.report.doctor.judging import outage
 
-CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std")
+CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std", "reward")
 """Metrics that tell why steps taught nothing."""
 
 
@@ -60,6 +60,13 @@ def _why_dead(steps: Steps, thresholds: Thresholds) -> tuple[str, str, bool]:
     every = _dead_run(steps)[1]
     if outage(steps, thresholds)[0]:
         return "the judges failed on most rollouts", "Mend the judge, then continue with `--resume`.", False
+    if not every["reward"] and steps.last("judge/errors") is not None:
+        return (
+            "no judge had a verdict on any rollout",
+            "Where all judges return None there is nothing to compare: return a number for what can be "
+            "scored, or add a judge for these rows.",
+            True,
+        )
     if every["completions/clipped_ratio"] == {1.0}:
         return (
             "every rollout was cut at the length cap",
@@ -164,7 +171,7 @@ def cap_hits(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
         return
     longest = recent.last("completions/max_length")
     cap = f" of {longest:.0f} tokens" if longest is not None else ""
-    judged = recent.last("reward") is not None  # demonstrations earn none
+    judged = any(recent.last(name) is not None for name in ("reward", "judge/errors"))  # no demonstrations
     what = "rollouts" if judged else "demonstrations"
     harm = (
         "so their reward judges the cap, not the answer. Raise `max_new_tokens`, or leave them out of the "

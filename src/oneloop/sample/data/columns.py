@@ -131,7 +131,14 @@ def _turns(messages: Any, where: str) -> list[Message]:
     if not isinstance(messages, list) or not all(
         isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in messages
     ):
-        raise ValueError(f"{where}: expected a list of messages with a role each, got {messages!r:.200}")
+        said = f"{where}: expected a list of messages with a role each, got {messages!r:.200}"
+        if (
+            isinstance(messages, list)
+            and messages
+            and all(isinstance(turn, Mapping) and "value" in turn for turn in messages)
+        ):
+            said += "; write {from, value} of ShareGPT as {role: user or assistant, content}"
+        raise ValueError(said)
     # a table gives every message every key; templates take a key that is there for one that means something
     turns = [{key: value for key, value in turn.items() if value is not None} for turn in messages]
     for number, turn in enumerate(turns, 1):

@@ -1,4 +1,4 @@
-"""Rows of a file (JSON, JSONL, CSV, TSV, Parquet, Arrow), a folder of them, or a data set of the hub.
+"""Rows of a file (JSON, CSV, TSV, Parquet, Arrow, Feather), a folder of them, or a data set of the hub.
 
 Read at the first use. Text of text files stays text: no numbers or dates are guessed. columns.py says which
 columns are needed; pictures and all other columns are passed on unchanged. Not here: streaming (a plan asks
@@ -21,7 +21,7 @@ class Hub:
 
     path: str
     """Name on the hub, a local folder of data files, or a file: .json, .jsonl, .csv, .tsv (each also .gz),
-    .parquet, .arrow; * stands for any name."""
+    .parquet, .arrow, .feather; * stands for any name."""
     split: str = "train"
     """Split of the data, or a part of it: `train[:100]`, `train[90%:]`; the rows of a file are all
     `train`."""

@@ -83,7 +83,7 @@ def listed(folder: Path, name: str) -> list[tuple[int, list[str]]]:
     if path is None:
         raise ValueError(f"{folder} has no {name}, nor has its folder ascii; IAM's own layout is needed")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from None
     return [

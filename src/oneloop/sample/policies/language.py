@@ -11,6 +11,7 @@ from oneloop.core.memory import device_of
 from oneloop.core.part import Of, part
 from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.turns import eos_ids
+from oneloop.engines.twin import context_window, unwrapped
 from oneloop.sample.policies.tokens.elastic import ElasticOptions
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind, outline
 from oneloop.sample.policies.tokens.lora import Lora
@@ -111,14 +112,15 @@ class Language:
         )
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
         try:
-            return LanguageOutline(counted, not ours, own.kind, subnets)
+            return LanguageOutline(counted, not ours, own.kind, subnets, bool(own.stop))
         except ValueError as error:
             raise ValueError(f"{own.kind.option}: {error}") from error
 
     def prompts(self, model: Any, tokenizer: Any) -> Prompts:
         """The prompt encoder for `model`."""
         embeddings = int(model.get_input_embeddings().weight.shape[0])
-        return Prompts(tokenizer, eos_ids(model, tokenizer), self.chat_template_kwargs, embeddings)
+        ends, window = eos_ids(model, tokenizer), context_window(unwrapped(model))
+        return Prompts(tokenizer, ends, self.chat_template_kwargs, embeddings, window)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,6 +1,7 @@
 """Which reader a path needs: endings, folders, names with spaces and letters of any alphabet."""
 
 import gzip
+import json
 import os
 import stat
 
@@ -17,7 +18,7 @@ CELLS = "prompt,answer\na,1\nü,2\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    made = tmp_path / "my data ü 数"
+    made = tmp_path / "my data [x] ü 数?"
     made.mkdir()
     return made
 
@@ -32,7 +33,7 @@ def write(path):
     ending = ending_of(str(path))
     if ending == ".parquet":
         parquet.write_table(table, path)
-    elif ending == ".arrow":
+    elif ending in (".arrow", ".feather"):
         feather.write_feather(table, str(path))  # Feather 2 is an Arrow file, compressed
     else:
         kind = {".csv": CELLS, ".tsv": CELLS.replace(",", "\t")}.get(ending.removesuffix(".gz"), LINES)
@@ -41,12 +42,50 @@ def write(path):
 
 @pytest.mark.parametrize(
     "ending",
-    ["jsonl", "ndjson", "csv", "tsv", "JSONL", "csv.gz", "CSV.GZ", "tsv.gz", "jsonl.gz", "parquet", "arrow"],
+    [
+        "jsonl",
+        "ndjson",
+        "csv",
+        "tsv",
+        "JSONL",
+        "csv.gz",
+        "CSV.GZ",
+        "tsv.gz",
+        "jsonl.gz",
+        "parquet",
+        "arrow",
+        "feather",
+    ],
 )
 def test_every_kind_of_file_gives_the_same_rows_whatever_its_folder_is_called(folder, ending):
     path = folder / f"the rows.1.{ending}"
     write(path)
     assert rows(path) == ROWS
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "csv.gz"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_part_of_the_text(folder, ending):
+    table = json.dumps(ROWS, indent=1) if ending == "json" else LINES
+    kind = {"csv": CELLS, "tsv": CELLS.replace(",", "\t")}.get(ending.removesuffix(".gz"), table)
+    content = b"\xef\xbb\xbf" + kind.replace("\n", "\r\n").encode()
+    (folder / f"a.{ending}").write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    assert rows(folder / f"a.{ending}") == ROWS
+
+
+def test_a_folder_whose_name_is_a_pattern_is_told_to_name_its_files(folder):
+    write(folder / "a.jsonl")
+    with pytest.raises(
+        ValueError, match=r"\[x\].*: a folder with .* in its name is not searched; name its files"
+    ):
+        rows(folder)
+
+
+def test_a_damaged_file_is_one_sentence_and_leaves_no_other_on_the_screen(folder, capfd):
+    write(folder / "a.parquet")
+    (folder / "a.parquet").write_bytes((folder / "a.parquet").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cannot load .*a.parquet \[train\]: Parquet magic bytes not found"):
+        rows(folder / "a.parquet")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_relative_path_is_seen_from_the_working_directory(folder, monkeypatch):
@@ -77,7 +116,7 @@ def test_a_star_reads_files_in_the_order_of_their_names(folder):
         rows(folder / "* 1.*")
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a.feather", "a.txt", "a.csv.zip", "a"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a.txt", "a.csv.zip", "a"])
 def test_other_kinds_are_refused_with_those_that_are_known(folder, name):
     (folder / name).write_text("hello")
     with pytest.raises(
@@ -104,7 +143,7 @@ def test_pieces_tell_the_line_of_their_file(folder):
 
 def test_what_is_no_gzip_file_and_what_cannot_be_read_is_named(folder):
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES.encode())[:-9])
-    with pytest.raises(ValueError, match=r"my data ü 数/a.jsonl.gz is no whole gzip file"):
+    with pytest.raises(ValueError, match=r"/a.jsonl.gz is no whole gzip file"):
         rows(folder / "a.jsonl.gz")
 
 

@@ -43,6 +43,17 @@ def test_another_kind_of_model_is_called_by_its_name(llama):
     assert "T5Config is not the configuration of a causal language model" in opened_error(llama)
 
 
+def test_quantised_weights_are_refused_before_and_while_loading(llama):
+    edit(llama, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    said = opened_error(llama)
+    assert (
+        "are quantised (bitsandbytes); such are not trained here; take the model that they were made of"
+        in said
+    )
+    with pytest.raises(ValueError, match="are quantised"):
+        outline(str(llama), torch.float32, None)
+
+
 def test_weights_that_are_missing_or_not_finite_are_named(llama):
     model = LlamaForCausalLM.from_pretrained(llama)
     with torch.no_grad():

@@ -71,6 +71,32 @@ def test_text_for_a_model_with_a_chat_template_is_said_once(tmp_path):
     assert note == "train: prompts are text, so chat_template_kwargs do nothing"
 
 
+def test_an_answer_that_begins_or_ends_nowhere_is_said(tmp_path):
+    chat = {"prompt": [{"role": "user", "content": "12"}]}
+    tiny("llama").save_pretrained(tmp_path)
+    tokenizer = character_tokenizer(ALPHABET, 128)
+    for template, opening in (
+        ("{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}{% endfor %}", "<assistant>"),
+        ("{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}", ""),
+    ):
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(tmp_path)
+        found = notes([chat], model=str(tmp_path))
+        assert [f"writes '{opening}' before an answer but not at the end" in note for note in found] == (
+            [True] if opening else []
+        )
+    policy = recipe_of(model=str(tmp_path)).policy
+    demand = Demand(name="train", data=[chat], rollouts=4, sampled=True)
+    outline_of, endless = policy.outline(), policy.outline()
+    endless.rows.prompts.eos = frozenset()
+    (note,) = endless.notes([demand])
+    assert note.startswith(
+        "train: the model names no end token, so every rollout goes on to max_new_tokens (6)"
+    )
+    endless.stops = True
+    assert endless.notes([demand]) == outline_of.notes([demand]) == []
+
+
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *FURTHER])
 def test_a_supported_kind_is_tried_and_passes(name, tmp_path):
     tiny(name).save_pretrained(tmp_path)

@@ -179,6 +179,20 @@ def test_a_token_without_an_embedding_is_named(tokenizer):
         Prompts(tokenizer, {2}, embeddings=size).encode("a<calc>", "row 9")
 
 
+def test_a_text_far_too_long_is_refused_by_its_beginning(tokenizer, monkeypatch):
+    prompts, read = Prompts(tokenizer, {2}, window=4), list[int]()
+    monkeypatch.setattr(prompts, "_tokenised", lambda text, *_: read.append(len(text)) or (5,) * len(text))
+    for prompt in ("x" * 100_000, [{"role": "user", "content": "x" * 100_000}]):
+        with pytest.raises(
+            ValueError, match=r"^row 9: .* has more than 256 tokens, but the model reads at most 4;"
+        ):
+            prompts.encode(prompt, "row 9")
+    assert read == [256, 256]
+    assert len(prompts.encode("x" * 256, "row 9")) == 256, (
+        "whoever knows the room refuses it, with its length"
+    )
+
+
 def test_without_an_end_token_of_the_tokenizer_the_models_is_taken(tokenizer):
     tokenizer.eos_token = None
     assert Prompts(tokenizer, {50, 40}).completion("a", "b", "row 1") == (*ids(tokenizer, "b"), 40)

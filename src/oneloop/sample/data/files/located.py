@@ -4,7 +4,10 @@ JSON and CSV files of a folder or the hub are read by this package too, because 
 """
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +18,7 @@ from oneloop.sample.data.files.text_table import Row
 from oneloop.sample.data.files.typed_table import TypedTable
 
 TEXT = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
-TYPED = {".parquet": "parquet", ".arrow": "arrow"}
+TYPED = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
 
 
@@ -60,7 +63,13 @@ class Pieces:
 
 def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> DataTable:
     """The rows of `split` of `path`. Raises ValueError, with what exists, for a wrong path, split or name."""
-    files = sorted(glob.glob(path)) if "*" in path else [path] if Path(path).is_file() else []
+    files = (
+        sorted(glob.glob(re.sub(r"[\[?]", r"[\g<0>]", path)))
+        if "*" in path
+        else [path]
+        if Path(path).is_file()
+        else []
+    )
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
         raise ValueError(f"no such file: {path}")
@@ -73,7 +82,9 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
         raise ValueError(f"{path} finds files of several kinds ({', '.join(endings)}); name one kind")
     (ending,) = endings
     if ending in TYPED:
-        return TypedTable(path, _datasets(path, split, path=TYPED[ending], data_files=files))
+        return TypedTable(
+            path, _datasets(path, split, path=TYPED[ending], data_files=[*map(glob.escape, files)])
+        )
     tables = {"train": _text(ending.removesuffix(".gz"), [(file, Path(file)) for file in files])}
     return _part(tables, path, split)
 
@@ -108,6 +119,10 @@ def _found(path: str, split: str, name: str | None, revision: str | None) -> Dat
     """The rows of a folder or of a data set of the hub."""
     import datasets
 
+    if glob.has_magic(path) and Path(path).is_dir():  # which `datasets` takes for a pattern
+        raise ValueError(
+            f"{path}: a folder with *, ? or [ in its name is not searched; name its files: {path}/*.jsonl"
+        )
     builder = _guarded(path, split, lambda: datasets.load_dataset_builder(path, name=name, revision=revision))
     texts, named = {"json": ".jsonl", "csv": ".csv"}, [one.partition("[")[0] for one in split.split("+")]
     files = builder.config.data_files or {}
@@ -149,7 +164,8 @@ def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
     import datasets
 
     try:
-        return load()
+        with _quiet():
+            return load()
     except StopIteration:  # what `datasets` says of a file without a line
         raise ValueError(f"{path} is empty") from None
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
@@ -157,3 +173,20 @@ def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
         kind = "" if Path(path).exists() or "*" in path else " (there is no such local file or folder either)"
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise ValueError(f"cannot load {path} [{split}]{kind}: {error}{cause}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps `datasets` from logging what it raises too, and from drawing bars where nobody sees them move."""
+    import datasets
+
+    level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()

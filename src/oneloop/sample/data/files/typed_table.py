@@ -1,4 +1,4 @@
-"""Tables with typed columns: Parquet, Arrow, and the hub's own formats, as `datasets` reads them.
+"""Tables with typed columns: Parquet, Arrow, Feather, and the hub's own formats, as `datasets` reads them.
 
 A value that cannot be sent to a judge in another process becomes text: a date or time in ISO 8601, a decimal
 with all its digits. Pictures and bytes stay as they are.

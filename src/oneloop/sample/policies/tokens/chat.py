@@ -14,6 +14,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 Messages = list[dict[str, Any]]
+NOTHING: Mapping[str, Any] = {}
+MARK = "An answer"
+"""An answer that is looked for in what a template writes."""
 
 
 def checked_messages(prompt: Any) -> Messages:
@@ -115,6 +118,19 @@ class ChatTemplate:
             Exception
         ) as error:  # a template raises in its own words, or because a type is not what it expects
             raise ValueError(f"the model's chat template refuses the messages: {error}") from error
+
+    def unwritten_opening(self, messages: Messages) -> str:
+        """What stands before an answer to `messages`, and not at the end of the prompt that asks for it.
+
+        "" where the prompt ends as the answer begins. Raises ValueError as `text` does.
+        """
+        if is_prefill(messages):
+            return ""
+        answer = [*messages, {"role": "assistant", "content": MARK}]
+        asked, answered = self.text(messages, NOTHING), self.text(answer, NOTHING, answered=True)
+        if MARK not in answered or not answered.startswith(asked):
+            return ""
+        return answered[len(asked) : answered.index(MARK)].strip()
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Raises ValueError for the first of `given` that the template never mentions."""

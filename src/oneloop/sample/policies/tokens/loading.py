@@ -103,9 +103,19 @@ def load_tokenizer(model: str, kind: Kind = LANGUAGE) -> Tokenizer:
 
 
 def load_config(model: str, kind: Kind = LANGUAGE) -> Any:
-    """The configuration of the model, below adapters where `model` are adapters."""
+    """The configuration of the model, below adapters where `model` are adapters.
+
+    Raises ValueError where there is none, or its weights are quantised.
+    """
     base = base_of(model, kind)
-    return _asked(base, lambda: AutoConfig.from_pretrained(base, trust_remote_code=False), kind)
+    config = _asked(base, lambda: AutoConfig.from_pretrained(base, trust_remote_code=False), kind)
+    if packed := getattr(config, "quantization_config", None):
+        method = packed.get("quant_method") if isinstance(packed, dict) else packed.quant_method
+        raise ValueError(
+            f"{kind.option}: the weights of '{base}' are quantised ({method}); such are not trained "
+            "here; take the model that they were made of, with lora: {rank: 16} to save memory"
+        )
+    return config
 
 
 def base_of(model: str, kind: Kind = LANGUAGE) -> str:
@@ -133,6 +143,7 @@ def _weights(name: str, dtype: torch.dtype, kind: Kind) -> Model:
             name, dtype=dtype, trust_remote_code=False, output_loading_info=True
         )
 
+    load_config(name, kind)
     loaded, found = _asked(name, load, kind)
     if missing := sorted(found["missing_keys"]):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -15,6 +15,7 @@ from oneloop.engines.slots import SlotEngine
 from oneloop.engines.twin import context_window, unwrapped
 from oneloop.models.seeded import seeded
 from oneloop.models.supernet.llama import LlamaSubnets
+from oneloop.sample.policies.tokens.chat import checked_messages
 from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind
 from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
@@ -27,15 +28,21 @@ SMALL = 250_000_000
 
 
 class LanguageOutline:
-    """`PolicyOutline` of a language policy. may_chat: whether its model may have learned to chat before.
+    """`PolicyOutline` of a language policy. may_chat: whether its model may have learned to chat before;
+    stops: whether there are strings that end a rollout.
 
     Raises ValueError for a kind of model that cannot be sampled and trained here.
     """
 
     def __init__(
-        self, counted: Counted, may_chat: bool, kind: Kind = LANGUAGE, subnets: LlamaSubnets | None = None
+        self,
+        counted: Counted,
+        may_chat: bool,
+        kind: Kind = LANGUAGE,
+        subnets: LlamaSubnets | None = None,
+        stops: bool = False,
     ):
-        self.counted, self.may_chat, self.subnets = counted, may_chat, subnets
+        self.counted, self.may_chat, self.subnets, self.stops = counted, may_chat, subnets, stops
         self.rows = TokenRows(counted.prompts, supported(counted.model, kind), counted.limit)
 
     def check_row(self, row: Row, where: str, demonstrated: bool) -> None:
@@ -52,7 +59,7 @@ class LanguageOutline:
         return Needs(tuple(memory_rows(self.counted, demands)), self.counted.device, LESS)
 
     def notes(self, demands: Sequence[Demand]) -> list[str]:
-        """Sentences on demonstrations that are cut, and on text where messages may be meant."""
+        """Sentences on what never ends or is cut, and on prompts that may be meant otherwise."""
         about: dict[str, list[str]] = {}
         for demand in demands:
             for sentence in self._sentences(demand, dict(_spread(demand))):
@@ -62,6 +69,11 @@ class LanguageOutline:
     def _sentences(self, demand: Demand, rows: Mapping[int, Row]) -> Iterator[str]:
         if not demand.sampled:
             yield from self._cut(rows)
+        if not self.rows.prompts.eos and not self.stops:
+            yield (
+                "the model names no end token, so every rollout goes on to max_new_tokens "
+                f"({self.rows.limit}); set eos_token in its tokenizer, or name strings that end one in `stop`"
+            )
         template = self.rows.prompts.template
         texts = all(isinstance(row["prompt"], str) for row in rows.values())
         if texts and template.options:
@@ -71,6 +83,19 @@ class LanguageOutline:
                 "prompts are plain text, but the model has a chat template; if it is a chat model, set "
                 "chat: true where the data is named"
             )
+        elif rows and not texts and (opening := self._unwritten_opening(rows)):
+            yield (
+                f"the chat template writes {opening!r} before an answer but not at the end of a prompt, so "
+                "answers begin without it; mend its part for add_generation_prompt"
+            )
+
+    def _unwritten_opening(self, rows: Mapping[int, Row]) -> str:
+        """What the template puts between a prompt and its answer without being asked for the answer."""
+        turns = next(row["prompt"] for row in rows.values() if not isinstance(row["prompt"], str))
+        try:
+            return self.rows.prompts.template.unwritten_opening(checked_messages(turns))
+        except ValueError:  # whoever looks for bad rows says it
+            return ""
 
     def _cut(self, rows: Mapping[int, Row]) -> Iterator[str]:
         cut = []

@@ -25,13 +25,15 @@ from oneloop.sample.policies.tokens.packing import Prompt
 
 Said = str | Messages
 NOTHING: Mapping[str, Any] = {}
+CHARACTERS = 64
+"""Characters a token, above which the beginning of a text tells whether the text is too long."""
 
 
 class Prompts:
     """Encodes prompts with one tokenizer; equal prompts are encoded once.
 
     template_options: values for variables of the chat template. embeddings: how many tokens the model has
-    embeddings for; None: not checked.
+    embeddings for; window: how many it reads. None: not checked.
     """
 
     never: frozenset[int] = frozenset()
@@ -43,8 +45,10 @@ class Prompts:
         eos: Collection[int],
         template_options: Mapping[str, Any] = NOTHING,
         embeddings: int | None = None,
+        window: int | None = None,
     ):
         self.tokenizer, self.eos, self.embeddings = tokenizer, frozenset(eos), embeddings
+        self.window = window
         self.template = ChatTemplate(tokenizer, template_options)
         end = tokenizer.eos_token_id
         self.end = (min(self.eos),) if end is None and self.eos else () if end is None else (end,)
@@ -95,6 +99,7 @@ class Prompts:
         return ids
 
     def _text_ids(self, text: str) -> tuple[int, ...]:
+        self._check_length(text)
         whole, plain = self._tokenised(text, True), self._tokenised(text, False)
         if not plain:
             while whole and whole[-1] in self.eos:  # the end of an empty text is no beginning
@@ -107,8 +112,20 @@ class Prompts:
         return plain if plain[: len(fronts[0])] == fronts[0] else (*fronts[0], *plain)
 
     def _chat_ids(self, written: str) -> tuple[int, ...]:
-        messages, options = json.loads(written)
-        return self._tokenised(self.template.text(messages, options), False)
+        text = self.template.text(*json.loads(written))
+        self._check_length(text)
+        return self._tokenised(text, False)
+
+    def _check_length(self, text: str) -> None:
+        """Refuses a text that is clearly longer than the model reads, at the cost of its beginning."""
+        if self.window is None or len(text) <= CHARACTERS * self.window:
+            return
+        count = len(self._tokenised(text[: CHARACTERS * self.window], False))
+        if count > 2 * self.window:  # what is cut off changes the last few tokens of the beginning at most
+            raise ValueError(
+                f"the prompt of {len(text)} characters has more than {count} tokens, but the model reads at "
+                f"most {self.window}; leave out long prompts, or take another model"
+            )
 
     def _tokenised(self, text: str, special: bool) -> tuple[int, ...]:
         try:
