@@ -29,3 +29,9 @@ def test_what_can_only_be_a_folder_is_refused_where_there_is_none(here, name):
 def test_the_nearest_folder_is_named(here):
     with pytest.raises(NoSuchModel, match="mine/besd: there is no such folder; did you mean 'mine/best'?"):
         model_named("mine/besd")
+
+
+def test_the_home_folder_of_a_shell_is_written_out(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    with pytest.raises(NoSuchModel, match=f"~ is the home folder for a shell alone, write {here}/mine/best"):
+        model_named("~/mine/best")

@@ -23,6 +23,8 @@ def model_named(name: str) -> str:
     folder here mean folders, so that nobody waits for a hub. Raises NoSuchModel.
     """
     path = Path(name).expanduser()
+    if name.startswith("~"):  # the libraries that read it would look for a folder called ~
+        raise NoSuchModel(name, f"; ~ is the home folder for a shell alone, write {path}")
     local = not HUB_NAME.fullmatch(name) or name.startswith(".") or path.parts[0] == "runs"
     if path.exists() or not (local or (len(path.parts) == 2 and path.parent.is_dir())):
         return name

@@ -234,6 +234,7 @@ def test_judge_errors_are_counted_and_an_outage_stops():
     [
         ({"correct": 0.0}, "because no rollout was ever correct"),
         ({"correct": 1.0}, "because every rollout was correct"),
+        ({"group_size": 1.0, "correct": 0.0}, "because every group has one rollout"),
         ({"completions__clipped_ratio": 1.0}, "because every rollout was cut at the length cap"),
         ({"judge__errors": 60}, "because the judges failed on most rollouts"),
         ({"reward": None, "judge__errors": 0}, "because no judge had a verdict on any rollout"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from oneloop.report.doctor.finding import Finding, Row, Steps, Thresholds, forecast, percent, reading, short
 from oneloop.report.doctor.judging import outage
 
-CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std", "reward")
+CAUSES = ("completions/clipped_ratio", "correct", "frac_reward_zero_std", "reward", "group_size")
 """Metrics that tell why steps taught nothing."""
 
 
@@ -65,6 +65,12 @@ def _why_dead(steps: Steps, thresholds: Thresholds) -> tuple[str, str, bool]:
             "no judge had a verdict on any rollout",
             "Where all judges return None there is nothing to compare: return a number for what can be "
             "scored, or add a judge for these rows.",
+            True,
+        )
+    if every["group_size"] == {1.0} and every["frac_reward_zero_std"] == {1.0}:
+        return (
+            "every group has one rollout, which is compared with nobody",
+            "Raise `plan.count.uniform.n` to two at least.",
             True,
         )
     if every["completions/clipped_ratio"] == {1.0}:

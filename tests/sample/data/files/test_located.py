@@ -95,6 +95,9 @@ def test_a_relative_path_is_seen_from_the_working_directory(folder, monkeypatch)
     monkeypatch.chdir(folder.parent)
     with pytest.raises(ValueError, match=r"no such file: a b.csv"):
         rows("a b.csv")
+    monkeypatch.setenv("HOME", str(folder))
+    with pytest.raises(ValueError, match=r"no such file: ~/a b.csv; ~ is the home .* write /.*/a b.csv"):
+        rows("~/a b.csv")
 
 
 def test_a_folder_that_cannot_be_written_to_is_read(folder):

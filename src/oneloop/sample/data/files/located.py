@@ -72,7 +72,8 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
     )
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
-        raise ValueError(f"no such file: {path}")
+        home = f"; ~ is the home folder for a shell alone, write {Path(path).expanduser()}"
+        raise ValueError(f"no such file: {path}{home if path.startswith('~') else ''}")
     if not files:
         return _found(path, split, name, revision)
     endings = dict.fromkeys(map(ending_of, files))
