@@ -8,7 +8,7 @@
     graph.edge("judge", "learn", registers=2)
     graph.edge("learn", "read", initial=4, control=True)    # at most 4 items between reading and learning
 
-Not here: when a stage acts (actor.py), where it runs (threads.py, cluster.py, simulate.py).
+Not here: when a stage acts (network.py), where it runs (threads.py, cluster.py, simulate.py).
 """
 
 import difflib

@@ -3,7 +3,7 @@
     trace = simulate(graph, {"read": 4.0, "judge": 3.0, "learn": 5.0}, items=200)
     trace.makespan, trace.period("learn"), trace.max_held
 
-The protocol is the one of threads (actor.py), so registers, order and back-pressure are those of a real
+The protocol is the one of threads (network.py), so registers, order and back-pressure are those of a real
 run; only the clock and the functions are others. A thousand workers cost no more than one.
 """
 
@@ -12,8 +12,9 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from oneloop.parallel.runtime.actor import Act, Network, Watch
+from oneloop.parallel.runtime.actor import Act
 from oneloop.parallel.runtime.graph import Graph
+from oneloop.parallel.runtime.network import Network, Watch
 from oneloop.parallel.runtime.tally import Tally
 
 Duration = float | Callable[[int], float]

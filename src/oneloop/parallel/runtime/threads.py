@@ -14,8 +14,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from oneloop.parallel.runtime.actor import Act, Left, Network, Watch, rehearse
+from oneloop.parallel.runtime.actor import Act
 from oneloop.parallel.runtime.graph import Graph
+from oneloop.parallel.runtime.network import Left, Network, Watch, rehearse
 from oneloop.parallel.runtime.tally import Tally
 
 

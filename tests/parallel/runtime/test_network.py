@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from oneloop.parallel.runtime.actor import Network, rehearse
 from oneloop.parallel.runtime.graph import Graph, GraphError
+from oneloop.parallel.runtime.network import Network, rehearse
 from oneloop.parallel.runtime.registers import BrokenProtocol, Pool, Register
 
 
