@@ -24,9 +24,9 @@ REGISTRY = "https://registry.npmjs.org"
 LICENCES = "licences"
 """Folder of the licences, below that of the fonts."""
 SECONDS = 60.0
-"""So long is waited for an answer of the registry."""
+"""Seconds to wait for an answer of the registry."""
 SHOWN = 3
-"""So many failures are told one by one."""
+"""Failures that an error names one by one."""
 
 
 class CannotFetch(RuntimeError):

@@ -20,7 +20,7 @@ from oneloop.sample.data.handwriting_fonts import HandwritingFonts
 NEAREST = 3
 """Writers that are named beside a word."""
 ROWS = 64
-"""Rows of the data in which a word of each writer is looked for, for each writer asked."""
+"""Rows of the data that are searched for words of the writers, per writer asked for."""
 
 
 class HandsError(ValueError):

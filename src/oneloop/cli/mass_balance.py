@@ -19,7 +19,7 @@ from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, write_figure
 
 POINTS = 25
-"""At most, of each curve after its start; few enough to be drawn as they are."""
+"""Most points of each curve after its start; few enough to be drawn as they are."""
 WIDTHS = [4, 8, 16, 512, 51_200]
 
 

@@ -1,5 +1,5 @@
-"""`oneloop plan`: where the tensors of a model live on many ranks, which collectives that takes, and what "
-"it saves."""
+"""`oneloop plan`: where the tensors of a model live on many ranks, which collectives that takes, and what it
+saves."""
 
 import math
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
-"""`oneloop plan --check`: one planned step on gloo ranks against what was predicted, and against one "
-"process."""
+"""`oneloop plan --check`: one planned step on gloo ranks against what was predicted, and against one
+process."""
 
 import copy
 import math

@@ -50,7 +50,7 @@ def check_list(text: str) -> bool:
 
 
 def check_arithmetic(text: str) -> bool:
-    """False: arithmetic on numbers in digits, an alphabet in which nothing can be named. Raises NotPlain."""
+    """Raises NotPlain unless `text` is arithmetic on numbers in digits. Returns False: it is no formula."""
     if unknown := re.search(r"[^0-9.+\-*/%() ]", text.strip()):
         raise NotPlain(f"{unknown[0]!r} is no part of arithmetic")
     _check(text, ARITHMETIC, OPERATORS)
@@ -58,7 +58,7 @@ def check_arithmetic(text: str) -> bool:
 
 
 def check_formula(text: str) -> bool:
-    """True where `text` is a formula in one-letter variables and FUNCTIONS. Raises NotPlain."""
+    """Raises NotPlain unless `text` is a formula in one-letter variables and FUNCTIONS. Returns True."""
     if unknown := re.search(r"[^0-9A-Za-z.+\-*/(), ]", text.strip()):
         raise NotPlain(f"{unknown[0]!r} is no part of a formula")
     _check(text, FORMULA, OPERATORS)
@@ -66,7 +66,7 @@ def check_formula(text: str) -> bool:
 
 
 def check_bits(text: str) -> bool:
-    """False: arithmetic on whole numbers and their bits. Raises NotPlain."""
+    """Raises NotPlain unless `text` is arithmetic on whole numbers and their bits. Returns False."""
     _check(text, ARITHMETIC, BITS)
     return False
 

@@ -50,7 +50,7 @@ class Memory:
         self.reset()
 
     def reset(self) -> None:
-        """Nothing learned: all rules are equally likely."""
+        """Forgets what was learned: all rules are equally likely."""
         self.log_weights = np.zeros(len(self.rules))
         self.total = self.weight = 0.0
 

@@ -79,7 +79,7 @@ class Preference:
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
-        """By name, in the order in which tasks name them."""
+        """The criteria by name, in the order in which tasks name them."""
         return criteria_of(self.tasks, self.questions)
 
     @property

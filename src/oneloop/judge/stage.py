@@ -28,7 +28,7 @@ from oneloop.judge.isolation.process import CannotStart
 
 Judge = Callable[[Rollouts], Rollouts]
 SHOWN = 20
-"""So many errors of a batch are kept as sentences; the counts are complete."""
+"""Errors of a batch that are kept as sentences; all are counted."""
 
 
 class JudgeOutage(UserWarning):
@@ -69,7 +69,7 @@ class Judging:
         return [judge for judge in self.judges if isinstance(judge, Remembering)]
 
     def begin(self) -> None:
-        """A phase starts: judges forget."""
+        """Makes every judge forget what it learned: a phase starts."""
         for judge in self._remembering:
             judge.begin()
 

@@ -71,7 +71,7 @@ class StepCritic:
     critiques: Annotated[int, Field(ge=1)] | None = None
     """Critiques of each solution; None: 4 of a chat model (as published), 1 of a function."""
     vote: Vote = "intersection"
-    """Wrong is what all critiques call so, what a majority, what any (union); average: the share that do."""
+    """A step is wrong if all critiques say so, a majority, or any (union); average: the share that say so."""
     above: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """A majority is a share of usable critiques larger than this."""
     separator: Annotated[str, Field(min_length=1)] = "\n\n"

@@ -28,7 +28,7 @@ from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.measure.edit_distance import character_error_rate
 
 HEIGHT, ROOM = 64, 16
-"""Pixels to which words are scaled up, and of paper around them: tesseract wants both."""
+"""Height in pixels to which words are scaled up, and pixels of paper around them; tesseract wants both."""
 PAGE_BREAK = "\f"
 
 

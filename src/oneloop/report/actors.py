@@ -26,7 +26,7 @@ class Pace:
     phase: str
     seconds: float
     formula: float
-    """By the formula of a ring of stages, see `oneloop.parallel.runtime.period.ring_period`."""
+    """Seconds by the formula of a ring of stages, see `oneloop.parallel.runtime.period.ring_period`."""
     out: float
     """Asks under way."""
 

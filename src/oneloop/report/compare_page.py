@@ -60,7 +60,7 @@ def render(found: Mapping[str, Any], trained: Mapping[str, Sequence[Trained]]) -
 
 
 def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, value) of how it was compared."""
+    """(name, value) pairs that say how the recipes were compared."""
     budget = found["budget"] or {}
     spent = ", ".join(f"{amount(most)} {UNITS[unit]} each" for unit, most in budget.items())
     held = found["held_out"]

@@ -27,7 +27,7 @@ from oneloop.report.template import filled
 SHOWN = 24
 """Most pictures on the page."""
 BESIDE = 12
-"""Files of other formats are drawn up to so many times the bytes of all tokens."""
+"""How many times the bytes of all tokens a file of another format may have to be drawn."""
 
 
 @dataclass(frozen=True)

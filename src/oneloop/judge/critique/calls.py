@@ -22,7 +22,7 @@ from oneloop.judge.critique.completion import ChatAnswer, NoCompletion, read_com
 REFUSED = (401, 403, 404)
 """No question will be answered: wrong key, wrong address, no such model."""
 GIVE_UP = 3
-"""After so many calls in a row failed for good the rest is not tried: the server is away."""
+"""Calls in a row that fail for good after which the rest is not tried: the server is away."""
 LONGEST_WAIT = 60.0
 LARGEST = 4 << 20
 """Bytes of an answer; one of 100,000 tokens has about a tenth of that."""

@@ -29,7 +29,7 @@ from oneloop.judge.isolation.confinement import LAYERS, Access
 from oneloop.judge.isolation.process import CannotStart, Outcome, Worker, absolute
 
 GIVE_UP = 3
-"""When so many first calls time out in a row the others are not tried: a dead service hangs every call."""
+"""First calls that time out in a row after which the others are not tried: a dead service hangs all."""
 
 
 class Sandbox:

@@ -26,7 +26,7 @@ def text(a: Shown, b: Shown) -> float:
 
 
 def likelihood(a: Shown, b: Shown) -> float:
-    """Difference of their likelihoods."""
+    """Difference of the likelihoods of two rollouts."""
     return float(abs(a["likelihood"] - b["likelihood"]))
 
 

@@ -71,7 +71,7 @@ class HandwritingConfig:
 
     @property
     def width(self) -> int:
-        """Of the canvas for `letters` characters, in pixels."""
+        """Width in pixels of the canvas for `letters` characters."""
         return self.letter_width * self.letters
 
     def write(self, folder: Path) -> None:

@@ -23,9 +23,9 @@ UNIFONT = (
     "/usr/share/fonts/unifont/unifont.otf",
     "/usr/share/fonts/truetype/unifont/unifont.ttf",
 )
-"""Where packages of GNU Unifont put it."""
+"""Files in which packages of GNU Unifont put the font."""
 SHOWN = 20
-"""So many unsupported characters are named one by one."""
+"""Unsupported characters that an error names one by one."""
 NO_CHARACTER = "\U0010ffff"
 """A code point that is never a character: drawn, it shows what a font draws for characters it lacks."""
 

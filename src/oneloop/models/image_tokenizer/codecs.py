@@ -32,12 +32,12 @@ class CodecPoint:
 
     codec: str
     setting: str
-    """Such as "quality 10", and "shrunk to 16" where the picture was made smaller first."""
+    """Setting in words, such as "quality 10"; "shrunk to 16" if the picture was made smaller first."""
     file_bytes: float
     payload_bytes: float
-    """File less that of a blank image, at least 0."""
+    """Bytes of the file less those of a blank image's, at least 0."""
     psnr: float
-    """dB."""
+    """Peak signal-to-noise ratio in dB."""
 
 
 def encoded(image: np.ndarray, codec: str, settings: dict[str, Any]) -> bytes:

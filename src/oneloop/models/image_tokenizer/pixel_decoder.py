@@ -33,7 +33,7 @@ class ResidualConvolutions(nn.Module):
 
 
 class Up(nn.Module):
-    """ResidualConvolutions blocks of one resolution, and what doubles the size after them."""
+    """Residual blocks of one resolution, and what doubles the size after them."""
 
     def __init__(self, before: int, after: int, blocks: int, doubles: bool):
         super().__init__()

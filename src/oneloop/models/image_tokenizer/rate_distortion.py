@@ -23,13 +23,13 @@ class TokenPoint:
     file_bytes: float
     """Bytes of a file that holds this image alone, header included."""
     shared_bytes: float
-    """Bytes of one file that holds all the images, for each of them."""
+    """Bytes of one file that holds all the images, over their number."""
     quality: float
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Both, and what no bytes at all give."""
+    """Points of the tokenizer and of ordinary files, and the quality that no bytes at all give."""
 
     tokens: list[TokenPoint]
     codecs: list[CodecPoint]

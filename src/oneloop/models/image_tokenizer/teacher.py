@@ -19,7 +19,7 @@ from oneloop.models.image_tokenizer.tokenizer import WEIGHTS, fit
 
 
 class Down(nn.Module):
-    """ResidualConvolutions blocks of one resolution, and what halves the size after them."""
+    """Residual blocks of one resolution, and what halves the size after them."""
 
     def __init__(self, before: int, after: int, blocks: int, halves: bool):
         super().__init__()

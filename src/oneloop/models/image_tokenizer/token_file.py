@@ -44,7 +44,7 @@ class TokenFile:
     whole: int
     """Tokens that a whole image has."""
     digest: bytes
-    """Of the tokenizer they are for, 8 bytes."""
+    """Digest of the tokenizer that the tokens are for, 8 bytes."""
     lost: int = 0
     """Tokens that the file should have but does not."""
 

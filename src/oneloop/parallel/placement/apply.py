@@ -1,5 +1,5 @@
-"""Runs a step exactly as planned: the traced graph over DTensors, tensors moved at the planned places "
-"only."""
+"""Runs a step exactly as planned: the traced graph over DTensors, tensors moved at the planned places
+only."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -51,8 +51,8 @@ def apply(
 
 
 def _agree(plan: ShardingPlan) -> None:
-    """Refuse on every rank where the plans of the ranks differ: their collectives would wait for one "
-    "another."""
+    """Refuse on every rank where the plans of the ranks differ: their collectives would wait for one
+    another."""
     hashes: list[str | None] = [None] * dist.get_world_size()
     dist.all_gather_object(hashes, plan.digest)
     if len(set(hashes)) > 1:

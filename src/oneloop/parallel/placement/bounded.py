@@ -1,5 +1,5 @@
-"""Solving under memory bounds: rows for parameters, and rows for moments of the step, added where they "
-"are broken."""
+"""Solving under memory bounds: rows for parameters, and rows for moments of the step, added where they are
+broken."""
 
 import math
 import time

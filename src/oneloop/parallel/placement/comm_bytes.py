@@ -51,7 +51,7 @@ INPUT: dict[str, int] = {
     "allgather_": 1,
     "reduce_scatter_": 1,
 }
-"""Where the first argument is the output, the index of the input."""
+"""{collective whose first argument is its output: index of the argument that is its input}."""
 INPUT |= {"allgather_into_tensor_coalesced_": 1, "reduce_scatter_tensor_coalesced_": 1}
 
 

@@ -1,5 +1,5 @@
-"""Plans made by hand, priced as a planner's plan is: data parallel, ZeRO-3, Megatron, one plan per linear "
-"layer."""
+"""Plans made by hand, priced as a planner's plan is: data parallel, ZeRO-3, Megatron, one plan per linear
+layer."""
 
 import fnmatch
 import math
@@ -51,8 +51,8 @@ def data_parallel(traced: Program, sizes: Sequence[int]) -> HandPlan:
 
 
 def zero3(traced: Program, sizes: Sequence[int]) -> HandPlan:
-    """Parameters cut over all ranks, gathered in the forward and again in the backward; gradients "
-    "scattered."""
+    """Parameters cut over all ranks, gathered in the forward and again in the backward; gradients
+    scattered."""
     held, gradients = _bytes(traced)
     ranks = math.prod(sizes)
     sent = 2 * table("all_gather", held, ranks) + table("reduce_scatter", gradients, ranks)

@@ -18,8 +18,8 @@ from oneloop.parallel.placement.trace import VIEWS
 
 @dataclass(frozen=True)
 class Span:
-    """When a tensor, or a copy of it at `target`, is alive: times are indices of operations, ends "
-    "included."""
+    """When a tensor, or a copy of it at `target`, is alive: times are indices of operations, ends
+    included."""
 
     value: Value
     first: int

@@ -1,5 +1,5 @@
-"""The step's graph as operations on values: which tensors an operation takes, gives, and how much it "
-"computes."""
+"""The step's graph as operations on values: which tensors an operation takes, gives, and how much it
+computes."""
 
 import math
 from collections.abc import Mapping

@@ -45,8 +45,8 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardingPlan:
-    """Where every tensor of a training step lives on a mesh, and what that moves. Frozen; JSON "
-    "round-trips."""
+    """Where every tensor of a training step lives on a mesh, and what that moves. Frozen; JSON
+    round-trips."""
 
     mesh: tuple[int, ...]
     model: str
@@ -63,8 +63,8 @@ class ShardingPlan:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Placements of the model's inputs by name."""
     signatures: Mapping[str, tuple[tuple[str, ...], tuple[str | None, ...], bool]]
-    """By operation: placements of its inputs and outputs, and whether it runs on whole tensors without "
-    "DTensor."""
+    """By operation: placements of its inputs and outputs, and whether it runs on whole tensors without
+    DTensor."""
     moves: tuple[Move, ...]
     seconds: float
     """Estimated seconds of a step, nothing overlapped."""
@@ -76,12 +76,12 @@ class ShardingPlan:
     """Most bytes of activations, gathered copies and gradients alive at once, counted from the graph."""
     cost: float
     bound: float
-    """No plan of the search space costs less; what was proven when the solver stopped."""
+    """Lower bound on the cost of any plan of the search space, as proven when the solver stopped."""
     status: str
     """`optimal`, `time limit`, or `axis by axis` (best found, not proven)."""
     solve_seconds: float
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What was not offered -> why."""
+    """{what was not offered to the search: why}."""
 
     @cached_property
     def collectives(self) -> tuple[Collective, ...]:

@@ -42,7 +42,7 @@ class Problem:
     still: frozenset[str] = frozenset()
     """Parameters that no operation may take at another placement than their own."""
     balance: float = 0.05
-    """Bytes that a floating point operation of a rank weighs as much as, for the objective bytes."""
+    """Bytes that weigh as much as one floating point operation of a rank, for the objective bytes."""
 
     @cached_property
     def uses(self) -> dict[Value, list[Use]]:

@@ -59,7 +59,7 @@ class Solved:
     chosen: tuple[int, ...]
     """Signature per operation; empty where there is no solution."""
     bound: float
-    """No choice costs less; up to the weight of ties, under 1/50 of a scalar's all-reduce."""
+    """Lower bound on the cost of a choice, up to the weight of ties: under 1/50 of a scalar's all-reduce."""
     cost: float
     status: str
     """`optimal`, `time limit` or `infeasible`."""

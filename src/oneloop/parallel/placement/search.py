@@ -34,7 +34,7 @@ class Wishes:
     """Whether weights that pack several may be cut within each part, as `S0/2`."""
     objective: Objective = "bytes"
     balance: float = 0.05
-    """For the objective bytes: bytes that a floating point operation of a rank weighs as much as.
+    """For the objective bytes: bytes that weigh as much as one floating point operation of a rank.
 
     At 0 computing everything on every rank costs nothing, and the cheapest plan moves 0 bytes.
     """

@@ -42,7 +42,7 @@ class Prober:
     packed: Packed = frozenset()
     """Axes that may be cut within each of their parts."""
     notes: dict[str, str] = field(default_factory=dict)
-    """What was not offered -> why."""
+    """{what was not offered to the search: why}."""
     _found: dict[tuple[object, ...], tuple[Signature, ...]] = field(default_factory=dict)
     _meshes: dict[int, DeviceMesh] = field(default_factory=dict)
 

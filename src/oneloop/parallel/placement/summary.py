@@ -22,7 +22,7 @@ class CommRow:
     per_rank: float
     """Bytes that a rank sends."""
     module: str
-    """Numbers of layers as `*`."""
+    """Name of the module, with `*` for the number of a layer."""
     phase: str
 
 

@@ -53,7 +53,7 @@ class StepGraph:
     inputs: tuple[str, ...]
     """Names of the tensors among the arguments of the model."""
     tied: Mapping[str, str]
-    """Other names of tied parameters -> the name in `parameters`."""
+    """{other name of a tied parameter: its name in `parameters`}."""
     packed: Packed
     """Axes that the step splits evenly."""
 

@@ -34,7 +34,7 @@ class Slice:
     volume: int
     """Bytes."""
     adds: bool = False
-    """The consumer adds what it receives: its placement is a partial sum or the producer's is."""
+    """Whether the consumer adds up what it receives: one of the two placements is a partial sum."""
 
 
 @dataclass(frozen=True)

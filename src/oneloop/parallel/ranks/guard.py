@@ -18,12 +18,12 @@ class MemoryGuard:
     out = False
 
     def ran_out(self) -> bool:
-        """Whether one has, since the last time this was asked."""
+        """Whether a block has run out since the last time this was asked."""
         out, self.out = self.out, False
         return out
 
     def short(self) -> None:
-        """A block has; what the process kept for later is given back."""
+        """Notes that a block has run out; gives back what the process kept for later."""
         self.out = True
         torch.cuda.empty_cache()
 

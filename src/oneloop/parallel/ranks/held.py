@@ -93,7 +93,7 @@ class Whole:
         self.lane = Lane(dist.get_rank() if world_size > 1 else 0, world_size)
 
     def learning(self) -> AbstractContextManager[None]:
-        """They are the policy's: nothing has to be put in their place."""
+        """A context that changes nothing: `at` goes through these weights anyway."""
         return nullcontext()
 
     @torch.no_grad()
@@ -120,18 +120,18 @@ class Whole:
         return gradient_norm(gradients)
 
     def idle(self, here: Any) -> None:
-        """Passes are this rank's own: there is nothing to take part in."""
+        """Nothing: passes are this rank's own, and there is none to take part in."""
 
     def ran_out(self) -> bool:
-        """Memory that runs out is an error."""
+        """False: memory that runs out raises an error."""
         return False
 
     def rescue(self, here: Any) -> bool:
-        """Nobody waits for the end of a pass."""
+        """False: no other rank waits for the end of a pass."""
         return False
 
     def publish(self) -> None:
-        """They are the policy's."""
+        """Nothing: these weights are the policy's own."""
 
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """`whole`: every rank has all of it."""

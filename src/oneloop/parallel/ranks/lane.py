@@ -9,6 +9,6 @@ class Lane:
 
     number: int
     lanes: int
-    """How many there are."""
+    """Number of lanes."""
     speaks: bool = True
     """Whether this rank says for its lane what was found: one of them does."""

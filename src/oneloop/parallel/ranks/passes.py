@@ -28,10 +28,10 @@ class Passed:
     """What one pass found."""
 
     number: int
-    """Of its piece, in the order in which the batch was cut."""
+    """Number of its piece, in the order in which the batch was cut."""
     loss: float
     actions: Tensor
-    """int64 [a]."""
+    """int64 [a], the actions of the piece."""
     values: dict[str, Tensor]
     """Readings [a] by name, on the CPU."""
 
@@ -69,7 +69,7 @@ class Passes:
             self._policy.meter.learned = learned  # nobody's work
 
     def add(self, loss: float, actions: Tensor, values: dict[str, Tensor]) -> None:
-        """The pass over the latest piece is over."""
+        """Notes what the pass over the latest piece found."""
         self._found.append(Passed(self._number, loss, actions, values))
 
     @contextmanager

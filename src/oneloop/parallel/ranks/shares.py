@@ -56,7 +56,7 @@ def dealt(pieces: list[Tensor], rank: int, size: int) -> list[int]:
 
 
 def digest(rollouts: Rollouts) -> str:
-    """A word on what a batch teaches, equal where ids, tokens, shares and advantages are, to the bit."""
+    """Hash of what a batch teaches: equal if ids, tokens, shares and advantages are, to the bit."""
     found = hashlib.sha256(rollouts.id.numpy().tobytes())
     for name in ("token", "latent", "share", "advantage", "logprob"):
         if name in rollouts.actions:

@@ -35,7 +35,7 @@ class Actor:
     closed: bool = False
     """Whether it begins no more acts."""
     told: bool = False
-    """Whether it has said so to its consumers."""
+    """Whether its consumers know that it begins no more acts."""
 
     @property
     def ready(self) -> bool:

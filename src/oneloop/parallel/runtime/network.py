@@ -33,7 +33,7 @@ class Failure:
     index: int
     """Number of the act that raised."""
     error: BaseException
-    """With its traceback."""
+    """What it raised, with its traceback."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Left:
     stage: str
     payload: Any
     made: bool
-    """Whether `stage` has made it; else it was to read it."""
+    """Whether `stage` has made the payload; if not, `stage` was to read it."""
 
 
 class Network:
@@ -80,7 +80,7 @@ class Network:
         return all(actor.dead for actor in self.actors.values())
 
     def begin(self, stage: str) -> Act:
-        """An act of a stage that is ready: takes its inputs, and the registers it may fill."""
+        """Begins an act of a stage that is ready: takes its inputs, and the registers it may fill."""
         actor = self.actors[stage]
         taken = [(inbox, inbox.take()) for inbox in actor.inboxes]
         for pool in actor.pools:
@@ -93,7 +93,7 @@ class Network:
         return act
 
     def end(self, act: Act, value: Any) -> None:
-        """The act made `value`: it is passed on, in its turn, and the inputs are given back."""
+        """Ends the act, which made `value`: it is passed on, in its turn, and the inputs are given back."""
         actor = self.actors[act.stage]
         actor.running -= 1
         act.value, act.ended = value, True
@@ -110,7 +110,7 @@ class Network:
         self.count()
 
     def fail(self, act: Act, error: BaseException) -> None:
-        """The act raised: the network stops, and its inputs are among what is left."""
+        """Ends the act, which raised: the network stops, and its inputs are among what is left."""
         self.failure = self.failure or Failure(act.stage, act.index, error)
         actor = self.actors[act.stage]
         actor.running -= 1
@@ -123,13 +123,13 @@ class Network:
         self.stop()
 
     def finish(self, stage: str) -> None:
-        """The caller, or what feeds `stage`, has nothing more for it."""
+        """Says that the caller, or what feeds `stage`, has nothing more for it."""
         self.actors[stage].closed = True
         self._settle(self.actors[stage])
         self.count()
 
     def stop(self) -> None:
-        """Nobody acts any more; acts that run may end. What is in registers goes to `left`."""
+        """Lets nobody act any more; acts that run may end. What is in registers goes to `left`."""
         self.stopped = True
         for actor in self.actors.values():
             actor.closed = True

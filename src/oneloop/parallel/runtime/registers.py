@@ -45,15 +45,15 @@ class Pool:
         return self.free < self.edge.give
 
     def reserve(self) -> None:
-        """An act begins: the registers it may fill are its own."""
+        """Keeps the registers that an act may fill for it alone, when it begins."""
         self.free, self.reserved = self.free - self.edge.give, self.reserved + self.edge.give
 
     def unreserve(self) -> None:
-        """An act passed nothing on."""
+        """Gives back the registers of an act that passed nothing on."""
         self.free, self.reserved = self.free + self.edge.give, self.reserved - self.edge.give
 
     def send(self, value: Any) -> None:
-        """An act passes `value` on: every consumer gets the filled registers."""
+        """Fills the registers of an act with `value`: every consumer gets them."""
         for _ in range(self.edge.give):
             self.reserved, self.held = self.reserved - 1, self.held + 1
             self.max_held = max(self.max_held, self.held)
@@ -63,7 +63,7 @@ class Pool:
                 inbox.add(register)
 
     def ack(self, register: Register) -> None:
-        """A consumer has read `register`; after the last one it is free."""
+        """Notes that a consumer has read `register`; after the last one it is free."""
         register.references -= 1
         if register.references == 0:
             register.value = None

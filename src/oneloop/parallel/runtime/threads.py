@@ -70,7 +70,7 @@ class Running:
                 self._changed.notify_all()
 
     def put(self, stage: str, value: Any) -> None:
-        """The caller acts as `stage`, which has no data inputs, and passes `value` on."""
+        """Passes `value` on as `stage`, for which the caller acts; it has no data inputs."""
         with self._changed:
             self._until(lambda: self.network.ready(stage) or self.network.over(stage))
             if self.network.over(stage):
@@ -79,7 +79,7 @@ class Running:
             self._changed.notify_all()
 
     def get(self, stage: str) -> Any:
-        """The next input of `stage`, which the caller acts; the act before it is over. Raises Ended."""
+        """The next input of `stage`, for which the caller acts; its act before is over. Raises Ended."""
         with self._changed:
             self._over(stage)
             self._until(lambda: self.network.ready(stage) or self.network.over(stage))
@@ -96,7 +96,7 @@ class Running:
             return self.network.ready(stage)
 
     def finish(self, stage: str) -> None:
-        """The caller has put its last value into `stage`."""
+        """Says that the caller has put its last value into `stage`."""
         with self._changed:
             self.network.finish(stage)
             self._changed.notify_all()
