@@ -215,7 +215,10 @@ class VisionLanguageModel(Protocol):
     """A vision-language model made here instead of loaded by name."""
 
     def build(self) -> tuple[Any, Any]:
-        """(a transformers model that reads pictures, its processor)."""
+        """(a transformers model that reads pictures, its processor), both of a family that transformers
+        knows. The processor has a chat template that puts the model's picture token where a message has
+        {type: image}, and a tokenizer with an end and a padding token. Leaves torch's global random state as
+        it was."""
 
 
 class FlowModel(Protocol):
@@ -228,9 +231,8 @@ class FlowModel(Protocol):
 class ImageTokenizerModel(Protocol):
     """A network that turns images into lists of codes and back."""
 
-    def build(self) -> Any:
-        """A torch module with the methods of `oneloop.models.image_tokenizer.tokenizer.OneDTokenizer`, on the
-        CPU. Leaves torch's global random state as it was."""
+    def build(self) -> "ImageTokenizerNetwork":
+        """The network on the CPU. Leaves torch's global random state as it was."""
 
 
 @runtime_checkable
@@ -287,6 +289,39 @@ class FlowNetworkDefaults:
 
     decoder_maps = 0
     """fp32 maps of a picture's size that decoding holds at its widest; 0: latents are pixels."""
+
+
+class ImageTokenizerNetwork(Protocol):
+    """Pictures as N tokens, each one of K codes of d numbers, and back; a torch module with the weights that
+    are trained. b pictures; `lengths`, one number or int64 [b], is how many tokens of each are used."""
+
+    config: Any
+    """Its sizes: `picture` [C, H, W], `tokens` N, `codebook_size` K, `code_dims` d; `predicts`, which is
+    "pixels"; and of its transformers `layers`, `hidden_size` and `grid`, where 1 + grid^2 + N is how many
+    positions they attend over: what a micro-batch is counted in."""
+    quantize: Any
+    """A module that rounds: vectors [b, N, d] -> `codes` [b, N, d], with a gradient in the vectors, `indices`
+    int64 [b, N], and `loss` [b]. Its `revive(used, vectors, order)` moves codes whose `used` [K] is 0 onto
+    `vectors` [v, d] in the order int64 [v]."""
+
+    def vectors(self, images: Tensor) -> Tensor:
+        """[b, N, d] of `images` [b, C, H, W] in [0, 1], before rounding; differentiable."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """int64 [b, N], the tokens of `images`; no gradient."""
+
+    def render(self, codes: Tensor, lengths: Any = None) -> Tensor:
+        """Pictures [b, C, H, W] of `codes` [b, N, d]; differentiable, not cut to [0, 1]."""
+
+    def decode(self, indices: Tensor, lengths: Any = None) -> Tensor:
+        """Pictures [b, C, H, W] in [0, 1] of the tokens `indices` [b, N]."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the weights in a format that other libraries load."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Any:
+        """What `save_pretrained` left, to the bit, on the CPU. Raises ValueError where it cannot be read."""
 
 
 @runtime_checkable

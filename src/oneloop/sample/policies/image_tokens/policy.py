@@ -43,7 +43,7 @@ class ImageTokenizerPolicy:
         self.device = torch.device(device_of(options.device, "policy.image_tokenizer.device"))
         self.model: OneDTokenizer = options.model.build().to(self.device)
         if weights is not None:
-            fit(self.model, OneDTokenizer.from_pretrained(Path(weights)).state_dict(), weights)
+            fit(self.model, self.model.from_pretrained(Path(weights)).state_dict(), weights)
         self.options, self.version = options, 0
         self.units, self.gives = options.units, options.gives
         self.meter = Meter(tokens=forwarded(self.model.config))
@@ -184,7 +184,7 @@ class ImageTokenizerPolicy:
     # disk
 
     def save(self, folder: Path) -> None:
-        """Writes `config.json` and `model.safetensors`, which `OneDTokenizer.from_pretrained` loads."""
+        """Writes the weights as the tokenizer's `save_pretrained` does; `open` and `restore` read them."""
         self.model.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,6 +198,6 @@ class ImageTokenizerPolicy:
 
     def restore(self, folder: Path, state: dict[str, Any]) -> None:
         """Continues, to the bit, from the weights that `save` left in `folder`, and `state_dict`'s state."""
-        fit(self.model, OneDTokenizer.from_pretrained(folder).state_dict(), str(folder))
+        fit(self.model, self.model.from_pretrained(folder).state_dict(), str(folder))
         self.version, self._used, self._vectors = state["version"], state["used"], state["vectors"]
         self._moment = Moment(*state["moment"])
