@@ -115,17 +115,25 @@ def test_minibatches_are_steps_on_whole_groups_in_turn():
     kept = rollouts.actions.share > 0
     first = (rollouts.spread((rollouts.group % 2 == 0).float()) > 0) & kept
     actions = learned.actions
-    assert torch.allclose(actions.ratio_low[first & (passes[1] > 1)], torch.ones(1), atol=1e-6)
-    assert (actions.ratio_low[kept & ~first] - 1).abs().max() > 1e-3
+
+    def ratios(moved):
+        other = SmallPolicy()
+        moved(other.model)
+        read = made(other, [PolicyGradient()], minibatches=2, epochs=2, steps=1)(rollouts).actions
+        return torch.stack([read[name] for name in ("ratio", "ratio_last", "ratio_low", "ratio_high")])
+
+    close = room(ratios)
+    assert (actions.ratio_low[first & (passes[1] > 1)] - 1).abs().max() <= close
+    assert (actions.ratio_low[kept & ~first] - 1).abs().max() > 100 * close
     for name, expected in {
         "ratio": passes.mean(0),
         "ratio_last": passes[1],
         "ratio_low": passes.amin(0),
         "ratio_high": passes.amax(0),
     }.items():
-        assert torch.allclose(actions[name][kept], expected[kept], atol=1e-5), name
+        assert (actions[name][kept] - expected[kept]).abs().max() <= close, name
         assert actions[name][~kept].isnan().all()
-    assert actions.logprob_gap[first].abs().max() < 1e-6
+    assert actions.logprob_gap[first].abs().max() <= close
     assert actions.logprob_gap[~first].isnan().all()
 
 

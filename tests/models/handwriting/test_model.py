@@ -6,6 +6,7 @@ import torch
 from oneloop.models.handwriting.config import HandwritingConfig
 from oneloop.models.handwriting.model import HandwritingModel
 from tests.models.handwriting.tiny import config, references, tiny
+from tests.support.rounding import room
 
 pytest.importorskip("diffusers")
 TEXTS, WIDTHS = ("a", "bcdef", "gh"), (9, 33, 16)
@@ -15,16 +16,25 @@ TEXTS, WIDTHS = ("a", "bcdef", "gh"), (9, 33, 16)
 def test_a_word_is_the_same_alone_and_in_a_padded_batch(options):
     model, pictures = tiny(**options), references(*WIDTHS)
     z, t = torch.randn(1, 4, 4, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([321])
+
+    @torch.no_grad()
+    def seen(moved):
+        other = tiny(**options)
+        moved(other)
+        told = other.condition(pictures, TEXTS)
+        made = other(z.expand(len(TEXTS), *z.shape[1:]), t.expand(len(TEXTS)), told)
+        return torch.cat([x.flatten() for x in (told["z_spatial"], told["z_high"], told["context"], made)])
+
+    close = {"atol": room(seen), "rtol": 0}
     with torch.no_grad():
         batch = model.condition(pictures, TEXTS)
         for row, text in enumerate(TEXTS):
             alone = model.condition([pictures[row]], [text])
             for name in ("z_spatial", "z_high"):
-                torch.testing.assert_close(batch[name][row], alone[name][0], atol=1e-5, rtol=0)
-            written = batch["context"][row, : len(text)]
-            torch.testing.assert_close(written, alone["context"][0], atol=1e-5, rtol=0)
+                torch.testing.assert_close(batch[name][row], alone[name][0], **close)
+            torch.testing.assert_close(batch["context"][row, : len(text)], alone["context"][0], **close)
             mine = {name: value[row : row + 1] for name, value in batch.items()}
-            torch.testing.assert_close(model(z, t, mine), model(z, t, alone), atol=1e-5, rtol=0)
+            torch.testing.assert_close(model(z, t, mine), model(z, t, alone), **close)
 
 
 def test_text_and_hand_are_both_seen():
@@ -55,14 +65,14 @@ def test_a_gate_without_weights_halves_the_features():
 
 def test_a_gate_is_no_mask():
     """Memory tokens that are all alike give the same answer whatever their number."""
-    model = tiny()
-    x, mask = torch.randn(1, 2, 16, generator=torch.Generator().manual_seed(0)), torch.ones(1, 2).bool()
+    low, exact = tiny().fusion.low.double(), {"dtype": torch.float64}
+    x = torch.randn(1, 2, 16, generator=torch.Generator().manual_seed(0), **exact)
+    mask = torch.ones(1, 2).bool()
     with torch.no_grad():
         answers = [
-            model.fusion.low(x, mask, torch.zeros(1, count, 16), torch.ones(1, count).bool())
-            for count in (1, 7)
+            low(x, mask, torch.zeros(1, count, 16, **exact), torch.ones(1, count).bool()) for count in (1, 7)
         ]
-    torch.testing.assert_close(answers[0], answers[1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(answers[0], answers[1], atol=1e-12, rtol=0)
 
 
 def test_a_saved_model_is_the_same_model(tmp_path):

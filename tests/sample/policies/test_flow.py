@@ -14,7 +14,7 @@ from oneloop.sample.policies.flow import Flow
 from oneloop.sample.policies.trees.branches import Branches
 from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import PolicyGradient
-from tests.support.rounding import relative, reordered
+from tests.support.rounding import relative, reordered, room
 from tests.support.trees import asked, policy, rewarded
 
 FORK = Fork(steps=(0, 3), factor=2)
@@ -28,6 +28,18 @@ def gradient(flow, rollouts, pieces):
         loss, _ = objective(flow.at(rollouts, actions), rollouts, actions)
         (loss * weight[actions]).sum().backward()
     return torch.cat([p.grad.flatten() for p in flow.model.parameters() if p.grad is not None])
+
+
+def rounded_apart(rollouts, **options):
+    """How far two orders of the same sums may move a log-prob of `rollouts` apart."""
+
+    def logprob(moved):
+        flow = policy(**options)
+        moved(flow.model)
+        with torch.no_grad():
+            return flow.at(rollouts, torch.arange(len(rollouts.actions))).logprob
+
+    return room(logprob)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +75,11 @@ def test_before_the_first_update_every_ratio_is_exactly_one(fork, noise, stored)
     flow = policy(noise=noise, stored=stored)
     finished, _ = flow.sample(asked(4, fork=fork))
     assert finished.actions.latent.dtype == getattr(torch, stored)
+    close = rounded_apart(finished, noise=noise, stored=stored)
     for budget in (10**9, 3):
         for actions in flow.batches(finished, finished.actions.share > 0, budget):
             gap = flow.at(finished, actions).logprob.detach() - finished.actions.logprob[actions]
-            assert gap.abs().max() <= (0 if budget > 3 else 1e-6)
+            assert gap.abs().max() <= (0 if budget > 3 else close)
 
 
 @pytest.mark.parametrize("hardware", [False, True])
@@ -90,7 +103,7 @@ def test_latents_scored_before_they_were_rounded_would_not_have_a_ratio_of_one()
     rounded = finished.put_actions(latent=finished.actions.latent.bfloat16())
     actions = torch.arange(len(finished.actions))
     gap = flow.at(rounded, actions).logprob.detach() - finished.actions.logprob
-    assert gap.abs().max() > 1e-4
+    assert gap.abs().max() > 10 * rounded_apart(finished)
 
 
 @pytest.mark.parametrize("fork", [None, FORK])
@@ -134,7 +147,8 @@ def test_one_fork_at_the_start_without_correlation_is_a_flat_group_from_one_star
     reward = torch.randn(12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     branched = Tree(clip=None)(tree.put(reward=reward))
     grouped = GroupRelative()(flat.without("tree", "branch").put(reward=reward, tree=flat["tree"]))
-    torch.testing.assert_close(branched.actions.advantage, grouped.actions.advantage, rtol=0, atol=1e-6)
+    eps = torch.finfo(torch.float32).eps  # both are rounded once, from float64
+    torch.testing.assert_close(branched.actions.advantage, grouped.actions.advantage, rtol=eps, atol=0)
     torch.testing.assert_close(branched.actions.latent, grouped.actions.latent)
     everything = [torch.arange(84)]
     expected = gradient(flow, grouped, everything)
