@@ -1,7 +1,7 @@
 """Rows of the table in docs/measured.md, each made from a file of benchmarks/results; no figure is typed.
 
 A row is (what, results file, figure from that file, command that measures it again); a row whose file is not
-there is left out.
+there, or holds no such figure, is left out.
 """
 
 import json
@@ -26,14 +26,25 @@ def spread(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) over {len(ratios)}"
 
 
-def grpo(place: int) -> Callable[[Results], str]:
-    """A GRPO step against TRL's; peak memory where it differs."""
+def grpo(name: str) -> Callable[[Results], str]:
+    """A GRPO step against TRL's, and its peak memory; empty where it was not measured."""
 
     def figure(found: Results) -> str:
-        run = found["runs"][place]
+        if name not in found:
+            return ""
+        run = found[name]
         memory = run["our_mib"] / run["trl_mib"]
-        beside = f", {memory:.2f} of TRL's peak memory" if memory < 0.9 else ""
-        return f"{ratio(run)} over {run['steps']}{beside}"
+        return f"{ratio(run)} over {run['steps']}, {memory:.2f} of TRL's peak memory"
+
+    return figure
+
+
+def sampling(task: str) -> Callable[[Results], str]:
+    """Peers' time over ours for sampling from a real model; empty where it was not measured."""
+
+    def figure(found: Results) -> str:
+        ratios = found["tasks"].get(task, {"ratios": {}})["ratios"]
+        return ", ".join(f"{peer} {spread(values)}" for peer, values in ratios.items())
 
     return figure
 
@@ -122,10 +133,25 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
     (
         "a GRPO step, TRL 1.16 over oneloop, 64 completions of at most 64 tokens",
         "grpo_vs_trl",
-        grpo(0),
-        "python benchmarks/grpo_vs_trl.py --trl-precision bf16",
+        grpo("random 64"),
+        "python -m benchmarks.grpo_vs_trl",
     ),
-    ("the same, long-tail lengths of at most 256 tokens", "grpo_vs_trl", grpo(1), "the same"),
+    ("the same, long-tail lengths of at most 256 tokens", "grpo_vs_trl", grpo("random 256"), "the same"),
+    (
+        "a GRPO step of SmolLM2-135M, TRL 1.16 over oneloop, 16 completions of at most 64 tokens",
+        "grpo_vs_trl",
+        grpo("smollm2-135m-instruct 64"),
+        "python -m benchmarks.grpo_vs_trl --model MODEL --groups 2 --longest 64 --steps 2",
+    ),
+    (
+        "sampling from SmolLM2-135M, peers over ours, 16 sequences of 64 tokens",
+        "real_size",
+        sampling("16 equal"),
+        "python -m benchmarks.real_size MODEL --vllm PYTHON",
+    ),
+    ("the same, 1 sequence", "real_size", sampling("1 equal"), "the same"),
+    ("the same, 64 sequences", "real_size", sampling("64 equal"), "the same"),
+    ("the same, 64 sequences of long-tail lengths", "real_size", sampling("64 long tail"), "the same"),
     (
         "advantages, loss and gradient against TRL's own code",
         "parity_trl",
@@ -215,7 +241,9 @@ def rows(results: Path) -> list[tuple[str, str, str]]:
         path = results / f"{name}.json"
         if path.is_file():
             shown = command if command == "the same" else f"`{command}`"
-            found.append((what, figure(json.loads(path.read_text())), shown))
+            printed = figure(json.loads(path.read_text()))
+            if printed:
+                found.append((what, printed, shown))
     return found
 
 

@@ -1,11 +1,15 @@
 """A GRPO step in oneloop and in TRL: same weights, prompts, group size, reward, lengths' law and optimiser.
 
 Steps are interleaved: after each of TRL's steps its callback runs one of ours, so that a machine that slows
-down slows both. Each runs at its best CPU setting (`--trl-precision` tells which TRL was given). Lengths are
-what a random model draws: the end token has a chance of about 1 in 100 at every token, so that with a cap of
-256 they have a long tail. Peak memory is read in processes of their own.
+down slows both. TRL runs in the precision in which three steps take it least time (fp32, bf16 autocast, bf16
+weights where the CPU multiplies it), ours as `precision: auto` has it on a CPU. Peak memory is that of those
+three steps, in processes of their own.
 
-    python benchmarks/grpo_vs_trl.py [--steps 8] [--longest 64] [--trl-precision autocast|bf16|float32]
+The model is a random one of 3.2 M parameters: its end token has a chance of about 1 in 100 at every token, so
+that with a cap of 256 lengths have a long tail. Or it is any that `--model` names, which has its own lengths.
+
+    python -m benchmarks.grpo_vs_trl [--steps 8] [--longest 64 256]
+    python -m benchmarks.grpo_vs_trl --model models/smollm2-135m-instruct --groups 4 --longest 64 --steps 3
 """
 
 import argparse
@@ -21,6 +25,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+from benchmarks.engine import hardware
 from oneloop.credit.group_relative import GroupRelative
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.judge.function import Function
@@ -36,7 +41,7 @@ from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
 RESULT = Path(__file__).parent / "results" / "grpo_vs_trl.json"
-GROUPS, PER_GROUP = 8, 8
+PER_GROUP = 8
 RATE = 1e-6
 
 
@@ -50,21 +55,20 @@ def prompts() -> list[str]:
     return [Reasoning(task="chain_sum", size=512)[key]["prompt"] for key in range(512)]
 
 
-def ours(folder: str, longest: int, precision: str) -> tuple[Loop, object]:
+def ours(folder: str, longest: int, groups: int) -> tuple[Loop, object]:
     """Our loop on the model in `folder`."""
-    sampling = "same" if precision in ("float32", "bf16") else "bf16"
-    policy = Language(
-        model=folder, max_new_tokens=longest, precision=precision, sampling_precision=sampling
-    ).open()
+    policy = Language(model=folder, max_new_tokens=longest).open()
     data = Rows(rows=[{"prompt": prompt} for prompt in prompts()])
-    plan = Plan(data=data, groups=GROUPS, count=Uniform(n=PER_GROUP))
+    plan = Plan(data=data, groups=groups, count=Uniform(n=PER_GROUP))
     plan.begin(seed=0, steps=10_000)
     learner = Learner(policy, [PolicyGradient()], Learning(learning_rate=RATE, betas=(0.9, 0.999)), 10_000)
     judging = Judging([Function(path=count_sevens, isolate=False)])
     return Loop(plan, policy.sample, judging, [GroupRelative()], learner), policy
 
 
-def theirs(folder: str, longest: int, precision: str, steps: int, callbacks: list[TrainerCallback]) -> object:
+def theirs(
+    folder: str, longest: int, groups: int, precision: str, steps: int, callbacks: list[TrainerCallback]
+) -> object:
     """TRL's trainer on the same model."""
     from trl import GRPOConfig, GRPOTrainer
 
@@ -73,7 +77,7 @@ def theirs(folder: str, longest: int, precision: str, steps: int, callbacks: lis
         output_dir=tempfile.mkdtemp(),
         use_cpu=True,
         bf16=precision == "autocast",
-        per_device_train_batch_size=GROUPS * PER_GROUP,
+        per_device_train_batch_size=groups * PER_GROUP,
         num_generations=PER_GROUP,
         max_completion_length=longest,
         max_steps=steps,
@@ -113,11 +117,24 @@ class Interleave(TrainerCallback):
         self.tokens.append(len(batch.actions))
 
 
-def compare(folder: str, longest: int, steps: int, trl_precision: str, our_precision: str) -> dict:
+class Clock(TrainerCallback):
+    """Times TRL's steps."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def compare(folder: str, longest: int, groups: int, steps: int, precision: str) -> dict:
     """Interleaved steps; the first pair warms up."""
-    loop, _ = ours(folder, longest, our_precision)
+    loop, _ = ours(folder, longest, groups)
     watch = Interleave(loop)
-    trainer = theirs(folder, longest, trl_precision, steps + 1, [watch])
+    trainer = theirs(folder, longest, groups, precision, steps + 1, [watch])
     trainer.train()
     pairs = watch.pairs[1:]
     ratios = sorted(trl / mine for trl, mine in pairs)
@@ -134,55 +151,84 @@ def compare(folder: str, longest: int, steps: int, trl_precision: str, our_preci
     }
 
 
-def peak(who: str, folder: str, longest: int, precision: str) -> float:
-    """Peak MiB of a process that takes three steps."""
-    command = [sys.executable, __file__, "--peak", who, "--folder", folder]
-    command += ["--longest", str(longest), "--trl-precision", precision]
+def three_steps(who: str, folder: str, longest: int, groups: int, precision: str) -> tuple[float, float]:
+    """(seconds of the fastest of three steps, peak MiB) of a process that takes no other."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.grpo_vs_trl",
+        "--alone",
+        who,
+        "--model",
+        folder,
+        "--groups",
+        str(groups),
+    ]
+    command += ["--longest", str(longest), "--precision", precision]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    seconds, peak = done.stdout.split()[-2:]
+    return float(seconds), float(peak)
 
 
-def three_steps(who: str, folder: str, longest: int, precision: str) -> None:
-    """The work whose peak memory is read."""
+def alone(who: str, folder: str, longest: int, groups: int, precision: str) -> None:
+    """The work of `three_steps`."""
+    times = []
     if who == "ours":
-        batches = ours(folder, longest, precision)[0].run(3)
-        for _ in batches:
-            pass
+        batches = ours(folder, longest, groups)[0].run(3)
+        for _ in range(3):
+            start = time.perf_counter()
+            next(batches)
+            times.append(time.perf_counter() - start)
     else:
-        theirs(folder, longest, precision, 3, []).train()
+        clock = Clock()
+        theirs(folder, longest, groups, precision, 3, [clock]).train()
+        times = clock.seconds
     status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak
-    print(float(status.split("VmHWM:")[1].split()[0]) / 1024)
+    print(min(times), float(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--longest", type=int, nargs="*", default=[64, 256])
-    fast = multiplies_bf16(torch.device("cpu"))
-    parser.add_argument("--trl-precision", default="autocast" if fast else "float32")
-    parser.add_argument("--our-precision", default="bf16_autocast" if fast else "float32")
-    parser.add_argument("--peak")
-    parser.add_argument("--folder")
+    parser.add_argument("--groups", type=int, default=8)
+    parser.add_argument(
+        "--precisions", nargs="*", help="those TRL tries; all that the CPU multiplies if none"
+    )
+    parser.add_argument("--model", help="a folder; without it a random model of 3.2 M parameters")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.peak:
-        three_steps(given.peak, given.folder, given.longest[0], given.trl_precision)
+    if given.alone:
+        alone(given.alone, given.model, given.longest[0], given.groups, given.precision)
         return
-    folder = tempfile.mkdtemp()
-    model, tokenizer = SmallLlama().build()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    measured = []
+    name = Path(given.model).name if given.model else "random"
+    folder = given.model or tempfile.mkdtemp()
+    if not given.model:
+        model, tokenizer = SmallLlama().build()
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    precisions = given.precisions or ["float32"]
+    if not given.precisions and multiplies_bf16(torch.device("cpu")):
+        precisions += ["autocast", "bf16"]
+    kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for longest in given.longest:
-        found = compare(folder, longest, given.steps, given.trl_precision, given.our_precision)
-        found["trl_mib"] = peak("theirs", folder, longest, given.trl_precision)
-        found["our_mib"] = peak("ours", folder, longest, given.our_precision)
-        measured.append(found)
-        print(json.dumps(found))
-    result = {"trl_precision": given.trl_precision, "our_precision": given.our_precision, "runs": measured}
-    RESULT.write_text(json.dumps(result | {"threads": torch.get_num_threads()}, indent=1) + "\n")
-    for found in measured:
-        name = f"grpo_vs_trl_{found['longest']}"
-        print(f"{name}: {found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f}) over {found['steps']}")
+        case = (folder, longest, given.groups)
+        tried = {precision: three_steps("theirs", *case, precision) for precision in precisions}
+        best = min(tried, key=lambda precision: tried[precision][0])
+        found = compare(*case, given.steps, best)
+        found |= {"trl_tried": tried, "trl_precision": best, "trl_mib": tried[best][1]}
+        found |= {"our_mib": three_steps("ours", *case, "auto")[1], "rollouts": given.groups * PER_GROUP}
+        found |= {"hardware": hardware(), "threads": torch.get_num_threads()}
+        kept[f"{name} {longest}"] = found
+        RESULT.write_text(json.dumps(kept, indent=1) + "\n")
+        print(
+            f"TRL ({best}) over oneloop, {name}, {found['rollouts']} x <= {longest} tokens: "
+            f"{found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f}) over {found['steps']}, "
+            f"{found['our_mib'] / found['trl_mib']:.2f} of its peak memory"
+        )
 
 
 if __name__ == "__main__":

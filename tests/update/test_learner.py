@@ -10,7 +10,7 @@ import torch
 from oneloop.core import storage
 from oneloop.core.rollouts import Rollouts
 from oneloop.run.metrics import batch_metrics, effective_share
-from oneloop.update.learner import Learner
+from oneloop.update.learner import Learner, Learning
 from oneloop.update.not_finite import NotFinite
 from oneloop.update.objective.entropy_bonus import EntropyBonus
 from oneloop.update.objective.kl import Kl
@@ -371,6 +371,14 @@ def rates(steps: int, **options: Any) -> list[float]:
         if options.get("minibatches", 1) == 1:
             assert learner.optimizer.param_groups[0]["lr"] == seen[-1]
     return seen
+
+
+def test_a_micro_batch_shrinks_on_a_cpu_as_the_model_grows_unless_it_is_given():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    sizes = (2**20 - 1, 2**20, 2**25 - 1, 2**25)
+    assert [Learning().micro_batch(cpu, size) for size in sizes] == [4096, 2048, 2048, 1024]
+    assert {Learning().micro_batch(gpu, size) for size in sizes} == {16384}
+    assert Learning(tokens_per_micro_batch=7).micro_batch(cpu, 2**30) == 7
 
 
 def test_schedules():

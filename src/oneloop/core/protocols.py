@@ -154,8 +154,9 @@ class Demand:
     """Whether the policy samples them; else they are the data's demonstrations."""
     forks: tuple[tuple[tuple[int, ...], int], ...] = ()
     """(steps, branches at each) of trees that rollouts are the leaves of."""
-    micro_batch: Callable[[torch.device], int] | None = None
-    """Tokens forwarded at a time when learning on a device; None: nothing is learned."""
+    micro_batch: Callable[[torch.device, int], int] | None = None
+    """Tokens forwarded at a time when learning, of a device and the model's parameters; None: nothing is
+    learned."""
     reference: bool = False
     """Whether log-probs under a reference are read."""
     whole_logits: bool = False

@@ -102,7 +102,9 @@ def _passing(policy: FlowOutline, demand: Demand) -> list[MemoryRow]:
         edges = images
     width = prod(network.shape)
     latents = edges * width * (policy.stored.itemsize if demand.sampled else 4)
-    tokens = min(demand.micro_batch(torch.device(policy.device)), max(edges, 1) * network.tokens)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    micro_batch = demand.micro_batch(torch.device(policy.device), parameters)
+    tokens = min(micro_batch, max(edges, 1) * network.tokens)
     states = tokens * ACTIVATIONS * network.units
     at_once = min(images, max(1, policy.tokens_per_call // network.tokens))
     pixels = prod(network.picture[1:])

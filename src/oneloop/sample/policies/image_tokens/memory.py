@@ -61,7 +61,10 @@ class TokenizerOutline:
         weights = 4 * sum(weight.numel() for weight in self.tokenizer.parameters())
         learned = [demand for demand in demands if demand.micro_batch is not None]
         images = max((demand.rollouts for demand in learned), default=0)
-        micro = max((demand.micro_batch(device) for demand in learned if demand.micro_batch), default=0)
+        count = weights // 4
+        micro = max(
+            (demand.micro_batch(device, count) for demand in learned if demand.micro_batch), default=0
+        )
         tokens = min(micro, images * forwarded(config))
         states = tokens * ACTIVATIONS * config.layers * config.hidden_size
         return Needs(

@@ -107,7 +107,8 @@ def _passing(policy: Counted, demand: Demand) -> list[MemoryRow]:
     positions = getattr(config, "max_position_embeddings", None) or 1 << 30
     length = bucket(min((prompt or 0) + policy.limit, positions))
     slots = min(policy.slots, demand.rollouts) if demand.sampled else 0
-    tokens = min(demand.micro_batch(torch.device(policy.device)), demand.rollouts * length)
+    parameters = sum(weight.numel() for weight in policy.model.parameters())
+    tokens = min(demand.micro_batch(torch.device(policy.device), parameters), demand.rollouts * length)
     logits = tokens * config.vocab_size if demand.whole_logits else min(tokens * config.vocab_size, CHUNK)
     layers = config.num_hidden_layers
     held = layers + ACTIVATIONS if policy.checkpointing else layers * ACTIVATIONS
