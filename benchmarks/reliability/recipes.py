@@ -29,7 +29,7 @@ BATCH = 25
 """Recipes loaded by one child."""
 SECONDS, GIBIBYTES = 20.0, 4.0
 """Processor time a recipe may take to load, and memory it may take to load and to run."""
-LONGEST = 30.0
+LONGEST = 12.0
 """Seconds a run may take before it is stopped."""
 KINDS = ("accepted", "refused in words", "tracebacks", "hangs", "deaths", "unclear", "comes back different")
 KINDS += (
