@@ -25,12 +25,14 @@ from oneloop.sample.policies.tokens.packing import Prompt
 
 Said = str | Messages
 NOTHING: Mapping[str, Any] = {}
+KEPT = 1024
+"""Prompts whose ids are kept: those of a batch. Ids of all prompts of long data would fill the memory."""
 CHARACTERS = 64
 """Characters a token, above which the beginning of a text tells whether the text is too long."""
 
 
 class Prompts:
-    """Encodes prompts with one tokenizer; equal prompts are encoded once.
+    """Encodes prompts with one tokenizer; equal prompts of a batch are encoded once.
 
     template_options: values for variables of the chat template. embeddings: how many tokens the model has
     embeddings for; window: how many it reads. None: not checked.
@@ -52,8 +54,8 @@ class Prompts:
         self.template = ChatTemplate(tokenizer, template_options)
         end = tokenizer.eos_token_id
         self.end = (min(self.eos),) if end is None and self.eos else () if end is None else (end,)
-        self._of_text = lru_cache(maxsize=65536)(self._text_ids)
-        self._of_chat = lru_cache(maxsize=65536)(self._chat_ids)
+        self._of_text = lru_cache(maxsize=KEPT)(self._text_ids)
+        self._of_chat = lru_cache(maxsize=KEPT)(self._chat_ids)
 
     def read(self, prompt: Said, where: str, row: Mapping[str, Any] = NOTHING) -> Prompt:
         """What a sequence begins with that answers `prompt`: as `encode`, with the pictures it shows."""
