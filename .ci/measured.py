@@ -119,6 +119,26 @@ def accuracies(recipes: Sequence[Results]) -> str:
     return ", ".join(cells)
 
 
+def long_run(found: Results) -> str:
+    """Memory gained in a thousand steps, at which size, and what a step takes early and late."""
+    run = found["run"]
+    gained, low, high = run["memory_mb_per_1000_steps"]
+    early, late = (1000 * seconds for seconds in run["step_seconds_median"])
+    return (
+        f"{gained:+.1f} MB ({low:.1f}-{high:.1f}) in 1,000 of {run['steps']:,} steps, "
+        f"{run['memory_mb'][1]:.0f} MB at the end; a step takes {early:.0f} ms early, {late:.0f} ms late"
+    )
+
+
+def long_report(found: Results) -> str:
+    """Peak memory, bytes and seconds of a report."""
+    page = found["report"]
+    return (
+        f"{page['peak_mb']:.0f} MB, {page['seconds']:.0f} s and a page of {page['bytes'] / 1e6:.1f} MB for "
+        f"{page['rollouts']:,} rollouts of {page['tokens']:,} tokens"
+    )
+
+
 def verdicts(found: Results) -> str:
     """Chosen, random, what lies between them, and the share of verdicts paid for."""
     spent = [run["chosen"]["verdicts"] / run["chosen"]["rollouts"] for run in found["runs"]]
@@ -230,6 +250,18 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "verdicts",
         verdicts,
         "python benchmarks/verdicts.py",
+    ),
+    (
+        "resident memory over a long run of a model of width 8, journal and checkpoints written",
+        "flat",
+        long_run,
+        "python -m benchmarks.reliability.flat",
+    ),
+    (
+        "what a process takes that writes the report of many long rollouts",
+        "flat",
+        long_report,
+        "the same",
     ),
 )
 
