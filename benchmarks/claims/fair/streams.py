@@ -12,11 +12,9 @@ from oneloop.fair.bounds import default_penalty
 from oneloop.fair.costs import Estimator, Flags
 from oneloop.fair.exp2 import Exp2, theory_rate
 from oneloop.fair.hindsight import best_fair_in_hindsight, rule_errors
-from oneloop.fair.oracles import EnumeratedOracle
 from oneloop.fair.panel import AuditorPanel, Floats
 from oneloop.fair.people import People, find_compas, random_auditors, read_compas, synthetic_people
-from oneloop.fair.rules import LinearRules, greedy_separator, random_linear_rules
-from oneloop.fair.semi_bandit_ftpl import SemiBanditFtpl
+from oneloop.fair.rules import LinearRules, random_linear_rules
 
 DATA = "ONELOOP_FAIR_DATA"
 RULES, AUDITORS, PEOPLE = 300, 5, 4
@@ -79,12 +77,21 @@ def exp2(
     return play.summary(list(play.play(learner, panel, of.x, of.y)))
 
 
-def ftpl(of: Stream, panel: AuditorPanel, penalty: float, rounds: int) -> dict[str, float]:
-    """What one run of FTPL measured, on the first `rounds`."""
-    pool = of.pool[:1000]
-    oracle = EnumeratedOracle(of.rules, pool[greedy_separator(of.rules, pool)], pool)
-    learner = SemiBanditFtpl(oracle, penalty=penalty, noise=0.1, seed=of.seed)
-    return play.summary(list(play.play(learner, panel, of.x[:rounds], of.y[:rounds])))
+def all_in(of: Stream, panel: AuditorPanel, weight: float) -> dict[str, float]:
+    """What Exp2 without reports measured, its policy mixed with accepting everyone before it is judged.
+
+    The learner acts, and sees labels, by its own policy.
+    """
+    learner, rounds = Exp2(of.rules, penalty=0.0, seed=of.seed), []
+    for t, (x, y) in enumerate(zip(of.x, of.y, strict=True)):
+        probs = (1 - weight) * learner.propose(x) + weight
+        chosen, violation = learner.act(), panel.audit(probs, x)
+        learner.update({int(i): float(y[i]) for i in np.flatnonzero(chosen)})
+        reported = {} if violation is None else {"favoured": violation.favoured, "excess": violation.excess}
+        rounds.append(
+            play.Round(t, costs.error(probs, y), int(chosen.sum()), len(y), **reported)  # type: ignore[arg-type]
+        )
+    return play.summary(rounds)
 
 
 def baselines(of: Stream, panel: AuditorPanel) -> dict[str, dict[str, float]]:
