@@ -1,22 +1,25 @@
-"""BroRL: what hundreds of rollouts a prompt do, at full size where that is possible (arXiv 2510.01180).
+"""BroRL: what hundreds of rollouts a prompt do at as many sampled rollouts (arXiv 2510.01180).
 
-E1  the paper's simulation, whole: 128,000 tokens, 1,000 steps, N = 4 to 51,200, and beside it what its figure
-    leaves open (weight decay, eps, the surrogate that is differentiated)
 E2  groups that carry signal, counted by a plan that keeps mixed groups, against 1 - q^N - (1 - q)^N
-E3  a small network on arithmetic modulo 13 whose RL (N = 16) has reached a plateau goes on with N = 16 x 32
-    prompts or N = 256 x 8: as many sampled rollouts, refused ones included, as many mini-batches a step
+E3  a small network on arithmetic modulo 13 whose RL (N = 16) has reached a plateau goes on with N = 16 or
+    256 rollouts a prompt: as many sampled rollouts, refused ones included, as many mini-batches a step, each
+    width at the learning rate that is best for the questions trained on; `plateau: last third` is what the
+    last third of the first RL gained. On questions held back no width gains at any rate: the network is told
+    nothing that they share, so that they show what RL forgets, and a rate chosen by them would be 0
+
+The paper's simulation is `oneloop.measure.width.token_simulator`; docs/brorl.md says what it gave.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from typing import Any, cast
+from collections.abc import Iterator
+from functools import cache, cached_property
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.claims.claim import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from benchmarks.claims.otr import MODULUS, TASKS, all_questions
 from oneloop.core import draws
 from oneloop.core.rollouts import Actions, Rollouts
@@ -24,7 +27,6 @@ from oneloop.credit.group_relative import GroupRelative
 from oneloop.loop import Loop
 from oneloop.measure.statistics.passk import pass_at_k
 from oneloop.measure.width.closed_forms import mixed_group_probability
-from oneloop.measure.width.token_simulator import TokenSimulator
 from oneloop.sample.data.rows import Rows as DataRows
 from oneloop.sample.plan.count.uniform import Uniform
 from oneloop.sample.plan.keep.keep_mixed import KeepMixed
@@ -32,35 +34,17 @@ from oneloop.sample.plan.plan import Plan
 from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
-STEPS = 1000
-SIMULATIONS: dict[str, Mapping[str, Any]] = {
-    **{f"E1 N={n}": {"rollouts": n} for n in (4, 8, 16, 512, 51_200)},
-    **{f"E1 N={n}, no weight decay": {"rollouts": n, "weight_decay": 0.0} for n in (4, 512, 51_200)},
-    **{f"E1 N={n}, eps 1e-15": {"rollouts": n, "eps": 1e-15} for n in (4, 512)},
-    **{
-        f"E1 N={n}, log-prob, no weight decay": {
-            "rollouts": n,
-            "weight_decay": 0.0,
-            "surrogate": "logprob",
-        }
-        for n in (4, 512)
-    },
-}
-SIZE: dict[str, int] = {}
-"""Options of the simulator other than the paper's; tests make it small."""
 WIDTH, PRETRAINING, WRONG = 32, 600, 0.3
 HELD_BACK = 276  # of 676 questions
-PLATEAU, BUDGET = 60_000, 60_000  # rollouts sampled before and after the two part
-RATE, MINIBATCHES = 3e-4, 4
+PLATEAU, BUDGET = 180_000, 60_000  # rollouts sampled before and after the widths part
+RATE, RATES, MINIBATCHES = 3e-4, (1e-4, 3e-4, 1e-3, 3e-3), 4
 CLOSED = "closed form %"
-NARROW, WIDE = "narrow (N=16 x 32)", "wide (N=256 x 8)"
-WIDTHS: dict[str, tuple[int, int, int | None, int]] = {
-    # rollouts a prompt, prompts a batch, rollouts an optimiser step for which RATE was chosen, times BUDGET
-    NARROW: (16, 32, None, 1),
-    WIDE: (256, 8, 16 * 32 // MINIBATCHES, 1),
-    "wide, rate not scaled": (256, 8, None, 1),
-    "wide, 4 times the rollouts": (256, 8, 16 * 32 // MINIBATCHES, 4),
+WIDTHS: dict[str, tuple[int, int]] = {
+    # rollouts a prompt, prompts a batch
+    "N=16 x 32": (16, 32),
+    "N=256 x 8": (256, 8),
 }
+NARROW, WIDE = "N=16 x 32", "N=256 x 8"
 
 
 class Network(nn.Module):
@@ -113,6 +97,12 @@ class Answers:
         """Probability of each right answer."""
         law: Tensor = self.model(questions).softmax(-1).double()
         return law.gather(-1, answers[:, None]).squeeze(1)
+
+    @torch.no_grad()
+    def greedy(self, questions: Tensor) -> Tensor:
+        """The likeliest answer to each."""
+        likeliest: Tensor = self.model(questions).argmax(-1)
+        return likeliest
 
     @torch.no_grad()
     def sample(self, asked: Rollouts) -> tuple[Rollouts, Rollouts]:
@@ -196,11 +186,11 @@ def plan(questions: Tensor, n: int, groups: int, epochs: int | None = None) -> P
     )
 
 
-def reinforce(policy: Answers, n: int, groups: int, base: int | None, budget: int, seed: int) -> None:
+def reinforce(policy: Answers, n: int, groups: int, rate: float, budget: int, seed: int) -> None:
     """Trains until `budget` more rollouts were sampled: REINFORCE++ advantages, clipping, no KL."""
     asking = plan(policy.questions, n, groups)
     asking.begin(seed, 1)
-    options = Learning(learning_rate=RATE, base_batch=base, minibatches=MINIBATCHES)
+    options = Learning(learning_rate=rate, minibatches=MINIBATCHES)
     learner = Learner(policy, [PolicyGradient(clip_high=0.27)], options, 1)  # type: ignore
     credit = GroupRelative(scale="whiten_actions", ddof=0)
     end = policy.sampled + budget
@@ -233,10 +223,12 @@ def shares(policy: Answers, groups: int) -> dict[str, float]:
 def outcome(policy: Answers, seen: Tensor, unseen: Tensor, before: Tensor | None) -> dict[str, float]:
     """pass@1 on the questions trained on (`seen`) and held back, pass@8, what fell since `before` [676]."""
     questions, answers = all_questions()
-    right = policy.right(questions, answers)
+    right, likeliest = policy.right(questions, answers), policy.greedy(questions) == answers
     found = {
-        "held back, pass@1 %": 100 * float(right[unseen].mean()),
         "trained on, pass@1 %": 100 * float(right[seen].mean()),
+        "trained on, greedy %": 100 * float(likeliest[seen].double().mean()),
+        "held back, pass@1 %": 100 * float(right[unseen].mean()),
+        "held back, greedy %": 100 * float(likeliest[unseen].double().mean()),
         "held back, pass@8 %": 100 * float(pass_at_k(right[unseen].clamp(max=1).numpy(), 8).mean()),
     }
     if before is not None:
@@ -244,57 +236,51 @@ def outcome(policy: Answers, seen: Tensor, unseen: Tensor, before: Tensor | None
     return found
 
 
-def simulate(seed: int, advance: Advance) -> dict[str, dict[str, float]]:
-    """E1."""
-    rows = {}
-    for name, options in SIMULATIONS.items():
-        *_, last = TokenSimulator(**{**options, **SIZE}, seed=seed).run(STEPS, every=STEPS)
-        rows[name] = {
-            "Q %": 100 * last["q_pos"],
-            "improved %": 100 * last["improved"],
-            "worst change x 1e6": 1e6 * last["worst"],
-        }
-        advance(f"seed {seed}: {name}")
-    return rows
-
-
-def train(seed: int, advance: Advance) -> dict[str, dict[str, float]]:
-    """E3, and E2 on its policy at the plateau."""
+@cache
+def plateau(seed: int) -> tuple[Answers, Tensor, Tensor, Rows]:
+    """(the policy at its plateau, questions trained on, questions held back, what it measured on the way)."""
     questions, answers = all_questions()
     order = torch.randperm(len(questions), generator=torch.Generator().manual_seed(seed))
     unseen, seen = order[:HELD_BACK], order[HELD_BACK:]
+    policy = Answers(pretrained(seed), questions[seen], answers[seen])
+    before = outcome(policy, seen, unseen, None)
+    n, groups = WIDTHS[NARROW]
+    reinforce(policy, n, groups, RATE, 2 * PLATEAU // 3, seed)
+    late = outcome(policy, seen, unseen, None)
+    reinforce(policy, n, groups, RATE, PLATEAU // 3, seed + 1)
+    reached = outcome(policy, seen, unseen, None)
+    gained = {name: reached[name] - late[name] for name in reached}
+    return (
+        policy,
+        seen,
+        unseen,
+        {"E3 before": before, "E3 plateau": reached, "E3 plateau: last third": gained},
+    )
 
-    def policy_of(model: Network) -> Answers:
-        return Answers(model, questions[seen], answers[seen])
 
-    start = policy_of(pretrained(seed))
-    rows = {"E3 before": outcome(start, seen, unseen, None)}
-    n, groups, base, _ = WIDTHS[NARROW]
-    reinforce(start, n, groups, base, PLATEAU, seed)
-    plateau = start.right(questions, answers)
-    rows["E3 plateau"] = outcome(start, seen, unseen, None)
-    advance(f"seed {seed}: plateau")
-    kept = {f"E2 N={n}": kept_groups(start, n, seed) for n in (16, 512)}
-    advance(f"seed {seed}: kept groups")
-    for name, (n, groups, base, times) in WIDTHS.items():
-        policy = policy_of(copy.deepcopy(start.model))
-        reinforce(policy, n, groups, base, times * BUDGET, seed + 1)
-        asked = policy.sampled // n
-        rows[f"E3 {name}"] = outcome(policy, seen, unseen, plateau) | shares(policy, asked)
-        advance(f"seed {seed}: {name}")
-    wide, narrow = rows[f"E3 {WIDE}"], rows[f"E3 {NARROW}"]
-    rows["E3 wide - narrow"] = {name: wide[name] - narrow[name] for name in wide if name not in ("z", CLOSED)}
-    return kept | rows
+def train(arm: str, rate: float, seed: int) -> Row:
+    """E3: `BUDGET` rollouts more from the plateau."""
+    start, seen, unseen, _ = plateau(seed)
+    n, groups = WIDTHS[arm.removeprefix("E3 ")]
+    policy = Answers(copy.deepcopy(start.model), start.questions, start.answers)
+    reinforce(policy, n, groups, rate, BUDGET, seed + 2)
+    found = outcome(policy, seen, unseen, start.right(*all_questions()))
+    return found | shares(policy, policy.sampled // n) | {"work": float(policy.sampled)}
 
 
 def run(seed: int, advance: Advance) -> Rows:
-    """One seed of all three."""
-    return simulate(seed, advance) | train(seed, advance)
+    """E2 on the policy at the plateau, and how flat that is."""
+    policy, *_, measured = plateau(seed)
+    advance(f"seed {seed}: plateau")
+    kept = {f"E2 N={n}": kept_groups(copy.copy(policy), n, seed) for n in (16, 512)}
+    advance(f"seed {seed}: kept groups")
+    return kept | dict(measured)
 
 
 def headline(rows: Rows) -> float:
-    """Percentage of the correct tokens that N = 51,200 made likelier."""
-    return rows["E1 N=51200"]["improved %"]
+    """Points of pass@1 that N = 256 is above N = 16, from the same plateau."""
+    column = "trained on, pass@1 %"
+    return rows[f"E3 {WIDE}"][column] - rows[f"E3 {NARROW}"][column]
 
 
 CLAIM = Claim(
@@ -302,13 +288,14 @@ CLAIM = Claim(
     parts=("keep_mixed", "group_relative"),
     recipe="brorl",
     says="after RL with N = 16 stalled, N = 512 goes on rising: maths 61.7 to 63.0, code 52.0 to 54.2",
-    claim="of 10,000 correct tokens N = 51,200 rollouts a step make this many % likelier (N = 4: some 11 %)",
-    target=100.0,
-    found=(
-        "a ceiling, with 12,800 times the samples; at equal samples which width wins depends on "
-        "what is measured"
-    ),
+    claim="from a plateau of N = 16, as many sampled rollouts with N = 256 leave pass@1 on the questions "
+    "trained on above that of N = 16 by (points)",
+    target=0.0,
+    arms=tuple(Arm(f"E3 {name}", RATES) for name in WIDTHS),
+    train=train,
+    score=lambda row: row["trained on, pass@1 %"],
+    work="rollouts sampled after the plateau, refused ones included",
     run=run,
     headline=headline,
-    units=len(SIMULATIONS) + 2 + len(WIDTHS),
+    units=2,
 )

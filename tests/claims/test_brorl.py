@@ -40,24 +40,24 @@ def test_kept_groups_are_as_many_as_the_closed_form_says(policy):
 
 def test_reinforcing_raises_what_is_trained_on(policy):
     before = policy.right(policy.questions, policy.answers).mean()
-    brorl.reinforce(policy, 16, 8, None, 4000, seed=0)
+    brorl.reinforce(policy, 16, 8, 3e-4, 4000, seed=0)
     assert 4000 <= policy.sampled < 4000 + 16 * 8 * 2 and policy.version > 10
     assert policy.right(policy.questions, policy.answers).mean() > before + 0.05
 
 
 def test_one_seed_is_reproducible(monkeypatch):
-    monkeypatch.setattr(brorl, "PRETRAINING", 30)
-    monkeypatch.setattr(brorl, "STEPS", 4)
-    monkeypatch.setattr(brorl, "SIZE", {"vocabulary": 500, "correct": 40})
-    monkeypatch.setattr(brorl, "PLATEAU", 500)
-    monkeypatch.setattr(brorl, "BUDGET", 500)
-    monkeypatch.setattr(brorl, "HELD_BACK", 640)
+    small = {"PRETRAINING": 30, "PLATEAU": 600, "BUDGET": 500, "HELD_BACK": 640}
+    for name, value in small.items():
+        monkeypatch.setattr(brorl, name, value)
+    brorl.plateau.cache_clear()
     seen = []
-    first = brorl.run(1, seen.append)
-    assert first == brorl.run(1, lambda what: None) != brorl.run(2, lambda what: None)
-    assert len(seen) == brorl.CLAIM.units
-    assert brorl.headline(first) == first["E1 N=51200"]["improved %"]
-    wide, narrow = first["E3 wide (N=256 x 8)"], first["E3 narrow (N=16 x 32)"]
-    gain = first["E3 wide - narrow"]["held back, pass@1 %"]
-    assert gain == wide["held back, pass@1 %"] - narrow["held back, pass@1 %"]
-    assert all(0 <= wide[column] <= 100 for column in wide if column != "z")
+    measured = brorl.run(1, seen.append)
+    assert len(seen) == brorl.CLAIM.units and measured["E3 before"] != measured["E3 plateau"]
+    rows = {arm.name: brorl.train(arm.name, 3e-4, 1) for arm in brorl.CLAIM.arms}
+    assert rows["E3 N=256 x 8"] == brorl.train("E3 N=256 x 8", 3e-4, 1)
+    wide, narrow = (rows[name]["trained on, pass@1 %"] for name in ("E3 N=256 x 8", "E3 N=16 x 32"))
+    assert brorl.CLAIM.headline(rows) == wide - narrow
+    for row in rows.values():
+        assert 500 <= row["work"] < 500 + 2 * 256 * 8
+        assert all(0 <= row[column] <= 100 for column in row if column not in ("z", "work"))
+    brorl.plateau.cache_clear()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from benchmarks.claims import onebench
 
-from oneloop.measure.ranking import rank
+from oneloop.measure.ranking import from_matrix, rank
 from oneloop.measure.ranking.select import only_models
 
 
@@ -72,4 +72,20 @@ def test_one_seed_runs_and_is_reproducible(small):
     assert first == onebench.run(1, lambda what: None)
     assert all(-1 <= value <= 1 for row in first.values() for value in row.values())
     assert first["entries 0.00 missing"]["macro mean"] == pytest.approx(1)
-    assert 0 < onebench.headline(first) < 1.5
+
+
+def test_every_method_ranks_the_same_cells_at_its_setting(small):
+    arms = {arm.name: arm.grid[1] if arm.grid else float("nan") for arm in onebench.CLAIM.arms}
+    pool = {name: onebench.train(name, value, 0) for name, value in arms.items() if name[:4] == "pool"}
+    assert len({row["work"] for row in pool.values()}) == 1
+    assert all(-1 <= row["tau"] <= 1 for row in pool.values())
+    rivals = ("Elo", "micro mean", "macro mean", "macro mean, shrunk")
+    best = max(pool[f"pool: {name}"]["tau"] for name in rivals)
+    assert onebench.headline(pool) == pool["pool: Bradley-Terry"]["tau"] - best
+
+
+def test_a_shrunk_mean_and_a_mean_place_by_hand():
+    values = np.array([[1.0, 0.0, np.nan], [0.0, 0.0, 1.0]])
+    pool = from_matrix(values, ["a", "b"], ["s0", "s1", "s2"])
+    assert onebench.shrunk(pool, 2.0).tolist() == pytest.approx([(1 + 0.8) / 4, (1 + 0.8) / 5])
+    assert onebench.mean_place(pool).tolist() == pytest.approx([(1 + 0.5) / 2, (0 + 0.5 + 0.5) / 3])

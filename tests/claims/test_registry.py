@@ -14,7 +14,6 @@ UNTUNED_YET = {
     "april",
     "branchgrpo",
     "branchgrpo_shapes",
-    "brorl",
     "capo",
     "capo_text",
     "d3s",
