@@ -74,6 +74,12 @@ def test_a_damaged_folder_is_a_sentence(llama, file, text):
     assert f"cannot load '{llama}'" in opened_error(llama)
 
 
+def test_a_folder_without_a_tokenizer_is_a_sentence(llama):
+    for file in llama.glob("*token*"):
+        file.unlink()
+    assert "it has no tokenizer that can be read; put tokenizer.json" in opened_error(llama)
+
+
 def test_damaged_weights_are_a_sentence(llama):
     whole = (llama / "model.safetensors").read_bytes()
     (llama / "model.safetensors").write_bytes(whole[: len(whole) // 2])

@@ -177,6 +177,10 @@ def _why(name: str, error: Exception, kind: Kind) -> str:
     if "Unrecognized configuration class" in said:
         found = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
         return f": {found} is not the configuration of {kind.words}"
+    if "backend tokenizer" in said:
+        return (
+            ": it has no tokenizer that can be read; put tokenizer.json of the model it was made of beside it"
+        )
     if isinstance(error, OSError) and not Path(name).exists():
         return f" (is it downloaded, or the network reachable?): {said}"
     return f": {said or type(error).__name__}"
