@@ -41,20 +41,34 @@ def test_accuracy_is_exact(skip):
     assert policy.accuracy(3) == pytest.approx(rewards.mean().item(), abs=0.02)
 
 
+def test_the_critic_as_a_number_is_the_outcome_less_the_share_of_wrong_steps(monkeypatch):
+    monkeypatch.setattr(capo, "LENGTH", 5)
+    sampled = capo.Calculator(skip=False).sample(5, 3, torch.Generator().manual_seed(0), 0)
+    told = capo.by_number(capo.critics()["exact critic"])(sampled)
+    wrong = (~sampled.actions["sound"]).double().view(-1, 5).mean(1)
+    assert torch.equal(told.reward, sampled.reward - wrong) and "advantage" in told.actions
+
+
 def test_one_seed_is_reproducible_and_capo_is_faster(monkeypatch):
-    monkeypatch.setattr(capo, "RATES", (0.3,))
     monkeypatch.setattr(capo, "LENGTH", 3)
     monkeypatch.setattr(capo, "LIMIT", 40)
     monkeypatch.setattr(capo, "HACKED_STEPS", 4)
     monkeypatch.setattr(capo, "PENALTIES", (0.0, 20.0))
-    exact = {name: capo.critics()[name] for name in ("exact critic", "noisy critic, 1 critique")}
-    monkeypatch.setattr(capo, "critics", lambda: exact)
-    rows = capo.run(0, lambda what: None)
-    assert rows == capo.run(0, lambda what: None)
-    steps = {name: row["steps to 50 %"] for name, row in rows.items() if name.startswith("E1")}
+    names = ("GRPO", "GRPO, exact critic", "GRPO, noisy critic", "CAPO, exact critic", "CAPO, noisy critic")
+    rows = {f"E1: {name}": capo.train(f"E1: {name}", 0.3, 0) for name in names}
+    assert rows["E1: CAPO, noisy critic"] == capo.train("E1: CAPO, noisy critic", 0.3, 0)
+    steps = {name: row["steps to 50 %"] for name, row in rows.items()}
     assert 0 < steps["E1: CAPO, exact critic"] < steps["E1: GRPO"] <= 40
-    noisy = rows["E1: CAPO, noisy critic, 1 critique"]
-    assert noisy["wrong steps seen"] == pytest.approx(0.8, abs=0.05)
-    assert noisy["invented"] == pytest.approx(0.2, abs=0.05)
-    assert all(0 < rows[f"E2: C = 2, P = {p}"]["accuracy after 4"] < 1 for p in (0, 20))
-    assert capo.headline(rows) > 1
+    for name, row in rows.items():
+        told = "critic" in name
+        assert row["work"] == 256 * steps[name] and row["critic calls"] == told * row["work"]
+        if "noisy" in name:
+            assert row["wrong steps seen"] == pytest.approx(0.8, abs=0.05)
+            assert row["invented"] == pytest.approx(0.2, abs=0.05)
+    above, below = capo.CLAIM.headline(rows)
+    ratios = [
+        steps[f"E1: GRPO, {name} critic"] / steps[f"E1: CAPO, {name} critic"] for name in ("exact", "noisy")
+    ]
+    assert above / below == min(ratios)
+    hacked = capo.penalties(0, lambda what: None)
+    assert all(0 < hacked[f"E2: C = 2, P = {p}"]["accuracy after 4"] < 1 for p in (0, 20))

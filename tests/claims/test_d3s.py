@@ -35,18 +35,20 @@ def test_sampled_accuracy_is_what_sampling_gives():
     ]
 
 
-def test_one_seed_is_reproducible(monkeypatch):
-    arms = {name: d3s.ARMS[name] for name in ("D3S", "D1S-Cross", "GRPO")}
-    sizes = {"STEPS": 3, "TEACHING": 10, "PROMPTS": 4, "HELD_OUT": 50, "TAUGHT": 0.0, "ARMS": arms}
+def test_one_run_is_reproducible_and_random_rollouts_have_as_many_tokens(monkeypatch):
+    sizes = {"STEPS": 3, "TEACHING": 10, "PROMPTS": 4, "HELD_OUT": 50, "TAUGHT": 0.0}
     for name, value in sizes.items():
         monkeypatch.setattr(d3s, name, value)
     monkeypatch.setattr(d3s, "exact", lambda r: r.put(reward=(r.id % 3 == 0).double()))  # something to learn
-    rows = d3s.run(0, lambda what: None)
-    assert rows == d3s.run(0, lambda what: None)
-    spent = {name: row["tokens"] for name, row in rows.items() if "tokens" in row}
-    assert list(spent) == [d3s.EARLY, *reversed(d3s.ARMS)]
-    assert 0 < spent["D1S-Cross"] < spent["GRPO"]
-    assert spent["D3S"] <= spent[d3s.EARLY] < spent["GRPO"]
-    assert rows["GRPO"]["of GRPO's tokens"] == 1 and rows["GRPO"]["useful"] == 1
-    assert d3s.headline(rows) == rows["D3S"]["sampled"] - rows["GRPO"]["sampled"]
-    assert d3s.headline({**rows, "D3S": {"of GRPO's tokens": 0.51}}) == -1
+    d3s.taught.cache_clear()
+    rows = {name: d3s.train(name, 3e-4, 0) for name in ("D3S", "random, as many tokens", "GRPO")}
+    assert rows["D3S"] == d3s.train("D3S", 3e-4, 0)
+    work = {name: row["work"] for name, row in rows.items()}
+    assert work["random, as many tokens"] == pytest.approx(work["D3S"], rel=0.03)
+    shares = [(0.25 + 0.75 * done) * (0.3 + 0.7 * done) for done in (0, 1 / 3, 2 / 3)]
+    assert work["D3S"] / work["GRPO"] == pytest.approx(sum(shares) / 3, rel=0.03)
+    assert rows["GRPO"]["useful"] == 1
+    assert d3s.before(0, lambda what: None)["start"].keys() == {"sampled", "greedy"}
+    wanted = rows["D3S"]["sampled"] - rows["random, as many tokens"]["sampled"]
+    assert d3s.CLAIM.headline(rows) == wanted
+    d3s.taught.cache_clear()
