@@ -13,6 +13,7 @@ from oneloop.engines.hardware import prefers_bf16
 from oneloop.engines.turns import eos_ids
 from oneloop.engines.twin import context_window, unwrapped
 from oneloop.sample.policies.tokens.elastic import ElasticOptions
+from oneloop.sample.policies.tokens.generation import SAMPLING, unheeded
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind, outline
 from oneloop.sample.policies.tokens.lora import Lora
 from oneloop.sample.policies.tokens.memory import Counted
@@ -99,20 +100,21 @@ class Language:
         model, tokenizer = outline(own.model, own.dtype, own.lora, own.kind)
         subnets = None if own.elastic is None else own.elastic.subnets(model)
         narrow = own.sampling_precision == "bf16"
-        prompts = own.prompts(model, tokenizer)
-        counted = Counted(
-            model=model,
-            prompts=prompts,
-            device=own.device,
-            precision=own.precision,
-            sampled_in_bf16=narrow,
-            slots=own.slots,
-            limit=own.max_new_tokens,
-            checkpointing=own.checkpointing,
-        )
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
+        law = {name: getattr(own, name) for name in SAMPLING}
+        asked = "" if ours else unheeded(own.model, law)
         try:
-            return LanguageOutline(counted, not ours, own.kind, subnets, bool(own.stop))
+            counted = Counted(
+                model=model,
+                prompts=own.prompts(model, tokenizer),
+                device=own.device,
+                precision=own.precision,
+                sampled_in_bf16=narrow,
+                slots=own.slots,
+                limit=own.max_new_tokens,
+                checkpointing=own.checkpointing,
+            )
+            return LanguageOutline(counted, not ours, own.kind, subnets, bool(own.stop), asked)
         except ValueError as error:
             raise ValueError(f"{own.kind.option}: {error}") from error
 

@@ -29,7 +29,8 @@ SMALL = 250_000_000
 
 class LanguageOutline:
     """`PolicyOutline` of a language policy. may_chat: whether its model may have learned to chat before;
-    stops: whether there are strings that end a rollout.
+    stops: whether there are strings that end a rollout. unheeded: a sentence on what the model's own files
+    ask of sampling and this policy does not do.
 
     Raises ValueError for a kind of model that cannot be sampled and trained here.
     """
@@ -41,8 +42,10 @@ class LanguageOutline:
         kind: Kind = LANGUAGE,
         subnets: LlamaSubnets | None = None,
         stops: bool = False,
+        unheeded: str = "",
     ):
-        self.counted, self.may_chat, self.subnets, self.stops = counted, may_chat, subnets, stops
+        self.counted, self.may_chat, self.subnets = counted, may_chat, subnets
+        self.stops, self.unheeded = stops, unheeded
         self.rows = TokenRows(counted.prompts, supported(counted.model, kind), counted.limit)
 
     def check_row(self, row: Row, where: str, demonstrated: bool) -> None:
@@ -69,6 +72,8 @@ class LanguageOutline:
     def _sentences(self, demand: Demand, rows: Mapping[int, Row]) -> Iterator[str]:
         if not demand.sampled:
             yield from self._cut(rows)
+        elif self.unheeded:
+            yield self.unheeded
         if not self.rows.prompts.eos and not self.stops:
             yield (
                 "the model names no end token, so every rollout goes on to max_new_tokens "
