@@ -12,29 +12,25 @@ from oneloop.models.flow.flow_transformer import FlowTransformer
 @pytest.fixture
 def small(monkeypatch):
     setting = dataclasses.replace(branchgrpo.DIGITS, samples=8, iterations=1, prompts=4)
-    monkeypatch.setattr(branchgrpo, "DIGITS", setting)
-    monkeypatch.setattr(branchgrpo, "PRETRAINING", 5)
-    return setting
+    for name, value in {"DIGITS": setting, "PRETRAINING": 5, "BUDGET": 1, "DRAWN": 1}.items():
+        monkeypatch.setattr(branchgrpo, name, value)
+    branchgrpo.pretrained.cache_clear()
+    yield setting
+    branchgrpo.pretrained.cache_clear()
 
 
 @pytest.mark.parametrize(
-    ("method", "evaluations"),
-    [
-        ("flat", 305 + 304),
-        ("tree", 203 + 202),
-        ("tree, late steps pruned", 203 + 122),
-        ("tree, better sibling only", 203 + 130),
-    ],
+    ("arm", "evaluations"),
+    [("flat", 305 + 304), ("flat, window", 305 + 64), ("tree", 203 + 202)],
 )
-def test_evaluations_are_as_counted(small, method, evaluations):
-    found = branchgrpo.gradients(small, branchgrpo.pretrained(0), branchgrpo.METHODS[method], 0)
+def test_evaluations_are_as_counted(small, arm, evaluations):
+    found = branchgrpo.gradients(small, branchgrpo.pretrained(0), branchgrpo.ARMS[arm], 0)
     assert found.evaluations == evaluations and len(found.rows) == 8 and found.rows.isfinite().all()
     assert 0 < found.reward < 1
 
 
 def test_the_saving_is_exact():
     assert pytest.approx(0.665, abs=5e-4) == (203 + 202) / (305 + 304)
-    assert pytest.approx(0.534, abs=5e-4) == (203 + 122) / (305 + 304)
 
 
 def test_signal_to_noise_is_unbiased_in_both():
@@ -47,15 +43,16 @@ def test_signal_to_noise_is_unbiased_in_both():
     assert sum(found) / 200 == pytest.approx(0.04, abs=0.002)
 
 
-def test_one_seed_is_reproducible(small, monkeypatch):
-    kept = {name: branchgrpo.METHODS[name] for name in ("flat", "tree")}
-    monkeypatch.setattr(branchgrpo, "METHODS", kept)
-    said = []
-    first = branchgrpo.run(1, said.append)
-    assert first == branchgrpo.run(1, lambda what: None) and len(said) == 3
-    assert list(first) == ["flat", "tree", "tree over flat"]
-    assert first["tree over flat"]["evaluations"] == pytest.approx(405 / 609)
-    assert first["tree"]["to .8"] == pytest.approx(4 * 405 / 1000)
+def test_one_arm_is_reproducible_and_spends_its_budget(small):
+    rows = {name: branchgrpo.train_arm(name, 1e-4, 1) for name in branchgrpo.ARMS}
+    assert rows["tree"] == branchgrpo.train_arm("tree", 1e-4, 1)
+    assert rows["flat"]["work"] == 4 * 609 and rows["tree"]["work"] == 4 * 405
+    for row in rows.values():
+        assert row["batches"] == 1 and 0 < row["reward"] < 1 and 0 < row["reader"] < 1
+    before = branchgrpo.run(1, lambda what: None)["before"]
+    assert before["reward"] != before["reader"]
+    tree, flat = (max(rows[kind + more]["reader"] for more in ("", ", window")) for kind in ("tree", "flat"))
+    assert branchgrpo.headline(rows) == tree - flat
 
 
 def test_the_same_on_scenes(monkeypatch):

@@ -12,7 +12,6 @@ from oneloop.recipe.text import shipped
 
 UNTUNED_YET = {
     "april",
-    "branchgrpo",
     "branchgrpo_shapes",
     "capo_text",
     "one_d_piece",
