@@ -213,3 +213,11 @@ def test_budgets_without_an_elastic_policy_or_below_its_smallest_subnet_are_refu
         ValueError, match=r"draw_budget.*no subnet takes at most 7 FLOPs a token; there are: \d+ \(1 l"
     ):
         Run(load_recipe(raw)[0], tmp_path)
+
+
+def test_a_subnet_that_is_first_needed_late_costs_nothing_to_make():
+    # a resumed run makes it at another ask than a run left alone, and records what an ask cost
+    made = policy()
+    for size in made.subnets.costs:
+        made.subnet(size)
+    assert made.meter.total == 0

@@ -37,7 +37,8 @@ class CausalForward:
     def __init__(
         self, model: nn.Module, autocast: bool, meter: Meter | None = None, never: Collection[int] = ()
     ):
-        self.model, self.autocast, self.meter = model, autocast, meter or Meter()
+        self.model, self.autocast = model, autocast
+        self.meter = Meter()  # the check below is not part of a run, which may make it again when it resumes
         inner = base_model(model)
         self.backbone = inner.base_model
         self.output_layer = inner.get_output_embeddings()
@@ -51,6 +52,7 @@ class CausalForward:
             name = type(inner).__name__
             raise ValueError(f"{name} cannot be trained: {error}") from error
         self.never = torch.tensor(sorted(never), dtype=torch.long, device=self.device)
+        self.meter = meter or Meter()
 
     def through(self, model: nn.Module, entry: Any) -> "CausalForward":
         """The same for `model`, a copy of this model, whose decoder is called as `entry`."""
