@@ -19,7 +19,6 @@ UNTUNED_YET = {
     "onereward_judge",
     "onereward_judge_shapes",
     "onereward_shapes",
-    "xrpo",
 }
 """Claims whose rivals are not tuned yet. A new claim is never added here."""
 

@@ -1,20 +1,22 @@
 """XRPO's planner against the uniform one at equal rollouts: coins of different bias, and a small transformer.
 
 Coins: 512 prompts of independent pass rates with logit ~ N(-1, 3^2); nothing is shared, so easy prompts
-cannot help hard ones. Transformer: sums, differences, products and maxima modulo 13; `certain` has learned
-400 of the 676 questions and mostly fails on the rest, `undecided` has seen all with 15 % wrong labels.
-`rollout` and `prompt` say what weighs alike in the loss. As a larger share of informative rollouts is also
-a larger gradient, uniform allocation with a learning rate raised by as much is measured too.
+cannot help hard ones. Transformer: sums, differences, products and maxima modulo 13 of which it has learned
+400 of 676 and mostly fails on the rest; prompts share its weights. `prompt weighting` says that prompts weigh
+alike in the loss, else rollouts do. A larger share of informative rollouts is also a larger gradient, which a
+learning rate tuned for each arm takes out.
 """
 
 import copy
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.claims import otr
-from benchmarks.claims.claim import Advance, Rows
+from benchmarks.claims.claim import Arm, Row
 from benchmarks.claims.xrpo.classroom import Classroom, Coin, GradientDescent, graded
 from oneloop.core import draws
 from oneloop.core.protocols import Mean
@@ -31,28 +33,23 @@ from oneloop.update.objective.supervised import Supervised
 
 PROMPTS, GROUPS, BUDGET = 512, 32, 16
 STEPS, TRANSFORMER_STEPS, PRETRAINING = 60, 30, 300
-RATE, TRANSFORMER_RATE = 0.5, 3e-4
-UNIFORM = "uniform"
-Arm = tuple[float | None, Mean, float]
-COINS: dict[str, Arm] = {
-    # weight of the bonus (None: uniform), what weighs alike, factor of the learning rate
-    UNIFORM: (None, "action", 1.0),
-    "uniform, learning rate x 1.14": (None, "action", 1.14),
-    "no bonus": (0.0, "action", 1.0),
-    "bonus .02": (0.02, "action", 1.0),
-    "bonus .05": (0.05, "action", 1.0),
-    "no bonus, prompt weighting": (0.0, "group", 1.0),
+KNOWN = 400
+"""Of the 676 questions, those the transformer has learned from."""
+RATES, TRANSFORMER_RATES = (0.5, 1.5, 5.0, 15.0), (1e-4, 3e-4, 1e-3, 3e-3)
+SETTLED = 405.0
+"""From this rate on one step decides a coin for good, and a larger one does the same."""
+COINS: dict[str, tuple[float | None, Mean]] = {
+    # weight of the bonus (None: uniform), what weighs alike
+    "uniform": (None, "action"),
+    "no bonus": (0.0, "action"),
+    "bonus .02": (0.02, "action"),
+    "no bonus, prompt weighting": (0.0, "group"),
 }
-TRANSFORMER: dict[str, Arm] = {
-    UNIFORM: (None, "action", 1.0),
-    "no bonus": (0.0, "action", 1.0),
-}
-START: dict[str, tuple[int, float]] = {
-    # questions of the 676 the transformer has learned from, share of wrong labels among them
-    "certain": (400, 0.0),
-    "undecided": (676, 0.15),
-}
-UNITS = len(COINS) + len(START) * len(TRANSFORMER)
+TRANSFORMER: dict[str, float | None] = {"uniform": None, "no bonus": 0.0}
+ARMS = (
+    *(Arm(f"coins: {name}", RATES, (0.0, SETTLED)) for name in COINS),
+    *(Arm(f"transformer: {name}", TRANSFORMER_RATES) for name in TRANSFORMER),
+)
 
 
 def count_of(bonus: float | None) -> Uniform | Allocate:
@@ -115,63 +112,66 @@ def rows_of(questions: Tensor, answers: Tensor) -> Data:
     return Data(rows=[{"prompt": str(q), "question": q, "answer": str(a)} for q, a in pairs])
 
 
-def coins(seed: int, advance: Advance) -> Rows:
-    """One row an arm: pass rate before and after, and the share of informative rollouts."""
+def coins(name: str, rate: float, seed: int) -> Row:
+    """Pass rate before and after, and the share of informative rollouts; plain steps of gradient descent."""
     draw = torch.Generator().manual_seed(seed)
     logits = torch.randn(PROMPTS, generator=draw, dtype=torch.float64) * 3 - 1
     data = rows_of(torch.arange(PROMPTS), torch.ones(PROMPTS, dtype=torch.long))
     order = torch.cat([torch.randperm(PROMPTS, generator=draw) for _ in range(1 + STEPS * GROUPS // PROMPTS)])
-    before, made = pass_rate(Coin(logits), data), {}
-    for name, (bonus, mean, factor) in COINS.items():
-        policy, shares = Classroom(Coin(logits)), []
-        # a mean over the batch makes a prompt's step 32 times smaller than a mean over its own rollouts
-        learner = GradientDescent(policy, PolicyGradient(mean=mean), RATE * GROUPS * factor)
-        for step in range(STEPS):
-            keys = order[step * GROUPS : (step + 1) * GROUPS].tolist()
-            facts = {"seed": int(draws.mix(seed, "coins") >> 1), "step": step}
-            batch = GroupRelative(ddof=0)(asked(policy, data, keys, count_of(bonus), facts))
-            learner(batch)
-            shares.append(informative(batch))
-        after = pass_rate(policy.model, data)
-        made[f"coins: {name}"] = measured(before, after, sum(shares) / len(shares))
-        advance(f"seed {seed}: coins, {name}")
-    return made
+    (bonus, mean), policy, shares, work = COINS[name], Classroom(Coin(logits)), list[float](), 0
+    # a mean over the batch makes a prompt's step 32 times smaller than a mean over its own rollouts
+    learner = GradientDescent(policy, PolicyGradient(mean=mean), rate * GROUPS)
+    for step in range(STEPS):
+        keys = order[step * GROUPS : (step + 1) * GROUPS].tolist()
+        facts = {"seed": int(draws.mix(seed, "coins") >> 1), "step": step}
+        batch = GroupRelative(ddof=0)(asked(policy, data, keys, count_of(bonus), facts))
+        learner(batch)
+        shares.append(informative(batch))
+        work += len(batch)
+    return measured(pass_rate(Coin(logits), data), pass_rate(policy.model, data), shares, work)
 
 
-def transformer(seed: int, advance: Advance) -> Rows:
-    """The same with a transformer of 0.1 M weights and the library's own plan, loop and learner."""
-    made = {}
-    data = rows_of(*otr.all_questions())
-    for start, (known, wrong) in START.items():
-        model = half_learned(seed, known, wrong)
-        before = pass_rate(model, data)
-        for name, (bonus, mean, factor) in TRANSFORMER.items():
-            policy = Classroom(copy.deepcopy(model))
-            options = Learning(learning_rate=TRANSFORMER_RATE * factor)
-            learner = Learner(policy, [PolicyGradient(mean=mean)], options, TRANSFORMER_STEPS)  # type: ignore[arg-type]
-            plan = Plan(data=data, groups=GROUPS, count=count_of(bonus))
-            plan.begin(seed, TRANSFORMER_STEPS)
-            loop = Loop(plan, policy.sample, graded, [GroupRelative(ddof=0)], learner)
-            shares = [informative(batch) for batch in loop.run(TRANSFORMER_STEPS)]
-            after = pass_rate(policy.model, data)
-            made[f"transformer, {start}: {name}"] = measured(before, after, sum(shares) / len(shares))
-            advance(f"seed {seed}: transformer, {start}, {name}")
-    return made
+def transformer(name: str, rate: float, seed: int) -> Row:
+    """The same with a transformer of 0.1 M weights, Adam, and the library's own plan, loop and learner."""
+    data, start = rows_of(*otr.all_questions()), half_learned(seed)
+    policy = Classroom(copy.deepcopy(start))
+    learner = Learner(policy, [PolicyGradient()], Learning(learning_rate=rate), TRANSFORMER_STEPS)  # type: ignore[arg-type]
+    plan = Plan(data=data, groups=GROUPS, count=count_of(TRANSFORMER[name]))
+    plan.begin(seed, TRANSFORMER_STEPS)
+    loop, shares, work = Loop(plan, policy.sample, graded, [GroupRelative(ddof=0)], learner), list[float](), 0
+    for batch in loop.run(TRANSFORMER_STEPS):
+        shares.append(informative(batch))
+        work += len(batch)
+    return measured(pass_rate(start, data), pass_rate(policy.model, data), shares, work)
 
 
-def measured(before: float, after: float, share: float) -> dict[str, float]:
+def train(arm: str, rate: float, seed: int) -> Row:
+    """One arm of either experiment."""
+    where, name = arm.split(": ")
+    return (coins if where == "coins" else transformer)(name, rate, seed)
+
+
+def measured(before: float, after: float, shares: Sequence[float], work: int) -> Row:
     """The columns of one arm."""
-    return {"before": before, "after": after, "gain": after - before, "informative rollouts": share}
+    share = sum(shares) / len(shares)
+    return {
+        "before": before,
+        "after": after,
+        "gain": after - before,
+        "informative rollouts": share,
+        "work": float(work),
+    }
 
 
-def half_learned(seed: int, known: int, wrong: float) -> otr.Calculator:
-    """A model stopped on its way, after `known` questions of which a share `wrong` was labelled wrongly."""
+@cache
+def half_learned(seed: int) -> otr.Calculator:
+    """A model that has learned `KNOWN` of the questions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = otr.Calculator()
     draw = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    pool = torch.randperm(len(otr.all_questions()[0]), generator=draw)[:known]
+    pool = torch.randperm(len(otr.all_questions()[0]), generator=draw)[:KNOWN]
     for _ in range(PRETRAINING):
-        otr.learn(model, optimiser, Supervised(), otr.demonstrations(pool, 128, wrong, 0, draw))
+        otr.learn(model, optimiser, Supervised(), otr.demonstrations(pool, 128, 0.0, 0, draw))
     return model

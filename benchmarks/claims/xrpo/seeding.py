@@ -34,13 +34,13 @@ TAGS = [a + b for a in "bdfgk" for b in "aeou"]
 LETTERS = "pqrstvwxyz"
 PRETRAINING, STEPS, GROUPS = 400, 60, 8
 RATE, WARM_RATE = 5e-4, 3e-3
+SIZE = 8
+"""Rollouts of a prompt, and as many times the sequences that supervision sees in a step."""
 STARTING, TRAINED, HELD_OUT = (0, 1), range(2, 7), range(7, 10)
 ARMS: dict[str, tuple[Literal["seeded", "original"] | None, dict[str, Any]]] = {
     # train_on (None: no seeding), options of the objective
     "GRPO": (None, {}),
-    "seeded, trained on the seeded prompt": ("seeded", {}),
     "seeded, trained on the question": ("original", {"old": "proximal"}),
-    "seeded, on the question, importance weights": ("original", {"importance_cap": 1.0}),
 }
 UNITS = len(ARMS) + 2
 
@@ -138,7 +138,7 @@ def reinforce(
         min_similarity=0.5,
         embedder=embed,
     )
-    count = Allocate(phases=2, base=4, mean_budget=8, min_per_prompt=8)
+    count = Allocate(phases=2, base=4, mean_budget=SIZE, min_per_prompt=SIZE)
     plan = Plan(data=data, groups=GROUPS, count=count, dress=(part,) if train_on else ())
     plan.begin(seed, STEPS)
     learner = Learner(policy, [PolicyGradient(**options)], Learning(learning_rate=RATE), STEPS)  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ def run(seed: int, advance: Advance) -> Rows:
         else:
             row = {}
             known = [{"prompt": each["question"], "completion": each["solution"]} for each in solved(words)]
-            supervise(policy, known, GROUPS, STEPS, RATE)
+            supervise(policy, known, GROUPS * SIZE, STEPS, RATE)
         made[f"seeding: {name}"] = {
             "zero-shot": by_heart(policy, held_out, seed),
             "after examples": by_heart(policy, shown(words), seed),

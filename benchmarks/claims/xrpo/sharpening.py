@@ -1,8 +1,7 @@
 """Novelty sharpening on tables of 12 answers, of which one is common and right and two are rare and right.
 
 Measured is what is left of the rare right answers (entropy over right answers, in nats), how often an
-answer is right at all. Two wrong readings of the formula are beside it: unmasked, and with |A|, which are
-traps.
+answer is right at all.
 """
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from benchmarks.claims.xrpo.classroom import Classroom, GradientDescent, Logits,
 from oneloop.core import draws
 from oneloop.core.rollouts import Actions, Rollouts
 from oneloop.credit.group_relative import GroupRelative
-from oneloop.credit.novelty import Novelty, novelty
+from oneloop.credit.novelty import Novelty
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
 PROMPTS, ANSWERS, RIGHT, SIZE, STEPS, RATE = 100, 12, 3, 16, 150, 1.0
@@ -25,25 +24,10 @@ COMMON = 2.0
 Credit = Callable[[Rollouts], Rollouts]
 
 
-def trap(use_size: bool) -> Credit:
-    """The formula for every rollout: with `use_size` on |A|, else on A as it stands."""
-
-    def credit(rollouts: Rollouts) -> Rollouts:
-        advantage = rollouts.actions.advantage
-        eta = novelty(rollouts.actions.logprob, rollouts.group)
-        ceiling = 0.5 * (advantage.abs() if use_size else advantage)
-        gain = torch.minimum((2.5 * (1 - eta)).clamp(min=0), ceiling.double())
-        return rollouts.put_actions(advantage=(advantage + gain).float())
-
-    return credit
-
-
 METHODS: dict[str, Credit | None] = {
     "GRPO": None,
     "clip .5 (paper)": Novelty(),
     "clip 1": Novelty(clip=1.0),
-    "unmasked, a trap": trap(use_size=False),
-    "on the size of A, a trap": trap(use_size=True),
 }
 UNITS = len(METHODS)
 
