@@ -1,25 +1,65 @@
-"""A learned judge of edits: what the query is worth to it, and how a policy fools it (arXiv 2508.21066).
+"""A learned judge of edits: what one judge with a query is worth, and how it is fooled (arXiv 2508.21066).
 
-One MLP learns best-of-4 against worst-of-4 pairs of all tasks and criteria, labelled by true scores of 8x8
-digits (see claims/onereward), with the query and without; accuracy is on held-out pairs of the same kind, in
-both orders. Then a policy is trained to please it, and three win-rates of its last ten batches are set
-beside one another:
-    said    by the learned judge          true    by the true scores, on the same images
-    gap     `hacking_gap`, their difference, which the doctor watches
-`free` has pixels that may leave [0, 1]; `clamped` keeps them there; `careful` also has a judge that was
-learned under noise, and a quarter of the learning rate. `known` is the true judge, the control.
+MLPs learn best-of-4 against worst-of-4 pairs of 8x8 digits, labelled by true scores (see claims/onereward):
+    query         one judge of all tasks and criteria, which is told what is asked
+    no query      one judge that is not told
+    a judge each  five judges, one a task and criterion, each with its own pairs and a fifth of the steps
+Accuracy is on held-out pairs of the same kind, in both orders; `mean` is that of the five. Beside it a policy
+is trained to please the judge with the query (`clamped`, pixels stay in [0, 1]) or the true one (`known`),
+and win-rates of its last ten batches are set beside one another: `said` by that judge, `true` by the true
+scores, and `gap`, their difference, which the doctor watches.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from benchmarks.claims.claim import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from benchmarks.claims.onereward import editing, rater
-from benchmarks.claims.onereward.editing import DIGITS, Setting
+from benchmarks.claims.onereward.editing import Setting
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 
-RATE = 2e-4
+SMALL = replace(editing.DIGITS, pretraining=400, sets=1500, held_out=300, lessons=400, paired=300)
+RATE, RATES = 2e-4, (3e-4, 1e-3, 3e-3, 1e-2)
 POLICIES = ("free", "clamped", "careful", "known")
+
+
+@cache
+def lessons(seed: int) -> tuple[FlowPolicy, dict[tuple[str, str], rater.Pairs]]:
+    """(the base, pairs of its images)."""
+    base = editing.taught(SMALL, seed)
+    return base, rater.annotated(SMALL, base, seed)
+
+
+def train(arm: str, rate: float, seed: int) -> Row:
+    """Accuracy of one way to judge, learned from all pairs in as many steps."""
+    _, pairs = lessons(seed)
+    work = {"work": float(SMALL.lessons * rater.JUDGE_BATCH)}
+    if arm != "a judge each":
+        judge = rater.learned(SMALL, pairs, seed, rate, query=arm == "query")
+        return rater.accuracy(SMALL, judge, pairs) | work
+    fifth = replace(SMALL, lessons=SMALL.lessons // len(pairs))
+    found = {}
+    for (task, criterion), each in pairs.items():
+        judge = rater.learned(fifth, {(task, criterion): each}, seed, rate)
+        found[f"{task}, {criterion}"] = rater.right(SMALL, judge, each)
+    return found | editing.summary(found) | work
+
+
+def run(seed: int, advance: Advance) -> Rows:
+    """What training on a learned judge and on the true one leads to."""
+    base, pairs = lessons(seed)
+    rival = editing.rivals_of(SMALL, base, seed)
+    judges = {
+        "clamped": rater.pleased(rater.learned(SMALL, pairs, seed)),
+        "known": editing.known(SMALL, editing.Method()),
+    }
+    rows = {}
+    for name, judge in judges.items():
+        rows[f"policy: {name}"] = rater.hacked(SMALL, base, judge, seed, True, RATE, rival)
+        advance(f"seed {seed}: {name}")
+    return rows
 
 
 def compared(
@@ -48,15 +88,9 @@ def compared(
     return rows
 
 
-def run(seed: int, advance: Advance) -> Rows:
-    """The table of one seed."""
-    return compared(DIGITS, editing.taught(DIGITS, seed), seed, advance)
-
-
 def headline(rows: Rows) -> float:
-    """Accuracy on the two criteria of filling, which conflict, with the query less without."""
-    fill = ("fill, text_alignment", "fill, consistency")
-    return sum(rows["judge: query"][name] - rows["judge: no query"][name] for name in fill) / len(fill)
+    """Mean accuracy of one judge with the query less that of the better rival."""
+    return rows["query"]["mean"] - max(rows[name]["mean"] for name in ("no query", "a judge each"))
 
 
 CLAIM = Claim(
@@ -64,11 +98,14 @@ CLAIM = Claim(
     parts=("preference", "reward_backprop"),
     recipe="onereward",
     says="one judge is right on 72-85 % of held-out pairs, by task and criterion",
-    claim=(
-        "where criteria conflict, a judge that is told which is meant is right on .05 more of held-out pairs"
-    ),
-    target=0.05,
+    claim="one judge that is told task and criterion is right on more of the held-out pairs than one that is "
+    "not told, and than a judge for each criterion with as many steps in all, by",
+    target=0.0,
+    arms=tuple(Arm(name, RATES) for name in ("query", "no query", "a judge each")),
+    train=train,
+    score=lambda row: row["mean"],
+    work="pairs forwarded and propagated back",
     run=run,
     headline=headline,
-    units=2 + len(POLICIES),
+    units=2,
 )

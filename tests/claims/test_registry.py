@@ -16,7 +16,6 @@ UNTUNED_YET = {
     "capo_text",
     "one_d_piece",
     "onereward",
-    "onereward_judge",
     "onereward_judge_shapes",
     "onereward_shapes",
 }

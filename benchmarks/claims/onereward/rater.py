@@ -88,7 +88,7 @@ def annotated(setting: Setting, base: FlowPolicy, seed: int) -> dict[tuple[str, 
 
 
 def learned(
-    setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, **options: Any
+    setting: Setting, pairs: dict[tuple[str, str], Pairs], seed: int, rate: float = 1e-3, **options: Any
 ) -> PairMlpNetwork:
     """A judge of Eq. 3 on all pairs but those held out of each criterion."""
     judge = setting.rater(seed=seed, **options).build().train()
@@ -98,7 +98,7 @@ def learned(
         torch.cat([each.loser for each in known]),
         cast(Any, tuple(torch.cat(column) for column in zip(*(each.told for each in known), strict=True))),
     )
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=1e-3)
+    optimiser = torch.optim.AdamW(judge.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, setting.lessons)
     draw = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -119,14 +119,18 @@ def accuracy(
     setting: Setting, judge: PairMlpNetwork, pairs: dict[tuple[str, str], Pairs]
 ) -> dict[str, float]:
     """Share of held-out pairs, in both orders, that it orders as the annotator did."""
-    found = {}
-    for (task, criterion), each in pairs.items():
-        some = each.take(torch.arange(len(each) - setting.held_out, len(each)))
-        in_order = judge(some.winner, some.loser, *some.told)
-        swapped = judge(some.loser, some.winner, *some.told)
-        right = (in_order[:, 0] > in_order[:, 1]).double() + (swapped[:, 1] > swapped[:, 0]).double()
-        found[f"{task}, {criterion}"] = float(right.mean() / 2)
+    found = {f"{task}, {criterion}": right(setting, judge, each) for (task, criterion), each in pairs.items()}
     return found | editing.summary(found)
+
+
+@torch.no_grad()
+def right(setting: Setting, judge: PairMlpNetwork, pairs: Pairs) -> float:
+    """The same of one criterion's pairs."""
+    some = pairs.take(torch.arange(len(pairs) - setting.held_out, len(pairs)))
+    in_order = judge(some.winner, some.loser, *some.told)
+    swapped = judge(some.loser, some.winner, *some.told)
+    both = (in_order[:, 0] > in_order[:, 1]).double() + (swapped[:, 1] > swapped[:, 0]).double()
+    return float(both.mean() / 2)
 
 
 def hacked(
