@@ -34,7 +34,10 @@ class Listed(NamedTuple):
 
 COMMANDS = {
     "train": Listed("train:train", "Run a recipe: a file, or the name of one that ships."),
-    "recipes": Listed("recipes:recipes", "List the recipes that ship, with a sentence each."),
+    "recipes": Listed(
+        "recipes:recipes",
+        "List the recipes that ship, with a sentence each and what they need that is not here.",
+    ),
     "copy": Listed("copy:copy", "Copy a recipe that ships to a file of your own, to edit it."),
     "fetch": Listed(
         "fetch:fetch", "Get the model of the recipe quickstart, or the fonts of handwriting recipes."

@@ -103,25 +103,29 @@ class Language:
         ours = not isinstance(own.model, str) or (Path(own.model) / "loop").is_dir()  # a run's checkpoint
         law = {name: getattr(own, name) for name in SAMPLING}
         asked = "" if ours else unheeded(own.model, law)
+        counted = Counted(
+            model=model,
+            prompts=own.prompts(model, tokenizer),
+            device=own.device,
+            precision=own.precision,
+            sampled_in_bf16=narrow,
+            slots=own.slots,
+            limit=own.max_new_tokens,
+            checkpointing=own.checkpointing,
+        )
         try:
-            counted = Counted(
-                model=model,
-                prompts=own.prompts(model, tokenizer),
-                device=own.device,
-                precision=own.precision,
-                sampled_in_bf16=narrow,
-                slots=own.slots,
-                limit=own.max_new_tokens,
-                checkpointing=own.checkpointing,
-            )
             return LanguageOutline(counted, not ours, own.kind, subnets, bool(own.stop), asked)
         except ValueError as error:
             raise ValueError(f"{own.kind.option}: {error}") from error
 
     def prompts(self, model: Any, tokenizer: Any) -> Prompts:
-        """The prompt encoder for `model`."""
+        """The prompt encoder for `model`. Raises ValueError for one with layers that are not supported."""
         embeddings = int(model.get_input_embeddings().weight.shape[0])
-        ends, window = eos_ids(model, tokenizer), context_window(unwrapped(model))
+        try:
+            window = context_window(unwrapped(model))
+        except ValueError as error:
+            raise ValueError(f"{self.kind.option}: {error}") from error
+        ends = eos_ids(model, tokenizer)
         return Prompts(tokenizer, ends, self.chat_template_kwargs, embeddings, window)
 
     @property
