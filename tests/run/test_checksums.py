@@ -110,8 +110,10 @@ def test_damaged_checksums_are_said_and_accuse_nobody(stopped, run):
 
 
 def test_sha256sum_reads_the_file(run):
-    for folder in checksums.FOLDERS:
-        subprocess.run(["sha256sum", "--check", "--quiet", checksums.NAME], cwd=run / folder, check=True)
+    folders = [run / folder for folder in checksums.FOLDERS if (run / folder).is_dir()]  # text has no gallery
+    assert run / "rollouts" in folders
+    for folder in folders:
+        subprocess.run(["sha256sum", "--check", "--quiet", checksums.NAME], cwd=folder, check=True)
 
 
 def test_a_step_that_was_merged_into_another_file_is_not_missing(tmp_path):

@@ -105,6 +105,21 @@ def test_children_do_not_keep_the_lock_of_a_killed_parent(tmp_path):
     parent.kill()
 
 
+def test_a_fork_after_a_release_closes_nothing_of_others(tmp_path):
+    held = Lock(tmp_path / "run")
+    number = held._file
+    held.release()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)  # takes the number that has become free
+    try:
+        assert other == number
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if os.write(other, b"!") == 1 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        os.close(other)
+
+
 def test_two_objects_of_one_process_do_not_share(tmp_path):
     first = Lock(tmp_path)
     with pytest.raises(InUse, match=f"process {os.getpid()}"):

@@ -177,8 +177,8 @@ def _delete(path: Path, file: int) -> None:
 def _forget() -> None:
     """Closes the lock file in a forked child, so that the lock ends with its parent."""
     for lock in list(_held):
-        lock._release.detach()
-        os.close(lock._file)
+        if lock._release.detach() is not None:  # else it was let go, and its number may be another file's now
+            os.close(lock._file)
     _held.clear()
 
 
