@@ -25,7 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from oneloop.core.draws import mix
@@ -42,6 +48,13 @@ def model() -> LlamaForCausalLM:
     shape = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
     ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, **shape, **ends)).eval()
+
+
+def set_up(dtype: torch.dtype, attention: str) -> LlamaForCausalLM:
+    """The model as a peer takes it."""
+    peer = model().to(dtype)
+    peer.set_attn_implementation(attention)
+    return peer
 
 
 def requests(lengths: np.ndarray) -> list[Request]:
@@ -61,8 +74,8 @@ def long_tail() -> np.ndarray:
     return np.random.default_rng(2).permutation(np.maximum(1, lengths.round().astype(int)))
 
 
-def engine(dtype: torch.dtype | None) -> Run:
-    slots = SlotEngine(model(), eos=(), dtype=dtype)
+def engine(peer: PreTrainedModel, dtype: torch.dtype | None = None) -> Run:
+    slots = SlotEngine(peer, eos=(), dtype=dtype)
 
     def run(asked: list[Request]) -> None:
         replies = slots.generate(asked)
@@ -71,10 +84,7 @@ def engine(dtype: torch.dtype | None) -> Run:
     return run
 
 
-def generate(dtype: torch.dtype, attention: str, cache: str) -> Run:
-    peer = model().to(dtype)
-    peer.set_attn_implementation(attention)
-
+def generate(peer: PreTrainedModel, cache: str = "dynamic") -> Run:
     def run(asked: list[Request]) -> None:
         width, longest = max(len(r.prompt) for r in asked), max(r.limit for r in asked)
         ids = torch.tensor([(0,) * (width - len(r.prompt)) + r.prompt for r in asked])
@@ -93,9 +103,7 @@ def generate(dtype: torch.dtype, attention: str, cache: str) -> Run:
     return run
 
 
-def continuous(dtype: torch.dtype, attention: str) -> Run:
-    peer = model().to(dtype)
-    peer.set_attn_implementation(attention)
+def continuous(peer: PreTrainedModel) -> Run:
     settings = ContinuousBatchingConfig(page_size=32, num_blocks=1024, max_batch_tokens=1024, seed=0)
 
     def run(asked: list[Request]) -> None:
@@ -112,15 +120,15 @@ def continuous(dtype: torch.dtype, attention: str) -> Run:
 
 
 CONTENDERS: dict[str, dict[str, Callable[[], Run]]] = {
-    "oneloop": {"fp32": lambda: engine(None), "bf16": lambda: engine(torch.bfloat16)},
+    "oneloop": {"fp32": lambda: engine(model()), "bf16": lambda: engine(model(), torch.bfloat16)},
     "generate": {
-        f"{name} {attention} {cache}": lambda d=dtype, a=attention, c=cache: generate(d, a, c)
+        f"{name} {attention} {cache}": lambda d=dtype, a=attention, c=cache: generate(set_up(d, a), c)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
         for attention in ("sdpa", "eager")
         for cache in ("dynamic", "static")
     },
     "generate_batch": {
-        f"{name} {attention}": lambda d=dtype, a=attention: continuous(d, a)
+        f"{name} {attention}": lambda d=dtype, a=attention: continuous(set_up(d, a))
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
         for attention in ("sdpa", "eager")
     },

@@ -15,7 +15,6 @@ MODEL: the folder that `oneloop fetch smollm2` makes. PYTHON: an interpreter tha
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import statistics
@@ -41,77 +40,36 @@ def prompts(rows: int) -> list[list[int]]:
 
 def tasks() -> dict[str, list[int]]:
     """Lengths to sample, by the name of the task."""
-    quantiles = (np.arange(64) + 0.5) / 64
-    normal = np.array([statistics.NormalDist().inv_cdf(quantile) for quantile in quantiles])
-    tail = np.maximum(1, (np.exp(normal * np.log(8) / normal[-1]) * 32).round().astype(int))
+    from benchmarks.engine import long_tail
+
     equal = {f"{rows} equal": [LENGTH] * rows for rows in (1, 16, 64)}
-    return {**equal, "64 long tail": np.random.default_rng(2).permutation(tail).tolist()}
+    return {**equal, "64 long tail": long_tail().tolist()}
 
 
-def oneloop(folder: str, _: str) -> Run:
-    import torch
-    from transformers import AutoModelForCausalLM
+def local(who: str) -> Callable[..., Run]:
+    """A contender of benchmarks/engine.py, on the model in a folder."""
 
-    from oneloop.core.draws import mix
-    from oneloop.engines.request import Request
-    from oneloop.engines.slots import SlotEngine
+    def build(folder: str, precision: str, attention: str = "sdpa") -> Run:
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    engine = SlotEngine(model, eos=())
+        from benchmarks import engine
+        from oneloop.core.draws import mix
+        from oneloop.engines.request import Request
 
-    def run(asked: list[list[int]], lengths: list[int]) -> None:
-        rows = enumerate(zip(asked, lengths, strict=True))
-        requests = [
-            Request(int(mix(row)), row // GROUP, tuple(prompt), length) for row, (prompt, length) in rows
-        ]
-        assert [len(reply.tokens) for reply in engine.generate(requests)] == lengths
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        options = {"dtype": dtype, "attn_implementation": attention}
+        model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+        model.generation_config.eos_token_id = None
+        sample: Callable[[list[Request]], None] = getattr(engine, who)(model)
 
-    return run
+        def run(asked: list[list[int]], lengths: list[int]) -> None:
+            rows = enumerate(zip(asked, lengths, strict=True))
+            sample([Request(int(mix(row)), row // GROUP, tuple(ids), limit) for row, (ids, limit) in rows])
 
+        return run
 
-def generate(folder: str, precision: str, attention: str) -> Run:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
-    model.generation_config.eos_token_id = None
-
-    def run(asked: list[list[int]], lengths: list[int]) -> None:
-        longest = max(lengths)
-        with torch.inference_mode():
-            out = model.generate(
-                torch.tensor(asked),
-                attention_mask=torch.ones(len(asked), PROMPT, dtype=torch.long),
-                do_sample=True,
-                top_k=0,
-                max_new_tokens=longest,
-                pad_token_id=0,
-            )
-        assert out.shape[1] == PROMPT + longest
-
-    return run
-
-
-def continuous(folder: str, precision: str, attention: str) -> Run:
-    import torch
-    from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
-
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
-    settings = ContinuousBatchingConfig(page_size=32, num_blocks=1024, max_batch_tokens=1024, seed=0)
-
-    def run(asked: list[list[int]], lengths: list[int]) -> None:
-        law = GenerationConfig(do_sample=True, top_k=0, max_new_tokens=256, eos_token_id=-1, pad_token_id=0)
-        with model.continuous_batching_context_manager(
-            generation_config=law, continuous_batching_config=copy.deepcopy(settings)
-        ) as manager:
-            for prompt, length in zip(asked, lengths, strict=True):
-                manager.add_request(prompt, max_new_tokens=length)
-            found = [len(manager.get_result(timeout=300).generated_tokens) for _ in asked]
-        assert sorted(found) == sorted(lengths)
-
-    return run
+    return build
 
 
 def vllm(folder: str, precision: str) -> Run:
@@ -137,11 +95,16 @@ SETTINGS: dict[str, list[tuple[str, ...]]] = {
     "generate_batch": [("fp32", "sdpa"), ("bf16", "sdpa")],
     "vllm": [("fp32",), ("bf16",)],
 }
-BUILDERS = {"oneloop": oneloop, "generate": generate, "generate_batch": continuous, "vllm": vllm}
+BUILDERS = {
+    "oneloop": local("engine"),
+    "generate": local("generate"),
+    "generate_batch": local("continuous"),
+    "vllm": vllm,
+}
 
 
 def serve(who: str, setting: str, folder: str, threads: int) -> None:
-    """A process of one contender: for each task named on a line of input, a line with its seconds."""
+    """A process of one contender: for each line of input, lengths to sample, a line with its seconds."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes elsewhere
     import torch
@@ -149,7 +112,7 @@ def serve(who: str, setting: str, folder: str, threads: int) -> None:
     torch.set_num_threads(threads)
     run = BUILDERS[who](folder, *setting.split(","))
     for line in sys.stdin:
-        lengths = tasks()[line.strip()]
+        lengths = json.loads(line)
         asked = prompts(len(lengths))
         start = time.perf_counter()
         run(asked, lengths)
@@ -168,7 +131,7 @@ class Contender:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": str(threads),
         }
-        command = [python, __file__, folder, "--threads", str(threads)]
+        command = [python, "-m", "benchmarks.real_size", folder, "--threads", str(threads)]
         command += ["--serve", who, "--setting", ",".join(setting)]
         pipe, self.setting = subprocess.PIPE, " ".join(setting)
         self.process = subprocess.Popen(
@@ -177,7 +140,7 @@ class Contender:
 
     def seconds(self, task: str) -> float:
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(task, file=self.process.stdin, flush=True)
+        print(json.dumps(tasks()[task]), file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
     def close(self) -> None:
@@ -226,7 +189,7 @@ def main() -> None:
     options.add_argument("--vllm", help="an interpreter that imports vllm")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--tasks", nargs="*", default=list(tasks()))
+    options.add_argument("--tasks", nargs="*", help="names of tasks; default: all")
     options.add_argument("--serve", help=argparse.SUPPRESS)
     options.add_argument("--setting", help=argparse.SUPPRESS)
     chosen = options.parse_args()
@@ -244,7 +207,7 @@ def main() -> None:
     for who, python in pythons.items():
         settings[who] = settings.get(who) or fastest(who, python, *where, "16 equal")
         RESULT.write_text(json.dumps(kept | {"settings": settings}, indent=1) + "\n")
-    for task in chosen.tasks:
+    for task in chosen.tasks or tasks():
         contenders = {who: Contender(who, python, *where, settings[who]) for who, python in pythons.items()}
         kept["tasks"][task] = compare(contenders, task, chosen.repeats)
         for contender in contenders.values():
