@@ -58,18 +58,18 @@ class TokenizerOutline:
     def memory(self, demands: Sequence[Demand]) -> Needs:
         """Weights, their gradients and moments, images, and about what a micro-batch leaves behind."""
         config, device = self.tokenizer.config, torch.device(self.device)
-        weights = 4 * sum(weight.numel() for weight in self.tokenizer.parameters())
+        parameters = sum(weight.numel() for weight in self.tokenizer.parameters())
+        weights = 4 * parameters
         learned = [demand for demand in demands if demand.micro_batch is not None]
         images = max((demand.rollouts for demand in learned), default=0)
-        count = weights // 4
         micro = max(
-            (demand.micro_batch(device, count) for demand in learned if demand.micro_batch), default=0
+            (demand.micro_batch(device, parameters) for demand in learned if demand.micro_batch), default=0
         )
         tokens = min(micro, images * forwarded(config))
         states = tokens * ACTIVATIONS * config.layers * config.hidden_size
         return Needs(
             (
-                MemoryRow("weights", weights, f"{weights // 4:,} parameters"),
+                MemoryRow("weights", weights, f"{parameters:,} parameters"),
                 MemoryRow("gradients", weights, "all are trained"),
                 MemoryRow("optimiser", 2 * weights, "two moments in fp32"),
                 MemoryRow("images", 2 * 4 * images * prod(config.picture), f"{images:,} images, twice, fp32"),

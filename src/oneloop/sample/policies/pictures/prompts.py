@@ -19,9 +19,9 @@ from oneloop.engines.features import Features
 from oneloop.sample.policies.pictures.model import PictureModel
 from oneloop.sample.policies.pictures.opened import opened
 from oneloop.sample.policies.pictures.rows import marked_messages, marked_text
-from oneloop.sample.policies.tokens.chat import ChatTemplate, Messages, is_prefill, row_options
+from oneloop.sample.policies.tokens.chat import NOTHING, ChatTemplate, Messages, is_prefill, row_options
 from oneloop.sample.policies.tokens.packing import Prompt
-from oneloop.sample.policies.tokens.prompts import NOTHING, Prompts, Said
+from oneloop.sample.policies.tokens.prompts import Prompts, Said
 
 KEPT = 256
 """Prompts whose pictures are kept read; a step that has more reads some of them again."""

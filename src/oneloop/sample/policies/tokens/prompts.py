@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from oneloop.sample.policies.tokens.chat import (
+    NOTHING,
     ChatTemplate,
     Messages,
     checked_messages,
@@ -24,7 +25,6 @@ from oneloop.sample.policies.tokens.chat import (
 from oneloop.sample.policies.tokens.packing import Prompt
 
 Said = str | Messages
-NOTHING: Mapping[str, Any] = {}
 KEPT = 1024
 """Prompts whose ids are kept: those of a batch. Ids of all prompts of long data would fill the memory."""
 CHARACTERS = 64
