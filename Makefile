@@ -32,11 +32,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 numbers: install
-	$(AVX2) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(NUMBERS)
-	$(PLAIN) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(NUMBERS)
+	$(AVX2) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile $(NUMBERS)
+	$(PLAIN) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile $(NUMBERS)
 
 lint: install
 	$(BIN)/ruff format --check src tests benchmarks examples

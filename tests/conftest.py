@@ -96,9 +96,10 @@ def restore(before: dict[str, Any], libraries: bool) -> None:
     torch.use_deterministic_algorithms(before["deterministic mode"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    """A Ray cluster of this machine alone, for all tests that need one."""
+    """A Ray cluster of this machine alone, for the tests of a file that need one."""
+    # of a file: while Ray's threads live, tracemalloc in a later file crashes the interpreter
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, logging_level="ERROR")
     yield
