@@ -1,10 +1,16 @@
 """One-D-Piece: dropping tails while training makes short prefixes decode, at a price for whole lists.
 
-Two tokenizers of one size learn from the same images in the same order for as many steps: one by Tail Token
-Drop, one whose decoder always sees all tokens (an ordinary tokenizer). Both are measured on held-out images
-at every length by PSNR; so are specialists that were trained at one length, PCA with as many real numbers,
-the mean image, and image files with their container apart. Headline: dB by which the dropped one is better,
-the mean over lengths up to half of all tokens. The price at full length stands beside it.
+Tokenizers of one size learn from the same images, each arm with as many steps in all, and decode held-out
+images with their first K codes. `half`: the mean PSNR at the measured lengths up to half of all tokens.
+
+    tails dropped           K uniform from 1 to N in training: Tail Token Drop, the claim
+    nothing dropped         the decoder always sees all N: an ordinary tokenizer, which is cut when measured
+    nothing dropped, whole  the same, with the learning rate that is best for all N tokens: the price
+    one for each length     a tokenizer for each measured length, which share the steps between them
+
+All but the third are tuned by `half`. Also: the mean image, PCA with as many real numbers as there are
+codes, and image files with their container apart. Headline: dB at `half` by which `tails dropped` is ahead
+of `nothing dropped`.
 
 Digits are scikit-learn's, 8x8, every fifth held out. Emoji are Twemoji at 32x32 (CC-BY 4.0), split by name
 without skin tone and gender, so that no twin of a training image is tested:
@@ -12,15 +18,12 @@ without skin tone and gender, so that no twin of a training image is tested:
     npm pack emoji-datasource-twitter@15.1.2 && tar xzf emoji-datasource-twitter-15.1.2.tgz
     ONELOOP_EMOJI=package python -m benchmarks.claims one_d_piece --seeds 5
 
-Without ONELOOP_EMOJI only the digits are measured. A quick look, which is no claim and is not recorded:
-
-    python -m benchmarks.claims.one_d_piece --quick
+Without ONELOOP_EMOJI only the digits are measured.
 """
 
 import json
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,13 +35,14 @@ from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from benchmarks.claims.claim import Advance, Claim, Rows
+from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from oneloop.core import draws
 from oneloop.loop import Loop
+from oneloop.models.image_tokenizer.codecs import codec_points
 from oneloop.models.image_tokenizer.contribution import token_contribution
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
+from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import psnr
-from oneloop.models.image_tokenizer.rate_distortion import RateDistortion, rate_distortion
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
 from oneloop.sample.data.digits import load, rows_of
 from oneloop.sample.data.rows import Rows as DataRows
@@ -62,12 +66,18 @@ class Setting:
     images: Callable[[], tuple[Tensor, Tensor]]
     """(train, test) [., C, H, W]."""
     steps: int
+    """Of an arm in all."""
     lengths: tuple[int, ...]
     """Lengths that are measured."""
-    specialists: tuple[int, ...]
-    """Lengths at which a tokenizer of its own is trained."""
     shrunk: int
     """Size to which pictures are scaled before ordinary files are written of them."""
+    batch: int = 64
+    """Images of a step."""
+
+    @property
+    def half(self) -> tuple[int, ...]:
+        """Measured lengths up to half of all tokens."""
+        return tuple(length for length in self.lengths if 2 * length <= self.model.tokens)
 
 
 @cache
@@ -105,42 +115,109 @@ def _on_white(path: Path) -> Tensor:
     return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).permute(2, 0, 1)
 
 
-DIGITS = Setting("digits", OneDPiece(), digits, 1500, (1, 2, 3, 4, 6, 8), (2,), 4)
+DIGITS = Setting(
+    "digits",
+    OneDPiece(hidden_size=32, heads=2, layers=1, codebook_size=64),
+    digits,
+    500,
+    (1, 2, 4, 8),
+    4,
+)
 EMOJI = Setting(
     "emoji",
     OneDPiece(image_size=32, channels=3, patch=8, tokens=16, codebook_size=512),
     emoji,
     3000,
-    (1, 2, 4, 8, 12, 16),
-    (4,),
+    (1, 2, 4, 8, 16),
     16,
 )
 
 
-def trained(setting: Setting, least: int, most: int, seed: int) -> OneDTokenizer:
-    """A tokenizer whose decoder saw `least` to `most` tokens in training; prints nothing."""
+def settings() -> list[Setting]:
+    """Digits, and emoji where they were fetched."""
+    return [DIGITS, EMOJI] if "ONELOOP_EMOJI" in os.environ else [DIGITS]
+
+
+def trained(setting: Setting, budgets: Sequence[int], rate: float, seed: int, steps: int) -> OneDTokenizer:
+    """A tokenizer whose decoder saw `budgets` tokens, each as often, in training; prints nothing."""
     policy = ImageTokenizer(model=replace(setting.model, seed=seed), device="cpu").open()
     rows = [{"prompt": "", "image": image.numpy()} for image in setting.images()[0]]
-    drop = DrawBudget(least=least, most=most, each="rollout")
-    plan = Plan(data=DataRows(rows=rows), groups=64, count=Uniform(n=1), dress=(drop,))
-    plan.begin(seed=seed, steps=setting.steps)
-    learning = Learning(learning_rate=2e-3, warmup=50, schedule="cosine")
-    learner = Learner(policy, [Reconstruction()], learning, setting.steps)
-    for _ in Loop(plan, policy.demonstrate, None, [], learner).run(setting.steps):
+    drop = DrawBudget(choices=tuple(budgets), each="rollout")
+    plan = Plan(data=DataRows(rows=rows), groups=setting.batch, count=Uniform(n=1), dress=(drop,))
+    plan.begin(seed=seed, steps=steps)
+    learning = Learning(learning_rate=rate, warmup=min(50, steps // 4), schedule="cosine")
+    learner = Learner(policy, [Reconstruction()], learning, steps)
+    for _ in Loop(plan, policy.demonstrate, None, [], learner).run(steps):
         pass
     return policy.model.eval()
 
 
 @torch.no_grad()
-def measured(setting: Setting, tokenizer: OneDTokenizer) -> dict[str, float]:
-    """Mean held-out PSNR at each length, how contributions fall by token, the share of the first half."""
+def decoded(setting: Setting, tokenizer: OneDTokenizer, lengths: Sequence[int]) -> dict[int, float]:
+    """{length: mean PSNR of held-out images}."""
     images = setting.images()[1]
     indices = tokenizer.encode(images)
-    found = {f"dB at {k}": float(psnr(tokenizer.decode(indices, k), images).mean()) for k in setting.lengths}
-    shares = token_contribution(tokenizer, images[:256]).double()
-    found["contribution, rank correlation"] = float(spearmanr(np.arange(len(shares)), shares).statistic)
-    found["contribution, first half"] = float(shares[: len(shares) // 2].sum() / shares.sum())
-    return found
+    return {k: float(psnr(tokenizer.decode(indices, k), images).mean()) for k in lengths}
+
+
+def columns(setting: Setting, quality: Mapping[int, float], steps: int) -> Row:
+    """What is reported of PSNR at each length."""
+    found = {f"{setting.name}, dB at {k}": each for k, each in quality.items()}
+    half = float(np.mean([quality[k] for k in setting.half]))
+    return found | {f"{setting.name}, half": half, "work": float(steps * setting.batch)}
+
+
+@cache
+def whole(setting: Setting, rate: float, seed: int) -> Row:
+    """An ordinary tokenizer; the arm that is tuned by all N tokens is trained but once."""
+    made = trained(setting, (setting.model.tokens,), rate, seed, setting.steps)
+    return {
+        **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
+        **shape(setting, made),
+    }
+
+
+def apart(setting: Setting, rate: float, seed: int) -> Row:
+    """A tokenizer for each measured length, with as many steps together as an arm has."""
+    share, quality = setting.steps // len(setting.lengths), dict[int, float]()
+    for length in setting.lengths:
+        quality |= decoded(setting, trained(setting, (length,), rate, seed, share), (length,))
+    return columns(setting, quality, share * len(setting.lengths))
+
+
+def dropping(setting: Setting, rate: float, seed: int) -> Row:
+    """One tokenizer that saw all lengths."""
+    made = trained(setting, range(1, setting.model.tokens + 1), rate, seed, setting.steps)
+    return {
+        **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
+        **shape(setting, made),
+    }
+
+
+def shape(setting: Setting, tokenizer: OneDTokenizer) -> Row:
+    """Rank correlation of what a token contributes with its place: -1 is each less than the one before."""
+    shares = token_contribution(tokenizer, setting.images()[1][:256]).double()
+    return {
+        f"{setting.name}, rank of contribution": float(spearmanr(np.arange(len(shares)), shares).statistic)
+    }
+
+
+def train(arm: str, rate: float, seed: int) -> Row:
+    """An arm's columns on every data set; `score`: what its rate is chosen by."""
+    found: dict[str, float] = {}
+    scores, work = [], 0.0
+    for setting in settings():
+        tokens = setting.model.tokens
+        if arm == "one for each length":
+            row = apart(setting, rate, seed)
+        elif arm == "tails dropped":
+            row = dropping(setting, rate, seed)
+        else:
+            row = whole(setting, rate, seed)
+        scores.append(row[f"{setting.name}, dB at {tokens}" if arm == PRICE else f"{setting.name}, half"])
+        work += row["work"]
+        found |= row
+    return found | {"score": float(np.mean(scores)), "work": work}
 
 
 def simple(setting: Setting) -> dict[str, dict[str, float]]:
@@ -153,66 +230,47 @@ def simple(setting: Setting) -> dict[str, dict[str, float]]:
         pca = PCA(k, random_state=0).fit(flat)
         back = torch.as_tensor(pca.inverse_transform(pca.transform(wanted)).clip(0, 1))
         for name, made in (("mean image", mean), ("PCA, real numbers", back)):
-            rows[name][f"dB at {k}"] = float(psnr(made, torch.as_tensor(wanted)).mean())
+            rows[name][f"{setting.name}, dB at {k}"] = float(psnr(made, torch.as_tensor(wanted)).mean())
     return rows
 
 
-def files(setting: Setting, found: RateDistortion) -> dict[str, dict[str, float]]:
-    """Image files at their coarsest, as they are and shrunk, and our own with one header for all images."""
+def files(setting: Setting) -> dict[str, dict[str, float]]:
+    """Image files at their coarsest, as they are and shrunk, and the bytes of a whole list of codes."""
     rows = {
-        f"{point.codec}, {point.setting}": {
+        f"{setting.name}: {point.codec}, {point.setting}": {
             "file bytes": point.file_bytes,
             "payload bytes": point.payload_bytes,
             "dB": point.psnr,
         }
-        for point in found.codecs
+        for point in codec_points(setting.images()[1], (), (setting.shrunk,))
         if "shrunk" in point.setting or point.setting in ("quality 0", "quality 1", "rate 60")
     }
-    for point in found.tokens:
-        if point.length in setting.lengths:
-            rows[f"tokens, first {point.length}"] = {
-                "file bytes": point.shared_bytes,
-                "payload bytes": point.payload_bytes,
-                "dB": point.quality,
-            }
+    config = setting.model.config()
+    for k in setting.lengths:
+        payload = packed_size(k, config.bits)
+        rows[f"{setting.name}: first {k} codes"] = {"payload bytes": float(payload)}
     return rows
 
 
-def compared(setting: Setting, seed: int, advance: Advance) -> dict[str, dict[str, float]]:
-    """The table of one setting and seed."""
-    whole = setting.model.tokens
-    dropped = trained(setting, 1, whole, seed)
-    advance(f"{setting.name}, seed {seed}: tails dropped")
-    ordinary = trained(setting, whole, whole, seed)
-    advance(f"{setting.name}, seed {seed}: nothing dropped")
-    rows = {"tails dropped": measured(setting, dropped), "nothing dropped": measured(setting, ordinary)}
-    for length in setting.specialists:
-        rows[f"trained at {length}"] = measured(setting, trained(setting, length, length, seed))
-        advance(f"{setting.name}, seed {seed}: trained at {length}")
-    columns = [f"dB at {k}" for k in setting.lengths]
-    rows["gain"] = {name: rows["tails dropped"][name] - rows["nothing dropped"][name] for name in columns}
-    rows["gain"]["dB, up to half"] = float(
-        np.mean([rows["gain"][f"dB at {k}"] for k in setting.lengths if 2 * k <= whole])
-    )
-    curves = rate_distortion(dropped, setting.images()[1], shrunk=(setting.shrunk,))
-    return {**rows, **simple(setting), **files(setting, curves)}
-
-
 def run(seed: int, advance: Advance) -> Rows:
-    """The table of one seed: digits, and emoji where they were fetched."""
-    settings = [DIGITS, EMOJI] if "ONELOOP_EMOJI" in os.environ else [DIGITS]
-    return {
-        f"{setting.name}: {name}": columns
-        for setting in settings
-        for name, columns in compared(setting, seed, advance).items()
-    }
+    """What has no setting: simple baselines and files, of every data set."""
+    rows: dict[str, dict[str, float]] = {}
+    for setting in settings():
+        for name, found in {**simple(setting), **files(setting)}.items():
+            rows.setdefault(name, {}).update(found)
+        advance(f"{setting.name}, seed {seed}: files")
+    return rows
 
 
 def headline(rows: Rows) -> float:
     """dB gained at lengths up to half; the lower of both data sets."""
-    return min(columns["dB, up to half"] for name, columns in rows.items() if name.endswith(": gain"))
+    ours, theirs = rows["tails dropped"], rows["nothing dropped"]
+    return min(ours[name] - theirs[name] for name in ours if name.endswith(", half"))
 
 
+PRICE = "nothing dropped, whole"
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+ARMS = ("tails dropped", "nothing dropped", PRICE, "one for each length")
 CLAIM = Claim(
     paper="arXiv 2501.10064",
     parts=("image_tokenizer", "one_d_piece", "draw_budget", "reconstruction"),
@@ -220,19 +278,11 @@ CLAIM = Claim(
     says="at few tokens far better than a tokenizer that is merely cut short; some loss at the full length",
     claim=f"dropping tails in training gains {TARGET:g} dB at prefixes up to half of an image's tokens",
     target=TARGET,
+    arms=tuple(Arm(name, RATES) for name in ARMS),
+    train=train,
+    score=lambda row: row["score"],
     run=run,
     headline=headline,
-    units=3 + 3 * ("ONELOOP_EMOJI" in os.environ),
+    work="images learned from",
+    units=len(settings()),
 )
-
-
-def quick(steps: int = 300) -> Rows:
-    """Digits, one seed, few steps: whether the effect is there at all."""
-    setting = replace(DIGITS, steps=steps, specialists=())
-    return compared(setting, 0, lambda what: print(what, flush=True))
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["--quick"]:
-        sys.exit("usage: python -m benchmarks.claims.one_d_piece --quick (the claim: -m benchmarks.claims)")
-    print(json.dumps(quick(), indent=1))

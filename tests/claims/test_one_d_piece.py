@@ -1,59 +1,85 @@
-"""The claim about dropping tails: its columns on two steps of training, its headline, its baselines."""
+"""The claim about dropping tails: its arms on two steps of training, its headline, its baselines."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 from benchmarks.claims import one_d_piece
+from benchmarks.claims.one_d_piece import ARMS, PRICE, whole
 from sklearn.decomposition import PCA
 
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
 
+IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
-def tiny():
-    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+def images():
+    return IMAGES[:30], IMAGES[30:]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
     model = OneDPiece(tokens=4, patch=4, hidden_size=16, heads=2, layers=1, codebook_size=16)
-    return replace(
-        one_d_piece.DIGITS,
-        model=model,
-        images=lambda: (images[:30], images[30:]),
-        steps=2,
-        lengths=(1, 2, 4),
-        specialists=(2,),
+    sizes = {"steps": 6, "lengths": (1, 2, 4), "batch": 8}
+    made = replace(one_d_piece.DIGITS, model=model, images=images, **sizes)
+    monkeypatch.setattr(one_d_piece, "DIGITS", made)
+    monkeypatch.delenv("ONELOOP_EMOJI", raising=False)
+    whole.cache_clear()
+    yield made
+    whole.cache_clear()
+
+
+def test_arms_take_the_same_work_and_are_measured_at_the_same_lengths(tiny):
+    rows = {arm: one_d_piece.train(arm, 1e-3, 0) for arm in ARMS}
+    quality = {"digits, dB at 1", "digits, dB at 2", "digits, dB at 4"}
+    for arm, row in rows.items():
+        assert row["work"] == 6 * 8 and quality < set(row)
+        assert row["digits, half"] == pytest.approx((row["digits, dB at 1"] + row["digits, dB at 2"]) / 2)
+        assert row["score"] == row["digits, dB at 4" if arm == PRICE else "digits, half"]
+    # one training, two ways to choose its rate
+    assert rows[PRICE]["digits, half"] == rows["nothing dropped"]["digits, half"]
+    assert rows["tails dropped"] == one_d_piece.train("tails dropped", 1e-3, 0)
+    assert one_d_piece.headline(rows) == pytest.approx(
+        rows["tails dropped"]["digits, half"] - rows["nothing dropped"]["digits, half"]
     )
 
 
-def test_one_seed_gives_every_row():
+def test_arms_differ_in_the_lengths_they_are_trained_at(tiny, monkeypatch):
+    asked = []
+
+    def trained(setting, budgets, rate, seed, steps):
+        asked.append((list(budgets), steps))
+        return setting.model.build()
+
+    monkeypatch.setattr(one_d_piece, "trained", trained)
+    for arm in ARMS:
+        one_d_piece.train(arm, 1e-3, 0)
+    assert asked == [
+        ([1, 2, 3, 4], 6),
+        ([4], 6),
+        ([1], 2),
+        ([2], 2),
+        ([4], 2),
+    ]
+
+
+def test_what_has_no_setting(tiny):
     said = []
-    rows = one_d_piece.compared(tiny(), 0, said.append)
-    assert len(said) == 3
-    assert {
-        "tails dropped",
-        "nothing dropped",
-        "trained at 2",
-        "gain",
-        "mean image",
-        "PCA, real numbers",
-    } < set(rows)
-    for length in (1, 2, 4):
-        gained = rows["tails dropped"][f"dB at {length}"] - rows["nothing dropped"][f"dB at {length}"]
-        assert rows["gain"][f"dB at {length}"] == pytest.approx(gained)
-    half = (rows["gain"]["dB at 1"] + rows["gain"]["dB at 2"]) / 2
-    assert rows["gain"]["dB, up to half"] == pytest.approx(half)
-    assert rows["tokens, first 2"]["payload bytes"] == 1 and rows["webp, quality 0"]["file bytes"] > 20
-
-
-def test_the_headline_is_the_lower_of_the_data_sets():
-    rows = {"digits: gain": {"dB, up to half": 3.0}, "emoji: gain": {"dB, up to half": 1.0}, "digits: x": {}}
-    assert one_d_piece.headline(rows) == 1.0
-
-
-def test_pca_keeps_as_many_numbers_as_there_are_tokens():
-    setting = tiny()
-    train, test = (side.flatten(1).numpy() for side in setting.images())
+    rows = one_d_piece.run(0, said.append)
+    assert len(said) == one_d_piece.CLAIM.units == 1
+    assert {"mean image", "PCA, real numbers", "digits: webp, quality 0"} < set(rows)
+    assert rows["digits: first 2 codes"]["payload bytes"] == 1  # two codes of four bits
+    assert rows["digits: webp, quality 0"]["file bytes"] > 20
+    train, test = (side.flatten(1).numpy() for side in images())
     pca = PCA(2, random_state=0).fit(train)
     back = pca.inverse_transform(pca.transform(test)).clip(0, 1)
     wanted = -10 * torch.log10(torch.as_tensor((back - test) ** 2).mean(1)).mean()
-    assert one_d_piece.simple(setting)["PCA, real numbers"]["dB at 2"] == pytest.approx(
-        float(wanted), abs=1e-4
-    )
+    assert rows["PCA, real numbers"]["digits, dB at 2"] == pytest.approx(float(wanted), abs=1e-4)
+
+
+def test_the_headline_is_the_lower_of_the_data_sets():
+    rows = {
+        "tails dropped": {"digits, half": 14.0, "emoji, half": 20.0, "score": 1.0},
+        "nothing dropped": {"digits, half": 11.0, "emoji, half": 19.0, "score": 0.0},
+    }
+    assert one_d_piece.headline(rows) == 1.0

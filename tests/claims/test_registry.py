@@ -14,7 +14,6 @@ UNTUNED_YET = {
     "april",
     "branchgrpo_shapes",
     "capo_text",
-    "one_d_piece",
     "onereward",
     "onereward_judge_shapes",
     "onereward_shapes",

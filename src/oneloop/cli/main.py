@@ -60,6 +60,10 @@ COMMANDS = {
         "tokens:tokens",
         "Write a page on an image tokenizer: pictures at every length, bytes against quality.",
     ),
+    "fit": Listed(
+        "fit:fit",
+        "Train a reader of words, or a classifier of hands, on fonts, as a judge of handwriting.",
+    ),
     "write": Listed("write:write", "Write a text in the hand of a picture of one word."),
     "hands": Listed("hands:hands", "Write a page on a handwriting model: words by writer, as they are read."),
     "plan": Listed("plan:plan", "Plan where the tensors of a model live on many ranks."),

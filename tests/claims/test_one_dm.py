@@ -1,0 +1,94 @@
+"""The claim on One-DM's second stage: what words are measured by, its arms on few steps, its headline."""
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.claims import one_dm
+from benchmarks.claims.one_dm import CLAIM, measures, setting
+from benchmarks.claims.one_dm.measures import Judges, by_writer, dull, looks, measured
+
+from tests.support.fonts import font_folder
+
+pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Fonts that look alike, and a few steps of everything."""
+    folder = font_folder(tmp_path_factory.mktemp("fonts"), ("a", "b", "c", "d", "e"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setting, "FOLDER", str(folder))
+        for name, value in {"TESTED": 6, "STEPS": 2, "JUDGE_STEPS": 2, "CALLS": 3, "BATCH": 4}.items():
+            patch.setattr(setting, name, value)
+        patch.setattr(setting, "SIZES", {"hidden_size": 16, "heads": 2, "channels": (8, 16)})
+        for name, value in {"READS": 1, "WORK": 24, "GRPO_STEPS": 1, "GROUPS": 2, "WIDE": 2}.items():
+            patch.setattr(one_dm, name, value)
+        kept = (setting.reader, setting.hands, setting.words, one_dm.judges, one_dm.folder, one_dm.first)
+        for each in kept:
+            each.cache_clear()
+        yield one_dm
+        for each in kept:
+            each.cache_clear()
+
+
+def bars(lean, wide, height=16, width=32):
+    """Strokes of `wide` pixels that lean `lean` columns to the right for a row up."""
+    picture = np.ones((height, width), dtype=np.float32)
+    for row in range(2, height - 2):
+        for start in (8, 18):
+            place = round(start + lean * (height // 2 - row))
+            picture[row, place : place + wide] = 0
+    return picture
+
+
+def test_looks_of_known_strokes():
+    upright, thick, slanted = looks(bars(0, 2)), looks(bars(0, 4)), looks(bars(0.5, 2))
+    assert upright == pytest.approx([12, 0, 2, 12])
+    assert thick[2] == 4 and slanted[2] == 2
+    assert slanted[1] == pytest.approx(0.5, abs=0.2)
+    assert looks(bars(-0.5, 2))[1] == pytest.approx(-slanted[1], abs=0.1)
+    assert looks(np.ones((16, 8))).tolist() == [0, 0, 0, 0]
+
+
+def test_distances_are_between_the_means_of_writers():
+    made = np.array([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]])
+    real = np.array([[1.0, 3.0], [1.0, 5.0], [5.0, 5.0]])
+    assert by_writer(made, real, ["a", "a", "b"]) == pytest.approx((4 + 0) / 2)
+
+
+def test_real_words_are_at_no_distance_and_a_copy_says_something_else(small):
+    rows = setting.rows()
+    found = dull(rows, 0)
+    assert set(found) == {
+        "real words",
+        "copy of the reference",
+        "a seen font",
+        "nearest seen font",
+        "mean font",
+    }
+    assert all(pictures.shape == (6, 1, 16, 36) for pictures in found.values())
+    judges = small.judges()
+    real = measured(judges, found["real words"], rows)
+    assert real["distance"] == real["looks"] == 0 and real["frechet"] == pytest.approx(0, abs=1e-6)
+    assert measured(judges, found["mean font"], rows)["looks"] > 0
+    assert isinstance(judges, Judges) and measures.fitted(np.zeros((16, 40))).shape == (16, 36)
+
+
+def test_every_arm_runs_and_stage_two_takes_the_same_work(small, monkeypatch):
+    made, second = {}, small.second
+    monkeypatch.setattr(small, "second", lambda arm, *each: made.setdefault(arm, second(arm, *each)))
+    rows = {arm.name: small.train(arm.name, 1e-3, 0) for arm in CLAIM.arms}
+    assert {row["work"] for name, row in rows.items() if name in small.PLAIN} == {8}
+    assert {row["work"] for name, row in rows.items() if name not in small.PLAIN} == {32}
+    assert rows["stage 1, no Laplacian"]["parameters"] < rows["stage 1"]["parameters"]
+    begun = small.first("stage 1", 0).model.state_dict()
+    assert set(made) == {arm.name for arm in CLAIM.arms if arm.grid}
+    for arm, policy in made.items():
+        moved = policy.model.state_dict()
+        assert any(not torch.equal(moved[name], weight) for name, weight in begun.items()), arm
+
+
+def test_the_headline_is_the_share_of_errors_that_are_taken_away():
+    rows = {"more of stage 1": {"cer": 0.5}, "stage 2, back-propagation": {"cer": 0.3}}
+    above, below = CLAIM.headline(rows)
+    assert above / below == pytest.approx(0.4)
