@@ -34,10 +34,10 @@ from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from oneloop.core import draws
-from oneloop.loop import Loop
 from oneloop.models.image_tokenizer.codecs import codec_points
 from oneloop.models.image_tokenizer.contribution import token_contribution
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
@@ -45,13 +45,6 @@ from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import psnr
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
 from oneloop.sample.data.digits import load, rows_of
-from oneloop.sample.data.rows import Rows as DataRows
-from oneloop.sample.plan.count.uniform import Uniform
-from oneloop.sample.plan.dress.draw_budget import DrawBudget
-from oneloop.sample.plan.plan import Plan
-from oneloop.sample.policies.image_tokenizer import ImageTokenizer
-from oneloop.update.learner import Learner, Learning
-from oneloop.update.objective.reconstruction import Reconstruction
 
 TARGET = 2.0
 GENDERED = ("man ", "woman ", "men ", "women ", " man", " woman", " men", " women", "male ", "female ")
@@ -119,7 +112,7 @@ DIGITS = Setting(
     "digits",
     OneDPiece(hidden_size=32, heads=2, layers=1, codebook_size=64),
     digits,
-    500,
+    400,
     (1, 2, 4, 8),
     4,
 )
@@ -133,23 +126,59 @@ EMOJI = Setting(
 )
 
 
+REVIVE_EVERY, REVIVE_UNTIL = 20, 0.7
+"""Steps after which codes that no image used move, and the share of the steps up to which: the policy's."""
+
+
 def settings() -> list[Setting]:
     """Digits, and emoji where they were fetched."""
     return [DIGITS, EMOJI] if "ONELOOP_EMOJI" in os.environ else [DIGITS]
 
 
 def trained(setting: Setting, budgets: Sequence[int], rate: float, seed: int, steps: int) -> OneDTokenizer:
-    """A tokenizer whose decoder saw `budgets` tokens, each as often, in training; prints nothing."""
-    policy = ImageTokenizer(model=replace(setting.model, seed=seed), device="cpu").open()
-    rows = [{"prompt": "", "image": image.numpy()} for image in setting.images()[0]]
-    drop = DrawBudget(choices=tuple(budgets), each="rollout")
-    plan = Plan(data=DataRows(rows=rows), groups=setting.batch, count=Uniform(n=1), dress=(drop,))
-    plan.begin(seed=seed, steps=steps)
-    learning = Learning(learning_rate=rate, warmup=min(50, steps // 4), schedule="cosine")
-    learner = Learner(policy, [Reconstruction()], learning, steps)
-    for _ in Loop(plan, policy.demonstrate, None, [], learner).run(steps):
-        pass
-    return policy.model.eval()
+    """A tokenizer whose decoder saw `budgets` tokens, each as often, in training.
+
+    The loss, the revival of unused codes and the learner's defaults are those of the recipe; without a plan,
+    which would take most of a step at this size.
+    """
+    tokenizer, images = replace(setting.model, seed=seed).build(), setting.images()[0]
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+    warm = max(1, min(50, steps // 4))
+    plan = torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, total_iters=warm),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warm),
+        ],
+        [warm],
+    )
+    used, latest = torch.zeros(setting.model.codebook_size, dtype=torch.long), list[Tensor]()
+    for step in range(steps):
+        chance = draws.uniforms(draws.mix(seed, "batch", step), np.arange(2 * setting.batch))
+        rows, kept = torch.from_numpy(chance).split(setting.batch)
+        shown = images[(rows * len(images)).long()]
+        vectors = tokenizer.vectors(shown)
+        found = tokenizer.quantize(vectors)
+        made = tokenizer.render(found.codes, torch.tensor(budgets)[(kept * len(budgets)).long()])
+        optimizer.zero_grad()
+        ((made - shown).square().mean() + found.loss.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
+        optimizer.step()
+        plan.step()
+        used += found.indices.flatten().bincount(minlength=len(used))
+        latest.append(F.normalize(vectors.detach().flatten(0, 1), dim=-1))
+        if (step + 1) % REVIVE_EVERY == 0:
+            if step < REVIVE_UNTIL * steps:
+                revive(tokenizer, used, torch.cat(latest[::-1]), seed, step)
+            used.zero_()
+            latest.clear()
+    return tokenizer.eval()
+
+
+def revive(tokenizer: OneDTokenizer, used: Tensor, vectors: Tensor, seed: int, step: int) -> None:
+    """Moves codes that no image used onto the latest vectors, as the policy does."""
+    order = draws.uniforms(draws.mix(seed, "revive", step), np.arange(len(vectors))).argsort(kind="stable")
+    tokenizer.quantize.revive(used, vectors, torch.from_numpy(order))
 
 
 @torch.no_grad()
