@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from oneloop import __version__
 from oneloop.cli import terminal, train
 from oneloop.cli.main import COMMANDS, app, command, main, user_fault
+from oneloop.core.destinations import Unwritable
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.checkpoint import locate
@@ -261,7 +262,7 @@ def raised(make):
 
 def test_what_counts_as_a_users_fault():
     assert user_fault(RecipeError(["one", "two"])) == ["one", "two"]
-    assert user_fault(OSError(28, "No space left on device")) == ["[Errno 28] No space left on device"]
+    assert user_fault(OSError(28, "No space left on device")) == ["No space left on device"]
     assert user_fault(
         raised(lambda: locate(str(Path(__file__).parents[2] / "none")) and load_recipe("no.yaml"))
     )
@@ -302,3 +303,47 @@ def test_schema_and_env_print_json(oneloop):
     assert json.loads(oneloop("schema")[1])["title"] == "oneloop recipe"
     assert "torch" in json.loads(oneloop("env")[1])
     assert terminal.console.width
+
+
+# places that cannot be written
+
+
+WRITES = {
+    "train tiny.yaml --run": "folder",
+    "compare tiny.yaml tiny.yaml --run": "folder",
+    "eval nothing --task x --out": "file",
+    "cut nothing -o": "folder",
+    "fair table.csv --run": "folder",
+    "fetch smollm2 --to": "folder",
+    "mass-balance --out": "file",
+    "rank table.csv --out": "file",
+    "plan nothing --json": "file",
+    "tokens nothing --out": "file",
+    "token-sweep nothing --out": "file",
+    "compress a.png --model nothing --out": "file",
+    "decompress a.1dp --model nothing --out": "file",
+    "hands nothing -o": "file",
+    "write a --style a.png --model nothing -o": "file",
+}
+
+
+@pytest.mark.parametrize("words", WRITES)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(words, here):
+    (here / "taken").write_text("")
+    name, *rest = [*words.split(), "taken/x.html"]
+    with pytest.raises(Unwritable) as raised:
+        command(name).main(rest, standalone_mode=False)
+    assert user_fault(raised.value) == ["cannot write to taken/x.html: taken is a file, not a folder"]
+
+
+def test_an_error_of_the_system_is_a_sentence_without_its_number(here):
+    (here / "taken").write_text("")
+    with pytest.raises(OSError) as raised:
+        (here / "taken" / ".x.json.12-0123abcd.writing").write_text("")
+    assert user_fault(raised.value) == [
+        f"cannot use {here}/taken/x.json: {here}/taken is a file, not a folder"
+    ]
+    with pytest.raises(OSError) as raised:
+        (here / ("n" * 300)).read_text()
+    (sentence,) = user_fault(raised.value)
+    assert sentence.endswith(": file name too long") and "Errno" not in sentence

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from oneloop.cli.terminal import console, recipes_and_overrides, say
+from oneloop.cli.written import new_folder
 from oneloop.core.costs import Unit
 from oneloop.report.compare_table import compare_table
 from oneloop.run.compare import compare as run_all
@@ -29,7 +30,8 @@ def compare(
         float | None, typer.Option(min=0, max=1, help="Report the cost of reaching this held-out accuracy.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Directory of the runs; finished ones are not repeated.")
+        Path | None,
+        typer.Option(help="Directory of the runs; finished ones are not repeated.", callback=new_folder),
     ] = None,
 ) -> None:
     """Run recipes over the same seeds at an equal budget.

@@ -8,6 +8,7 @@ import typer
 from torch import Tensor
 
 from oneloop.cli.terminal import say
+from oneloop.cli.written import new_file
 from oneloop.core.pictures import picture
 from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import length_for_quality, psnr
@@ -29,7 +30,8 @@ def compress(
         float | None, typer.Option(help="PSNR in dB that each image is to reach with as few as it takes.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write; default: the first image's name with .1dp.")
+        Path | None,
+        typer.Option(help="File to write; default: the first image's name with .1dp.", callback=new_file),
     ] = None,
 ) -> None:
     """Compress pictures to a file of tokens, any beginning of which decodes.

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from oneloop.cli.terminal import say
+from oneloop.cli.written import new_folder
 from oneloop.run.cutting import CutError, open_supernet
 
 
@@ -14,7 +15,9 @@ def cut(
     flops: Annotated[
         float | None, typer.Option(help="Most FLOPs a token, such as 2e6; default: list what there is.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write.", callback=new_folder)
+    ] = None,
 ) -> None:
     """Cut the subnet that fits a budget out of a run, as an ordinary model folder.
 

@@ -8,6 +8,7 @@ import torch
 import typer
 
 from oneloop.cli.terminal import say
+from oneloop.cli.written import new_file
 from oneloop.models.image_tokenizer.released import open_tokenizer
 from oneloop.models.image_tokenizer.token_file import TokenFileError, read_tokens
 from oneloop.run.checkpoint import locate
@@ -18,7 +19,8 @@ def decompress(
     model: Annotated[str, typer.Option(help="Run directory, checkpoint, or folder of the tokenizer.")],
     tokens: Annotated[int | None, typer.Option(help="Decode only so many tokens of each image.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="PNG to write; several images are numbered. Default: FILE.png.")
+        Path | None,
+        typer.Option(help="PNG to write; several images are numbered. Default: FILE.png.", callback=new_file),
     ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Decode what is there of a file that ends early.")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
+from oneloop.cli.written import new_file
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
@@ -48,7 +49,9 @@ def evaluate(
         bool | None,
         typer.Option(help="Give prompts as user messages; default: as trained, or if it has a template."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write the result to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file to write the result to.", callback=new_file)
+    ] = None,
 ) -> None:
     """Measure a model: greedy and sampled accuracy, pass@k and maj@k.
 

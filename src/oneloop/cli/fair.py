@@ -20,6 +20,7 @@ from rich.table import Table
 from oneloop.cli.fair_state import claim_directory, line, restored, save
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console
+from oneloop.cli.written import new_folder
 from oneloop.core import storage
 from oneloop.core.rooms import nearest
 from oneloop.fair import bounds, play
@@ -78,8 +79,9 @@ class StreamOptions:
 @fields_of(StreamOptions)
 def fair(
     make: Callable[..., StreamOptions],
-    run: Annotated[Path, typer.Option(help="Directory for metrics.jsonl, state and the page.")] = RUNS
-    / "fair",
+    run: Annotated[
+        Path, typer.Option(help="Directory for metrics.jsonl, state and the page.", callback=new_folder)
+    ] = RUNS / "fair",
     save_every: Annotated[int, typer.Option(min=1, help="Rounds between saved states.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
 ) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from oneloop.cli.font_packages import LICENCES, REGISTRY, CannotFetch, fetch_fonts, font_packages
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_folder
 from oneloop.core.rooms import nearest
 
 
@@ -46,7 +47,9 @@ NAMES = (*MODELS, FONTS)
 
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")] = "smollm2",
-    to: Annotated[Path | None, typer.Option(help="Folder of the model or the fonts.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the model or the fonts.", callback=new_folder)
+    ] = None,
     registry: Annotated[str, typer.Option(help="Address of the npm registry that has the fonts.")] = REGISTRY,
 ) -> None:
     """Get the model of the recipe quickstart, or the fonts of handwriting recipes.

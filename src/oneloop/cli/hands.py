@@ -10,6 +10,7 @@ from rich.progress import track
 from torch.nn.functional import normalize
 
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_file
 from oneloop.models.flow.one_dm import HandwritingNetwork
 from oneloop.models.handwriting.writing import open_writer, write_word
 from oneloop.models.judges.ctc_reader import CtcReader
@@ -40,7 +41,9 @@ def hands(
     words: Annotated[int, typer.Option(min=1, help="Words written in each hand.")] = 4,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network calls for each word.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the words and of their noise.")] = 0,
-    out: Annotated[Path, typer.Option("-o", "--out", help="HTML file to write.")] = Path("hands.html"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="HTML file to write.", callback=new_file)] = Path(
+        "hands.html"
+    ),
 ) -> None:
     """Write a page on a handwriting model: words by writer, as they are read.
 

@@ -12,8 +12,10 @@ SIGTERM 143.
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -21,6 +23,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from oneloop.cli.interrupts import interrupts_exit
 from oneloop.run.terminal import Terminal
+
+TEMPORARY = re.compile(r"\.([^/]+)\.\d+-[0-9a-f]{8}\.\w+$")
+"""The name under which oneloop.core.storage writes a file that is not whole yet."""
 
 
 class Listed(NamedTuple):
@@ -132,7 +137,20 @@ def user_fault(error: BaseException) -> list[str]:
     raised_here = isinstance(error, ValueError) and bool(frames) and frames[-1].startswith("oneloop.")
     if not (ours or raised_here or isinstance(error, OSError)):
         return []
+    if isinstance(error, OSError) and not ours:
+        return [of_the_system(error)]
     return list(getattr(error, "faults", ())) or [str(error)]
+
+
+def of_the_system(error: OSError) -> str:
+    """An error of the operating system as a sentence: the place and what is wrong, without its number."""
+    if error.strerror is None or error.filename is None:
+        return error.strerror or str(error)
+    place = Path(TEMPORARY.sub(r"\1", os.fsdecode(error.filename)))
+    files = [folder for folder in place.parents if folder.is_file()]
+    if files:
+        return f"cannot use {place}: {files[0]} is a file, not a folder"
+    return f"cannot use {str(place)!r:.300}: {error.strerror.lower()}"
 
 
 def main() -> Any:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_file
 from oneloop.measure.width.closed_forms import unsampled_second_moment_bound
 from oneloop.measure.width.token_simulator import Record, TokenSimulator
 from oneloop.recipe.faults import faults
@@ -30,7 +31,9 @@ def mass_balance(
         list[int] | None, typer.Option(min=1, help=f"Rollouts a step; repeatable; default {WIDTHS}.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="How many updates.")] = 1000,
-    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.")] = Path("mass-balance.svg"),
+    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.", callback=new_file)] = Path(
+        "mass-balance.svg"
+    ),
 ) -> None:
     """Simulate where probability goes with N rollouts.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from oneloop.cli.plan_check import check as run_check
 from oneloop.cli.plan_model import built, sample
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_file
 from oneloop.core.storage import replace_file
 from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.fault import PlacementError
@@ -55,8 +56,10 @@ def plan(
     check: Annotated[
         bool, typer.Option("--check", help="Run a step on gloo ranks: predicted against recorded.")
     ] = False,
-    json: Annotated[Path | None, typer.Option(help="File to write the plan to.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Page to write, the model as a graph.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File to write the plan to.", callback=new_file)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write, the model as a graph.", callback=new_file)
+    ] = None,
     explained: Annotated[
         list[str] | None, typer.Option("--explain", help="Parameter or module to explain; repeatable.")
     ] = None,

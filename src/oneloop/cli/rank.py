@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_file
 from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
 from oneloop.measure.ranking.cells import Conflict
@@ -67,7 +68,8 @@ def rank_models(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of resamples, draws and the order of Elo.")] = 0,
     out: Annotated[
-        list[Path] | None, typer.Option(help="File to write: .html, .csv or .json; repeatable.")
+        list[Path] | None,
+        typer.Option(help="File to write: .html, .csv or .json; repeatable.", callback=new_file),
     ] = None,
 ) -> None:
     """Rank models from scores and preferences on single samples.

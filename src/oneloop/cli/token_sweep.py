@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
+from oneloop.cli.written import new_file
 from oneloop.judge.stage import Judging
 from oneloop.recipe.reading import RecipeError
 from oneloop.report.curves import Curve, Panel
@@ -24,7 +25,9 @@ def sweep(
         list[str] | None, typer.Argument(help="YAML file (default: the run's own), then path=value.")
     ] = None,
     counts: Annotated[str, typer.Option(help="Visual tokens of a picture, with commas.")] = "64,144,256",
-    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.")] = Path("token-sweep.svg"),
+    out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.", callback=new_file)] = Path(
+        "token-sweep.svg"
+    ),
 ) -> None:
     """Measure a model at several numbers of visual tokens.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from oneloop.cli.compress import CompressError, read
 from oneloop.cli.terminal import say
+from oneloop.cli.written import new_file
 from oneloop.core.pictures import picture
 from oneloop.core.rooms import build
 from oneloop.models.image_tokenizer.rate_distortion import rate_distortion
@@ -27,7 +28,7 @@ def tokens(
         str, typer.Option(help="Data part whose rows have an image, such as '{digits: {split: test}}'.")
     ] = "",
     size: Annotated[int, typer.Option(min=1, help="Most rows of --data.")] = 200,
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("tokens.html"),
+    out: Annotated[Path, typer.Option(help="Page to write.", callback=new_file)] = Path("tokens.html"),
 ) -> None:
     """Write a page on an image tokenizer: pictures at every length, bytes against quality.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from oneloop.cli.terminal import console, load, say
+from oneloop.cli.written import new_folder
 from oneloop.core.storage import replace_file
 from oneloop.parallel.ranks.join import joined
 from oneloop.parallel.ranks.world import Followed, World
@@ -30,7 +31,8 @@ def train(
         list[str] | None, typer.Argument(help="path=value, e.g. learner.learning_rate=1e-4")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run directory; the default is runs/<recipe>, then -2 ...")
+        Path | None,
+        typer.Option(help="Run directory; the default is runs/<recipe>, then -2 ...", callback=new_folder),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run, or with the newest of this recipe.")

@@ -9,6 +9,7 @@ import typer
 from rich.progress import track
 
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_file
 from oneloop.models.handwriting.reference import reference
 from oneloop.models.handwriting.writing import as_picture, open_writer, set_lines, words_of_text, write_word
 from oneloop.run.checkpoint import locate
@@ -22,7 +23,9 @@ def write(
     text: Annotated[str, typer.Argument(help="What to write; it may have several words and lines.")],
     style: Annotated[Path, typer.Option(help="Picture of one word in the hand to write in.")],
     model: Annotated[str, typer.Option(help="Run directory, checkpoint, or folder of a handwriting model.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="PNG file to write.")] = Path("written.png"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="PNG file to write.", callback=new_file)] = Path(
+        "written.png"
+    ),
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Network calls for each word.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the noise that words begin as.")] = 0,
     wrap: Annotated[int, typer.Option(min=0, help="Most characters of a line; 0: lines as given.")] = 0,

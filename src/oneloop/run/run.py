@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core.costs import exhausted
+from oneloop.core.destinations import check_folder
 from oneloop.core.identity import identity
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.isolated import isolation_notice
@@ -46,7 +47,8 @@ class PartQuit(RuntimeError):
 class Run:
     """Trains `recipe` in `directory`, which is this object's alone until `train` ends.
 
-    Raises FileExistsError when that holds a run and `resume` is off, InUse when another run writes there.
+    Raises FileExistsError when that holds a run and `resume` is off, InUse when another run writes there,
+    Unwritable when nobody can.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Run:
     def _look(self) -> None:
         """Looks at what the run is made of, before anything is written."""
         recipe = self.recipe
+        check_folder(self.directory)
         require(recipe.trackers)
         preflight(recipe)
         afforded(recipe, recipe.outline)

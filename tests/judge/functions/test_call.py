@@ -163,6 +163,9 @@ class Rubric:
         ),
         (lambda max_completion_len, soft_punish_cache: None, "makes a reward function is called in a file"),
         (dict.get, "fit no known convention|cannot be read"),
+        (lambda: 1.0, "has no parameters, so that it must make a reward function, but it returned 1.0"),
+        (lambda: 1 / 0, r"called to make the function, raised ZeroDivisionError: division by zero"),
+        (type("Uncallable", (), {}), "Uncallable is a class whose objects .* cannot be called"),
     ],
 )
 def test_what_is_no_reward_function_is_refused_with_the_way_to_make_one(function, message):
@@ -288,6 +291,7 @@ def test_async_calls_share_one_loop():
         (torch.tensor(1.0), "returned 1.0 for 2 rollouts"),
         ([[1.0], [2.0]], r"returned \[1.0\], which is no number"),
         (np.array(["1", "2"]), "returned '1', which is no number"),
+        ([10**400, fractions.Fraction(10**400)], r"returned 1000.*, which is too large for a score"),
         ({1.0, 2.0}, r"returned \{1.0, 2.0\} for 2 rollouts"),
         ([{"x": 1}] * 2, r"returned a dict without rewards, reward, score, scores; its keys are \['x'\]"),
     ],
@@ -317,6 +321,18 @@ def test_scores_may_come_in_a_tuple_or_one_after_the_other():
     assert scores(call(lambda completions: (np.float32(1.0), torch.tensor(2.0)), rows())) == [1.0, 2.0]
     assert scores(call(lambda completions: (float(len(text)) for text in ("a", "bc")), rows())) == [1.0, 2.0]
     assert scores(call(lambda completions: ([1.0, 2.0], {"about": "them"}), rows())) == [1.0, 2.0]
+    assert scores(call(lambda completions: {"a": 1.0, "b": 2.0}.values(), rows())) == [1.0, 2.0]
+    assert scores(call(lambda completions: range(2), rows())) == [0, 1]
+
+
+async def nothing():
+    return 1.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_without_parameters_is_refused_and_closed():
+    with pytest.raises(ValueError, match="nothing has no parameters, .* def nothing\\(completions\\)"):
+        adapted(nothing)
 
 
 def test_log_extra_of_a_wrong_length_raises():

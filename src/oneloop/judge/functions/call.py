@@ -130,16 +130,33 @@ def adapted(function: Any) -> RewardCall:
     if not callable(function):
         raise ValueError(f"it is no function but {function!r:.80} ({type(function).__name__})")
     if inspect.isclass(function) or not parameters_of(function):
-        needed = [
-            p.name for p in parameters_of(function).values() if p.default is p.empty and p.kind not in MORE
-        ]
-        if needed:
-            raise ValueError(
-                f"it is a class that needs {', '.join(needed)}: make the object in your file "
-                f"(reward = {function.__name__}(...)), and let the path name that"
-            )
-        function = function()
+        function = _made_by(function)
     return RewardCall(function)
+
+
+def _made_by(maker: Any) -> Any:
+    """What a class, or a function without parameters, makes. Raises ValueError unless it can be called."""
+    name = getattr(maker, "__name__", type(maker).__name__)
+    needed = [p.name for p in parameters_of(maker).values() if p.default is p.empty and p.kind not in MORE]
+    if needed:
+        raise ValueError(
+            f"it is a class that needs {', '.join(needed)}: make the object in your file "
+            f"(reward = {name}(...)), and let the path name that"
+        )
+    try:
+        made = maker()
+    except Exception as error:
+        raise ValueError(
+            f"{name}(), called to make the function, raised {type(error).__name__}: {error}"
+        ) from error
+    if inspect.iscoroutine(made):
+        made.close()  # else Python warns that nobody awaited it
+    if not callable(made):
+        what = f"is a class whose objects ({made!r:.80}) cannot be called; it needs a __call__"
+        if not inspect.isclass(maker):
+            what = f"has no parameters, so that it must make a reward function, but it returned {made!r:.80}"
+        raise ValueError(f"{name} {what}. A reward function takes what it scores: def {name}(completions)")
+    return made
 
 
 def refused_rubric(rubric: Any) -> str:

@@ -5,7 +5,8 @@ A function returns a number or None a rollout, as list, tuple or array, or a dic
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, ValuesView
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -59,8 +60,11 @@ class LoggedValues:
         if math.prod(shape := getattr(score, "shape", ())) != 1:
             return [None, f"returned values of shape {list(shape)} for one rollout, which is no number"]
         score = score.item() if hasattr(score, "item") else score
-        if isinstance(score, Decimal | Fraction):
-            score = float(score)
+        if isinstance(score, Decimal | Fraction | int) and not isinstance(score, bool):
+            try:
+                score = score if isinstance(score, int) and float(score) == score else float(score)
+            except OverflowError:  # hundreds of digits
+                return [None, f"returned {str(score)[:20]}..., which is too large for a score"]
         known = score is None or isinstance(score, bool | int | float)
         return [score, None] if known else [None, f"returned {score!r:.80}, which is no number"]
 
@@ -87,7 +91,7 @@ def _listed(value: Any) -> Any:
         value.tolist()
         if hasattr(value, "tolist")
         else list(value)
-        if isinstance(value, tuple | Iterator)
+        if isinstance(value, tuple | range | deque | ValuesView | Iterator)
         else value
     )
 

@@ -22,6 +22,7 @@ from oneloop.sample.policies.pictures.rows import marked_messages, marked_text
 from oneloop.sample.policies.tokens.chat import NOTHING, ChatTemplate, Messages, is_prefill, row_options
 from oneloop.sample.policies.tokens.packing import Prompt
 from oneloop.sample.policies.tokens.prompts import Prompts, Said
+from oneloop.sample.policies.tokens.turn_tokens import TurnTokens
 
 KEPT = 256
 """Prompts whose pictures are kept read; a step that has more reads some of them again."""
@@ -47,6 +48,7 @@ class PicturePrompts(Prompts):
         self.processor, self.model, self.never = processor, model, model.placeholders
         if processor.chat_template:
             self.template = ChatTemplate(processor, template_options)
+            self.turn_tokens = TurnTokens(processor.tokenizer, self.eos, self.template)
         self.count = count
         if count is not None:
             self._check_flexible(count)
@@ -103,10 +105,18 @@ class PicturePrompts(Prompts):
             ids, features = self._processed(text, pictures, count)
             return Prompt((*whole[: len(whole) - len(plain)], *ids), features)
         turns, pictures = marked_messages(self._turns(prompt), row)
+        self._check_turns(turns)
         text = self.template.text(turns, row_options(row))
         if not pictures:
             return Prompt(self._tokenised(text, False))
         return Prompt(*self._processed(text, pictures, count))
+
+    def _check_turns(self, turns: Messages) -> None:
+        if held := self.turn_tokens.held(turns):  # a processor writes pictures and text at once
+            raise ValueError(
+                f"a message holds the text {held!r}, which is a token that this model's turns are made of; "
+                "take it out of the data"
+            )
 
     def _processed(
         self, text: str, pictures: list[Any], count: int | None
@@ -151,6 +161,10 @@ class PicturePrompts(Prompts):
         turns, _ = marked_messages(self._turns(prompt), row)
         answer = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
         answered, _ = marked_messages([dict(turn) for turn in answer], NOTHING)
+        for part in answered[-1]["content"] or ():
+            if part["type"] == "text":
+                part["text"] = self.turn_tokens.without_end(part["text"])
+        self._check_turns(answered)
         options = row_options(row)
         head = self.template.text(turns, options)
         if is_prefill(turns):

@@ -79,6 +79,7 @@ class LanguageOutline:
                 "the model names no end token, so every rollout goes on to max_new_tokens "
                 f"({self.rows.limit}); set eos_token in its tokenizer, or name strings that end one in `stop`"
             )
+        yield from self._turn_tokens(rows)
         template = self.rows.prompts.template
         texts = all(isinstance(row["prompt"], str) for row in rows.values())
         if texts and template.options:
@@ -92,6 +93,27 @@ class LanguageOutline:
             yield (
                 f"the chat template writes {opening!r} before an answer but not at the end of a prompt, so "
                 "answers begin without it; mend its part for add_generation_prompt"
+            )
+
+    def _turn_tokens(self, rows: Mapping[int, Row]) -> Iterator[str]:
+        """What becomes of turn tokens whose text the data holds."""
+        tokens = self.rows.prompts.turn_tokens
+        texts, messages = list[str](), list[str]()
+        for row in rows.values():
+            if not isinstance(row["prompt"], str):
+                messages += [tokens.held([dict(turn) for turn in row["prompt"] if isinstance(turn, Mapping)])]
+            elif not any(name in row["prompt"] for name in tokens.names if name not in tokens.ends):
+                held = f"{row['prompt']}{tokens.without_end(str(row.get('completion') or ''))}"
+                texts += [next((end for end in tokens.ends if end in held), "")]
+        if named := next(filter(None, messages), ""):
+            yield (
+                f"{sum(map(bool, messages))} of {len(rows)} rows looked at have {named!r} or another token "
+                "of turns in a message; it is written as text, so that the turn goes on"
+            )
+        if named := next(filter(None, texts), ""):
+            yield (
+                f"{sum(map(bool, texts))} of {len(rows)} rows looked at have {named!r} within a text; the "
+                "model reads its end token there, not these letters"
             )
 
     def _unwritten_opening(self, rows: Mapping[int, Row]) -> str:

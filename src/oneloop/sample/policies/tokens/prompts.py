@@ -23,6 +23,7 @@ from oneloop.sample.policies.tokens.chat import (
     row_options,
 )
 from oneloop.sample.policies.tokens.packing import Prompt
+from oneloop.sample.policies.tokens.turn_tokens import TurnTokens
 
 Said = str | Messages
 KEPT = 1024
@@ -52,6 +53,7 @@ class Prompts:
         self.tokenizer, self.eos, self.embeddings = tokenizer, frozenset(eos), embeddings
         self.window = window
         self.template = ChatTemplate(tokenizer, template_options)
+        self.turn_tokens = TurnTokens(tokenizer, self.eos, self.template)
         end = tokenizer.eos_token_id
         self.end = (min(self.eos),) if end is None and self.eos else () if end is None else (end,)
         self._of_text = lru_cache(maxsize=KEPT)(self._text_ids)
@@ -114,9 +116,19 @@ class Prompts:
         return plain if plain[: len(fronts[0])] == fronts[0] else (*fronts[0], *plain)
 
     def _chat_ids(self, written: str) -> tuple[int, ...]:
-        text = self.template.text(*json.loads(written))
-        self._check_length(text)
-        return self._tokenised(text, False)
+        return self._turns_ids(*json.loads(written))
+
+    def _turns_ids(
+        self, messages: Messages, options: Mapping[str, Any], answered: bool = False
+    ) -> tuple[int, ...]:
+        """Ids of what the template writes; the text of a turn token within a message stays text."""
+        held = self.turn_tokens.held(messages)
+        text = self.template.text(
+            self.turn_tokens.marked(messages) if held else messages, options, answered=answered
+        )
+        if not answered:
+            self._check_length(text)
+        return self.turn_tokens.ids(text) if held else self._tokenised(text, False)
 
     def _check_length(self, text: str) -> None:
         """Refuses a text that is clearly longer than the model reads, at the cost of its beginning."""
@@ -160,7 +172,10 @@ class Prompts:
         if isinstance(completion, str):
             completion = [{"role": "assistant", "content": completion}]
         turns, head = _answered(checked_messages(prompt), completion), self._prompt(prompt, row)
-        whole = self._tokenised(self.template.text(turns, row_options(row), answered=True), False)
+        last = turns[-1].get("content")
+        if isinstance(last, str):
+            turns = [*turns[:-1], {**turns[-1], "content": self.turn_tokens.without_end(last)}]
+        whole = self._turns_ids(turns, row_options(row), answered=True)
         if whole[: len(head)] != head:
             raise ValueError("the chat template writes the prompt differently when an answer follows it")
         return self._until_end_of_turn(whole[len(head) :])
