@@ -4,8 +4,8 @@
 
 On twelve architectures with random weights (64 wide, 2 layers, batch 4 x 32, parameters at most 1/ranks on a
 rank): bytes recorded over bytes predicted for forward, backward and AdamW on gloo ranks; gradients against
-one process in fp64 and fp32; bytes over those of the plans by hand. Then the time to plan a Llama of 8
-layers.
+one process in fp64 and fp32; bytes over those of the plans by hand, in the memory of the best of them, and in
+its memory and work. Then the time to plan a Llama of 8 layers.
 
 Most of these models compute norms, softmaxes and rotary positions in fp32 whatever their weights are. In the
 fp64 runs, planned and in one process alike, such steps are in fp64 (`WholePrecision`): else both differ by
@@ -38,6 +38,8 @@ from oneloop.parallel.placement.search import Wishes
 from oneloop.parallel.placement.trace import trace
 
 BATCH, LENGTH = 4, 32
+BYTES_ALONE = 1e-4
+"""Bytes that a floating point operation weighs as much as where work decides ties, as in Megatron's plan."""
 COMMON: dict[str, Any] = {
     "vocab_size": 128,
     "hidden_size": 64,
@@ -173,15 +175,23 @@ def _described(
             continue
         try:
             one = make()
-            hand[plan_name] = {"bytes": one.volume, "parameter_memory": one.parameter_memory}
+            hand[plan_name] = {
+                "bytes": one.volume,
+                "parameter_memory": one.parameter_memory,
+                "flops_per_rank": one.flops_per_rank,
+            }
         except PlacementError as error:
             hand[plan_name] = {"not_expressible": str(error)}
     priced = {name: one for name, one in hand.items() if "bytes" in one and name != "dp"}
     best = min(priced, key=lambda name: priced[name]["bytes"])
     most = max(priced[best]["parameter_memory"], found.parameter_memory)
+    work = priced[best]["flops_per_rank"]
     alike = found
     if most > found.parameter_memory:
         alike = plan_traced(traced, (ranks,), replace(wishes, budget=Budget(parameters=most)))
+    # as a plan by hand is priced: bytes alone, but no more work than it takes
+    least = replace(wishes, budget=Budget(parameters=most, flops=work), balance=BYTES_ALONE)
+    within = None if work is None else plan_traced(traced, (ranks,), least)
     return {
         "operations": len(traced.operations),
         "status": found.status,
@@ -193,6 +203,9 @@ def _described(
         "over": {name: found.bytes_per_step / one["bytes"] for name, one in hand.items() if one.get("bytes")},
         "best_by_hand": best,
         "over_best_in_its_memory": alike.bytes_per_step / priced[best]["bytes"],
+        "over_best_in_its_memory_and_work": within and within.bytes_per_step / priced[best]["bytes"],
+        "in_its_memory_and_work": within
+        and {"bytes": within.bytes_per_step, "flops_per_rank": within.flops_per_rank, "gap": within.gap},
     }
 
 

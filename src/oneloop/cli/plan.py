@@ -184,12 +184,13 @@ def total(found: ShardingPlan) -> str:
 
 def _comparison(found: ShardingPlan, hand: Sequence[HandPlan]) -> Table:
     made = Table("plan by hand", box=None, header_style="bold", pad_edge=False)
-    for name in ("MiB in all", "this plan over it", "MiB of parameters a rank"):
+    for name in ("MiB in all", "this plan over it", "MiB of parameters a rank", "GFLOP a rank"):
         made.add_column(name, justify="right")
     made.add_column("what it is")
     for one in hand:
         ratio = f"{found.bytes_per_step / one.volume:.3f}" if one.volume else "-"
-        made.add_row(one.name, mib(one.volume), ratio, mib(one.parameter_memory), one.remark)
+        work = "-" if one.flops_per_rank is None else f"{one.flops_per_rank / 1e9:,.2f}"
+        made.add_row(one.name, mib(one.volume), ratio, mib(one.parameter_memory), work, one.remark)
     return made
 
 

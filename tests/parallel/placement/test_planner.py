@@ -18,6 +18,9 @@ from tests.parallel.placement.models import Gated, Megatron, Reader, batch
 
 QUARTER = Wishes(budget=Budget(parameters=(64 * 256 * 2 * 4) // 4 + 64 * 64 * 4), pins={"x": "R"})
 
+SOLVER = 1e-6
+"""Share by which the solver takes a bound for kept."""
+
 
 def held(model, share):
     return sum(p.numel() * p.element_size() for p in model.parameters()) // share
@@ -106,6 +109,21 @@ def test_a_tighter_budget_never_costs_less():
         for share in (1, 2, 3)
     ]
     assert costs == sorted(costs)
+
+
+def test_work_is_bounded_and_what_moves_falls_as_more_is_allowed():
+    """Two products forward and four backward: a quarter of them where all are cut, all where none is."""
+    traced = program(trace(Megatron(), {"upstream": torch.zeros(64, 64)}))
+    whole = sum(operation.flops for operation in traced.operations)
+    sent = []
+    for share in (4, 2, 1):
+        budget = Budget(parameters=QUARTER.budget.parameters, flops=whole / share)
+        found = plan_traced(traced, (4,), Wishes(budget=budget, balance=1e-6))
+        assert found.status == "optimal" and found.flops_per_rank <= whole / share * (1 + SOLVER)
+        sent.append(found.bytes_per_step)
+    assert sent == sorted(sent, reverse=True)
+    with pytest.raises(Infeasible, match="memory and on floating point operations together"):
+        plan_traced(traced, (4,), Wishes(budget=Budget(flops=whole / 5)))
 
 
 def test_a_budget_too_small_names_the_smallest_that_does():

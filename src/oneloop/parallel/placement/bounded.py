@@ -1,5 +1,5 @@
-"""Solving under memory bounds: rows for parameters, and rows for moments of the step, added where they are
-broken."""
+"""Solving under bounds: rows for parameters and for work, and rows for moments of the step, added where they
+are broken."""
 
 import math
 import time
@@ -14,21 +14,22 @@ from oneloop.parallel.placement.rows import INFINITE, FlowProgram, Solved
 
 ROUNDS = 24
 """Most moments at which the activation bound is imposed."""
-
-
+BOTH = "no plan keeps the bounds on memory and on floating point operations together: allow more of one"
 LEAST_SECONDS = 10.0
 """Most seconds for finding a budget that would do, once one was found not to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Bounds on one rank's bytes; None: none."""
+    """Bounds on one rank's bytes and work; None: no bound."""
 
     parameters: int | None = None
     device: int | None = None
     """Parameters, optimiser state, and what is alive besides at any moment."""
     optimizer: float = 2.0
     """Bytes of optimiser state per byte of parameters: 2 for AdamW in the parameters' precision."""
+    flops: float | None = None
+    """Most floating point operations of a rank in a step."""
 
 
 def solve_within(problem: Problem, budget: Budget, seconds: float) -> Solved:
@@ -50,12 +51,15 @@ def solve_within(problem: Problem, budget: Budget, seconds: float) -> Solved:
                 least,
             )
         flow.rows.row(memory, 0, budget.parameters)
+    if budget.flops is not None:
+        _bound_work(flow, budget.flops)
     if budget.device is None:
         return _found(flow.solve(seconds), seconds)
     bounded = _Bounded(flow, budget, memory)
     solved = bounded.cheapest(until)
     if solved.status == "infeasible":
-        least = bounded.least(until)
+        if not (least := bounded.least(until)):
+            raise Infeasible(BOTH)
         raise Infeasible(
             f"a step does not fit {_bytes(budget.device)} per rank: the smallest budget found to do is "
             f"{_bytes(least)} (parameters, optimiser state and what is alive at the worst moment)",
@@ -74,7 +78,23 @@ def parameters_held(problem: Problem, chosen: tuple[int, ...]) -> int:
     return sum(parameter_bytes(problem, n, chosen[n]) for n in _parameters(problem))
 
 
+def _bound_work(flow: FlowProgram, most: float) -> None:
+    problem = flow.problem
+    terms = [
+        (x, problem.flops(operation, option))
+        for operation, picks, options in zip(
+            problem.program.operations, flow.picks, problem.options, strict=True
+        )
+        for x, option in zip(picks, options, strict=True)
+        if operation.flops
+    ]
+    largest = max((flops for _, flops in terms), default=1.0)  # the solver wants rows of moderate size
+    flow.rows.row([(x, flops / largest) for x, flops in terms], 0, most / largest)
+
+
 def _found(solved: Solved, seconds: float) -> Solved:
+    if solved.status == "infeasible":
+        raise Infeasible(BOTH)
     if not solved.chosen:
         raise PlacementError(f"no plan was found in {seconds:g} s: give more time (time_limit)")
     return solved

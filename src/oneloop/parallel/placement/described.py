@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from oneloop.parallel.placement.bounded import parameters_held, peak
 from oneloop.parallel.placement.notation import Where, shown
@@ -12,7 +11,6 @@ from oneloop.parallel.placement.plan import Move, ShardingPlan
 from oneloop.parallel.placement.problem import Problem
 from oneloop.parallel.placement.rows import Solved
 from oneloop.parallel.placement.search import Search
-from oneloop.parallel.placement.signatures import Signature
 
 
 def described(problem: Problem, solved: Solved, search: Search, name: str, seconds: float) -> ShardingPlan:
@@ -27,9 +25,7 @@ def described(problem: Problem, solved: Solved, search: Search, name: str, secon
         if op.kind == "parameter"
     }
     held = parameters_held(problem, solved.chosen)
-    flops = sum(problem.work(op, signature) for op, signature in zip(operations, chosen, strict=True))
-    per_flop = 1 / link.flops if problem.objective == "seconds" else problem.balance * math.prod(search.sizes)
-    flops = flops / per_flop if per_flop else _flops(problem, chosen)
+    flops = sum(problem.flops(op, signature) for op, signature in zip(operations, chosen, strict=True))
     moving = sum(one.seconds(link) for move in moves for one in move.collectives)
     return ShardingPlan(
         mesh=search.sizes,
@@ -65,12 +61,6 @@ def described(problem: Problem, solved: Solved, search: Search, name: str, secon
         solve_seconds=seconds,
         notes=dict(search.prober.notes),
     )
-
-
-def _flops(problem: Problem, chosen: Sequence[Signature]) -> float:
-    priced = replace(problem, objective="seconds")
-    work = zip(problem.program.operations, chosen, strict=True)
-    return sum(priced.work(op, signature) for op, signature in work) * problem.boxing.link.flops
 
 
 def _moves(problem: Problem, chosen: tuple[int, ...]) -> tuple[Move, ...]:

@@ -39,15 +39,16 @@ class HandPlan:
     parameter_memory: int
     """Bytes of parameters on one rank, between uses."""
     remark: str
+    flops_per_rank: float | None = None
+    """Floating point operations of a rank; None where they are not counted."""
 
 
 def data_parallel(traced: Program, sizes: Sequence[int]) -> HandPlan:
     """Whole parameters on every rank, the batch cut over all ranks, gradients all-reduced."""
     held, gradients = _bytes(traced)
     ranks = math.prod(sizes)
-    return HandPlan(
-        "dp", table("all_reduce", gradients, ranks), held, "gradients all-reduced; whole parameters"
-    )
+    sent, remark = table("all_reduce", gradients, ranks), "gradients all-reduced; whole parameters"
+    return HandPlan("dp", sent, held, remark, _flops(traced) / ranks)
 
 
 def zero3(traced: Program, sizes: Sequence[int]) -> HandPlan:
@@ -56,7 +57,8 @@ def zero3(traced: Program, sizes: Sequence[int]) -> HandPlan:
     held, gradients = _bytes(traced)
     ranks = math.prod(sizes)
     sent = 2 * table("all_gather", held, ranks) + table("reduce_scatter", gradients, ranks)
-    return HandPlan("zero3", sent, -(-held // ranks), "parameters gathered twice, gradients scattered")
+    remark = "parameters gathered twice, gradients scattered"
+    return HandPlan("zero3", sent, -(-held // ranks), remark, _flops(traced) / ranks)
 
 
 def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wishes) -> HandPlan:
@@ -74,9 +76,8 @@ def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wi
     free = Budget(optimizer=wishes.budget.optimizer)
     asked = replace(wishes, pins=pins, still=still, budget=free, balance=1e-4)
     found = plan_traced(traced, sizes, asked)
-    return HandPlan(
-        "megatron", found.bytes_per_step, found.parameter_memory, "columns then rows, best activations"
-    )
+    remark = "columns then rows, best activations"
+    return HandPlan("megatron", found.bytes_per_step, found.parameter_memory, remark, found.flops_per_rank)
 
 
 def per_linear(
@@ -175,6 +176,10 @@ def _rows(value: Any, copies: int) -> Any:
 def _local(parameter: torch.Tensor) -> int:
     local: Any = getattr(parameter, "_local_tensor", parameter)
     return int(local.numel() * local.element_size())
+
+
+def _flops(traced: Program) -> float:
+    return sum(operation.flops for operation in traced.operations)
 
 
 def _bytes(traced: Program) -> tuple[int, int]:

@@ -94,9 +94,13 @@ class Problem:
         link = self.boxing.link
         return route.sent(link) if self.objective == "bytes" else route.seconds(link)
 
+    def flops(self, operation: Operation, signature: Signature) -> float:
+        """Floating point operations of a rank that runs an operation with a signature."""
+        return operation.flops / _share(signature, self.boxing.sizes)
+
     def work(self, operation: Operation, signature: Signature) -> float:
         """What running an operation costs: weighed bytes, or seconds."""
-        flops = operation.flops / _share(signature, self.boxing.sizes)
+        flops = self.flops(operation, signature)
         if self.objective == "seconds":
             return flops / self.boxing.link.flops
         return self.balance * math.prod(self.boxing.sizes) * flops

@@ -141,4 +141,5 @@ def _looser(budget: Budget, factor: int) -> Budget:
         budget,
         parameters=None if budget.parameters is None else budget.parameters * factor,
         device=None if budget.device is None else budget.device * factor,
+        flops=None if budget.flops is None else budget.flops * factor,
     )
