@@ -2,12 +2,13 @@
 
 The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, solved by
 the planner (one axis for 2 ranks, 2 x 2 for 4). As controls also on one process that cuts its batches into
-micro-batches of other sizes: at 16 tokens it cuts them as two ranks do. What kills of ranks leave:
-`python -m benchmarks.reliability.rank_kills`.
+micro-batches of other sizes: at 16 tokens it cuts them as two ranks do. Each of them also in fp64 and with
+plain gradient descent (`benchmarks.arithmetic`), which tell rounding that AdamW enlarges from anything else.
+What kills of ranks leave: `python -m benchmarks.reliability.rank_kills`.
 
 All processes share the machine's cores, so nothing here says how fast many devices are.
 
-    python -m benchmarks.ranks [--ranks 2 4] [--controls 32 16 8] [--result FILE]"""
+    python -m benchmarks.ranks [--ranks 2 4] [--controls 32 16 8] [--kinds adamw double sgd]"""
 
 import argparse
 import importlib
@@ -25,6 +26,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from benchmarks.arithmetic import KINDS
 from benchmarks.reliability import forks
 from benchmarks.reliability.trials import commit, workplace
 from oneloop.models.language.small_llama import SmallLlama
@@ -97,19 +99,24 @@ def write(folder: Path, options: dict[str, Any], name: str) -> Path:
 
 
 def start(
-    folder: Path, file: Path, name: str, size: int, resume: bool = False, hooks: Sequence[forks.Hook] = ()
+    folder: Path,
+    file: Path,
+    name: str,
+    size: int,
+    resume: bool = False,
+    hooks: Sequence[forks.Hook] = (),
+    kind: str = "adamw",
 ) -> list[forks.Child]:
-    """The processes of a run of `size` ranks in `folder / name`; `hooks` are those of rank 0."""
+    """The processes of a run of `size` ranks in `folder / name`; `hooks` are those of rank 0, `kind` is how
+    they compute (`benchmarks.arithmetic`)."""
     words = ["train", file.name, "--quiet", "--run", name, *(["--resume"] if resume else [])]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
     becomes = [partial(_becomes, rank, size, address, folder) for rank in range(size)]
     own = [hooks if rank == 0 else () for rank in range(size)]
-    return [
-        forks.start(forks.command(*words), folder, f"-{rank}", becomes[rank], *own[rank])
-        for rank in range(size)
-    ]
+    does = KINDS[kind](forks.command(*words))
+    return [forks.start(does, folder, f"-{rank}", becomes[rank], *own[rank]) for rank in range(size)]
 
 
 def _becomes(rank: int, size: int, address: dict[str, str], folder: Path) -> None:
@@ -161,17 +168,18 @@ def apart(one: Path, other: Path) -> dict[str, Any]:
     return {**found, "metric": worst}
 
 
-def same(folder: Path, sizes: list[int], controls: list[int]) -> list[dict[str, Any]]:
-    """Every form on every number of ranks, against one process."""
+def same(folder: Path, sizes: list[int], controls: list[int], kinds: list[str]) -> list[dict[str, Any]]:
+    """Every form on every number of ranks and in every way to compute, against one process."""
     plans = {size: _plan(folder, size) for size in sizes}
     rows = []
-    for form in ("full", "lora"):
-        alone = f"{form}-1"
-        finished(start(folder, write(folder, recipe(form, None, 6), alone), alone, 1))
+    for form, kind in ((form, kind) for form in ("full", "lora") for kind in kinds):
+        alone = f"{form}-{kind}-1"
+        finished(start(folder, write(folder, recipe(form, None, 6), alone), alone, 1, kind=kind))
         for name, parallel, size, made in _arms(form, sizes, controls, plans):
-            finished(start(folder, write(folder, made, name), name, size))
-            row = {"form": form, "parallel": parallel, "ranks": size}
-            rows.append(row | apart(folder / alone, folder / name))
+            run = f"{name}-{kind}"
+            finished(start(folder, write(folder, made, run), run, size, kind=kind))
+            row = {"form": form, "computes": kind, "parallel": parallel, "ranks": size}
+            rows.append(row | apart(folder / alone, folder / run))
             print(rows[-1], flush=True)
     return rows
 
@@ -202,6 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ranks", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--controls", type=int, nargs="*", default=[32, 16, 8])
+    parser.add_argument("--kinds", choices=[*KINDS], nargs="*", default=[*KINDS])
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     result = options.result.resolve()
@@ -213,7 +222,7 @@ def main() -> None:
             "torch": torch.__version__,
             "backend": "gloo",
             "cores": os.cpu_count(),
-            "same": same(folder, options.ranks, options.controls),
+            "same": same(folder, options.ranks, options.controls, options.kinds),
         }
     result.write_text(json.dumps(found, indent=1) + "\n")
 

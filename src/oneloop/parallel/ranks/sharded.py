@@ -60,7 +60,7 @@ class Sharded:
         trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.dtype = trained[0].dtype
         model = copy.deepcopy(policy.model)
-        narrow = self.dtype if self.dtype != torch.float32 else None
+        narrow = self.dtype if self.dtype.itemsize < torch.float32.itemsize else None
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
