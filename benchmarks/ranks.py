@@ -30,6 +30,7 @@ from benchmarks.arithmetic import KINDS
 from benchmarks.reliability import forks
 from benchmarks.reliability.trials import commit, workplace
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.parallel.ranks import join
 from oneloop.parallel.ranks.which_plan import solved
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.record import read_lines
@@ -113,6 +114,8 @@ def start(
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    for rank in range(size):
+        _met(folder, rank).unlink(missing_ok=True)
     becomes = [partial(_becomes, rank, size, address, folder) for rank in range(size)]
     own = [hooks if rank == 0 else () for rank in range(size)]
     does = KINDS[kind](forks.command(*words))
@@ -123,6 +126,22 @@ def _becomes(rank: int, size: int, address: dict[str, str], folder: Path) -> Non
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), **address})
     os.chdir(folder)
     torch.set_num_threads(1)
+    meet = join._join
+
+    def noted() -> None:
+        meet()
+        _met(folder, rank).touch()
+
+    join._join = noted
+
+
+def _met(folder: Path, rank: int) -> Path:
+    return folder / f"met-{rank}"
+
+
+def met(folder: Path, size: int) -> bool:
+    """Whether all ranks of the latest `start` became one process group."""
+    return all(_met(folder, rank).exists() for rank in range(size))
 
 
 def finished(children: list[forks.Child]) -> None:

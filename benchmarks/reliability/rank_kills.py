@@ -103,8 +103,8 @@ def killed(trials: Trials, runs: Killed, draw: random.Random, moments: list[str]
         moments[-1] += " (ended first)"
         return False
     trials.counts[f"rank {victim} killed"] += 1
-    if left.late and not (runs.directory / "recipe.yaml").exists():
-        # before they had met: nobody but torchrun knows, which sends this signal
+    if left.late and not ranks.met(runs.folder, 2):
+        # the other one waits ten minutes for it, unless torchrun, which knows, sends this signal
         trials.counts["while ranks met"] += 1
     elif left.late:
         trials.fault("late", f"{where}: {left.err[-600:]}")

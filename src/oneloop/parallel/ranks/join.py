@@ -1,16 +1,20 @@
 """Becoming one of the ranks that `torchrun` has started, or staying alone."""
 
 import atexit
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from oneloop.parallel.ranks.watch import watched
 from oneloop.parallel.ranks.world import PATIENCE, Alone, RankFailed, Ranks, World, is_loss
 
+MEETING = datetime.timedelta(minutes=10)
+"""Time a rank waits at the start for ranks that have not come."""
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -61,7 +65,16 @@ def _join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    try:  # not by init_process_group, whose one timeout is for collectives too
+        store, rank, size = next(rendezvous("env://", timeout=MEETING))
+    except dist.DistError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RankFailed(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} waited "
+            f"{MEETING.total_seconds():g} s for the others at {where}, and not all came "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     atexit.register(_leave)
 
 
