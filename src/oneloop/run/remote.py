@@ -1,10 +1,13 @@
 """Samplers and judges of a run on the workers of a Ray cluster.
 
-Each worker makes its own policy, or judges, from the text of the recipe. Weights go to the object store once
-a version, and a worker pulls them when it samples with another version than before. Sampled rollouts stay
-where they were made: a judge pulls them from there, and this process fetches them for the journal.
+Each worker makes its own policy, or judges, from the text of the recipe, in the folder in which the run was
+started. Weights go to the object store once a version, and a worker pulls them when it samples with another
+version than before. Sampled rollouts stay where they were made: a judge pulls them from there, and this
+process fetches them for the journal.
 """
 
+import os
+import platform
 import threading
 from typing import Any
 
@@ -16,6 +19,7 @@ from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.parallel.runtime.cluster import RayWorker
 from oneloop.recipe import text as recipe_text
+from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import Recipe, load_recipe
 
 
@@ -85,9 +89,9 @@ class RemoteJudge:
 class Samples:
     """The policy of the recipe `text`, in a worker."""
 
-    def __init__(self, text: str, threads: int):
+    def __init__(self, text: str, folder: str, threads: int):
         torch.set_num_threads(threads)
-        self._policy = recipe_of(text).policy.open()
+        self._policy = recipe_of(text, folder).policy.open()
         self._version = -1
 
     def __call__(
@@ -105,8 +109,8 @@ class Samples:
 class Judges:
     """The judges of a phase of the recipe `text`, in a worker."""
 
-    def __init__(self, text: str, phase: str):
-        self._judging = Judging(recipe_of(text).phases[phase].judge)
+    def __init__(self, text: str, folder: str, phase: str):
+        self._judging = Judging(recipe_of(text, folder).phases[phase].judge)
         self._judging.begin()
 
     def __call__(self, finished: Rollouts) -> Rollouts:
@@ -114,6 +118,20 @@ class Judges:
         return self._judging(finished)
 
 
-def recipe_of(text: str) -> Recipe:
-    """The recipe that `oneloop.recipe.text.written` wrote."""
-    return load_recipe(recipe_text.parse(text))[0]
+def recipe_of(text: str, folder: str) -> Recipe:
+    """The recipe that `oneloop.recipe.text.written` wrote, its relative paths from `folder` on.
+
+    This process works in `folder` from now on, if this machine has it. Raises RecipeError, and ValueError
+    where a recipe does not load on a machine without `folder`.
+    """
+    if there := os.path.isdir(folder):
+        os.chdir(folder)
+    try:
+        return load_recipe(recipe_text.parse(text))[0]
+    except RecipeError as error:
+        if there:
+            raise
+        raise ValueError(
+            f"{error}; machine {platform.node()} has no folder {folder}, where the run was started and where "
+            "relative paths begin: put it there, or write whole paths in the recipe"
+        ) from error

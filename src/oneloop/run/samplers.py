@@ -1,5 +1,6 @@
 """What works beside the learner: samplers with copies of the trained weights, and judges."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,19 +40,20 @@ def beside(
         return Beside([policy.apart() for _ in range(options.samplers)], local)
     if getattr(recipe.policy, "beside_reference", False):
         raise ValueError("policy.flow.beside_reference: samplers of backend 'ray' have no reference")
-    cluster, text = Cluster(options.address, says), recipe_text.written(recipe)
+    cluster = Cluster(options.address, says)
     try:
         store, threads = Store(), options.sampler_threads or 1
+        made = recipe_text.written(recipe), os.getcwd()
         needs = {"cpus": threads, "gpus": options.sampler_gpus}
         samplers = [
-            RemoteSampler(cluster.worker(f"sampler {n}", Samples, text, threads, **needs), store)
+            RemoteSampler(cluster.worker(f"sampler {n}", Samples, *made, threads, **needs), store)
             for n in range(options.samplers)
         ]
         remembers = judging is not None and any(isinstance(judge, Remembering) for judge in judging.judges)
         if judging is None or remembers:  # what it learns, it learns in one place
             return Beside(samplers, local, cluster.close)
         # judges wait, or have processes of their own
-        workers = [cluster.worker(f"judge {n}", Judges, text, phase, cpus=0) for n in range(options.judges)]
+        workers = [cluster.worker(f"judge {n}", Judges, *made, phase, cpus=0) for n in range(options.judges)]
         return Beside(samplers, [RemoteJudge(worker, store) for worker in workers], cluster.close)
     except BaseException:
         cluster.close()

@@ -137,7 +137,7 @@ class RayWorker:
                 raise cause from error
             except RayActorError as error:
                 if CREATION in str(error):  # it would fail again
-                    raise WorkerDied(f"worker '{self.name}' cannot be started: {error}") from error
+                    raise WorkerDied(f"worker '{self.name}' cannot be started: {_raised(error)}") from error
                 self.deaths += 1
                 if attempt == RESTARTS:
                     raise WorkerDied(
@@ -160,6 +160,16 @@ class RayWorker:
         if not self.closed:
             ray.kill(self._actor)
         self.closed = True
+
+
+def _raised(error: Exception) -> str:
+    """What was raised over there: what follows the last frame of the traceback that Ray hands on."""
+    lines = str(error).splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    rest = lines[frames[-1] + 1 :] if frames else lines
+    while len(rest) > 1 and rest[0].startswith("    "):  # the code of that frame
+        rest = rest[1:]
+    return "\n".join(rest).strip()
 
 
 class Acting:
