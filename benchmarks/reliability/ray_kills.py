@@ -1,0 +1,226 @@
+"""Samplers and judges of runs on a Ray cluster killed with SIGKILL at random moments: runs go on to the bit.
+
+A run that samples one batch ahead, with two samplers and two judges as Ray workers, is left alone once. Then
+it is made again and again while two or MOST of its workers are killed, at work, idle or just being started.
+Ray's cluster is started once. Every run must end by itself with exactly what the run left alone wrote: no
+rollout lost or doubled, no file different, and no process may be left of a worker that was killed.
+    python -m benchmarks.reliability.ray_kills [--tries 64] [--seed 0] [--minutes M] [--add]
+"""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import ranks
+from benchmarks.reliability import forks
+from benchmarks.reliability.outcome import (
+    Outcome,
+    broken,
+    differences,
+    leftovers,
+    lost_and_doubled,
+    outcome,
+    rollouts,
+)
+from benchmarks.reliability.trials import Trials, options, workplace
+from oneloop.recipe.recipe import load_recipe
+from oneloop.run.progress import Show
+from oneloop.run.run import Run
+
+MOST = 3
+"""Most kills in a run: a worker that dies a fourth time on one act ends the run, and says so."""
+ACTOR = "ray::Acting"
+"""How Ray names the process of a worker; with the method it is at work on, if any."""
+SHUT_IN = "oneloop.judge.isolation"
+"""Found in the command line of a process in which a judge's function is shut in."""
+GRACE = 10.0
+"""Seconds in which the processes of a worker that was killed must be gone."""
+KINDS = ("runs", "killed at work", "killed idle", "killed while starting", "killed while a run ended")
+KINDS += ("lost", "doubled", "different", "broken files", "left files", "left processes", "failed")
+
+
+@dataclass
+class Whole:
+    """The run that nobody disturbed."""
+
+    folder: Path
+    recipe: Path
+    result: Outcome
+    rollouts: Counter[tuple[str, int]]
+    seconds: float
+
+    @property
+    def directory(self) -> Path:
+        """Where the run of a try is."""
+        return self.folder / "run"
+
+
+def one(trials: Trials, whole: Whole, draw: random.Random) -> None:
+    """A run whose workers are killed, compared with the run left alone."""
+    trials.counts["runs"] += 1
+    over, seen = threading.Event(), list[str]()
+    times = min(draw.randint(2, MOST), trials.tries - trials.done)
+    waits = [draw.uniform(0.0, whole.seconds / 2) for _ in range(times)]
+    killer = threading.Thread(target=kill, args=(waits, over, seen, random.Random(draw.random())))
+    killer.start()
+    try:
+        run(whole.recipe, whole.directory)
+    except Exception as error:
+        trials.fault("failed", f"{type(error).__name__}: {error}")
+    finally:
+        ended = len(seen)
+        over.set()
+        killer.join()
+    for number, state in enumerate(seen):
+        trials.counts["killed while a run ended" if number >= ended else f"killed {state}"] += 1
+        trials.tried()
+    compare(trials, whole, f"killed {', '.join(seen)}")
+
+
+def kill(waits: list[float], over: threading.Event, seen: list[str], draw: random.Random) -> None:
+    """Kills a worker after each of `waits` seconds, until the run is over; notes what each was doing."""
+    for seconds in waits:
+        if over.wait(seconds):
+            return
+        while not (found := workers()):
+            if over.wait(0.05):
+                return
+        victim = draw.choice(found)
+        with suppress(psutil.NoSuchProcess):
+            name = " ".join(victim.cmdline())
+            victim.send_signal(signal.SIGKILL)
+            seen.append("while starting" if ".__init__" in name else "at work" if ".act" in name else "idle")
+
+
+def workers() -> list[psutil.Process]:
+    """Processes of the samplers and judges of this process's cluster."""
+    return [each for each in children() if named(each).startswith(ACTOR)]
+
+
+def shut_in() -> list[psutil.Process]:
+    """Processes in which functions of judges are shut in, below this process or left by those below it."""
+    return [each for each in children() if SHUT_IN in named(each)]
+
+
+def children() -> list[psutil.Process]:
+    """All processes below this one."""
+    return psutil.Process().children(recursive=True)
+
+
+def named(process: psutil.Process) -> str:
+    """Its command line; "" of one that is gone."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def compare(trials: Trials, whole: Whole, where: str) -> None:
+    """Counts every way in which the run is not the run left alone."""
+    lost, doubled = lost_and_doubled(whole.rollouts, rollouts(whole.directory))
+    trials.fault("lost", f"{where}: {lost} rollouts", lost)
+    trials.fault("doubled", f"{where}: {doubled} rollouts", doubled)
+    differs = differences(whole.result, written(whole.directory))
+    trials.fault("different", f"{where}: {differs}", len(differs))
+    said = broken(whole.directory)
+    trials.fault("broken files", f"{where}: {said}", len(said))
+    left = leftovers(whole.directory)
+    trials.fault("left files", f"{where}: {left}", len(left))
+    alive = still_alive([*workers(), *shut_in()])
+    trials.fault("left processes", f"{where}: {[named(each) for each in alive]}", len(alive))
+
+
+def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that are alive after the grace."""
+    return psutil.wait_procs(processes, timeout=GRACE)[1]
+
+
+def written(directory: Path) -> Outcome:
+    """What a run wrote, without who waited for whom."""
+    found = outcome(directory)
+    found["metrics.jsonl"] = [
+        {name: value for name, value in line.items() if not name.startswith("runtime/")}
+        for line in found["metrics.jsonl"]
+    ]
+    return found
+
+
+def run(recipe: Path, directory: Path) -> None:
+    """A run of the recipe, in this process."""
+    Run(load_recipe(recipe)[0], directory, show=Show(quiet=True)).train()
+
+
+def recipe() -> dict[str, Any]:
+    """GRPO of a tiny model, one batch ahead, its judge a function in processes of its own."""
+    made = ranks.recipe("full", None, 8)
+    made["phases"]["reinforce"]["judge"] = [
+        {"function": {"path": "likeness.py:likeness"}},
+        {"verifier": {"by": "exact"}},
+    ]
+    made["runtime"] = {"ahead": 1, "backend": "ray", "samplers": 2, "judges": 2, "sampler_threads": 1}
+    return made
+
+
+def prepared(folder: Path) -> Whole:
+    """The run left alone, and how long it takes once Ray has warmed up."""
+    os.chdir(folder)
+    file = ranks.write(folder, recipe(), "killed")
+    run(file, folder / "first")
+    began = time.monotonic()
+    run(file, folder / "whole")
+    seconds = time.monotonic() - began
+    result = written(folder / "whole")
+    assert not (said := differences(written(folder / "first"), result)), said
+    return Whole(folder, file, result, rollouts(folder / "whole"), seconds)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine alone, below this process."""
+    import ray
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def main() -> int:
+    """Makes the tries and writes the result; 1 where there are faults."""
+    given = options(__doc__ or "", 64).parse_args()
+    draw, results = random.Random(given.seed), given.results.resolve()
+    forks.adopt()
+    with workplace() as folder:
+        trials = Trials("ray_kills", given.tries, given.seed, given.minutes, results, given.add)
+        with cluster():
+            whole = prepared(folder)
+            print(f"a run left alone takes {whole.seconds:.1f} s", flush=True)
+            while trials.more():
+                one(trials, whole, draw)
+                shutil.rmtree(whole.directory, ignore_errors=True)
+        alive = still_alive(children())
+        trials.fault("left processes", f"of the cluster: {[named(each) for each in alive]}", len(alive))
+        return trials.finish(KINDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
