@@ -88,7 +88,7 @@ class Trials:
     def _write(self, counts: dict[str, int]) -> None:
         path = self.results / f"reliability_{self.name}.json"
         before = json.loads(path.read_text()) if self.add and path.exists() else {}
-        summed = {kind: before.get(kind, 0) + number for kind, number in counts.items()}
+        summed = {kind: _both(kind, before.get(kind, 0), number) for kind, number in counts.items()}
         result = {
             "tries": before.get("tries", 0) + self.done,
             **summed,
@@ -101,6 +101,11 @@ class Trials:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _both(kind: str, before: int, number: int) -> int:
+    """Counts of two results together; of times in milliseconds the longer."""
+    return max(before, number) if kind.startswith("milliseconds") else before + number
 
 
 def options(about: str, tries: int) -> argparse.ArgumentParser:

@@ -41,18 +41,18 @@ def plan(
         str, typer.Option(help="Most memory of parameters on a rank, such as 8GiB, or a share such as 1/4.")
     ] = "",
     compare: Annotated[str, typer.Option(help=f"Plans made by hand to compare, of {','.join(HAND)}.")] = "",
-    batch: Annotated[int, typer.Option(help="Rows of the whole batch.")] = 8,
-    length: Annotated[int, typer.Option(help="Tokens of a row.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of the whole batch.")] = 8,
+    length: Annotated[int, typer.Option(min=1, help="Tokens of a row.")] = 512,
     dtype: Annotated[str, typer.Option(help="Type of the weights.")] = "float32",
     link: Annotated[str, typer.Option(help=f"Kind of link, of {', '.join(LINKS)}.")] = "dtensor_cpu",
     objective: Annotated[Objective, typer.Option(help="What to keep small.")] = "bytes",
     balance: Annotated[
-        float, typer.Option(help="Bytes that a floating point operation weighs as much as.")
+        float, typer.Option(min=0, help="Bytes that a floating point operation weighs as much as.")
     ] = 0.05,
     packed: Annotated[
         bool, typer.Option(help="Cut weights that pack several within each part, as Megatron does.")
     ] = True,
-    seconds: Annotated[float, typer.Option(help="Most seconds for the solver.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Most seconds for the solver.")] = 120.0,
     check: Annotated[
         bool, typer.Option("--check", help="Run a step on gloo ranks: predicted against recorded.")
     ] = False,
@@ -96,7 +96,7 @@ def plan(
     for part in tables(found, hand):
         console.print(part)
     for name in explained or ():
-        console.print("\n".join(explain(found, name)), markup=False, highlight=False)
+        console.print("\n".join(explain(found, name)), markup=False, highlight=False, soft_wrap=True)
     if json:
         replace_file(json, found.to_json())
         say(f"written: {json}")
@@ -132,6 +132,10 @@ def _share(text: str, held: int) -> int | None:
     part, slash, whole = text.partition("/")
     if slash and part.isdigit() and whole.isdigit() and int(whole):
         return math.ceil(held * int(part) / int(whole))
+    if slash:
+        raise PlacementError(
+            f"--parameters: must be a size such as 8GiB or a share such as 1/4, got '{text}'"
+        )
     return bytes_of("--parameters", text)
 
 
@@ -178,7 +182,7 @@ def total(found: ShardingPlan) -> str:
         f"{mib(found.bytes_per_step)} MiB in all, {mib(found.bytes_per_rank)} MiB a rank; {found.status}, "
         f"{proof}, solved in {found.solve_seconds:.1f} s\n"
         f"a rank holds {mib(found.parameter_memory)} MiB of parameters, {mib(found.optimizer_memory)} of "
-        f"optimiser state, at most {mib(found.activation_memory)} besides, and computes {flops:,.2f} GFLOP"
+        f"optimiser state, at most {mib(found.activation_memory)} besides, and computes {flops:,.3g} GFLOP"
     )
 
 
@@ -189,7 +193,7 @@ def _comparison(found: ShardingPlan, hand: Sequence[HandPlan]) -> Table:
     made.add_column("what it is")
     for one in hand:
         ratio = f"{found.bytes_per_step / one.volume:.3f}" if one.volume else "-"
-        work = "-" if one.flops_per_rank is None else f"{one.flops_per_rank / 1e9:,.2f}"
+        work = "-" if one.flops_per_rank is None else f"{one.flops_per_rank / 1e9:,.3g}"
         made.add_row(one.name, mib(one.volume), ratio, mib(one.parameter_memory), work, one.remark)
     return made
 

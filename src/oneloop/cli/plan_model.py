@@ -21,6 +21,8 @@ def built(where: str, dtype: torch.dtype, *, real: bool = False) -> nn.Module:
     folder = path.parent if path.name == "config.json" else path
     if path.name == "config.json" and not path.is_file():
         raise PlacementError(f"there is no file {path}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise PlacementError(f"the folder {folder} has no config.json, which describes a model")
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder) if folder.is_dir() else where)
     except (OSError, ValueError) as error:

@@ -96,7 +96,9 @@ def _found(solved: Solved, seconds: float) -> Solved:
     if solved.status == "infeasible":
         raise Infeasible(BOTH)
     if not solved.chosen:
-        raise PlacementError(f"no plan was found in {seconds:g} s: give more time (time_limit)")
+        raise PlacementError(
+            f"no plan was found in {seconds:g} s: give more time (--seconds, or time_limit in Python)"
+        )
     return solved
 
 
@@ -143,6 +145,8 @@ class _Bounded:
         cost = [0.0] * len(self.flow.rows.cost)
         cost[self.most] = 1.0
         solved = self._until_kept(min(until, time.monotonic() + LEAST_SECONDS), cost)
+        if not solved.chosen:  # nothing was found in time: take what the cheapest plan needs
+            solved = self.flow.solve(max(1.0, until - time.monotonic()))
         return self._needed(solved.chosen) if solved.chosen else 0
 
     def _until_kept(self, until: float, cost: list[float] | None) -> Solved:

@@ -114,7 +114,11 @@ def explain(plan: ShardingPlan, name: str) -> list[str]:
     moves = [move for move in plan.moves if _inside(move.module, name)]
     inside = [parameter for parameter in plan.parameters if _inside(parameter, name)]
     if not moves and not inside:
-        near = difflib.get_close_matches(name, [*plan.parameters, *{move.module for move in plan.moves}], n=1)
+        known = {move.module for move in plan.moves}
+        for parameter in plan.parameters:
+            parts = parameter.split(".")
+            known |= {".".join(parts[: count + 1]) for count in range(len(parts))}
+        near = difflib.get_close_matches(name, sorted(known), n=1)
         raise PlacementError(
             f"the plan has no parameter or module '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
         )
