@@ -1,5 +1,6 @@
 """One-DM as a flow policy: sampling is DDIM's, with an eta too; what it learns from is DDPM's loss."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from oneloop.update.objective.flow_matching import FlowMatching
 from oneloop.update.objective.style_contrast import StyleContrast
 from tests.models.handwriting.test_schedule import ddim
 from tests.models.handwriting.tiny import LETTERS, TinyOneDm, rows
+from tests.support.rounding import room
 
 diffusers = pytest.importorskip("diffusers")
 STEPS = 5
@@ -47,8 +49,14 @@ def test_sampling_is_that_of_diffusers(asked, eta):
             drawn = branches.noise(step, rowsof, rowsof, z[0].numel()).view_as(z)
             told = {"eta": eta, "variance_noise": drawn} if step < STEPS - 1 else {}
             z = scheduler.step(noise, time, z, **told).prev_sample
+
+    def moved(move):
+        other = policy(noise="ddim", level=eta) if eta else policy(noise="ode")
+        move(other.network.model)
+        return other.sample(asked)[0].output
+
     # the first prediction of the data divides by sqrt(A_999) = 0.0064
-    torch.testing.assert_close(finished.output, flow.network.decode(z), atol=2e-3, rtol=0)
+    torch.testing.assert_close(finished.output, flow.network.decode(z), atol=room(moved), rtol=0)
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
@@ -59,7 +67,19 @@ def test_a_step_with_eta_is_that_of_ddim(eta):
         step = sde_step("ddim", eta, levels[i], levels[i + 1])
         scale = (levels[i + 1] ** 2 + (1 - levels[i + 1]) ** 2) ** 0.5
         variance = scheduler._get_variance(time, time - 1000 // STEPS)
-        assert step.std == pytest.approx(eta * float(variance) ** 0.5 * scale, rel=1e-4)
+        # 1 - A_t / A_s loses what A_t / A_s has rounded of its last digits, in fp32 there
+        lost = 8 * torch.finfo(torch.float32).eps / float(variance)
+        assert step.std == pytest.approx(eta * float(variance) ** 0.5 * scale, rel=lost)
+
+
+def means(flow, rollouts, actions, move):
+    """Means of `actions` by a copy of the policy's model that `move` has changed."""
+    kept = flow.network.model
+    flow.network.model = move(copy.deepcopy(kept))
+    try:
+        return flow.at(rollouts, actions).mean.detach()
+    finally:
+        flow.network.model = kept
 
 
 def test_before_an_update_ratios_are_one_and_the_reference_is_the_policy(asked):
@@ -69,7 +89,8 @@ def test_before_an_update_ratios_are_one_and_the_reference_is_the_policy(asked):
     actions = torch.arange(len(rollouts.actions))
     here = flow.at(rollouts, actions)
     assert torch.equal(here.logprob.detach(), rollouts.actions.logprob)
-    torch.testing.assert_close(here.reference_mean, here.mean.detach(), atol=1e-5, rtol=0)
+    gap = room(lambda move: means(flow, rollouts, actions, move))
+    torch.testing.assert_close(here.reference_mean, here.mean.detach(), atol=gap, rtol=0)
 
 
 def test_the_reference_looks_at_hands_with_weights_of_its_own(asked):
@@ -77,12 +98,13 @@ def test_the_reference_looks_at_hands_with_weights_of_its_own(asked):
     flow.keep_reference()
     rollouts, _ = flow.sample(asked)
     kept = flow.at(rollouts, torch.arange(4)).mean.detach()
+    gap = room(lambda move: means(flow, rollouts, torch.arange(4), move))
     with torch.no_grad():
         for weight in flow.network.model.style.parameters():
             weight.mul_(1.5)
     here = flow.at(rollouts, torch.arange(4))
-    assert (here.mean - kept).abs().max() > 1e-4
-    torch.testing.assert_close(here.reference_mean, kept, atol=1e-5, rtol=0)
+    assert (here.mean - kept).abs().max() > 10 * gap
+    torch.testing.assert_close(here.reference_mean, kept, atol=gap, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +126,11 @@ def test_the_loss_is_the_error_of_the_noise(demonstrated):
     predicted = flow.network.model(z, time, here.condition)
     wanted = (predicted - noise).square().mean((1, 2, 3))
     found = here.matching(noise, sigma) * (1 - sigma).square()
-    torch.testing.assert_close(found.float(), wanted, rtol=2e-3, atol=0)
+    gap = room(
+        lambda move: (move(copy.deepcopy(flow.network.model))(z, time, here.condition) - noise).square()
+    )
+    # the velocity, of which the loss is made, divides the noise by sqrt(A_t), and A_999 is the least
+    torch.testing.assert_close(found.float(), wanted, atol=gap / float(share.min().sqrt()), rtol=0)
     objective = FlowMatching(sigma="times", error_of="noise")
     loss, readings = objective(here, rollouts, actions)
     assert torch.equal(loss.detach(), readings["nll"])
@@ -121,10 +147,24 @@ def test_a_network_that_predicts_data_answers_with_its_noise():
     with torch.no_grad():
         data = network.model(z, time, told)  # what the U-Net says
         network.model.config = replace(network.config, predicts="data")
-        torch.testing.assert_close(network.model(z, time, told), (z - a * data) / b, rtol=1e-4, atol=1e-4)
+        wanted = (z - a * data) / b
+        gap = room(lambda move: move(copy.deepcopy(network.model))(z, time, told))
+        torch.testing.assert_close(network.model(z, time, told), wanted, atol=gap, rtol=0)
         velocity = network(x, sigma, told)
     clean = x - sigma.float().view(-1, 1, 1, 1) * velocity
-    torch.testing.assert_close(clean, data, rtol=1e-3, atol=1e-3)
+    # noise becomes data again by b / a, and sigma rounds x before
+    torch.testing.assert_close(clean, data, atol=float((b / a).max()) * 4 * gap, rtol=0)
+
+
+def contrast(encoder, given):
+    looked = [
+        encoder.context(encoder.told([row[name] for row in given], [row["prompt"] for row in given]))
+        for name in ("reference", "positive")
+    ]
+    return sum(
+        sup_con(torch.stack([each[z] for each in looked], 1), torch.tensor([0, 1, 0, 1]))
+        for z in ("z_spatial", "z_high")
+    )
 
 
 def test_contrast_is_that_of_both_branches(demonstrated):
@@ -133,16 +173,10 @@ def test_contrast_is_that_of_both_branches(demonstrated):
     here = flow.at(rollouts, actions)
     loss, readings = StyleContrast(weight=2.0)(here, rollouts, actions)
     encoder, given = flow.network.model, rows(4)
-    looked = [
-        encoder.context(encoder.told([row[name] for row in given], [row["prompt"] for row in given]))
-        for name in ("reference", "positive")
-    ]
-    wanted = sum(
-        sup_con(torch.stack([each[z] for each in looked], 1), torch.tensor([0, 1, 0, 1]))
-        for z in ("z_spatial", "z_high")
-    )
-    torch.testing.assert_close(loss, 2 * wanted, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(readings["contrast"], wanted.detach(), atol=1e-4, rtol=1e-4)
+    wanted = contrast(encoder, given)
+    gap = room(lambda move: contrast(move(copy.deepcopy(encoder)), given))
+    torch.testing.assert_close(loss, 2 * wanted, atol=2 * gap, rtol=0)
+    torch.testing.assert_close(readings["contrast"], wanted.detach(), atol=gap, rtol=0)
 
 
 def test_contrast_of_a_network_without_hands_is_refused():
@@ -169,7 +203,12 @@ def test_unrolled_from_data_is_the_five_calls_of_ddim(demonstrated, calls):
     latent = here.latent + sigma.float().view(-1, 1, 1, 1) * (noise - here.latent)
     z, _, _ = diffused(latent, sigma)
     data, _ = unrolled_ddim(flow.network.model, z, time, here.condition, 5, calls)
-    torch.testing.assert_close(image, flow.network.decode(data), atol=2e-3, rtol=0)
+
+    def moved(move):
+        other = move(copy.deepcopy(flow.network.model))
+        return flow.network.decode(unrolled_ddim(other, z, time, here.condition, 5, calls)[0]).detach()
+
+    torch.testing.assert_close(image, flow.network.decode(data), atol=room(moved), rtol=0)
     assert image.requires_grad
 
 

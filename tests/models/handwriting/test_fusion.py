@@ -23,13 +23,14 @@ def test_a_character_is_encoded_by_itself_and_told_its_place():
     with seeded(0):
         encoder = GlyphEncoder(WIDTH, 1)
     glyphs = drawn(1, 1, 8, 8).expand(1, 3, 8, 8)
+    encoder, glyphs = encoder.double(), glyphs.double()
     found = encoder(glyphs, torch.tensor([[True, True, False]]))
     where = places(3, WIDTH, torch.device("cpu"))
     picture = (found[0, 0] - where[0]) / math.sqrt(WIDTH)
-    torch.testing.assert_close(found[0, 1], picture * math.sqrt(WIDTH) + where[1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[0, 1], picture * math.sqrt(WIDTH) + where[1], atol=1e-12, rtol=0)
     assert (found[0, 2] == 0).all()
-    blank = encoder(torch.ones(1, 1, 8, 8), torch.ones(1, 1).bool())
-    assert torch.equal(blank[0, 0], where[0])  # paper is 0 inside, and convolutions have no bias
+    blank = encoder(torch.ones(1, 1, 8, 8).double(), torch.ones(1, 1).bool())
+    assert torch.equal(blank[0, 0], where[0].double())  # paper is 0 inside, and convolutions have no bias
 
 
 @torch.no_grad()

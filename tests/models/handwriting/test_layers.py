@@ -13,7 +13,7 @@ WIDTH, HEADS = 8, 2
 
 
 def tokens(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def copied(mine: Attention, theirs: nn.MultiheadAttention):
@@ -28,11 +28,12 @@ def copied(mine: Attention, theirs: nn.MultiheadAttention):
 def test_attention_is_that_of_torch():
     with seeded(1):
         mine, theirs = Attention(WIDTH, HEADS), nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+    mine, theirs = mine.double(), theirs.double()
     copied(mine, theirs)
     x, memory = tokens(2, 3, WIDTH), tokens(2, 5, WIDTH, seed=1)
     mask = torch.tensor([[True] * 5, [True, True, False, True, False]])
     wanted, _ = theirs(x, memory, memory, key_padding_mask=~mask, need_weights=False)
-    torch.testing.assert_close(mine(x, memory, mask), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(mine(x, memory, mask), wanted, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -42,6 +43,7 @@ def test_a_layer_is_a_pre_norm_layer_of_torch(memory):
     with seeded(2):
         mine = Layer(WIDTH, HEADS, memory)
         theirs = kind(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, batch_first=True, norm_first=True).train()
+    mine, theirs = mine.double(), theirs.double()
     copied(mine.own, theirs.self_attn)
     pairs = [(mine.own_norm, theirs.norm1), (mine.mlp[1], theirs.linear1), (mine.mlp[3], theirs.linear2)]
     if memory:
@@ -60,19 +62,19 @@ def test_a_layer_is_a_pre_norm_layer_of_torch(memory):
         found = mine(x, mask, seen, known)
     else:
         wanted, found = theirs(x), mine(x, mask, None, None)
-    torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
 
 
 @torch.no_grad()
 def test_tokens_that_are_not_there_change_nothing():
     with seeded(3):
-        layers = Layers(WIDTH, HEADS, 2, memory=True)
+        layers = Layers(WIDTH, HEADS, 2, memory=True).double()
     x, memory = tokens(1, 3, WIDTH), tokens(1, 4, WIDTH, seed=1)
     alone = layers(x, torch.ones(1, 3).bool(), memory, torch.ones(1, 4).bool())
     more = torch.cat([x, 50 * tokens(1, 2, WIDTH, seed=2)], 1)
     other = torch.cat([memory, 50 * tokens(1, 6, WIDTH, seed=3)], 1)
     padded = layers(more, torch.arange(5)[None] < 3, other, torch.arange(10)[None] < 4)
-    torch.testing.assert_close(padded[:, :3], alone, atol=2e-6, rtol=0)
+    torch.testing.assert_close(padded[:, :3], alone, atol=1e-12, rtol=0)
     assert (padded[:, 3:] == 0).all()
 
 
@@ -81,7 +83,8 @@ def test_places_are_sines_and_cosines_in_turns():
     for place in range(3):
         slow = place / 100  # 10000^(-2/4)
         wanted = [math.sin(place), math.cos(place), math.sin(slow), math.cos(slow)]
-        assert found[place].tolist() == pytest.approx(wanted, abs=1e-6)
+        # the place is rounded, its sine is, and so is what it was multiplied by
+        assert found[place].tolist() == pytest.approx(wanted, abs=4 * torch.finfo(torch.float32).eps)
     assert places(2, 3, torch.device("cpu")).shape == (2, 3)  # an odd width ends with a sine
 
 

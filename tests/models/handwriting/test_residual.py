@@ -9,14 +9,14 @@ from oneloop.models.seeded import seeded
 
 
 def test_channels_are_normalised_at_each_place():
-    norm, theirs = ChannelNorm(4), nn.LayerNorm(4)
+    norm, theirs = ChannelNorm(4).double(), nn.LayerNorm(4).double()
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 2.0, 0.5, -1.0]))
         norm.bias.copy_(torch.tensor([0.0, 0.1, 0.2, 0.3]))
     theirs.load_state_dict(norm.state_dict())
-    x = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()
     wanted = theirs(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(norm(x), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(norm(x), wanted, atol=1e-12, rtol=0)
 
 
 def test_widths_are_kept_and_halved():
