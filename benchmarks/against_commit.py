@@ -86,7 +86,8 @@ def main() -> None:
             rounds = []
             for number in range(asked.rounds):
                 pair = {}
-                for name, source in (("theirs", theirs), ("ours", ROOT)):
+                # who goes first changes, so that a machine that slows down within rounds slows both
+                for name, source in [("theirs", theirs), ("ours", ROOT)][:: -1 if number % 2 else 1]:
                     folder = Path(scratch) / f"{name}-{number}"
                     folder.mkdir()
                     pair[name] = run(source / "src", folder, asked.steps)
