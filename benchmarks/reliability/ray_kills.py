@@ -195,6 +195,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["RAY_raylet_start_wait_time_s"] = "300"  # on a machine that others keep busy
     ray.init(
         num_cpus=2,
         include_dashboard=False,
