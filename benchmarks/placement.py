@@ -118,8 +118,9 @@ def main() -> None:
         del row["cases"], row["predicted"]
         ratio = {kind: row[kind]["recorded"][0] / row[kind]["predicted"] for kind in kinds}
         print(name, ratio, {kind: row[kind]["gradient_gap"] for kind in ratio}, row["over"], flush=True)
-    before = json.loads(options.out.read_text())["architectures"] if options.out.is_file() else {}
-    found = {"ranks": options.ranks, "torch": torch.__version__, "architectures": before | rows}
+    before = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    architectures = before.get("architectures", {}) | rows
+    found = before | {"ranks": options.ranks, "torch": torch.__version__, "architectures": architectures}
     if options.llama_8:
         found["llama_8"] = llama_8()
     options.out.write_text(json.dumps(found, indent=1) + "\n")
