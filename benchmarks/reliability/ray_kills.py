@@ -194,8 +194,8 @@ def cluster() -> Iterator[None]:
     """A Ray cluster of this machine alone, below this process."""
     import ray
 
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["RAY_raylet_start_wait_time_s"] = "300"  # on a machine that others keep busy
+    # a machine that others keep busy starts Ray slowly
+    os.environ |= {"OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "300"}
     ray.init(
         num_cpus=2,
         include_dashboard=False,
