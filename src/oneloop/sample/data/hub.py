@@ -1,8 +1,8 @@
 """Rows of a file (JSON, CSV, TSV, Parquet, Arrow, Feather), a folder of them, or a data set of the hub.
 
 Read at the first use. Text of text files stays text: no numbers or dates are guessed. columns.py says which
-columns are needed; pictures and all other columns are passed on unchanged. Not here: streaming (a plan asks
-for rows by number, in any order).
+columns are needed. Pictures and all other columns are passed on unchanged; a path of a picture may begin at
+the folder of the file. Not here: streaming (a plan asks for rows by number, in any order).
 """
 
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 
 from oneloop.core.identity import SPREAD, Fingerprint, of_rows
 from oneloop.core.part import part
+from oneloop.sample.data import beside
 from oneloop.sample.data.columns import ColumnOptions
 from oneloop.sample.data.files.located import KNOWN, DataTable, ending_of, load
 
@@ -63,7 +64,12 @@ class Hub:
         """Row number `key`. Raises IndexError outside 0..len-1, ValueError for a malformed row."""
         if not 0 <= key < len(self):
             raise IndexError(f"row {key} of {self.path}: there are {len(self)} rows")
-        return self._reading.row(self._table[key], self.place(key))
+        row = self._reading.row(self._table[key], self.place(key))
+        return beside.found(row, self._folder) if self.local else row
+
+    @cached_property
+    def _folder(self) -> Path:
+        return beside.folder_of(self.path)
 
     @property
     def local(self) -> bool:

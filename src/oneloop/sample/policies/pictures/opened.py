@@ -1,6 +1,7 @@
 """Pictures of a data row as Pillow pictures in RGB, whatever the row holds them in.
 
-    path        a file on this machine; relative paths begin at the working directory
+    path        a file on this machine; relative paths begin at the working directory, of a data file also
+                at its folder (`oneloop.sample.data.beside`)
     bytes       a file's content, also as {bytes, path} (Hugging Face `Image`) or a data: URL
     Pillow      any mode; arrays as `oneloop.core.pictures` takes them
 
@@ -10,16 +11,21 @@ Nothing is fetched from the network.
 import base64
 import binascii
 import io
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from oneloop.core.extras import MissingExtra
 from oneloop.core.pictures import picture
 
+LONG = 100
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 Image = Any  # a Pillow picture
 
 
@@ -27,23 +33,33 @@ def opened(image: Any, where: str) -> Image:
     """`image` as a Pillow picture in RGB. Raises ValueError, naming `where`, for what cannot be read."""
     try:
         from PIL import Image as pillow
+        from PIL import ImageOps
     except ImportError as error:
         raise MissingExtra("policy.vision_language", "pillow", "images") from error
-    content = _content(image, where)
+    content, frames = _content(image, where), _frames(image)
     if isinstance(content, Path | bytes):
         file: Any = io.BytesIO(content) if isinstance(content, bytes) else content
         try:
             with warnings.catch_warnings():  # a picture too large to be honest is an error, not a remark
                 warnings.simplefilter("error", pillow.DecompressionBombWarning)
-                content = pillow.open(file)
-                content.load()
+                with pillow.open(file) as held:
+                    frames = _frames(held)
+                    held.load()
+                    content = ImageOps.exif_transpose(held)  # a copy, which outlives the file
         except (OSError, ValueError, SyntaxError, Warning, pillow.DecompressionBombError) as error:
             name = f"'{file}'" if isinstance(file, Path) else "its bytes"
             raise ValueError(f"{where}: the picture cannot be read from {name}: {error}") from None
+    if frames > 1:
+        warnings.warn("a picture has several frames or pages; the first of them is shown", stacklevel=2)
     pixels = (picture(content, where).transpose(1, 2, 0) * 255).round().astype(np.uint8)
     if pixels.shape[2] not in (1, 3):
         raise ValueError(f"{where}: a picture has 1 or 3 channels, got {pixels.shape[2]}")
     return pillow.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
+
+
+def _frames(image: Any) -> int:
+    """How many pictures a file holds; cameras keep previews beside the one picture of an MPO."""
+    return 1 if getattr(image, "format", None) == "MPO" else int(getattr(image, "n_frames", 1))
 
 
 def _content(image: Any, where: str) -> Any:
@@ -58,16 +74,27 @@ def _content(image: Any, where: str) -> Any:
         return _of_data_url(image, where)
     if isinstance(image, str) and "://" in image and not image.startswith("file://"):
         raise ValueError(f"{where}: {image!r:.80} is not on this machine; download the picture first")
-    if isinstance(image, str | Path):
-        path = Path(str(image).removeprefix("file://"))
-        if not path.is_file():
-            raise ValueError(
-                f"{where}: there is no picture '{path}' (relative paths begin at the working directory)"
-            )
-        return path
-    if image is None:
-        raise ValueError(f"{where}: a picture is missing (None)")
+    if isinstance(image, str | Path) and str(image):
+        return _file(str(image), where)
+    if image is None or image == "":
+        raise ValueError(f"{where}: a picture is missing ({image!r})")
     return image
+
+
+def _file(name: str, where: str) -> Path:
+    path = name.removeprefix("file://")
+    for there in (path, unquote(path)) if path != name else (path,):
+        if os.path.isfile(there):
+            return Path(there)
+    if len(name) > LONG and BASE64.fullmatch(name):
+        raise ValueError(
+            f"{where}: {name[:20]}... ({len(name)} characters) is no path; if it is a picture in base64, "
+            "write data:image/png;base64, in front of it"
+        )
+    told = "relative paths begin at the working directory, or at the folder of the data file"
+    if name.startswith("~"):
+        told = f"write {os.path.expanduser(name)}: only a shell knows ~"
+    raise ValueError(f"{where}: there is no picture '{path:.200}' ({told})")
 
 
 def _of_data_url(url: str, where: str) -> bytes:

@@ -1,0 +1,91 @@
+"""Pictures of a data row are read as they come, or the sentence says why not."""
+
+import base64
+import io
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oneloop.sample.policies.pictures.opened import opened
+
+PIXELS = (np.arange(4 * 6 * 3) * 3).reshape(4, 6, 3).astype(np.uint8)
+
+
+def content(kind: str = "PNG", image=None, **options) -> bytes:
+    file = io.BytesIO()
+    (image or Image.fromarray(PIXELS)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "Größe 1.png"
+    path.write_bytes(content())
+    return path
+
+
+def test_whatever_holds_the_file(png):
+    url = "data:image/png;base64," + base64.b64encode(content()).decode()
+    held = [png, str(png), f"file://{png}", png.as_uri(), content(), bytearray(content()), url]
+    held += [{"bytes": content(), "path": "gone.png"}, {"bytes": None, "path": str(png)}, {"url": url}]
+    assert "%20" in png.as_uri()
+    for each in held:
+        assert np.array_equal(np.asarray(opened(each, "picture 1")), PIXELS), each
+
+
+def turned(kind: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    return content(kind, exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_turned_picture_stands_upright(kind):
+    assert np.array_equal(np.asarray(opened(turned(kind), "picture 1")), np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P", "RGBA", "I;16"])
+def test_every_mode_becomes_three_channels(mode):
+    made = (
+        Image.fromarray(np.full((4, 6), 2**16 - 1, np.uint16))
+        if mode == "I;16"
+        else Image.new("RGB", (6, 4), "white").convert(mode)
+    )
+    for image in (made, content("TIFF", made)):
+        array = np.asarray(opened(image, "picture 1"))
+        assert array.shape == (4, 6, 3) and array.min() == 255
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_of_several_frames_the_first_is_taken_and_that_is_said(kind, tmp_path):
+    first, second = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+    path = tmp_path / "frames"
+    path.write_bytes(content(kind, first, save_all=True, append_images=[second]))
+    with pytest.warns(UserWarning, match="a picture has several frames or pages; the first of them is shown"):
+        assert opened(path, "picture 1").getpixel((0, 0)) == (255, 0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(content(kind, first), "picture 1")
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (content()[:45], "the picture cannot be read from its bytes"),
+        (b"", "the picture cannot be read from its bytes"),
+        (b"<svg/>", "the picture cannot be read from its bytes"),
+        ("gone.png", "there is no picture 'gone.png' .*working directory.*folder of the data file"),
+        ("~/gone.png", "there is no picture '~/gone.png' .write /.*gone.png: only a shell knows ~"),
+        ("x" * 5000, "xxx... .5000 characters. is no path; if it is a picture in base64, write data:image"),
+        ("https://x.org/a.png", "'https://x.org/a.png' is not on this machine; download the picture first"),
+        ("", "a picture is missing"),
+        ({"bytes": None, "path": None}, "a picture is missing"),
+        (3, "no picture but 3"),
+    ],
+)
+def test_what_cannot_be_read_is_said(held, said):
+    with pytest.raises(ValueError, match=f"picture 2: .*{said}|picture 2: {said}"):
+        opened(held, "picture 2")
