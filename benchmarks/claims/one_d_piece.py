@@ -307,6 +307,7 @@ CLAIM = Claim(
     says="at few tokens far better than a tokenizer that is merely cut short; some loss at the full length",
     claim=f"dropping tails in training gains {TARGET:g} dB at prefixes up to half of an image's tokens",
     target=TARGET,
+    found="at its own best rate an ordinary tokenizer is 1.5 dB ahead with all tokens",
     arms=tuple(Arm(name, RATES) for name in ARMS),
     train=train,
     score=lambda row: row["score"],
