@@ -76,7 +76,7 @@ def _content(image: Any, where: str) -> Any:
         raise ValueError(f"{where}: {image!r:.80} is not on this machine; download the picture first")
     if isinstance(image, str | Path) and str(image):
         return _file(str(image), where)
-    if image is None or image == "":
+    if image is None or (isinstance(image, str) and not image):
         raise ValueError(f"{where}: a picture is missing ({image!r})")
     return image
 
