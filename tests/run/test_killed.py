@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from oneloop.run.checkpoint import checkpoints
 from oneloop.run.run import Run
@@ -34,7 +35,11 @@ class Killer:
     """Speaks to `tests/support/killable.py`."""
 
     def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.killable"],
             stdin=subprocess.PIPE,

@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 
@@ -64,8 +66,10 @@ def run(order: dict) -> dict | list[dict]:
 def start(order: dict) -> tuple[int, int]:
     """(the process, its answer's descriptor) of a child at work."""
     inside, outside = os.pipe()
+    threads = torch.get_num_threads()
     process = os.fork()
     if process == 0:
+        torch.set_num_threads(threads)  # a fork has one, and a checkpoint says how many there were
         child(order, outside)
     os.close(outside)
     return process, inside
