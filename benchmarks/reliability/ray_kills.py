@@ -14,10 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ from benchmarks.reliability.outcome import (
     outcome,
     rollouts,
 )
-from benchmarks.reliability.trials import Trials, options, workplace
+from benchmarks.reliability.trials import Trials, Whole, options, workplace
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
@@ -55,31 +53,15 @@ KINDS = ("runs", "killed at work", "killed idle", "killed while starting", "kill
 KINDS += ("lost", "doubled", "different", "broken files", "left files", "left processes", "failed")
 
 
-@dataclass
-class Whole:
-    """The run that nobody disturbed."""
-
-    folder: Path
-    recipe: Path
-    result: Outcome
-    rollouts: Counter[tuple[str, int]]
-    seconds: float
-
-    @property
-    def directory(self) -> Path:
-        """Where the run of a try is."""
-        return self.folder / "run"
-
-
-def one(trials: Trials, whole: Whole, draw: random.Random) -> None:
-    """A run whose workers are killed, compared with the run left alone."""
+def one(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
+    """A run in `directory` whose workers are killed, compared with the run left alone."""
     trials.counts["runs"] += 1
     over, seen = threading.Event(), list[str]()
     waits = [draw.uniform(0.0, APART) for _ in range(min(MOST, trials.tries - trials.done))]
     killer = threading.Thread(target=kill, args=(waits, over, seen, random.Random(draw.random())))
     killer.start()
     try:
-        run(whole.recipe, whole.directory)
+        run(whole.recipe, directory)
     except Exception as error:
         trials.fault("failed", f"{type(error).__name__}: {error}")
     finally:
@@ -89,7 +71,7 @@ def one(trials: Trials, whole: Whole, draw: random.Random) -> None:
     for number, state in enumerate(seen):
         trials.counts["killed while a run ended" if number >= ended else f"killed {state}"] += 1
         trials.tried()
-    compare(trials, whole, f"killed {', '.join(seen)}")
+    compare(trials, whole, directory, f"killed {', '.join(seen)}")
 
 
 def kill(waits: list[float], over: threading.Event, seen: list[str], draw: random.Random) -> None:
@@ -104,7 +86,7 @@ def kill(waits: list[float], over: threading.Event, seen: list[str], draw: rando
                 return
         victim = draw.choice(found)
         with suppress(psutil.NoSuchProcess):
-            name = " ".join(victim.cmdline())
+            name = named(victim)
             victim.send_signal(signal.SIGKILL)
             seen.append("while starting" if STARTS in name else "at work" if ".act" in name else "idle")
 
@@ -131,16 +113,16 @@ def named(process: psutil.Process) -> str:
     return ""
 
 
-def compare(trials: Trials, whole: Whole, where: str) -> None:
-    """Counts every way in which the run is not the run left alone."""
-    lost, doubled = lost_and_doubled(whole.rollouts, rollouts(whole.directory))
+def compare(trials: Trials, whole: Whole, directory: Path, where: str) -> None:
+    """Counts every way in which the run in `directory` is not the run left alone."""
+    lost, doubled = lost_and_doubled(whole.rollouts, rollouts(directory))
     trials.fault("lost", f"{where}: {lost} rollouts", lost)
     trials.fault("doubled", f"{where}: {doubled} rollouts", doubled)
-    differs = differences(whole.result, written(whole.directory))
+    differs = differences(whole.result, written(directory))
     trials.fault("different", f"{where}: {differs}", len(differs))
-    said = broken(whole.directory)
+    said = broken(directory)
     trials.fault("broken files", f"{where}: {said}", len(said))
-    left = leftovers(whole.directory)
+    left = leftovers(directory)
     trials.fault("left files", f"{where}: {left}", len(left))
     alive = still_alive([*workers(), *shut_in()])
     trials.fault("left processes", f"{where}: {[named(each) for each in alive]}", len(alive))
@@ -181,12 +163,11 @@ def recipe() -> dict[str, Any]:
 def prepared(folder: Path) -> Whole:
     """The run left alone."""
     os.chdir(folder)
-    file = ranks.write(folder, recipe(), "killed")
+    file, directory = ranks.write(folder, recipe(), "killed"), folder / "whole"
     began = time.monotonic()
-    run(file, folder / "whole")
+    run(file, directory)
     seconds = time.monotonic() - began
-    result = written(folder / "whole")
-    return Whole(folder, file, result, rollouts(folder / "whole"), seconds)
+    return Whole("killed", file, directory, written(directory), rollouts(directory), seconds)
 
 
 @contextmanager
@@ -220,8 +201,8 @@ def main() -> int:
             whole = prepared(folder)
             print(f"a run left alone takes {whole.seconds:.1f} s", flush=True)
             while trials.more():
-                one(trials, whole, draw)
-                shutil.rmtree(whole.directory, ignore_errors=True)
+                one(trials, whole, folder / "run", draw)
+                shutil.rmtree(folder / "run", ignore_errors=True)
         alive = still_alive(children())
         trials.fault("left processes", f"of the cluster: {[named(each) for each in alive]}", len(alive))
         return trials.finish(KINDS)

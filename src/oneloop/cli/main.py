@@ -22,6 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from oneloop.cli.interrupts import interrupts_exit
+from oneloop.core.destinations import reason
 from oneloop.run.terminal import Terminal
 
 TEMPORARY = re.compile(r"\.([^/]+)\.\d+-[0-9a-f]{8}\.\w+$")
@@ -150,7 +151,7 @@ def of_the_system(error: OSError) -> str:
     files = [folder for folder in place.parents if folder.is_file()]
     if files:
         return f"cannot use {place}: {files[0]} is a file, not a folder"
-    return f"cannot use {str(place)!r:.300}: {error.strerror.lower()}"
+    return f"cannot use {str(place)!r:.300}: {reason(error)}"
 
 
 def main() -> Any:
