@@ -11,6 +11,7 @@ from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from tests.recipe.test_shipped import BRIGHTNESS
 from tests.support.fonts import font_folder
+from tests.support.training import gap_room
 
 pytest.importorskip("diffusers")
 
@@ -41,7 +42,7 @@ def shrunk(name, fonts, *overrides):
 def trained(recipe, folder):
     run = Run(recipe, folder, show=Show(quiet=True))
     run.train()
-    return run.history
+    return run
 
 
 def test_both_stages_by_reward_back_propagation(stand_ins, tmp_path):
@@ -50,7 +51,7 @@ def test_both_stages_by_reward_back_propagation(stand_ins, tmp_path):
     told = json.loads(json.dumps([to_recipe(term) for term in shipped_terms]))
     told[2]["reward_backprop"]["judge"]["reader"]["folder"] = str(reader)
     change = f"phases.read.objective={json.dumps(told)}"
-    history = trained(shrunk("one_dm", fonts, change), tmp_path / "run")
+    history = trained(shrunk("one_dm", fonts, change), tmp_path / "run").history
     assert [line["phase"] for line in history] == ["denoise"] * 2 + ["read"] * 2
     assert all(line["grad_norm"] > 0 and line["contrast"] > 0 and line["nll"] > 0 for line in history)
     assert "hinge/closed_ratio" in history[2]
@@ -65,7 +66,8 @@ def test_the_second_stage_as_grpo_and_as_branchgrpo(stand_ins, tmp_path, tree):
     if tree:
         changes += ["phases.grpo.plan.dress=[{fork: {steps: [0, 2], factor: 2}}]"]
         changes += ["phases.grpo.credit=[tree]"]
-    history = trained(shrunk("one_dm_grpo", fonts, *changes), tmp_path / "run")
+    run = trained(shrunk("one_dm_grpo", fonts, *changes), tmp_path / "run")
+    history = run.history
     assert [line["phase"] for line in history] == ["denoise"] * 2 + ["grpo"] * 2
     assert all(line["grad_norm"] > 0 for line in history)
-    assert all(line["sampling/logprob_gap_max"] < 1e-4 for line in history[2:3])
+    assert max(line["sampling/logprob_gap_max"] for line in history[2:]) <= gap_room(run, "grpo")

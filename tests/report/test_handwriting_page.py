@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from oneloop.report.handwriting_page import Hand, Written, marked, sentence
+from oneloop.report.handwriting_page import WriterSamples, Written, marked, sentence
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def hand(name, words, real_read):
     """A writer of a real word `ab`, and what was written in that hand: (read, nearest writer)."""
     paper = np.ones((4, 6), dtype=np.float32)
     written = [Written(paper, "cd", read, [(near, 0.5)] if near else []) for read, near in words]
-    return Hand(name, paper[None], paper[None], real_read, "ab", written)
+    return WriterSamples(name, paper[None], paper[None], real_read, "ab", written)
 
 
 def test_the_result_counts_own_hands_and_words_that_are_read_right():

@@ -8,6 +8,7 @@ from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
 from tests.recipe.test_shipped import BRIGHTNESS
+from tests.support.training import gap_room
 from tests.test_docs import ROOT, blocks
 
 BLOCKS = {
@@ -38,7 +39,8 @@ def test_they_train(name, tmp_path):
     run = Run(recipe(name, "steps=2"), tmp_path / "run", show=Show(quiet=True))
     run.train()
     assert len(run.history) == 2 and all(line["grad_norm"] > 0 for line in run.history)
-    assert all(line["sampling/logprob_gap_max"] < 1e-6 for line in run.history)
+    (phase,) = run.recipe.phases
+    assert max(line["sampling/logprob_gap_max"] for line in run.history) <= gap_room(run, phase)
     assert ("kl" in run.history[-1]) == (name == "Flow-GRPO")
 
 

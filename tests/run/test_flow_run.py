@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from oneloop.core.rooms import find
 from oneloop.recipe.recipe import load_recipe
 from oneloop.report import write_report
-from tests.support.training import assert_equal, cut_while_judging, outcome, run_quietly
+from tests.support.training import assert_equal, cut_while_judging, gap_room, outcome, run_quietly
 
 JUDGE = f"{Path(__file__).parents[1] / 'support' / 'toy_parts.py'}:Brightness"
 
@@ -62,7 +62,7 @@ def train(directory, resume=False, **changes):
 def test_it_learns_and_the_first_ratios_are_one(whole_run):
     run = whole_run
     branch = [line for line in run.history if line["phase"] == "branch"]
-    assert all(line["sampling/logprob_gap_max"] < 1e-6 for line in branch)  # 0 where a minibatch is the batch
+    assert max(line["sampling/logprob_gap_max"] for line in branch) <= gap_room(run, "branch")
     assert all(line["grad_norm"] > 0 for line in run.history)
     assert all("nll" in line and "sampling/logprob_gap_max" not in line for line in run.history[:3])
     assert branch[0]["kl"] >= 0 and branch[-1]["kl"] > 0

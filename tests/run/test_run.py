@@ -23,7 +23,7 @@ from oneloop.run.run import Run
 from oneloop.run.terminal import Terminal
 from oneloop.update.not_finite import NotFinite
 from tests.support.toy import chains
-from tests.support.training import ROWS, lines, raw_recipe, recipe, train
+from tests.support.training import ROWS, gap_room, lines, raw_recipe, recipe, train
 
 
 def rows_of(directory) -> list[dict]:
@@ -157,11 +157,14 @@ def test_tokens_that_restarts_threw_away_are_counted(tmp_path):
 
 
 def test_the_log_prob_gap_is_zero_and_so_is_the_kl_to_the_warm_started_model(tmp_path):
-    train(tmp_path, evaluate=None, **changed(learner__minibatches=1))
+    run = train(tmp_path, evaluate=None, **changed(learner__minibatches=1))
     steps = [line for line in lines(tmp_path) if line["kind"] == "step" and line["phase"] == "reinforce"]
     gaps = [step["sampling/logprob_gap_max"] for step in steps if "sampling/logprob_gap_max" in step]
-    assert len(gaps) > 3 and max(gaps) < 1e-5, "some steps hold only rollouts of older weights"
-    assert abs(steps[0]["kl"]) < 1e-6 < 1e-4 < steps[-1]["kl"]
+    assert len(gaps) > 3, "some steps hold only rollouts of older weights"
+    near = gap_room(run, "reinforce")
+    assert max(gaps) <= near
+    # the estimate of the KL, exp(gap) - 1 - gap, is about half the square of a gap, and two roundings of 1
+    assert abs(steps[0]["kl"]) <= near**2 / 2 + 2**-23 < 1e-4 < steps[-1]["kl"]
 
 
 def test_a_dry_source_ends_a_phase_and_every_judged_rollout_is_written(tmp_path):

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from oneloop.core.protocols.policies import Policy
+from oneloop.core.rollouts import Rollouts
 from oneloop.engines.law import Law
 
 DRAWS = 4
@@ -95,6 +97,22 @@ def room(computed: Callable[[Move], Tensor], dtype: torch.dtype = torch.float32)
         off = computed(lambda model, seed=seed: move(model, longest(model) ** 0.5 * eps / 2, seed))
         gaps.append((off.detach().double() - exact.detach()).abs().nan_to_num().max().item())
     return 4 * (max(gaps) + eps / 2 * float(exact.detach().nan_to_num().abs().max()))
+
+
+def logprob_room(policy: Policy, rollouts: Rollouts) -> float:
+    """How far apart `policy` may say the log-prob of any action of `rollouts` when it is asked twice: by its
+    sampler and its learner, or in other batches."""
+    wanted = torch.ones(len(rollouts.actions), dtype=torch.bool)
+
+    @torch.no_grad()
+    def logprobs(moved: Move) -> Tensor:
+        kept = copy.deepcopy(policy.model.state_dict())
+        moved(policy.model)
+        found = [policy.at(rollouts, actions).logprob for actions in policy.batches(rollouts, wanted, 10**6)]
+        policy.model.load_state_dict(kept)
+        return torch.cat(found)
+
+    return room(logprobs)
 
 
 def reordered(model: nn.Module, dtype: torch.dtype = torch.float32) -> float:

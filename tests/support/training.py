@@ -14,6 +14,7 @@ from oneloop.run.log import Log
 from oneloop.run.progress import Show
 from oneloop.run.record import read_lines
 from oneloop.run.run import Run
+from tests.support.rounding import logprob_room
 
 JUDGE = f"{Path(__file__).parent / 'toy_parts.py'}:Likeness"
 TIMES = (
@@ -85,6 +86,15 @@ def run_quietly(recipe: Recipe, directory: Path, resume: bool = False) -> Run:
     run = Run(recipe, directory, resume, Show(quiet=True))
     run.train()
     return run
+
+
+def gap_room(run: Run, phase: str) -> float:
+    """How far rounding may move `sampling/logprob_gap_max` from 0: for rollouts that are sampled anew as
+    `phase` asked for them, by the policy as the run left it."""
+    plan = run.recipe.phases[phase].plan
+    plan.begin(seed=1, steps=1)
+    finished, _ = run.policy.sample(plan.ask().put_facts(step=0))
+    return logprob_room(run.policy, finished)
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:

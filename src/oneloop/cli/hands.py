@@ -14,7 +14,7 @@ from oneloop.cli.written import new_file
 from oneloop.models.flow.one_dm import HandwritingNetwork
 from oneloop.models.handwriting.writing import open_writer, write_word
 from oneloop.models.judges.ctc_reader import CtcReader
-from oneloop.report.handwriting_page import Hand, Written, write_handwriting_page
+from oneloop.report.handwriting_page import WriterSamples, Written, write_handwriting_page
 from oneloop.run.checkpoint import locate
 from oneloop.sample.data.handwriting_fonts import HandwritingFonts
 
@@ -81,7 +81,7 @@ def hands(
         ]
         real = np.asarray(given["image"])
         made.append(
-            Hand(
+            WriterSamples(
                 name,
                 np.asarray(given["reference"]),
                 real,

@@ -27,7 +27,7 @@ if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
     multiply = torch.ops.mkldnn._linear_pointwise.default  # a look-up costs as much as a small operation
 
 
-class Product:
+class JoinedLinears:
     """Linear modules that read the same input; their results stand side by side.
 
     On a CPU their weights are kept in oneDNN's own layout as well, as they were at the last `refresh`: with
@@ -71,17 +71,17 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-class Layer(NamedTuple):
+class LlamaLayer(NamedTuple):
     """Weights of one transformer block; H query heads, K key heads, D head size."""
 
     before_attention: Tensor
-    queries_keys_values: Product
+    queries_keys_values: JoinedLinears
     head_norms: tuple[Tensor, Tensor] | None
     """[D] each: Qwen3's norms of query and key heads."""
-    output: Product
+    output: JoinedLinears
     before_mlp: Tensor
-    gate_up: Product
-    down: Product
+    gate_up: JoinedLinears
+    down: JoinedLinears
     window: int | None
 
 
@@ -106,7 +106,7 @@ class LlamaForward:
         self.floor = torch.tensor(self.eps)
         self.mistral = type(model).__name__ == "MistralForCausalLM"  # one window for all layers
         self.embedding, self.norm = model.model.embed_tokens.weight, model.model.norm.weight
-        self.head = Product([model.lm_head], owned)
+        self.head = JoinedLinears([model.lm_head], owned)
         self.layers = [self._layer(block) for block in model.model.layers]
         self.cosine = self.sine = torch.empty(0)
         self.few = None
@@ -132,7 +132,7 @@ class LlamaForward:
         return self.head(self._normed(hidden, self.norm))
 
     def _attention(
-        self, hidden: Tensor, number: int, layer: Layer, step: SlotStep, cosine: Tensor, sine: Tensor
+        self, hidden: Tensor, number: int, layer: LlamaLayer, step: SlotStep, cosine: Tensor, sine: Tensor
     ) -> Tensor:
         """Mixed values [N, H * D] of hidden [N, C]."""
         turned = self.heads + self.keys
@@ -173,17 +173,17 @@ class LlamaForward:
         if self.few is not None:
             self.few.refresh()
 
-    def _layer(self, block: Any) -> Layer:
+    def _layer(self, block: Any) -> LlamaLayer:
         attention, mlp = block.self_attn, block.mlp
         normed = hasattr(attention, "q_norm")
-        return Layer(
+        return LlamaLayer(
             block.input_layernorm.weight,
-            Product([attention.q_proj, attention.k_proj, attention.v_proj], self.owned),
+            JoinedLinears([attention.q_proj, attention.k_proj, attention.v_proj], self.owned),
             (attention.q_norm.weight, attention.k_norm.weight) if normed else None,
-            Product([attention.o_proj], self.owned),
+            JoinedLinears([attention.o_proj], self.owned),
             block.post_attention_layernorm.weight,
-            Product([mlp.gate_proj, mlp.up_proj], self.owned),
-            Product([mlp.down_proj], self.owned),
+            JoinedLinears([mlp.gate_proj, mlp.up_proj], self.owned),
+            JoinedLinears([mlp.down_proj], self.owned),
             attention.config.sliding_window if self.mistral else getattr(attention, "sliding_window", None),
         )
 

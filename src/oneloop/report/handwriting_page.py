@@ -33,7 +33,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Hand:
+class WriterSamples:
     """A writer: his reference, a word that he really wrote, and what was written in his hand."""
 
     name: str
@@ -58,7 +58,7 @@ def marked(read: str, text: str) -> list[tuple[str, str]]:
     return found
 
 
-def write_handwriting_page(path: Path, hands: Sequence[Hand], title: str, reader: str) -> Path:
+def write_handwriting_page(path: Path, hands: Sequence[WriterSamples], title: str, reader: str) -> Path:
     """Writes the page of `hands` to `path` and returns it; `reader` names what read the words, empty: nothing
     did."""
     text = filled(
@@ -77,7 +77,7 @@ def write_handwriting_page(path: Path, hands: Sequence[Hand], title: str, reader
     return path
 
 
-def sentence(hands: Sequence[Hand]) -> str:
+def sentence(hands: Sequence[WriterSamples]) -> str:
     """The result in one sentence."""
     words = [(hand, word) for hand in hands for word in hand.written]
     own = sum(word.nearest[0][0] == hand.name for hand, word in words if word.nearest)

@@ -1,6 +1,7 @@
 """Stable Diffusion 3 and FLUX, tiny and built here, as flow policies: sampled, scored, trained through
 adapters."""
 
+import copy
 import dataclasses
 import warnings
 from functools import lru_cache
@@ -12,6 +13,7 @@ from oneloop.core.rooms import build
 from oneloop.models.flow.pipeline_noise import pipeline_noise_levels
 from oneloop.sample.plan.dress.fork import Fork
 from tests.models.flow.tiny_pipelines import flux, stable_diffusion_3
+from tests.support.rounding import logprob_room, room
 from tests.support.trees import asked
 
 pytest.importorskip("diffusers")
@@ -57,12 +59,31 @@ def pipelined(pipeline, start, steps=4):
         ).images
 
 
-def test_it_samples_what_the_pipeline_itself_does(policy):
-    """Without noise: the same prompt and start through diffusers' own call."""
+def sampled(policy):
+    """The rollout of the prompt "a", without noise."""
     with policy.greedy():
         rollouts, _ = policy.sample(asked(1, prompts=1))
+    return rollouts
+
+
+def image_room(policy):
+    """How far two orders of the same sums may move what `sampled` makes."""
+
+    def image(moved):
+        kept = copy.deepcopy(policy.model.state_dict())
+        moved(policy.model)
+        made = sampled(policy).output
+        policy.model.load_state_dict(kept)
+        return made
+
+    return room(image)
+
+
+def test_it_samples_what_the_pipeline_itself_does(policy):
+    """Without noise: the same prompt and start through diffusers' own call."""
+    rollouts = sampled(policy)
     images = pipelined(policy.network.pipeline, rollouts["start"])
-    torch.testing.assert_close(rollouts.output, images, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(rollouts.output, images, rtol=0, atol=image_room(policy))
 
 
 def test_noise_levels_are_those_of_the_pipelines_own_call(policy):
@@ -114,17 +135,15 @@ def test_saved_adapters_make_the_same_images_in_a_pipeline_of_their_own(policy, 
         for weight in trained.model.parameters():
             if weight.requires_grad:
                 weight.copy_(0.5 * torch.randn(weight.shape, generator=draw))
-    with trained.greedy(), policy.greedy():
-        rollouts, _ = trained.sample(asked(1, prompts=1))
-        untrained, _ = policy.sample(asked(1, prompts=1))
+    rollouts, untrained = sampled(trained), sampled(policy)
     trained.save(tmp_path)
     pipeline = DiffusionPipeline.from_pretrained(trained.options.model.name)
     bare = pipelined(pipeline, rollouts["start"])
-    torch.testing.assert_close(untrained.output, bare, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(untrained.output, bare, rtol=0, atol=image_room(policy))
     pipeline.load_lora_weights(tmp_path)
     images = pipelined(pipeline, rollouts["start"])
-    difference = (images - bare).abs().max()
-    assert (rollouts.output - images).abs().max() < 1e-3 * difference, "of what the adapters change"
+    near = image_room(trained)
+    assert (rollouts.output - images).abs().max() <= near < 0.01 * (images - bare).abs().max()
     other = build_policy(
         dataclasses.replace(policy.options, model=dataclasses.replace(model, alpha=alpha + 1))
     )
@@ -142,8 +161,9 @@ def test_the_reference_is_the_pipeline_without_adapters_and_adapters_come_back(p
             if weight.requires_grad:
                 weight.add_(0.05)
     written = policy.annotate(rollouts, ["reference", "proximal"]).actions
-    torch.testing.assert_close(written.reference, rollouts.actions.logprob, rtol=1e-5, atol=1e-6)
-    assert (written.proximal - written.reference).abs().max() > 1e-5
+    near = logprob_room(policy, rollouts)
+    torch.testing.assert_close(written.reference, rollouts.actions.logprob, rtol=0, atol=near)
+    assert (written.proximal - written.reference).abs().max() > 10 * near
     policy.save(tmp_path)
     trained = [weight.clone() for weight in policy.model.parameters() if weight.requires_grad]
     with torch.no_grad():

@@ -23,6 +23,7 @@ from oneloop.models.supernet import (
 )
 from oneloop.models.supernet.elastic_norm import ElasticBatchNorm2d
 from tests.models.supernet.networks import convolutions, ids, images, transformer
+from tests.support.rounding import room
 
 TRANSFORMERS: list[Architecture] = [
     {"width": 5, "depth": 2, "heads": 3, "hidden": 4},
@@ -115,7 +116,8 @@ def test_slice_mask_and_cut_agree(made, given, architecture):
         with at(model, architecture):
             sliced = model(x)
         mask(model, masks_of(model, architecture))
-        torch.testing.assert_close(model(x), sliced, rtol=1e-5, atol=1e-6)
+        near = room(lambda move: move(cut(model, architecture))(x))
+        torch.testing.assert_close(model(x), sliced, rtol=0, atol=near)
         plain = cut(model, architecture)
         torch.testing.assert_close(plain(x), sliced, rtol=1e-6, atol=1e-6)
         views = cut(model, architecture, copies=False)

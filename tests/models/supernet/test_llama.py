@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from oneloop.models.supernet.llama import LlamaSize, LlamaSubnets
+from tests.support.rounding import relative, reordered
 
 SIZES = {"vocab_size": 32, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
@@ -100,8 +101,8 @@ def test_a_gradient_stays_in_the_corner_and_is_that_of_the_network_cut_out():
             continue
         own = cut.get_parameter(name).grad
         corner = weight.grad[tuple(slice(length) for length in own.shape)]
-        assert torch.allclose(corner, own, atol=1e-6, rtol=1e-5), name
-        assert weight.grad.abs().sum() == pytest.approx(float(corner.abs().sum()), rel=1e-5)
+        assert relative(corner, own) <= reordered(model), name
+        assert int(weight.grad.count_nonzero()) == int(corner.count_nonzero()), "nothing beyond the corner"
 
 
 def test_sizes_that_the_model_cannot_have_are_refused_in_words():

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from oneloop.core import memory
 from oneloop.core.memory import free_memory, size
-from oneloop.engines.llama_forward import LlamaForward, Product
+from oneloop.engines.llama_forward import JoinedLinears, LlamaForward
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.memory import estimate as estimates
 from oneloop.run.memory.estimate import estimate
@@ -66,7 +66,7 @@ def laid_out(engine):
     if not isinstance(engine.forward, LlamaForward):
         return 0
     products = [
-        product for layer in engine.forward.layers for product in layer if isinstance(product, Product)
+        product for layer in engine.forward.layers for product in layer if isinstance(product, JoinedLinears)
     ]
     modules = [
         module for product in [*products, engine.forward.head] if product.packed for module in product.modules

@@ -14,9 +14,11 @@ from oneloop.run.run import Run
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.elastic import ElasticOptions
 from oneloop.sample.policies.tokens.lora import Lora
+from tests.support.rounding import logprob_room, relative, reordered
 from tests.support.training import (
     assert_equal,
     cut_and_resumed,
+    gap_room,
     lines,
     outcome,
     raw_recipe,
@@ -99,7 +101,7 @@ def test_sampler_and_learner_agree_at_every_subnet_and_micro_batches_hold_one(op
         for made in opened._policies.values():
             made.forward.width = width
         gap = (logprobs(opened, rollouts) - rollouts.actions.logprob).abs().max()
-        assert gap < 2e-6
+        assert gap <= logprob_room(opened, rollouts)
     wanted = torch.ones(len(rollouts.actions), dtype=torch.bool)
     pieces = list(opened.batches(rollouts, wanted, 10_000))
     assert len(pieces) == 4 and torch.cat(pieces).sort().values.tolist() == list(range(len(wanted)))
@@ -120,14 +122,15 @@ def test_a_subnet_is_the_ordinary_policy_of_the_folder_it_is_cut_to(opened, budg
         mine = rollouts.take(rollouts.group == number)
         theirs = plain.sample(asked(budgets).without("flops").take(rollouts.group == number))[0]
         assert mine.text == theirs.text
-        assert torch.allclose(mine.actions.logprob, theirs.actions.logprob, atol=1e-6, rtol=0)
+        gap = (mine.actions.logprob - theirs.actions.logprob).abs().max()
+        assert gap <= min(1e-6, logprob_room(opened, mine))
         for policy, rows in ((opened, mine), (plain, theirs)):
             policy.model.zero_grad()
             piece = torch.arange(len(rows.actions))
             policy.at(rows, piece).logprob.sum().backward()
         for name, weight in plain.model.named_parameters():
             corner = opened.model.get_parameter(name).grad[tuple(slice(n) for n in weight.shape)]
-            assert torch.allclose(corner, weight.grad, atol=1e-5, rtol=1e-5), name
+            assert relative(corner, weight.grad) <= reordered(opened.model), name
     opened.model.zero_grad()
 
 
@@ -141,10 +144,11 @@ def test_an_update_reaches_every_engine_and_the_reference_is_that_of_the_subnet(
     made.updated()
     after = made.sample(asked(budgets))[0]
     assert after.actions.version.unique().tolist() == [1] and after.text != before.text
-    assert (logprobs(made, after) - after.actions.logprob).abs().max() < 2e-6
+    assert (logprobs(made, after) - after.actions.logprob).abs().max() <= logprob_room(made, after)
     # the law of before, at each subnet, and it stays when the weights move on
-    assert (logprobs(made, before, "reference") - before.actions.logprob).abs().max() < 2e-6
-    assert (logprobs(made, before) - before.actions.logprob).abs().max() > 1e-3
+    room = logprob_room(made, before)
+    assert (logprobs(made, before, "reference") - before.actions.logprob).abs().max() <= room
+    assert (logprobs(made, before) - before.actions.logprob).abs().max() > 100 * room
     apart = made.apart()
     assert apart.sample(asked(budgets))[0].text == after.text
     with made.greedy():
@@ -192,11 +196,12 @@ def test_a_run_of_both_phases_resumes_to_the_bit(tmp_path):
     def train(directory, resume=False):
         return run_quietly(load_recipe(elastic_recipe(evaluate=None))[0], directory, resume)
 
-    train(tmp_path / "whole")
+    run = train(tmp_path / "whole")
     whole = outcome(tmp_path / "whole")
     assert_equal(whole, cut_and_resumed(train, tmp_path / "cut", 7))
     steps = [line for line in lines(tmp_path / "whole") if line["kind"] == "step"]
-    assert max(line.get("sampling/logprob_gap_max", 0) for line in steps) < 2e-6
+    gaps = [line["sampling/logprob_gap_max"] for line in steps if "sampling/logprob_gap_max" in line]
+    assert gaps and max(gaps) <= gap_room(run, "reinforce")
     assert "draw/flops/p_15000" in steps[-1] and spec.policy.elastic is not None
 
 

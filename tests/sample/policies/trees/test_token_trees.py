@@ -16,7 +16,7 @@ from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from tests.sample.policies.conftest import agree
 from tests.support.rounding import relative, reordered, room
-from tests.support.training import raw_recipe
+from tests.support.training import gap_room, raw_recipe
 from tests.support.trees import asked
 
 MODEL = {"small_llama": {"hidden_size": 32, "layers": 1, "heads": 2, "alphabet": "abcd", "max_positions": 32}}
@@ -103,7 +103,7 @@ def test_a_run_of_trees_of_text_learns_and_records(tmp_path):
     run = Run(load_recipe(raw)[0], tmp_path / "run", show=Show(quiet=True))
     run.train()
     assert run.history[-1]["step"] == 7 and any(line["grad_norm"] > 0 for line in run.history[-3:])
-    assert run.history[-1]["sampling/logprob_gap_max"] < 1e-5
+    assert run.history[-1]["sampling/logprob_gap_max"] <= gap_room(run, "branch")
 
 
 def test_trees_start_from_nothing(policy, trees):
