@@ -27,7 +27,7 @@ def test_one_right_and_one_wrong_of_four_alike():
     made = mass_balance(logits, FIRST_TWO, torch.tensor([1, 0, 1, 0]))
     assert made.logit_step.tolist() == pytest.approx([0.125, 0, -0.125, 0], abs=1e-12)
     assert terms(made) == pytest.approx([0.015625, 0.015625, 0], abs=1e-12)
-    assert made.total.item() == pytest.approx(0.03125) and made.mood.item() == pytest.approx(0)
+    assert made.total.item() == pytest.approx(0.03125) and made.unsampled_factor.item() == pytest.approx(0)
     assert exact_change(logits, FIRST_TWO, made.logit_step) == pytest.approx(0.0312094, abs=1e-7)
 
 
@@ -35,7 +35,7 @@ def test_a_correct_sample_may_lower_the_mass_of_correct_tokens():
     draws = torch.tensor([1, 0, 0, 0])
     made = mass_balance(SKEWED, FIRST_TWO, draws, reward_wrong=0.0, learning_rate=0.1)
     assert terms(made) == pytest.approx([9.5e-5, 0, -3.05e-4], abs=1e-9)
-    assert made.mood.item() == pytest.approx(0.05) and made.q_pos.item() == pytest.approx(0.6)
+    assert made.unsampled_factor.item() == pytest.approx(0.05) and made.q_pos.item() == pytest.approx(0.6)
     assert made.logit_step.tolist() == pytest.approx([0.00475, -0.00275, -0.0015, -0.0005])
     assert exact_change(SKEWED, FIRST_TWO, made.logit_step) == pytest.approx(-2.0952e-4, abs=1e-8)
     logprob = mass_balance(SKEWED, FIRST_TWO, draws, reward_wrong=0.0, surrogate="logprob")
@@ -81,9 +81,9 @@ def test_small_terms_of_a_large_vocabulary_are_summed_in_double_precision():
     size = 128_000
     made = mass_balance(torch.zeros(size), torch.arange(size) < 10_000, torch.arange(size) == 0)
     square, q = size**-2.0, 10_000 / size
-    mood = 1 / size
-    assert made.sampled_correct.item() == pytest.approx((1 - mood) * (1 - q) * square, rel=1e-9)
-    coupling = mood * (q * (size - 10_000) - (1 - q) * 9_999) * square
+    factor = 1 / size
+    assert made.sampled_correct.item() == pytest.approx((1 - factor) * (1 - q) * square, rel=1e-9)
+    coupling = factor * (q * (size - 10_000) - (1 - q) * 9_999) * square
     assert made.unsampled.item() == pytest.approx(coupling, rel=1e-6)
 
 
@@ -127,15 +127,15 @@ def test_theorem_1(case, shift):
     made = mass_balance(logits, correct, counts, **options)
     p, drawn, n = logits.softmax(-1), counts > 0, counts.sum()
     right, wrong = options["reward_correct"], options["reward_wrong"]
-    mood = right * p[drawn & correct].sum() + wrong * p[drawn & ~correct].sum()
+    factor = right * p[drawn & correct].sum() + wrong * p[drawn & ~correct].sum()
     q, square = p[correct].sum(), p.square()
     expected = [
-        (right - mood) * (1 - q) * square[drawn & correct].sum() / n,
-        (mood - wrong) * q * square[drawn & ~correct].sum() / n,
-        mood * (q * square[~drawn & ~correct].sum() - (1 - q) * square[~drawn & correct].sum()) / n,
+        (right - factor) * (1 - q) * square[drawn & correct].sum() / n,
+        (factor - wrong) * q * square[drawn & ~correct].sum() / n,
+        factor * (q * square[~drawn & ~correct].sum() - (1 - q) * square[~drawn & correct].sum()) / n,
     ]
     assert terms(made) == pytest.approx([x.item() for x in expected], abs=1e-12)
-    assert wrong - 1e-12 <= made.mood.item() <= right + 1e-12
+    assert wrong - 1e-12 <= made.unsampled_factor.item() <= right + 1e-12
     assert made.sampled_correct >= -1e-15 and made.sampled_incorrect >= -1e-15
     if drawn.all():
         assert made.unsampled == 0

@@ -37,7 +37,7 @@ class MassBalance:
     """By tokens nobody sampled; of either sign."""
     q_pos: Tensor
     """Q before the step."""
-    mood: Tensor
+    unsampled_factor: Tensor
     """W, the factor of the unsampled term; for surrogate linear the paper's S_R, the batch's net reward."""
     logit_step: Tensor
     """dz [..., V]."""
@@ -103,7 +103,7 @@ def balance_of(
     _check(logits, correct, counts)
     p, weights = logits.double().softmax(-1), weights.double()
     rate = learning_rate / counts.double().sum(-1, keepdim=True).clamp(min=1)
-    step, mood = logit_gradient(p, weights, surrogate)
+    step, unsampled_factor = logit_gradient(p, weights, surrogate)
     q_pos = torch.where(correct, p, 0.0).sum(-1)
     moved, sampled = p * step, counts > 0
     gain = torch.where(correct, (1 - q_pos)[..., None] * moved, -q_pos[..., None] * moved) * rate
@@ -112,7 +112,7 @@ def balance_of(
         sampled_incorrect=torch.where(~correct & sampled, gain, 0.0).sum(-1),
         unsampled=torch.where(sampled, 0.0, gain).sum(-1),
         q_pos=q_pos,
-        mood=mood,
+        unsampled_factor=unsampled_factor,
         logit_step=rate * step,
         per_token=rate * p * (step - moved.sum(-1, keepdim=True)),
     )
@@ -121,11 +121,11 @@ def balance_of(
 def logit_gradient(p: Tensor, weights: Tensor, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
     """(g [..., V], W [...]) of probabilities `p` and `weights`, [..., V]; N and the rate are left out."""
     if surrogate == "linear":
-        mood = (weights * p).sum(-1)
-        return p * (weights - mood[..., None]), mood
+        unsampled_factor = (weights * p).sum(-1)
+        return p * (weights - unsampled_factor[..., None]), unsampled_factor
     if surrogate == "logprob":
-        mood = weights.sum(-1)
-        return weights - p * mood[..., None], mood
+        unsampled_factor = weights.sum(-1)
+        return weights - p * unsampled_factor[..., None], unsampled_factor
     raise ValueError(f"surrogate must be linear or logprob, got {surrogate!r}")
 
 

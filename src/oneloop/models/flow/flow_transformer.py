@@ -99,11 +99,11 @@ class PatchNetwork(PixelNetwork):
         x = torch.cat([self.patches(self._cut(inputs)), words], 1) + self.places
         known = (condition["words"] > 0).to(words.dtype)[..., None]
         mean = (words * known).sum(1) / known.sum(1).clamp(min=1)
-        mood = silu(self.time(frequencies(sigma, FREQUENCIES)) + mean)
+        embedding = silu(self.time(frequencies(sigma, FREQUENCIES)) + mean)
         for block in self.blocks:
-            x = block(x, mood)
+            x = block(x, embedding)
         x = x[:, : x.shape[1] - words.shape[1]]
-        scale, shift = self.last(mood)[:, None].chunk(2, -1)
+        scale, shift = self.last(embedding)[:, None].chunk(2, -1)
         data = self._paste(self.head(normal(x) * (1 + scale) + shift))
         velocity: Tensor = (latent - data) / sigma.clamp(min=LEAST)[:, None, None, None]
         return velocity
@@ -123,7 +123,7 @@ class PatchNetwork(PixelNetwork):
 
 
 class ModulatedBlock(nn.Module):
-    """Attention and a two-layer MLP, each scaled, shifted and gated by a function of `mood` [b, width]."""
+    """Attention and a two-layer MLP, each scaled, shifted and gated by a function of an embedding."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -136,9 +136,9 @@ class ModulatedBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, mood: Tensor) -> Tensor:
-        """`x` [b, tokens, width] after this block, same shape; `mood` [b, width] conditions it."""
-        scale, shift, gate, scale2, shift2, gate2 = self.modulation(mood)[:, None].chunk(6, -1)
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """`x` [b, tokens, width] after this block; `embedding` [b, width] is of noise level and words."""
+        scale, shift, gate, scale2, shift2, gate2 = self.modulation(embedding)[:, None].chunk(6, -1)
         qkv = self.qkv(normal(x) * (1 + scale) + shift).unflatten(2, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         seen = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
