@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Row = Mapping[str, float]
 """Columns of one arm on one seed, or of one line of a table."""
@@ -22,7 +22,7 @@ class Arm:
 
     name: str
     grid: tuple[float, ...] = ()
-    """Values of what is tuned, ascending, at least 4; empty: this arm has nothing to tune."""
+    """Values of what is tuned, ascending, at least 4; empty: `Claim.at_best` says why there is none."""
     bounds: tuple[float, float] = (0.0, math.inf)
     """Smallest and largest value that makes sense; the grid grows no further."""
 
@@ -71,6 +71,9 @@ class Claim:
     """What the arms' grids are values of."""
     score: Callable[[Row], float] | None = None
     """By what an arm's value is chosen, on seeds that are not reported: higher is better."""
+    at_best: Mapping[str, str] = field(default_factory=dict)
+    """{arm without a grid: why it is measured at its best setting}: that all its settings were tried, or that
+    it has none. An arm with neither a grid nor such a sentence is refused."""
     work: str = ""
     """What the column `work` counts, of every arm alike."""
     only_under: str = ""
@@ -85,3 +88,10 @@ class Claim:
             raise ValueError("a claim whose arms are tuned says by which score")
         if self.arms and not self.work:
             raise ValueError("a claim with arms says what work counts")
+        loose = {arm.name for arm in self.arms if not arm.grid}
+        if loose != set(self.at_best):
+            untold, unknown = sorted(loose - set(self.at_best)), sorted(set(self.at_best) - loose)
+            raise ValueError(
+                "an arm has a grid, or `at_best` says why it is at its best setting without one: "
+                f"nothing is said of {untold}, and these are no arms without a grid: {unknown}"
+            )

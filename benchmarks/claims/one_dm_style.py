@@ -21,7 +21,8 @@ end, the mean of both papers. Semi-synthetic: fonts do not vary as people do
     oneloop fetch handwriting-fonts
     python -m benchmarks.claims one_dm_style --seeds 5
 
-No arm is tuned: all learn at one rate, a fixed number of steps.
+Each arm learns at its own best rate, chosen by its mean accuracy at the end on seeds that are not reported.
+The steps are fixed: 9600 pictures on each paper.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,7 @@ GALLERIES = 20
 PAPERS = {"clean": (0.0, 0.0), "noisy": (0.3, 0.08)}
 """(texture, noise) of each paper."""
 CHANNELS = (12, 24, 48, 96)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def rendered(paper: str) -> tuple[Tensor, Tensor]:
 
 
 def trained(
-    arm: Kind, paper: str, writers: Sequence[int], seed: int, steps: int, batch: int = BATCH
+    arm: Kind, paper: str, writers: Sequence[int], seed: int, steps: int, rate: float, batch: int = BATCH
 ) -> Iterator[Encoder]:
     """The encoder after a quarter of `steps` of the contrastive loss, and after all: a step sees two words by
     each of `batch` writers.
@@ -153,8 +155,8 @@ def trained(
     ink, edges = rendered(paper)
     with seeded(seed):
         encoder = Encoder(arm)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-3)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=rate)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for step in range(steps):
         random = np.random.Generator(np.random.Philox(key=int(draws.mix(seed, "style", step))))
         who = torch.from_numpy(random.permutation(np.asarray(writers))[:batch].copy())
@@ -187,25 +189,28 @@ def retrieval(encoder: Encoder, paper: str, writers: Sequence[int], seed: int) -
     return float(torch.stack(right).mean())
 
 
-def train(name: str, value: float, seed: int) -> Row:
-    """Accuracy of an arm on each paper, early and at the end; `value` is not used, for no arm is tuned."""
+def train(name: str, rate: float, seed: int) -> Row:
+    """Accuracy of an arm on each paper, early and at the end."""
     writers = len(rendered("clean")[0])
     order = np.argsort(draws.uniforms(draws.mix(seed, "unseen"), np.arange(writers))).tolist()
     unseen, seen = order[:UNSEEN], order[UNSEEN:]
     columns = {"work": float(len(PAPERS) * STEPS * BATCH * 2)}
     for paper in PAPERS:
-        learned = trained(KINDS[name], paper, seen, seed, STEPS)
+        learned = trained(KINDS[name], paper, seen, seed, STEPS, rate)
         for moment, encoder in zip(("early", "end"), learned, strict=True):
             columns[f"{paper}, {moment}"] = retrieval(encoder, paper, unseen, seed)
     columns["parameters"] = float(sum(weight.numel() for weight in encoder.parameters()))
     return columns
 
 
+def at_end(row: Row) -> float:
+    """Accuracy at the end, the mean of both papers."""
+    return sum(row[f"{paper}, end"] for paper in PAPERS) / len(PAPERS)
+
+
 def headline(rows: Rows) -> float:
     """Accuracy gained over one branch of as many parameters, the mean of both papers."""
-    columns = [f"{paper}, end" for paper in PAPERS]
-    ahead = [rows["spatial + Laplacian"][column] - rows["spatial, matched"][column] for column in columns]
-    return sum(ahead) / len(ahead)
+    return at_end(rows["spatial + Laplacian"]) - at_end(rows["spatial, matched"])
 
 
 CLAIM = Claim(
@@ -216,7 +221,8 @@ CLAIM = Claim(
     claim=f"a branch on the Laplacian image adds {TARGET:g} to one-shot retrieval of unseen hands",
     target=TARGET,
     headline=headline,
-    arms=tuple(Arm(name) for name in KINDS),
+    arms=tuple(Arm(name, RATES) for name in KINDS),
     train=train,
+    score=at_end,
     work="pictures embedded",
 )

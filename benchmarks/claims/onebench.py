@@ -319,6 +319,11 @@ CLAIM = Claim(
     "and of means, all at their best setting, by",
     target=0.0,
     arms=tuple(Arm(f"{place}: {name}", grid) for place in ("pool", "tails") for name, grid in PEERS.items()),
+    at_best={
+        f"{place}: {name}": "a mean: it has no setting"
+        for place in ("pool", "tails")
+        for name in ("micro mean", "macro mean", "mean place")
+    },
     train=train,
     tunes="strength of the prior, Elo's K, samples shrunk by",
     score=lambda row: row["tau"],

@@ -9,7 +9,7 @@ where one seed's arms are compared).
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,26 @@ def methods(results: Path = RESULTS) -> list[dict[str, Any]]:
         claim, path = find_claim(name), results / f"{name}.json"
         stored = json.loads(path.read_text()) if path.is_file() else {}
         measured = {key: stored.get(key, default) for key, default in MEASURED}
+        arms = told(claim, measured["arms"])
+        stored |= {"arms": arms, "tuned": tuned(claim, arms)} if stored else {}
         known = {"state": state(claim, stored), "stale": stale(stored)}
-        found.append(describe(name, claim) | measured | known)
+        found.append(describe(name, claim) | measured | {"arms": arms, "tuned": tuned(claim, arms)} | known)
     return found
+
+
+def told(claim: Claim, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`arms` with what the claim says of those without a grid: '' where it says nothing."""
+    return [{**arm, "at_best": claim.at_best.get(arm["name"], "")} for arm in arms]
+
+
+def tuned(claim: Claim, arms: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every arm, the baselines too, was measured at its best setting.
+
+    There are at least two arms, and each has tried smaller and larger values than the best of its grid, or
+    has no grid and the claim says why it is at its best.
+    """
+    best = {arm["name"] for arm in arms if arm["interior"] and (arm["grid"] or arm["at_best"])}
+    return len(claim.arms) > 1 and best == {arm.name for arm in claim.arms}
 
 
 def describe(name: str, claim: Claim) -> dict[str, Any]:

@@ -197,10 +197,10 @@ def summary(
 ) -> dict[str, Any]:
     """What is stored of a claim: choices, the headline's interval over the seeds' `runs`, their table."""
     mean, low, high = intervals.headline_interval([claim.headline(rows) for rows in runs])
-    arms = [_arm(arm.name, choices.get(arm.name)) for arm in claim.arms]
+    arms = registry.told(claim, [_arm(arm.name, choices.get(arm.name)) for arm in claim.arms])
     return registry.describe(name, claim) | {
         "arms": arms,
-        "tuned": bool(arms) and all(arm["interior"] for arm in arms),
+        "tuned": registry.tuned(claim, arms),
         "work": _work(claim, runs),
         "measured": mean,
         "low": low,

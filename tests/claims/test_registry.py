@@ -1,6 +1,7 @@
 """benchmarks/claims: what is known of a claim, what it is run with, what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from benchmarks.claims import registry
@@ -153,6 +154,38 @@ def test_wrong_requests_are_refused_in_words(tmp_path):
         run_claim("otrr", 2, tmp_path)
 
 
+def test_an_arm_without_a_grid_says_why_it_is_at_its_best(tmp_path, registered):
+    options = {"arms": (Arm("ours", (0.1, 0.3, 0.9, 2.7)), Arm("theirs"))}
+    options["train"] = lambda arm, value, seed: trained(arm, value if arm == "ours" else 1.0, seed)
+    with pytest.raises(ValueError, match=r"nothing is said of \['theirs'\]"):
+        replace(tuned(), **options)
+    with pytest.raises(ValueError, match=r"no arms without a grid: \['other'\]"):
+        tuned(at_best={"other": "it has no setting"})
+    registered(replace(tuned(), **options, at_best={"theirs": "both of its plans were tried"}))
+    stored = run_claim("toy", 2, tmp_path, tmp_path)
+    assert stored["tuned"] and stored["arms"][1]["at_best"] == "both of its plans were tried"
+    assert methods(tmp_path)[0]["tuned"] and methods(tmp_path)[0]["arms"] == stored["arms"]
+
+
+@pytest.mark.parametrize("wrong", ["an edge", "no grid and no word", "an arm missing", "no rival"])
+def test_a_claim_without_a_tuned_baseline_is_not_tuned(wrong):
+    claim = tuned()
+    arms = [
+        {"name": name, "grid": {"0.1": 0.5}, "chosen": 0.1, "interior": True, "at_best": ""}
+        for name in ("ours", "theirs")
+    ]
+    assert registry.tuned(claim, arms)
+    if wrong == "an edge":
+        arms[1]["interior"] = False
+    elif wrong == "no grid and no word":
+        arms[1]["grid"] = {}
+    elif wrong == "an arm missing":
+        del arms[1]
+    else:
+        claim, arms = replace(claim, arms=claim.arms[:1]), arms[:1]
+    assert not registry.tuned(claim, arms)
+
+
 def test_every_claim_is_complete_and_a_new_one_has_tuned_rivals():
     for method in methods():
         assert method["claim"] and method["paper"] and method["parts"] and method["says"]
@@ -161,5 +194,6 @@ def test_every_claim_is_complete_and_a_new_one_has_tuned_rivals():
         assert len(claim.arms) > 1 or method["name"] in UNTUNED_YET, "a claim names its rivals as arms"
         if method["measured"] is not None and method["name"] not in UNTUNED_YET:
             assert method["tuned"], (
-                f"{method['name']}: the best value of some arm lies at the end of its grid"
+                f"{method['name']}: the best value of some arm lies at the end of its grid, or an arm with "
+                "neither a grid nor a word in `at_best` stands among the stored ones"
             )

@@ -45,6 +45,7 @@ def test_small_and_coarse_grids_and_incomplete_claims_are_refused():
         ({"arms": (Arm("a"),)}, "how one is trained"),
         ({"arms": (Arm("a", (1.0, 2.0, 4.0, 8.0)),), "train": len}, "by which score"),
         ({"arms": (Arm("a"),), "train": len}, "what work counts"),
+        ({"arms": (Arm("a"),), "train": len, "work": "w"}, "is at its best setting without one"),
     ):
         with pytest.raises(ValueError, match=words):
             Claim(**known, **wrong)
