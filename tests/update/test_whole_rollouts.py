@@ -111,6 +111,8 @@ def test_every_combination_is_the_sentence_for_any_cut(ratio, correction, share,
         )
         learner(rollouts)
         near = room(lambda moved, rollouts=rollouts: expected(policy_of(moved), objective, rollouts))
+        # and what summing up the gradients of so many pieces rounds
+        near += len(rollouts.actions) ** 0.5 * 2**-23 * float(wanted.abs().max())
         assert (seen[-1] - wanted).abs().max() <= near
         assert rollouts.actions.share.equal(prepared(share, credit)[1].actions.share)
 
