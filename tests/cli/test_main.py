@@ -315,6 +315,7 @@ WRITES = {
     "cut nothing -o": "folder",
     "fair table.csv --run": "folder",
     "fetch smollm2 --to": "folder",
+    "fit reader -o": "folder",
     "mass-balance --out": "file",
     "rank table.csv --out": "file",
     "plan nothing --json": "file",

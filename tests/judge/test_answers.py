@@ -17,6 +17,9 @@ from oneloop.sample.data.files.text_table import parsed_json
         (7, ["7"]),
         (np.int64(7), ["7"]),
         (0.5, ["0.5"]),
+        (72.0, ["72.0", "72"]),  # a column of whole numbers with a gap is one of floats
+        (np.float64(72), ["72.0", "72"]),
+        (math.inf, ["inf"]),
         (parsed_json("2.50"), ["2.50"]),
         (True, ["True", "true"]),
         ("", [""]),

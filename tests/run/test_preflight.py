@@ -5,7 +5,7 @@ import pytest
 from oneloop.cli.train import check_only
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
-from oneloop.run.preflight import preflight
+from oneloop.run.preflight import left_out, preflight
 from oneloop.run.run import Run
 from oneloop.sample.data.checked import BadRows
 
@@ -108,3 +108,21 @@ def test_bad_rows_are_left_out_of_training_and_evaluation_and_said(mixed, tmp_pa
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {line["n"] for line in lines if line["kind"] == "eval"} == {1}
     assert len([line for line in lines if line["kind"] == "step"]) == 2
+
+
+def test_rows_without_an_answer_and_messages_written_as_text_are_remarked_on(tmp_path):
+    written = json.dumps([{"role": "user", "content": "1+1="}])
+    rows = [
+        {"prompt": "1+1=", "answer": "2"},
+        {"prompt": "1+2=", "answer": None},
+        {"prompt": written, "answer": []},
+        {"prompt": "[1]", "answer": []},
+    ]
+    alphabet = {"small_llama": {**SMALL["small_llama"], "alphabet": "".join(sorted({*written, *"123+="}))}}
+    asked = recipe(rows, policy={"language": {"model": alphabet, "max_new_tokens": 3}})
+    silent, messages = left_out(asked, asked.outline)
+    assert silent.startswith(
+        "recipe.phases.train.plan.data: 3 of 4 rows have no answer (the first: data row 1): 'verifier' says"
+    )
+    assert "1 of 4 prompts are JSON of a list of messages as one text (the first: data row 2)" in messages
+    assert left_out(recipe(), recipe().outline) == []

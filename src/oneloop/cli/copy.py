@@ -26,10 +26,10 @@ def copy(
     to = to or Path(f"{name}.yaml")
     if to.is_dir():
         to = to / f"{name}.yaml"
-    text = known[name].read_text().replace(f"oneloop train {name}\n", f"oneloop train {to}\n")
+    text = known[name].read_text(encoding="utf-8").replace(f"oneloop train {name}\n", f"oneloop train {to}\n")
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with to.open("x") as file:
+        with to.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise FileExistsError(f"{to} is there already and stays as it is; give another name") from None

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from oneloop.cli.counted import counted
 from oneloop.cli.fair_state import claim_directory, line, restored, save
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console
@@ -175,12 +175,14 @@ def _play(stream: ApplicantStream, directory: Path, save_every: int, shown: Cons
     metrics = directory / "metrics.jsonl"
     rounds = restored(directory, stream.learner)
     storage.replace_file(metrics, "".join(line(each) for each in rounds))
-    with Progress(console=shown, transient=True) as progress, metrics.open("a") as file:
-        task = progress.add_task("rounds", total=len(stream.x), completed=len(rounds))
+    with (
+        counted(shown, "rounds", len(stream.x), len(rounds)) as count,
+        metrics.open("a", encoding="utf-8") as file,
+    ):
         for each in play.play(stream.learner, stream.panel, stream.x, stream.y, start=len(rounds)):
             rounds.append(each)
             file.write(line(each))
-            progress.advance(task)
+            count(len(rounds), "")
             if len(rounds) % save_every == 0 or len(rounds) == len(stream.x):
                 file.flush()
                 save(directory, len(rounds), stream.learner)

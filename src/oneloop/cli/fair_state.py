@@ -23,7 +23,7 @@ def claim_directory(directory: Path, asked: Mapping[str, Any], resume: bool) -> 
         raise FileExistsError(
             f"{directory} holds a run already; continue it with --resume, or give another --run"
         )
-    elif written.read_text() != options:
+    elif written.read_text(encoding="utf-8") != options:
         raise FileExistsError(f"{written} names other options; resume with those, or give another --run")
 
 
@@ -51,5 +51,5 @@ def restored(directory: Path, learner: play.OneSidedLearner) -> list[play.Round]
     storage.check_folder(states[-1])
     learner.load_state_dict(storage.read_state(states[-1]))
     count = int(states[-1].name.removeprefix("state-"))
-    lines = (directory / "metrics.jsonl").read_text().splitlines()[:count]
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[:count]
     return [play.Round(**json.loads(each)) for each in lines]

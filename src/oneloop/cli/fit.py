@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import torch
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from oneloop.cli.counted import counted
 from oneloop.cli.terminal import console, say
+from oneloop.cli.written import new_folder
 from oneloop.measure.edit_distance import character_error_rate
 from oneloop.models.handwriting.laplacian import words
 from oneloop.models.judges.ctc_reader import CtcReader, ReaderConfig
@@ -28,7 +29,7 @@ class FitError(ValueError):
 
 def fit(
     kind: Annotated[Literal["reader", "hands"], typer.Argument(help="A reader, or a classifier of hands.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the judge.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the judge.", callback=new_folder)],
     fonts: Annotated[Path, typer.Option(help="Folder of fonts, the writers.")] = Path("fonts/handwriting"),
     who: Annotated[
         Literal["seen", "unseen", "all"], typer.Option(help="Writers to learn from, as in handwriting_fonts.")
@@ -50,12 +51,10 @@ def fit(
     data = partial(HandwritingFonts, folder=str(fonts), height=height, longest=longest)
     shown = data(writers=who, vocabulary=vocabulary, seed=seed)
     writers = tuple(hand.name for hand in shown.hands)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(f"fitting {kind}", total=steps)
+    with counted(console, f"fitting {kind}", steps) as count:
 
         def advance(step: int, loss: float) -> None:
-            progress.update(bar, completed=step + 1, description=f"fitting {kind}, loss {loss:.2f}")
+            count(step + 1, f"loss {loss:.2f}")
 
         made: CtcReader | HandClassifier
         if kind == "reader":

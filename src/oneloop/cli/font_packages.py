@@ -61,7 +61,7 @@ class FontPackage(NamedTuple):
 
 def font_packages() -> list[FontPackage]:
     """The packages that are fetched, by name."""
-    text = resources.files("oneloop.cli").joinpath("handwriting_fonts.json").read_text()
+    text = resources.files("oneloop.cli").joinpath("handwriting_fonts.json").read_text(encoding="utf-8")
     return [FontPackage(**listed) for listed in json.loads(text)]
 
 

@@ -22,6 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from oneloop.cli.interrupts import interrupts_exit
+from oneloop.cli.streams import readable
 from oneloop.core.destinations import reason
 from oneloop.run.terminal import Terminal
 
@@ -157,7 +158,7 @@ def of_the_system(error: OSError) -> str:
 def main() -> Any:
     """Entry point."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with interrupts_exit():
+    with interrupts_exit(), readable():
         try:
             return app(prog_name="oneloop")
         except Exception as error:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.progress import Progress
 from rich.table import Table
 
+from oneloop.cli.counted import Count, counted
 from oneloop.cli.options import fields_of
 from oneloop.cli.terminal import console, say
 from oneloop.cli.written import new_file
@@ -47,12 +47,9 @@ def mass_balance(
     except ValidationError as error:
         raise RecipeError(faults(error, "mass-balance", TokenSimulator)) from None
     histories: list[list[Record]] = []
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(simulators) * steps)
+    with counted(console, "steps", len(simulators) * steps) as count:
         for simulator in simulators:
-            progress.update(task, description=f"N = {simulator.rollouts:,}")
-            every = -(-steps // POINTS)
-            histories.append(simulator.run(steps, every, lambda step: progress.advance(task)))
+            histories.append(_history(simulator, steps, len(histories) * steps, count))
     console.print(table(widths, histories))
     first = simulators[0]
     about = (
@@ -63,6 +60,12 @@ def mass_balance(
     title = "Probability mass of the correct tokens by rollouts a step"
     path = write_figure(out, title, about, panels(widths, histories), steps)
     say(f"figure: {path}")
+
+
+def _history(simulator: TokenSimulator, steps: int, before: int, count: Count) -> list[Record]:
+    """What `simulator` does in so many steps; `count` is told of each, `before` having been made already."""
+    note = f"N = {simulator.rollouts:,}"
+    return simulator.run(steps, -(-steps // POINTS), lambda step: count(before + step, note))
 
 
 def table(widths: Sequence[int], histories: Sequence[Sequence[Record]]) -> Table:

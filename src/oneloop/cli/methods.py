@@ -21,7 +21,7 @@ def methods(
 
     Example: oneloop list --json
     """
-    found: list[dict[str, Any]] = json.loads(INDEX.read_text())
+    found: list[dict[str, Any]] = json.loads(INDEX.read_text(encoding="utf-8"))
     if as_json:
         print(json.dumps(found, indent=2))
         return

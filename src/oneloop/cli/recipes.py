@@ -24,7 +24,7 @@ def recipes() -> None:
 
 def about(path: Path) -> str:
     """The first sentence of the comment that a recipe begins with."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     end = next((number for number, line in enumerate(lines) if not line.startswith("# ")), len(lines))
     text = " ".join(line.removeprefix("# ").strip() for line in lines[:end])
     return text.split(". ")[0].split(".  ")[0].rstrip(".") + "."

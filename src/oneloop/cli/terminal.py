@@ -11,7 +11,7 @@ from oneloop.run.terminal import Terminal
 if TYPE_CHECKING:
     from oneloop.recipe.recipe import Recipe
 
-console = Terminal(width=None if sys.stdout.isatty() else 120)
+console = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 120)
 
 
 def say(sentence: str) -> None:

@@ -102,8 +102,8 @@ def free_memory(device: str) -> int:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
-    if LIMIT.exists() and (limit := LIMIT.read_text().strip()).isdigit():
-        free = min(free, max(0, int(limit) - int(USED.read_text())))
+    if LIMIT.exists() and (limit := LIMIT.read_text(encoding="utf-8").strip()).isdigit():
+        free = min(free, max(0, int(limit) - int(USED.read_text(encoding="utf-8"))))
     return free
 
 

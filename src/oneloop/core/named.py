@@ -1,5 +1,6 @@
 """Names of models: a folder here, or a model of the Hugging Face hub."""
 
+import os
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def model_named(name: str) -> str:
     A hub name is `model` or `owner/model`. `runs/...`, a name with another form, and one whose owner is a
     folder here mean folders, so that nobody waits for a hub. Raises NoSuchModel.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name.startswith("~"):  # the libraries that read it would look for a folder called ~
         raise NoSuchModel(name, f"; ~ is the home folder for a shell alone, write {path}")
     local = not HUB_NAME.fullmatch(name) or name.startswith(".") or path.parts[0] == "runs"

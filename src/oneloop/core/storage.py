@@ -62,7 +62,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 def check_folder(folder: Path) -> None:
     """Raises Damaged unless every file that `write_folder` left in `folder` is there as it was written."""
     try:
-        sums = dict(json.loads((folder / CHECKSUMS).read_text()).items())
+        sums = dict(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items())
     except FileNotFoundError:
         raise Damaged(f"{folder.name} has no {CHECKSUMS}") from None
     except (ValueError, AttributeError):
@@ -182,7 +182,7 @@ def read_state(folder: Path) -> Any:
     from safetensors.torch import load_file
 
     tensors = load_file(folder / TENSORS)
-    return _decode(json.loads((folder / STRUCTURE).read_text()), tensors)
+    return _decode(json.loads((folder / STRUCTURE).read_text(encoding="utf-8")), tensors)
 
 
 def write_entry(path: Path, state: Any) -> None:

@@ -19,6 +19,8 @@ def accepted(answer: Any) -> list[str]:
         return list(dict.fromkeys(text for one in answer for text in accepted(one)))
     if isinstance(answer, bool):  # as Python and as JSON write it
         return [str(answer), str(answer).lower()]
+    if type(answer) is float and answer.is_integer():  # a column of whole numbers with gaps is one of floats
+        return [str(answer), str(int(answer))]
     if isinstance(answer, str | int | float):
         return [str(answer).strip()]
     raise ValueError(

@@ -9,7 +9,7 @@ Partial credit, which many reasoning-gym tasks give, is in the reward and never 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -72,6 +72,15 @@ class Verifier:
             for name in NEEDED[self.by]
             if name not in columns
         ]
+
+    def compares(self, example: Mapping[str, Any]) -> bool:
+        """Whether the data row `example` has a right answer; reasoning-gym's tasks always have."""
+        if self.by == "reasoning_gym":
+            return True
+        try:
+            return bool(accepted(example.get("answer")))
+        except ValueError:  # what every rollout of the row is told
+            return True
 
     @property
     def _sandbox(self) -> Sandbox:

@@ -15,7 +15,7 @@ def filled(template: str, styles: Sequence[str] = (), scripts: Sequence[str] = (
     """The text of `template` with `values`, escaped; `styles` and `scripts` are files that a page embeds."""
     folder = files("oneloop.report") / "templates"
     embedded = {
-        what: [Markup((folder / name).read_text()) for name in names]
+        what: [Markup((folder / name).read_text(encoding="utf-8")) for name in names]
         for what, names in (("styles", styles), ("scripts", scripts))
     }
     return _environment().get_template(template).render(**embedded, **values)

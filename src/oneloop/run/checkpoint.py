@@ -74,7 +74,9 @@ def write_checkpoint(
 def delete_old(directory: Path, keep: int) -> None:
     """Deletes all checkpoints but the newest `keep`, and passing ones that are not the newest."""
     found = checkpoints(directory)
-    passed = [path for path in found[:-1] if json.loads((path / TRAINER).read_text()).get("passing")]
+    passed = [
+        path for path in found[:-1] if json.loads((path / TRAINER).read_text(encoding="utf-8")).get("passing")
+    ]
     for old in [*passed, *[path for path in found if path not in passed][:-keep]]:
         storage.delete_folder(old)
 
@@ -121,14 +123,14 @@ def sound(directory: Path) -> tuple[Path | None, list[tuple[Path, storage.Damage
 
 def _check_step(folder: Path) -> None:
     """Raises Damaged for a copy of a checkpoint under the number of another."""
-    step = json.loads((folder / TRAINER).read_text())["global_step"]
+    step = json.loads((folder / TRAINER).read_text(encoding="utf-8"))["global_step"]
     if folder.name != f"checkpoint-{step}":
         raise storage.Damaged(f"{folder.name} is a copy of checkpoint-{step}")
 
 
 def reached(directory: Path) -> tuple[int, int]:
     """(phase, asks answered in it) of the oldest checkpoint: what a run may fall back to."""
-    found = [json.loads((path / TRAINER).read_text()) for path in checkpoints(directory)]
+    found = [json.loads((path / TRAINER).read_text(encoding="utf-8")) for path in checkpoints(directory)]
     return min(((state["phase"], state["asks"]) for state in found), default=(0, 0))
 
 
@@ -139,7 +141,7 @@ def oldest(directory: Path) -> int:
 
 def read_checkpoint(folder: Path, policy: Any) -> dict[str, Any]:
     """The loop's state; the policy is restored on the way. Raises Damaged for another version's form."""
-    if json.loads((folder / TRAINER).read_text()).get("form") != FORM:
+    if json.loads((folder / TRAINER).read_text(encoding="utf-8")).get("form") != FORM:
         raise storage.Damaged(
             f"{folder} was saved by another version of oneloop, in a form that this one does not read: "
             "resume with that version, or start a new run from these weights"

@@ -146,7 +146,7 @@ def result(
     spec = next(iter(recipes.values()))[0].evaluate
     assert spec is not None
     runs = [f"{name}-seed{seed}" for name in recipes for seed in range(options.seeds)]
-    ran = [json.loads((directory / run / "environment.json").read_text()) for run in runs]
+    ran = [json.loads((directory / run / "environment.json").read_text(encoding="utf-8")) for run in runs]
     notes = short_of_budget(trained, recipes)
     try:
         ranking: Ranking | None = held_out_ranking(directory, runs, measure)

@@ -15,6 +15,7 @@ from oneloop.core.protocols import Affording, Data, RowChecking
 from oneloop.judge.isolation.process import CannotStart
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import Recipe
+from oneloop.run.row_remarks import RowRemarks
 from oneloop.sample.data.checked import Check, OnBadRow, RowPlacing, bad_rows, told, unchecked
 from oneloop.sample.data.hub import Hub
 from oneloop.sample.data.rows import Rows
@@ -57,19 +58,22 @@ def preflight(recipe: Recipe, remote: bool = True) -> list[str]:
 
 
 def left_out(recipe: Recipe, policy: RowChecking, remote: bool = True) -> list[str]:
-    """Sentences about rows that `policy`, or its outline, cannot use and that are left out.
+    """Sentences about rows that `policy`, or its outline, cannot use and that are left out, and remarks on
+    others.
 
     Raises BadRows where they stop the run. Without `remote`, data sets that are not on this machine are not
     looked at.
     """
     notes = []
-    for where, data, _, on_bad_row in sections(recipe):
+    for where, data, judges, on_bad_row in sections(recipe):
         if not remote and not is_here(data):
             continue
         phase = recipe.phases.get(where.split(".")[2]) if where.startswith("recipe.phases.") else None
-        check = check_of(policy, phase is not None and phase.sample == "demonstrations")
+        demonstrated = phase is not None and phase.sample == "demonstrations"
+        check = RowRemarks(check_of(policy, demonstrated), judges)
         if note := _read(where, data, check, on_bad_row):
             notes.append(note)
+        notes += [f"{where}.data: {remark}" for remark in check.sentences()]
     return notes
 
 

@@ -162,6 +162,10 @@ class Rubric:
             "it is a class that needs size: make",
         ),
         (lambda max_completion_len, soft_punish_cache: None, "makes a reward function is called in a file"),
+        (
+            lambda *args: [1.0],
+            r"takes \*args alone, and .* by name: write def reward\(completions, \*\*columns",
+        ),
         (dict.get, "fit no known convention|cannot be read"),
         (lambda: 1.0, "has no parameters, so that it must make a reward function, but it returned 1.0"),
         (lambda: 1 / 0, r"called to make the function, raised ZeroDivisionError: division by zero"),

@@ -147,9 +147,14 @@ def style_of(names: Sequence[str], takes_more: bool = False) -> Style:
             return style
     if takes_more and not names:
         return ANYTHING
+    if not names:
+        raise ValueError(
+            "it takes *args alone, and a reward function is given its arguments by name: "
+            "write def reward(completions, **columns)"
+        )
     known = "; ".join(dict.fromkeys(", ".join(sorted(style.marks)) for style in STYLES))
     raise ValueError(
-        f"its parameters ({', '.join(names) or 'none'}) fit no known convention; known by: {known}. One that "
+        f"its parameters ({', '.join(names)}) fit no known convention; known by: {known}. One that "
         "makes a reward function is called in a file of yours (reward = make(...)), and the path names that"
     )
 

@@ -59,7 +59,7 @@ def _watch(child: int, guard: int, woken: int) -> int | None:
 def _kill_children() -> None:
     """Ends what is left: children of a child that ended are ours now, so rounds follow until none is left."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
-    while listed.exists() and (children := listed.read_text().split()):
+    while listed.exists() and (children := listed.read_text(encoding="utf-8").split()):
         for number in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGKILL)

@@ -80,14 +80,14 @@ class TokenizerConfig:
     def write(self, folder: Path) -> None:
         """Writes `config.json`."""
         text = json.dumps({"kind": KIND, **asdict(self)}, indent=1)
-        (folder / "config.json").write_text(text + "\n")
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_config(folder: Path) -> TokenizerConfig:
     """The config of a saved tokenizer. Raises ValueError, naming the file, for what is none."""
     path = folder / "config.json"
     try:
-        raw: Any = json.loads(path.read_text())
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{folder} holds no tokenizer: cannot read {path} ({error.strerror})") from None
     except ValueError as error:

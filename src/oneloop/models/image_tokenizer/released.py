@@ -32,7 +32,7 @@ def open_tokenizer(folder: Path | str) -> OneDTokenizer:
     if not (folder / "config.json").exists() and (saved := storage.numbered(folder, "checkpoint-{}")):
         folder = saved[max(saved)]
     try:
-        raw = json.loads((folder / "config.json").read_text())
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raw = None
     if isinstance(raw, dict) and (released := _released(raw)) is not None:

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 
+import datasets
 import pyarrow
 import pytest
 from pyarrow import feather, parquet
@@ -148,6 +149,51 @@ def test_what_is_no_gzip_file_and_what_cannot_be_read_is_named(folder):
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(LINES.encode())[:-9])
     with pytest.raises(ValueError, match=r"/a.jsonl.gz is no whole gzip file"):
         rows(folder / "a.jsonl.gz")
+
+
+def test_files_called_otherwise_than_what_they_are_are_named(folder):
+    write(folder / "a.parquet")
+    (folder / "b.jsonl").write_bytes((folder / "a.parquet").read_bytes())
+    with pytest.raises(ValueError, match=r"/b.jsonl is not text but Parquet; call it .parquet"):
+        rows(folder / "b.jsonl")
+    (folder / "c.csv").write_bytes(gzip.compress(CELLS.encode()))
+    with pytest.raises(ValueError, match=r"/c.csv is not text but compressed by gzip; add .gz to its name"):
+        rows(folder / "c.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "said"),
+    [
+        (["prompt", "a", "a"], [["x"], ["1"], ["2"]], "two columns are called 'a'"),
+        (["prompt"], [pyarrow.array([], pyarrow.string())], "it has no rows"),
+    ],
+)
+def test_what_is_wrong_with_a_parquet_file_is_said_without_the_words_of_its_reader(
+    folder, names, columns, said
+):
+    parquet.write_table(
+        pyarrow.table([pyarrow.array(each) for each in columns], names=names), folder / "a.parquet"
+    )
+    with pytest.raises(ValueError, match=rf"cannot load .*a.parquet \[train\]: {said}$"):
+        rows(folder / "a.parquet")
+
+
+def test_a_folder_that_datasets_has_saved_is_read(folder):
+    table = datasets.Dataset.from_list(ROWS)
+    table.save_to_disk(str(folder / "one"))
+    assert rows(folder / "one") == ROWS and rows(folder / "one", "train[1:]") == ROWS[1:]
+    datasets.DatasetDict(train=table, test=table.select([1])).save_to_disk(str(folder / "two"))
+    assert rows(folder / "two") == ROWS and rows(folder / "two", "test") == ROWS[1:]
+    with pytest.raises(ValueError, match=r"cannot load .*two \[dev\]: Unknown split"):
+        rows(folder / "two", "dev")
+
+
+def test_a_cache_that_cannot_be_written_is_told_of_hf_home(folder, monkeypatch):
+    write(folder / "a.parquet")
+    (folder / "taken").write_text("")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "taken" / "datasets")
+    with pytest.raises(ValueError, match=r"keeps copies in .*/taken/datasets: HF_HOME names another folder"):
+        rows(folder / "a.parquet")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "true": 1.0, "false": 0.0, "y
 
 def is_log(path: Path) -> bool:
     """Is a .json file a log of inspect-ai? Looks at its beginning only."""
-    with path.open(errors="replace") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         head = file.read(4000).lstrip("\ufeff \n\r\t")
     return head.startswith("{") and '"eval"' in head and '"task"' in head
 

@@ -4,6 +4,7 @@ JSON and CSV files of a folder or the hub are read by this package too, because 
 """
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from oneloop.sample.data.files.typed_table import TypedTable
 
 TEXT = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 TYPED = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+SAVED = ("state.json", "dataset_dict.json")
+"""Files of a folder that `Dataset.save_to_disk` and `DatasetDict.save_to_disk` of `datasets` have written."""
 KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
 
 
@@ -72,7 +75,7 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
     )
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
-        home = f"; ~ is the home folder for a shell alone, write {Path(path).expanduser()}"
+        home = f"; ~ is the home folder for a shell alone, write {os.path.expanduser(path)}"
         raise ValueError(f"no such file: {path}{home if path.startswith('~') else ''}")
     if not files:
         return _found(path, split, name, revision)
@@ -120,6 +123,10 @@ def _found(path: str, split: str, name: str | None, revision: str | None) -> Dat
     """The rows of a folder or of a data set of the hub."""
     import datasets
 
+    if any((Path(path) / file).is_file() for file in SAVED):
+        saved = _guarded(path, split, partial(datasets.load_from_disk, path))
+        parts = saved if isinstance(saved, dict) else {"train": saved}
+        return _part({str(part): TypedTable(path, table) for part, table in parts.items()}, path, split)
     if glob.has_magic(path) and Path(path).is_dir():  # which `datasets` takes for a pattern
         raise ValueError(
             f"{path}: a folder with *, ? or [ in its name is not searched; name its files: {path}/*.jsonl"
@@ -172,8 +179,22 @@ def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         # an unknown split or configuration is a ValueError of `datasets` that lists the known ones
         kind = "" if Path(path).exists() or "*" in path else " (there is no such local file or folder either)"
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        raise ValueError(f"cannot load {path} [{split}]{kind}: {error}{cause}") from error
+        raise ValueError(f"cannot load {path} [{split}]{kind}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, from an error of `datasets` and its cause, which speak of what they did."""
+    import datasets
+
+    cause = str(error.__cause__ or "")
+    if twice := re.match(r"Multiple matches for FieldRef\.Name\((.*?)\) in ", cause):
+        return f"two columns are called {twice[1]!r}"
+    if cause.startswith("BatchSize must be greater than 0"):
+        return "it has no rows"
+    if isinstance(error, OSError) and error.filename and Path(str(error.filename)).is_absolute():
+        kept = datasets.config.HF_DATASETS_CACHE
+        return f"{error}; `datasets` keeps copies in {kept}: HF_HOME names another folder for them"
+    return f"{error} ({cause})" if cause else str(error)
 
 
 @contextmanager
@@ -183,7 +204,7 @@ def _quiet() -> Iterator[None]:
 
     level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         datasets.disable_progress_bars()
     try:
         yield

@@ -9,6 +9,14 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 BOM = "\ufeff"
+OTHERS = {
+    b"PAR1": "Parquet; call it .parquet",
+    b"ARROW1": "Arrow; call it .arrow",
+    b"\x1f\x8b": "compressed by gzip; add .gz to its name",
+    b"PK\x03\x04": "a workbook or another zip archive; save the table as CSV",
+    b"SQLite format 3": "a database; save the table as CSV",
+}
+"""How files begin that are no text, and what to do with them."""
 
 
 class FileLine(NamedTuple):
@@ -65,13 +73,19 @@ class TextTable:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of the file `path`, decompressed if it is a .gz file. Raises ValueError if it is damaged."""
-    if path.suffix.lower() != ".gz":
-        return path.read_bytes()
+    """The bytes of the text file `path`, decompressed if it is a .gz file.
+
+    Raises ValueError if it is damaged, or a file of another kind by its first bytes.
+    """
+    found = path.read_bytes()
     try:
-        return gzip.decompress(path.read_bytes())
+        found = gzip.decompress(found) if path.suffix.lower() == ".gz" else found
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no whole gzip file: {error}") from None
+    for beginning, kind in OTHERS.items():
+        if found.startswith(beginning):
+            raise ValueError(f"{path} is not text but {kind}")
+    return found
 
 
 def decoded(text: bytes) -> str:

@@ -33,7 +33,6 @@ def opened(image: Any, where: str) -> Image:
     """`image` as a Pillow picture in RGB. Raises ValueError, naming `where`, for what cannot be read."""
     try:
         from PIL import Image as pillow
-        from PIL import ImageOps
     except ImportError as error:
         raise MissingExtra("policy.vision_language", "pillow", "images") from error
     content, frames = _content(image, where), _frames(image)
@@ -44,8 +43,7 @@ def opened(image: Any, where: str) -> Image:
                 warnings.simplefilter("error", pillow.DecompressionBombWarning)
                 with pillow.open(file) as held:
                     frames = _frames(held)
-                    held.load()
-                    content = ImageOps.exif_transpose(held)  # a copy, which outlives the file
+                    content = held.copy()  # which outlives the file
         except (OSError, ValueError, SyntaxError, Warning, pillow.DecompressionBombError) as error:
             name = f"'{file}'" if isinstance(file, Path) else "its bytes"
             raise ValueError(f"{where}: the picture cannot be read from {name}: {error}") from None
