@@ -5,6 +5,7 @@ What is measured comes from a recipe's `evaluate` section (the run's own, or one
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from rich.table import Table
 
 from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
+from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
+from oneloop.core.rooms import part_name
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
@@ -23,6 +26,7 @@ from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import evaluate as measured
 from oneloop.run.evaluation import scorers
 from oneloop.run.progress import closing_table
+from oneloop.run.token_sweep import shown_by
 
 HELD_OUT = 1000
 """Seed of the rows of `--task`; it differs from the small seeds of training rows."""
@@ -49,6 +53,9 @@ def evaluate(
         bool | None,
         typer.Option(help="Give prompts as user messages; default: as trained, or if it has a template."),
     ] = None,
+    image_tokens: Annotated[
+        str, typer.Option(help="Measure at each of these numbers of visual tokens, with commas.")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option(help="JSON file to write the result to.", callback=new_file)
     ] = None,
@@ -68,19 +75,21 @@ def evaluate(
         raise ValueError(
             f"say on what to measure '{model}': --task, --data, or a recipe with an `evaluate` section"
         )
-    limits = {
-        "evaluate.size": size,
-        "evaluate.samples": samples or (8 if task or data else None),
-        "policy.language.max_new_tokens": max_new_tokens,
-        "policy.language.temperature": temperature,
-    }
-    words = [f"{path}={value}" for path, value in limits.items() if value is not None]
     message = as_message(chat, folder, beside) if task or data else bool(chat)
-    loaded = load(source or bare(folder), [*on_what(task, data, judge, message), *words, *overrides])
-    found = measure_all(loaded, folder)
+    usual = ["evaluate.samples=8"] if task or data else []
+    changed = [*on_what(task, data, judge, message), *usual, *overrides]  # what comes later wins
+    given: dict[str, float | None] = {"evaluate.size": size, "evaluate.samples": samples}
+    if max_new_tokens is not None or temperature is not None:
+        policy = f"policy.{part_name(type(load(source or bare(folder), changed).policy))}"
+        given |= {f"{policy}.max_new_tokens": max_new_tokens, f"{policy}.temperature": temperature}
+    words = [f"{path}={value}" for path, value in given.items() if value is not None]
+    loaded = load(source or bare(folder), [*changed, *words])
+    counts = numbers(image_tokens, "--image-tokens") if image_tokens else [None]
+    found = measure_all(loaded, folder, counts)
     console.print(closing_table(found))
-    if "pass_at" in found[-1]:
-        console.print(at_k_table(found[-1]))
+    for values in found:
+        if "pass_at" in values:
+            console.print(at_k_table(values))
     if out:
         replace_file(out, json.dumps({"model": folder, "measured": found}, indent=1) + "\n")
         say(f"written: {out}")
@@ -119,8 +128,11 @@ def bare(folder: str) -> dict[str, Any]:
     }
 
 
-def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
-    """Measurements, greedy and sampled. Raises RecipeError when the recipe has no `evaluate` section."""
+def measure_all(recipe: Recipe, folder: str, counts: Sequence[int | None]) -> list[dict[str, Any]]:
+    """Measurements, greedy and sampled, at each number of visual tokens (None: the policy's own).
+
+    Raises RecipeError when the recipe has no `evaluate` section.
+    """
     spec = recipe.evaluate
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
@@ -128,15 +140,21 @@ def measure_all(recipe: Recipe, folder: str) -> list[dict[str, Any]]:
         say(told)
     policy = recipe.policy.open(folder)
     judging, found = Judging(scorers(recipe.evaluation_judges)), []
-    for mode in ("greedy", "sampled"):
-        values = measured(policy, judging, spec.asked, spec.size, spec.samples, recipe.seed, mode)
-        found.append({"when": "", "phase": folder, "step": 0, **values})
+    for count in counts:
+        by = {} if count is None else {"image_tokens": count}
+        about = folder if count is None else f"{folder}, {count} visual tokens"
+        with shown_by(policy, count):
+            for mode in ("greedy", "sampled"):
+                values = measured(policy, judging, spec.asked, spec.size, spec.samples, recipe.seed, mode)
+                found.append({"when": "", "phase": about, "step": 0, **by, **values})
     return found
 
 
 def at_k_table(values: dict[str, Any]) -> Table:
     """pass@k and maj@k of one evaluation."""
-    drawn = Table(title="of k sampled answers (95 % bootstrap intervals over rows)", title_justify="left")
+    shown = f", {values['image_tokens']} visual tokens" if "image_tokens" in values else ""
+    title = f"of k sampled answers{shown} (95 % bootstrap intervals over rows)"
+    drawn = Table(title=title, title_justify="left")
     drawn.add_column("k", justify="right")
     kinds = [("pass_at", "one is right (pass@k)"), ("maj_at", "most agree on a right one (maj@k)")]
     kinds = [(key, title) for key, title in kinds if key in values]

@@ -45,7 +45,7 @@ def sweep(
     if spec is None:
         raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
     judging, policy = Judging(scorers(loaded.evaluation_judges)), loaded.policy.open(folder)
-    rows = token_sweep(policy, judging, spec.asked, numbers(counts), spec.size, loaded.seed)
+    rows = token_sweep(policy, judging, spec.asked, numbers(counts, "--counts"), spec.size, loaded.seed)
     console.print(table(rows))
     about = f"{folder}, {spec.size} rows, greedy"
     path = write_figure(
@@ -54,12 +54,15 @@ def sweep(
     say(f"figure: {path}")
 
 
-def numbers(text: str) -> list[int]:
-    """The numbers in `text`, in order of size. Raises ValueError for other text."""
+def numbers(text: str, option: str) -> list[int]:
+    """The numbers in `text`, in order of size. Raises ValueError, with the `option`, for other text."""
     try:
-        return sorted({int(word) for word in text.split(",")})
+        found = sorted({int(word) for word in text.split(",")})
     except ValueError:
-        raise ValueError(f"--counts: got {text!r}, must be numbers with commas, such as 64,144,256") from None
+        found = [0]
+    if found[0] < 1:
+        raise ValueError(f"{option}: got {text!r}, must be numbers from 1 on with commas, such as 64,144,256")
+    return found
 
 
 def table(rows: Sequence[BudgetRow]) -> Table:

@@ -1,7 +1,8 @@
 """What a policy of several visual-token budgets scores and costs at each: one row a budget."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +38,34 @@ def token_sweep(
 
     Raises ValueError for a policy whose model has one number of visual tokens only.
     """
+    rows = []
+    for count in counts:
+        with shown_by(policy, count):
+            rows.append(_row(policy, judge, data, count, size, seed))
+    return rows
+
+
+@contextmanager
+def shown_by(policy: Any, count: int | None) -> Iterator[None]:
+    """Pictures are shown by `count` visual tokens meanwhile; None: by as many as the policy's option says.
+
+    Raises ValueError for a policy whose model has one number of visual tokens only.
+    """
+    if count is None:
+        yield
+        return
     prompts = getattr(policy, "prompts", None)
     if prompts is None or not hasattr(prompts, "count"):
-        raise ValueError("token-sweep: the policy shows no pictures; it must be a vision_language policy")
-    before, rows = prompts.count, []
+        raise ValueError(
+            f"{count} visual tokens were asked for, but the policy shows no pictures; it must be a "
+            "vision_language policy"
+        )
+    prompts.options(count)  # refuses a model that takes one number only
+    before, prompts.count = prompts.count, count
     try:
-        for count in counts:
-            prompts.options(count)  # refuses a model that takes one number only
-            prompts.count = count
-            rows.append(_row(policy, judge, data, count, size, seed))
+        yield
     finally:
         prompts.count = before
-    return rows
 
 
 def _row(policy: Any, judge: Judge, data: Data, count: int, size: int, seed: int) -> BudgetRow:

@@ -1,0 +1,41 @@
+"""Supervised fine-tuning on answers of unlike length: an answer of n tokens weighs sqrt(n) (InternVL 2.5).
+
+    mean: action of `supervised`     an answer weighs n: long answers rule
+    square_averaged                  an answer weighs sqrt(n)
+    mean: rollout of `supervised`    an answer weighs 1: tokens of long answers count little
+
+TokenFLEX trains so. Four tokens of loss 1 and one of loss 2 give (sqrt(4) + 2) / (sqrt(4) + 1) = 4/3, where
+the mean of tokens is 6/5 and the mean of answers 3/2.
+"""
+
+import torch
+from torch import Tensor
+
+from oneloop.core.part import part
+from oneloop.core.protocols import Here
+from oneloop.core.rollouts import Rollouts
+
+
+def square_root_shares(rollouts: Rollouts) -> Tensor:
+    """float64 [N], how much each action counts beside the others: 1 / sqrt(kept actions of its rollout), in
+    units of the mean over kept actions; 0 for an action that is left out.
+
+    An action that several rollouts share has the sum of their weights.
+    """
+    kept = (rollouts.actions.share > 0).double()
+    row, action = rollouts.paths
+    each = rollouts.gather(kept, "sum").clamp(min=1).rsqrt()
+    share = kept * torch.zeros_like(kept).index_add_(0, action, each[row])
+    return share * (kept.sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny))
+
+
+@part(writes=("actions.nll",), paper="arXiv 2504.03154; InternVL 2.5, arXiv 2412.05271")
+class SquareAveraged:
+    """Negative log-likelihood of every kept action; a rollout weighs the square root of its length."""
+
+    # the learner's own mean over actions, on losses that are scaled: shares are those of the whole optimiser
+    # step, so that micro-batches and ranks change nothing
+    def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [a], reading `nll`, which is not scaled)."""
+        nll = -here.logprob
+        return nll * square_root_shares(rollouts)[actions].to(nll), {"nll": nll.detach()}
