@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+from oneloop.core.orphans import end_with_parent
 from oneloop.core.protocols import Part
 from oneloop.core.rollouts import Rollouts
 from oneloop.credit.group_relative import GroupRelative
@@ -157,7 +158,7 @@ def with_mix(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
 def memories() -> dict[str, tuple[int, int]]:
     """`grown` of every contender, each in a process of its own; of the mixture, one place of its window."""
     names = [name for name in METHODS if name == "mix at 5" or "mix" not in name]
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, end_with_parent, maxtasksperchild=1) as pool:
         found = {name: pool.apply(grown, (name,)) for name in names}
     return {**found, "mix": found.pop("mix at 5")}
 

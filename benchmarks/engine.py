@@ -35,6 +35,7 @@ from transformers import (
 from transformers.utils import logging
 
 from oneloop.core.draws import mix
+from oneloop.core.orphans import end_with_parent
 from oneloop.engines.hardware import multiplies_bf16
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
@@ -161,6 +162,7 @@ def fastest(settings: dict[str, Callable[[], Run]], asked: list[Request]) -> tup
 
 def contender(who: str, threads: int, lengths: np.ndarray, line: Connection) -> None:
     """A process: says which setting it chose, then times a run each time it is asked."""
+    end_with_parent()
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     asked = requests(lengths)

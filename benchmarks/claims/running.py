@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.claims import code, intervals, registry, tuning
 from benchmarks.claims.claim import Advance, Claim, Row, Rows
 from oneloop.core import storage
+from oneloop.core.orphans import end_with_parent
 from oneloop.run.environment import hardware
 
 FINISHED = Path("runs/claims")
@@ -169,7 +170,8 @@ def _in_turn(
 
 
 def _share_cores(workers: int) -> None:
-    """Give this process its part of the threads."""
+    """Give this process its part of the threads; it ends with the one that started it."""
+    end_with_parent()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 

@@ -23,6 +23,7 @@ import psutil
 
 from benchmarks import ranks
 from benchmarks.reliability import forks
+from benchmarks.reliability.clock import Clock
 from benchmarks.reliability.outcome import (
     Outcome,
     broken,
@@ -33,6 +34,7 @@ from benchmarks.reliability.outcome import (
     rollouts,
 )
 from benchmarks.reliability.trials import Trials, Whole, options, workplace
+from oneloop.judge.isolation import sandbox
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
@@ -48,7 +50,7 @@ STARTS = ".__init__"
 SHUT_IN = "oneloop.judge.isolation"
 """Found in the command line of a process in which a judge's function is shut in."""
 GRACE = 10.0
-"""Seconds in which the processes of a worker that was killed must be gone."""
+"""Seconds, as Clock counts them, in which the processes of a worker that was killed must be gone."""
 KINDS = ("runs", "killed at work", "killed idle", "killed while starting", "killed while a run ended")
 KINDS += ("lost", "doubled", "different", "broken files", "left files", "left processes", "failed")
 
@@ -124,13 +126,23 @@ def compare(trials: Trials, whole: Whole, directory: Path, where: str) -> None:
     trials.fault("broken files", f"{where}: {said}", len(said))
     left = leftovers(directory)
     trials.fault("left files", f"{where}: {left}", len(left))
+    close_own()
     alive = still_alive([*workers(), *shut_in()])
     trials.fault("left processes", f"{where}: {[named(each) for each in alive]}", len(alive))
 
 
+def close_own() -> None:
+    """Ends the processes in which this one has asked what its judges are shut in by: it has runs in itself."""
+    for each in sandbox._SHARED.values():
+        each.close()
+
+
 def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that are alive after the grace."""
-    return psutil.wait_procs(processes, timeout=GRACE)[1]
+    """Those that are alive after the grace, in which a busy machine gives them no less time than this process."""
+    clock = Clock()
+    while clock.seconds < GRACE and (processes := psutil.wait_procs(processes, timeout=0)[1]):
+        clock.tick()
+    return processes
 
 
 def written(directory: Path) -> Outcome:
@@ -203,6 +215,7 @@ def main() -> int:
             while trials.more():
                 one(trials, whole, folder / "run", draw)
                 shutil.rmtree(folder / "run", ignore_errors=True)
+        close_own()
         alive = still_alive(children())
         trials.fault("left processes", f"of the cluster: {[named(each) for each in alive]}", len(alive))
         return trials.finish(KINDS)

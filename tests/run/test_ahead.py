@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from oneloop.core import draws, storage
+from oneloop.core.rollouts import Rollouts
 from oneloop.judge.stage import Judging
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
@@ -17,6 +18,7 @@ from oneloop.run.run import Run
 from oneloop.run.samplers import beside
 from oneloop.sample.policies.apart import trained
 from oneloop.sample.policies.tokens.policy import LanguagePolicy
+from oneloop.update.learner import Learner
 from tests.run.test_flow_run import raw as flow
 from tests.run.test_run import rows_of
 from tests.support.stopped import Stop, StopAt
@@ -230,6 +232,36 @@ def test_the_update_waits_for_a_rollout_that_would_get_too_old(tmp_path, monkeyp
     steps = [line for line in lines(tmp_path / "run") if line["kind"] == "step"]
     assert len(steps) == 8
     assert (max(step["staleness/max"] for step in steps) <= 2) == kept
+
+
+def test_rollouts_that_are_stopped_go_on_with_newer_weights_ahead_and_keep_the_bound(tmp_path, monkeypatch):
+    """APRIL beside the update: three batches in flight, one ahead. A token's log-prob is that of the weights
+    of its own version, which is what its truncated importance weight divides by."""
+    raw = plain(1, steps=4, max_staleness=3) | {"save_every": 100}
+    raw["policy"]["language"]["max_new_tokens"] = 28
+    phase = raw["phases"]["reinforce"]
+    phase["plan"]["in_flight"] = 6
+    phase["objective"] = [{"policy_gradient": {"importance_cap": 2.0}}]
+    batches, weights, update = [], [], Learner.__call__
+
+    def seen(learner, rows):
+        batches.append(rows)
+        weights.append([weight.clone() for weight in trained(learner.policy.model)])
+        return update(learner, rows)
+
+    monkeypatch.setattr(Learner, "__call__", seen)
+    train(tmp_path / "run", **raw)
+    steps = [line for line in lines(tmp_path / "run") if line["kind"] == "step"]
+    assert len(steps) == 4 and 1 < max(step["staleness/max"] for step in steps) <= 3
+    batch = Rollouts.join(batches)
+    assert (batch.gather(batch.actions.version.double()) % 1 > 0).any()  # some were stopped, and went on
+    policy = recipe(**raw).policy.open()
+    for version in batch.actions.version.unique().tolist():
+        with torch.no_grad():
+            torch._foreach_copy_(trained(policy.model), weights[version])
+        gap = (policy.annotate(batch, ["proximal"]).actions.proximal - batch.actions.logprob).abs()
+        assert gap[batch.actions.version == version].max() < 1e-4
+        assert gap[batch.actions.version != version].max() > 1e-3
 
 
 def test_a_bound_below_what_is_ahead_is_refused():

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from oneloop.core.orphans import end_with_parent
 from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.ranks.join import joined
 from oneloop.run.checkpoint import checkpoints
@@ -74,6 +75,7 @@ def together(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
 def _rank(
     surroundings: dict[str, str], pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
+    end_with_parent()
     os.environ.update(surroundings)
     torch.set_num_threads(1)
     try:

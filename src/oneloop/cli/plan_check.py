@@ -16,6 +16,7 @@ from torch import multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 
 from oneloop.cli.plan_model import built, sample
+from oneloop.core.orphans import end_with_parent
 from oneloop.parallel.placement.apply import apply
 from oneloop.parallel.placement.comm_bytes import CommBytes
 from oneloop.parallel.placement.fault import PlacementError
@@ -84,6 +85,7 @@ def _gathered(ranks: int, args: tuple[Any, ...]) -> Checked:
 
 def _rank(rank: int, ranks: int, port: int, answers: Any, args: tuple[Any, ...]) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    end_with_parent()
     torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", rank=rank, world_size=ranks)

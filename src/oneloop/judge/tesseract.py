@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from oneloop.core.extras import MissingExtra
+from oneloop.core.orphans import tied
 from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
 from oneloop.core.verdicts import JudgeError, Verdict, columns
@@ -113,7 +114,7 @@ class Tesseract:
             alone = os.environ | {"OMP_THREAD_LIMIT": "1"}
             try:
                 asked = subprocess.run(
-                    words, capture_output=True, timeout=self.seconds * len(images), env=alone
+                    tied(words), capture_output=True, timeout=self.seconds * len(images), env=alone
                 )
             except subprocess.TimeoutExpired:
                 return [None] * len(images)

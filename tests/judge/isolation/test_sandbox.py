@@ -265,3 +265,41 @@ sandbox.run(["hang in C"], 100)
     parent.kill()
     parent.wait()
     assert eventually(lambda: all(ended(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("greeted", [False, True], ids=["before it is greeted", "after"])
+def test_a_worker_that_is_starting_ends_with_a_run_that_is_killed(greeted):
+    program = f"""
+import time
+from oneloop.judge.isolation.process import Worker
+from oneloop.judge.isolation.sandbox import Sandbox
+greet = Worker._greet
+def tells(self, hello):
+    print(self._process.pid, flush=True)
+    return greet(self, hello) if {greeted} else time.sleep(60)
+Worker._greet = tells
+Sandbox("time.sleep").run([60], 60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    assert parent.communicate()[1] == ""  # until the worker, which has the same stderr, is gone
+    assert eventually(lambda: ended(worker))
+
+
+def test_a_worker_whose_watcher_ended_before_it_was_followed_ends():
+    program = """
+import os, signal, time
+from oneloop.judge.isolation import watch
+def too_late(option, *_):
+    if option == watch.PR_SET_PDEATHSIG:
+        watcher = os.getppid()
+        os.kill(watcher, signal.SIGKILL)
+        while os.getppid() == watcher:
+            time.sleep(0.001)
+watch.prctl = too_late
+watch.fork_watched(os.pipe()[0], "none")
+print("goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")

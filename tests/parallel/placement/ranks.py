@@ -10,9 +10,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from oneloop.core.orphans import end_with_parent
+
 
 def _work(rank: int, ranks: int, port: int, function: Any, out: Any, args: tuple[Any, ...]) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    end_with_parent()
     torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", rank=rank, world_size=ranks)

@@ -29,3 +29,14 @@ def test_a_rank_waits_for_the_others_only_so_long(rank, monkeypatch):
     ):
         raise AssertionError("never joined")
     assert not dist.is_initialized()
+
+
+def test_a_rank_whose_torchrun_is_gone_does_not_wait(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    given = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in {**given, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RankFailed, match="rank 1 ends: torchrun, which started it, is gone"), join.joined():
+        raise AssertionError("never joined")

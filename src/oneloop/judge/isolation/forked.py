@@ -76,9 +76,10 @@ class _Copy:
 
     def __init__(self, function: Scored, memory_mb: int, memory: int | None, filtered: bool):
         self._socket, other = socket.socketpair()
+        worker = os.getpid()
         self._number = os.fork()
         if not self._number:
-            _serve(other.detach(), function, memory_mb, memory, filtered)
+            _serve(worker, other.detach(), function, memory_mb, memory, filtered)
         other.close()
         self.alive = True
 
@@ -133,11 +134,13 @@ def _checked(answer: Any) -> dict[str, Any]:
     raise BadMessage(f"{answer!r:.80}")
 
 
-def _serve(channel_number: int, function: Scored, memory_mb: int, memory: int | None, filtered: bool) -> None:
+def _serve(
+    worker: int, channel_number: int, function: Scored, memory_mb: int, memory: int | None, filtered: bool
+) -> None:
     """The life of a copy; never returns."""
     try:
         channel = _only(channel_number)
-        _shut_in(memory, filtered)
+        _shut_in(worker, memory, filtered)
         while (message := receive(channel)) is not None:
             send(channel, _answer(function, message, memory_mb))
     finally:
@@ -154,9 +157,11 @@ def _only(channel_number: int) -> socket.socket:
     return socket.socket(fileno=3)
 
 
-def _shut_in(memory: int | None, filtered: bool) -> None:
+def _shut_in(worker: int, memory: int | None, filtered: bool) -> None:
     if LINUX:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != worker:  # it ended before it was followed
+        os._exit(1)
     for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
         resource.setrlimit(kind, (0, 0))
     if memory is not None:

@@ -35,10 +35,21 @@ def fork_watched(guard: int, folder: str) -> None:
             _end_like(status)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for descriptor in (woken, wake, guard):
+    for descriptor in (woken, guard):
         os.close(descriptor)
     with contextlib.suppress(OSError):
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # the watcher is not seen from a process namespace of one's own, but its end of the pipe is
+    if _unread(wake):  # it ended before it was followed
+        os._exit(1)
+    os.close(wake)
+
+
+def _unread(pipe: int) -> bool:
+    """Whether nobody has the other end of a pipe, to which this process could write."""
+    asked = select.poll()
+    asked.register(pipe, 0)
+    return bool(asked.poll(0))
 
 
 def _watch(child: int, guard: int, woken: int) -> int | None:

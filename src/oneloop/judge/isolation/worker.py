@@ -25,7 +25,7 @@ from typing import Any
 from oneloop.core.text import words_of
 from oneloop.judge.isolation.confinement import Access, Confinement
 from oneloop.judge.isolation.forked import Copies
-from oneloop.judge.isolation.messages import pack, receive, send
+from oneloop.judge.isolation.messages import BadMessage, pack, receive, send
 from oneloop.judge.isolation.system import PR_SET_DUMPABLE, prctl
 from oneloop.judge.isolation.watch import fork_watched
 
@@ -33,7 +33,12 @@ from oneloop.judge.isolation.watch import fork_watched
 def main(channel_number: int, guard_number: int) -> None:
     """Serves the parent at the other end of the two file descriptors."""
     channel = socket.socket(fileno=channel_number)
-    hello = receive(channel)
+    try:
+        hello = receive(channel)
+    except BadMessage:  # the parent was killed in the middle of it
+        hello = None
+    if hello is None:
+        return
     access = Access(**hello["access"])
     confinement = Confinement(hello["layers"])
     confinement.before_fork(access.network)

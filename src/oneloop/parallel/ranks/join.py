@@ -3,6 +3,7 @@
 import atexit
 import datetime
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,7 @@ def _join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
+    _look_for_torchrun()
     try:  # not by init_process_group, whose one timeout is for collectives too
         store, rank, size = next(rendezvous("env://", timeout=MEETING))
     except dist.DistError as error:
@@ -76,6 +78,22 @@ def _join() -> None:
         ) from error
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     atexit.register(_leave)
+
+
+def _look_for_torchrun() -> None:
+    """Raises RankFailed where ranks would meet at a store of `torchrun`, and it is gone."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        socket.create_connection(where, timeout=MEETING.total_seconds()).close()
+    except ConnectionRefusedError as error:
+        raise RankFailed(
+            f"rank {os.environ['RANK']} ends: torchrun, which started it, is gone "
+            f"(nobody answers at {where[0]}:{where[1]})"
+        ) from error
+    except OSError:  # a name that is not known yet, a slow network: the meeting has its own patience
+        return
 
 
 def _leave() -> None:

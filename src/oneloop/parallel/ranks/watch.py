@@ -2,7 +2,7 @@
 
 A thread of each rank meets those of the others over a gloo group of its own, twice a second. A process that
 dies closes its connections, so all others know at once, whatever they are waiting for. Nobody is declared
-dead for being slow.
+dead for being slow. Ranks that `torchrun` started also look whether it is still there: they would outlive it.
 """
 
 import _thread
@@ -51,6 +51,8 @@ class _Watch:
 
     def __init__(self) -> None:
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
+        # others, a shell for instance, may end before the rank
+        self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
         self._over = threading.Event()
         self.left, self.gone = threading.Event(), threading.Event()
@@ -67,18 +69,22 @@ class _Watch:
         try:
             while over < self._size:
                 self._over.wait(BEAT)
+                if self._parent not in (None, os.getppid()):
+                    self.gone.set()
+                    self._lost("torchrun")
+                    return
                 count = torch.tensor([int(self._over.is_set())])
                 dist.all_reduce(count, group=self._group)
                 over = int(count)
         except RuntimeError:
             self.gone.set()
-            self._lost()
+            self._lost("another rank")
 
-    def _lost(self) -> None:
+    def _lost(self, who: str) -> None:
         if self.left.wait(GRACE):
             return
         print(
-            f"rank {self._rank}: another rank is gone, so this one ends too; --resume goes on",
+            f"rank {self._rank}: {who} is gone, so this one ends too; --resume goes on",
             file=sys.stderr,
             flush=True,
         )

@@ -7,8 +7,11 @@
 
 What a worker makes stays in the object store where it was made; a stage passes the reference on, and the
 worker that needs it pulls it. Registers and order are kept in this process, by messages without payload:
-Ray's own queues are unbounded. A worker that dies is started again, and what it was at work on is given to
-the new one: inputs are held until the act has ended, so that nothing is lost and nothing is done twice.
+Ray's own queues are unbounded.
+
+A worker that dies is started again, and what it was at work on is given to the new one: inputs are held until
+the act has ended. So every input has exactly one result. The work may be done twice: a worker that dies after
+its work and before its reply has told nobody that it is done. Functions should not mind being called again.
 """
 
 import importlib.util
