@@ -132,13 +132,13 @@ def compare(trials: Trials, whole: Whole, directory: Path, where: str) -> None:
 
 
 def close_own() -> None:
-    """Ends the processes in which this one has asked what its judges are shut in by: it has runs in itself."""
+    """Ends the processes of judges that this process has: the runs are made in it."""
     for each in sandbox._SHARED.values():
         each.close()
 
 
 def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that are alive after the grace, in which a busy machine gives them no less time than this process."""
+    """Those that are alive after the grace."""
     clock = Clock()
     while clock.seconds < GRACE and (processes := psutil.wait_procs(processes, timeout=0)[1]):
         clock.tick()
