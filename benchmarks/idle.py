@@ -3,8 +3,8 @@
 A plain GRPO run is profiled: one process, no `runtime`. Counted are the calls a step makes into the code of
 many ranks, of stages beside one another and of placements, and the time spent in that code and in what it
 calls of other libraries, as a share of all time. A profiler makes calls dearer than they are: shares are
-upper bounds. The norm of the gradients is in that code and is work of any run, so it is given apart. Two sizes of
-model take turns; a share is of one run, so that a busy machine slows down both of its parts.
+upper bounds. The norm of the gradients is in that code and is work of any run, so it is given apart. Two
+sizes of model take turns; a share is of one run, so that a busy machine slows down both of its parts.
 
     python -m benchmarks.idle [--rounds 5] [--steps 20]
 """
