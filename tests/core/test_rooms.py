@@ -115,6 +115,20 @@ def test_a_name_of_another_room_is_an_unknown_name_with_a_hint(room, name):
                 find(slot, name)
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "my.rows.csv", "data/rows", "openai/gsm8k"])
+def test_a_file_as_data_is_refused_with_what_to_write(name):
+    told = f"no data part is called '{name}', and no module has it; .* is {{hub: {{path: {name}}}}}"
+    with pytest.raises(UnknownName, match=told):
+        find("data", name)
+
+
+def test_a_python_file_without_a_name_is_refused_with_what_to_write():
+    with pytest.raises(
+        UnknownName, match="'near.py' is a file; write near.py:NAME, with the name of its judge"
+    ):
+        find("judge", "near.py")
+
+
 @part(writes=("actions.advantage",))
 class Credits:
     def __call__(self, rollouts):

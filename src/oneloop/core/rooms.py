@@ -105,11 +105,17 @@ def find(room: str, name: str) -> type[Any]:
         except ImportError as error:
             raise UnknownName(str(error)) from error
         return _attribute(room, module, attribute, name)
+    if name.endswith(".py"):
+        raise UnknownName(f"'{name}' is a file; write {name}:NAME, with the name of its {kind}")
+    if room == "data" and "/" in name:
+        raise UnknownName(_no_part(name))
     if "." in name:
         path, _, attribute = name.rpartition(".")
         try:
             module = importlib.import_module(path)
         except (Exception, SystemExit) as error:  # whatever the user's module raises when imported
+            if room == "data" and getattr(error, "name", None) == path.partition(".")[0]:
+                raise UnknownName(_no_part(name)) from None
             why = f"cannot import '{path}' for the {kind} '{name}'"
             raise UnknownName(f"{why}: {type(error).__name__}: {error}") from error
         loaded.as_loaded(module)  # so that a later edit is noticed
@@ -119,6 +125,12 @@ def find(room: str, name: str) -> type[Any]:
     elsewhere = [other for other in ROOMS if other != room and shipped(other, name)]
     hint = f"it is a {words(elsewhere[0])} part" if elsewhere else nearest(name, names(room))
     raise UnknownName(f"no {kind} is called '{name[:80]}'; {hint}")
+
+
+def _no_part(name: str) -> str:
+    """What to write in place of `name`, which looks like a file or a data set of the hub."""
+    there = f"no data part is called '{name}', and no module has it"
+    return f"{there}; a file, a folder or a data set of the hub is {{hub: {{path: {name}}}}}"
 
 
 def nearest(name: str, known: list[str], also: list[str] | None = None) -> str:
