@@ -8,8 +8,8 @@ the form from demonstrations, of which half have a wrong line, and then either
     learns from more demonstrations     SFT, DFT, OTR, from the model as it comes, at equal demonstrations,
                                         of which three in ten belong to another question
 
-A fifth of the sums is held out. Every arm has the learning rate of the recipe `quickstart`, or the warm start's
-for demonstrations: nothing is tuned and seeds are few, so what is printed is seen and not claimed.
+A fifth of the sums is held out. Learning rates are those of the recipe `quickstart`, and for demonstrations
+that of the warm start: nothing is tuned and seeds are few, so what is printed is seen and not claimed.
 
     python -m benchmarks.pretrained [--seeds 2] [--only rewards|demonstrations] [--model FOLDER]
 """
