@@ -5,6 +5,7 @@ there, or holds no such figure, is left out.
 """
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,9 +101,15 @@ def combined(found: Results) -> str:
     return accuracies(found["ranking"])
 
 
+def between(mean: float, low: float, high: float) -> str:
+    """A number with its interval, to two decimals or two digits of the interval's width."""
+    digits = min(6, max(2, 1 - math.floor(math.log10(high - low)))) if high > low else 2
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def headline(found: Results) -> str:
     """A claim's own number."""
-    return f"{found['measured']:.2f} ({found['low']:.2f}-{found['high']:.2f}), {found['seeds']} seeds"
+    return f"{between(found['measured'], found['low'], found['high'])}, {found['seeds']} seeds"
 
 
 def compared(found: Results) -> str:

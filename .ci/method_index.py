@@ -92,8 +92,8 @@ def measured_text(method: Mapping[str, Any]) -> str:
     """What was measured against what was claimed."""
     if method["measured"] is None:
         return "not measured yet"
-    ends = f"{method['low']:.2f}-{method['high']:.2f}"
-    return f"{method['measured']:.2f} ({ends}) of {method['target']:g}, {method['seeds']} seeds"
+    found = measured.between(method["measured"], method["low"], method["high"])
+    return f"{found}, claimed {method['target']:g}, {method['seeds']} seeds"
 
 
 def index(root: Path = ROOT) -> str:
@@ -127,10 +127,10 @@ def claim_table(stored: Mapping[str, Any]) -> str:
     rows = stored["table"]
     columns = list(dict.fromkeys(column for row in rows for column in row if column != "row"))
     body = [[row["row"], *(cell(row.get(column)) for column in columns)] for row in rows]
-    low, high = f"{stored['low']:.2f}", f"{stored['high']:.2f}"
+    found = measured.between(stored["measured"], stored["low"], stored["high"])
     verdict = "holds" if stored["holds"] else "does not hold"
     about = ", ".join([f"{stored['seeds']} seeds", *filter(None, (stored["date"], stored.get("hardware")))])
-    headline = f"Claim: {stored['claim']}. Measured {stored['measured']:.2f} ({low}-{high}), it {verdict}"
+    headline = f"Claim: {stored['claim']}. Measured {found}, it {verdict}"
     return f"{markdown(['', *columns], body)}\n\n{headline}; {about}."
 
 
@@ -161,7 +161,7 @@ def cell(value: Mapping[str, float] | None) -> str:
     if value is None:
         return ""
     mean, low, high = (number(value[name]) for name in ("mean", "low", "high"))
-    return f"{mean} ({low}-{high})"
+    return f"{mean} ({low} to {high})"
 
 
 def number(value: float) -> str:
