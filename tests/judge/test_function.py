@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from oneloop.core.judge_limits import JudgeLimits
@@ -94,11 +95,20 @@ def test_what_is_logged_is_kept():
     assert isolated.facts["judge_metrics"] == {"picky/rows": 1.0}
 
 
-def test_columns_and_token_ids_reach_the_worker_and_pictures_do_not():
+def test_columns_and_token_ids_reach_the_worker_and_what_cannot_be_sent_is_said():
     examples = [{"prompt": "p", "answer": str(i), "level": 1, "picture": object()} for i in range(2)]
-    judged = judge("columns_seen")(rollouts(["a", "b"], examples))
+    with pytest.warns(UserWarning, match="'columns_seen' is not given the column 'picture'.* sent no object"):
+        judged = judge("columns_seen")(rollouts(["a", "b"], examples))
     # one token each; beside `answer` there are level, trainer_state, log_extra, log_metric and prompts
     assert judged["reward.columns_seen"].tolist() == [501.0, 511.0]
+
+
+def test_pictures_of_the_data_reach_the_worker_as_pictures():
+    shown = [Image.new("L", (2, 1), 10), Image.new("CMYK", (3, 1))]
+    examples = [{"prompt": "p", "image": image, "raw": b"\xff\x00", "images": shown} for image in shown]
+    judged = judge("pictured")(rollouts(["a", "b"], examples))
+    # width, number of bands, number of the others, first byte
+    assert judged["reward.pictured"].tolist() == [1 + 20 + 200 + 255_000, 4 + 30 + 200 + 255_000]
 
 
 def test_printing_disturbs_nothing_and_torch_is_not_loaded():

@@ -21,6 +21,7 @@ from oneloop.core.verdicts import Verdict, columns, verdict
 from oneloop.judge.functions import locate
 from oneloop.judge.functions.call import adapted, refused_rubric
 from oneloop.judge.functions.conventions import lacking, style_of
+from oneloop.judge.functions.pictures import PictureFiles
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.in_process import Live
 from oneloop.judge.isolation.process import Outcome
@@ -128,9 +129,34 @@ class Function:
     def _run(self, batches: list[list[dict[str, Any]]], facts: dict[str, Any]) -> list[Outcome]:
         seconds = self.limits.timeout
         sent = {name: facts[name] for name in ("step", "progress", "seed") if name in facts}
-        calls = [{"rows": rows, "facts": sent, "seconds": seconds} for rows in batches]
+        calls = [self._call(rows, sent) for rows in batches]
         # calls that run at once time themselves; a little more lets them tell which one is late
         return self._runner.run(calls, seconds + 1 if self._runner.info["concurrent"] else seconds)
+
+    def _call(self, rows: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+        """What the function's process is told of these rows: pictures as files, each once."""
+        pictures = PictureFiles()
+        if not isinstance(self._runner, Live):
+            rows = [
+                {
+                    **row,
+                    "prompt": pictures.packed(row["prompt"]),
+                    "example": self._sendable(pictures.packed(row["example"])),
+                }
+                for row in rows
+            ]
+        return {"rows": rows, "facts": facts, "seconds": self.limits.timeout, "pictures": pictures.files}
+
+    def _sendable(self, example: dict[str, Any]) -> dict[str, Any]:
+        """The columns of a row that another process can be told. Warns of the others."""
+        sent = {name: value for name, value in example.items() if messages.sendable(value)}
+        for name in example.keys() - sent.keys():
+            warnings.warn(
+                f"judge '{self.name}' is not given the column '{name}', because its process can be sent no "
+                f"{type(example[name]).__name__}",
+                stacklevel=2,
+            )
+        return sent
 
     def _rows(self, rollouts: Rollouts) -> list[dict[str, Any]]:
         """What the function is told of each rollout: no more than its parameters ask for."""
@@ -163,7 +189,7 @@ class Function:
         if not self._runner.info["all_columns"]:
             named = {*self._runner.info["names"], "answer", "data_source", "extra_info", "metadata"}
             return {name: value for name, value in example.items() if name in named}
-        return {name: value for name, value in example.items() if messages.sendable(value)}
+        return example
 
 
 def _verdicts(size: int, outcome: Outcome) -> list[Verdict]:

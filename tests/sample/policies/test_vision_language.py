@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from PIL import Image
 
 from oneloop.engines.features import Features, together, turned
 from oneloop.sample.policies.tokens.lora import Lora, vision_tower
@@ -214,6 +215,17 @@ def test_more_pictures_than_places_name_the_row(policies):
         ValueError, match="data row 0: the prompt has 1 places for pictures, but the row has 2"
     ):
         policies["llava_siglip"].sample(asked([row]))
+
+
+def test_frames_that_are_not_shown_are_said_once(policies, tmp_path, monkeypatch):
+    prompts = policies["llava_siglip"].prompts
+    monkeypatch.setattr(prompts, "_told", False)
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match="several frames or pages; the first of them is shown") as said:
+        for _ in range(2):
+            prompts.read([{"role": "user", "content": "x"}], "row", {"image": str(tmp_path / "two.gif")})
+    assert len(said) == 1
 
 
 def test_a_processor_of_another_model_is_found_by_its_counts():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from oneloop.judge.functions.conventions import Row, lacking, style_of, text_of
+from oneloop.judge.functions.pictures import restored
 from oneloop.judge.functions.returned import LoggedValues
 
 MORE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -23,8 +24,8 @@ MESSAGES = "where it wants lists of messages, write chat: true in the data part"
 class RewardCall:
     """Calls one reward function with rows; `info` says what it must be sent.
 
-    A call takes {rows, facts, seconds} and returns {values: [[number or None, error or None], ...],
-    columns: {name: list}, metrics: {name: number}}. Raises ValueError when the function fits no convention.
+    A call takes {rows, facts, seconds, pictures: files of the rows' pictures} and returns
+    {values: [[number or None, error or None], ...], columns: {name: list}, metrics: {name: number}}. Raises ValueError when the function fits no convention.
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -58,7 +59,7 @@ class RewardCall:
 
     def __call__(self, argument: dict[str, Any]) -> dict[str, Any]:
         """Raises whatever the function raises (async for one rollout: that rollout alone is in error)."""
-        rows, facts = argument["rows"], argument["facts"]
+        rows, facts = restored(argument["rows"], argument.get("pictures", ())), argument["facts"]
         log = LoggedValues(len(rows))
         if self._concurrent:
             result = self._loop.run_until_complete(self._gather(rows, facts, log, argument["seconds"]))

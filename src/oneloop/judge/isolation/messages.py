@@ -1,6 +1,6 @@
 """Messages between processes: JSON (NaN allowed) with its length in front, on a stream socket.
 
-Tuples, dicts with other keys than text, and numpy arrays or tensors of numbers survive the way; nothing is
+Tuples, bytes, dicts with other keys than text, arrays and tensors of numbers survive the way; nothing is
 ever unpickled. A message above `LARGEST` bytes is refused: one process cannot fill another's memory.
 """
 
@@ -66,6 +66,8 @@ def pack(value: Any) -> Any:
         return value
     if isinstance(value, list):
         return [pack(item) for item in value]
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, tuple):
         return {"$tuple": [pack(item) for item in value]}
     if isinstance(value, dict):
@@ -84,7 +86,7 @@ def pack(value: Any) -> Any:
 
 
 def sendable(value: Any) -> bool:
-    """Whether another process can be told `value`; a picture, for example, cannot."""
+    """Whether another process can be told `value`; a set, for example, cannot."""
     try:
         pack(value)
     except TypeError:
@@ -100,6 +102,8 @@ def unpack(value: Any) -> Any:
         return value
     if "$tuple" in value:
         return tuple(unpack(item) for item in value["$tuple"])
+    if "$bytes" in value:
+        return base64.b64decode(value["$bytes"])
     if "$dict" in value:
         return {unpack(key): unpack(item) for key, item in value["$dict"]}
     if "$array" in value:

@@ -2,13 +2,12 @@
 
 import base64
 import io
-import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from oneloop.sample.policies.pictures.opened import opened
+from oneloop.sample.policies.pictures.opened import FRAMES, opened
 
 PIXELS = (np.arange(4 * 6 * 3) * 3).reshape(4, 6, 3).astype(np.uint8)
 
@@ -61,15 +60,13 @@ def test_every_mode_becomes_three_channels(mode):
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
-def test_of_several_frames_the_first_is_taken_and_that_is_said(kind, tmp_path):
+def test_of_several_frames_the_first_is_taken_and_counted(kind, tmp_path):
     first, second = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
     path = tmp_path / "frames"
     path.write_bytes(content(kind, first, save_all=True, append_images=[second]))
-    with pytest.warns(UserWarning, match="a picture has several frames or pages; the first of them is shown"):
-        assert opened(path, "picture 1").getpixel((0, 0)) == (255, 0, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        opened(content(kind, first), "picture 1")
+    made = opened(path, "picture 1")
+    assert made.getpixel((0, 0)) == (255, 0, 0) and made.info[FRAMES] == 2
+    assert opened(content(kind, first), "picture 1").info[FRAMES] == 1
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def text(said):
     [
         ("what?", {"image": "a"}, [PLACE, text("what?")], ["a"]),
         ("what?", {"images": ["a", "b"]}, [PLACE, PLACE, text("what?")], ["a", "b"]),
+        ("what?", {"image": ["a", "b"]}, [PLACE, PLACE, text("what?")], ["a", "b"]),
         ("is <image> a?", {"images": ["a"]}, [text("is "), PLACE, text(" a?")], ["a"]),
         ([PLACE, text("x")], {"images": ["a"]}, [PLACE, text("x")], ["a"]),
         ([{"type": "image", "image": "c", "text": None}, PLACE], {"image": "a"}, [PLACE, PLACE], ["c", "a"]),

@@ -24,6 +24,8 @@ import numpy as np
 from oneloop.core.extras import MissingExtra
 from oneloop.core.pictures import picture
 
+FRAMES = "frames"
+"""What a picture's `info` calls how many frames or pages its file has, of which it is the first."""
 LONG = 100
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 Image = Any  # a Pillow picture
@@ -47,12 +49,12 @@ def opened(image: Any, where: str) -> Image:
         except (OSError, ValueError, SyntaxError, Warning, pillow.DecompressionBombError) as error:
             name = f"'{file}'" if isinstance(file, Path) else "its bytes"
             raise ValueError(f"{where}: the picture cannot be read from {name}: {error}") from None
-    if frames > 1:
-        warnings.warn("a picture has several frames or pages; the first of them is shown", stacklevel=2)
     pixels = (picture(content, where).transpose(1, 2, 0) * 255).round().astype(np.uint8)
     if pixels.shape[2] not in (1, 3):
         raise ValueError(f"{where}: a picture has 1 or 3 channels, got {pixels.shape[2]}")
-    return pillow.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
+    made = pillow.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
+    made.info[FRAMES] = frames
+    return made
 
 
 def _frames(image: Any) -> int:

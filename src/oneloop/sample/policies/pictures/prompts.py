@@ -8,6 +8,7 @@ demonstration may hold them.
 """
 
 import hashlib
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from oneloop.engines.features import Features
 from oneloop.sample.policies.pictures.model import PictureModel
-from oneloop.sample.policies.pictures.opened import opened
+from oneloop.sample.policies.pictures.opened import FRAMES, opened
 from oneloop.sample.policies.pictures.rows import marked_messages, marked_text
 from oneloop.sample.policies.tokens.chat import NOTHING, ChatTemplate, Messages, is_prefill, row_options
 from oneloop.sample.policies.tokens.packing import Prompt
@@ -29,12 +30,15 @@ KEPT = 256
 
 
 class PicturePrompts(Prompts):
-    """Encodes prompts, with the pictures of their data rows, by one processor.
+    """Encodes prompts, with the pictures of their data rows, by one processor. It warns once of frames that
+    are not shown.
 
     model: what is asked about the model. template_options: values for variables of the chat template.
     count: visual tokens of a picture, for models that take several; None: the processor's own.
     Raises ValueError for a `count` that the model does not take.
     """
+
+    pictures = True
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class PicturePrompts(Prompts):
         self.count = count
         if count is not None:
             self._check_flexible(count)
+        self._told = False
         self._read: OrderedDict[tuple[int, int, int | None], tuple[Any, Any, Prompt]] = OrderedDict()
 
     def options(self, count: int | None) -> dict[str, Any]:
@@ -124,6 +129,9 @@ class PicturePrompts(Prompts):
         """(token ids with placeholders, features) of `text` with a mark for each of `pictures`."""
         options = self.options(count)
         images = [opened(picture, f"picture {number}") for number, picture in enumerate(pictures, 1)]
+        if not self._told and any(image.info[FRAMES] > 1 for image in images):
+            self._told = True
+            warnings.warn("a picture has several frames or pages; the first of them is shown", stacklevel=2)
         try:
             made = self.processor(text=[text], images=images, **options)
         except Exception as error:  # whatever a processor does with a picture it was not made for

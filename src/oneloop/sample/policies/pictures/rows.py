@@ -1,6 +1,6 @@
 """Which pictures a data row shows, and where in its prompt they stand.
 
-    TRL      columns `image` (one) or `images` (a list); messages of text, or of parts {type: image}
+    TRL      columns `image` (one, or several) or `images` (a list); messages, also of parts {type: image}
     verl     column `images`; "<image>" in a message's text stands for the next of them
     parts    {type: image, image | path | url | bytes: ...} and {type: image_url, image_url: {url: ...}}
 
@@ -15,6 +15,8 @@ from typing import Any
 MARK = "<image>"
 HELD = ("image", "path", "url", "bytes", "image_url")
 """Keys under which a part holds its own picture."""
+FILES = (str, Mapping, bytes)
+"""What a picture is in a file of data; a list of them is several pictures, one of numbers is one."""
 Row = Mapping[str, Any]
 Messages = list[dict[str, Any]]
 
@@ -24,6 +26,8 @@ def column_pictures(row: Row) -> list[Any]:
     one, several = row.get("image"), row.get("images")
     if one is not None and several is not None:
         raise ValueError("has both columns 'image' and 'images'; leave out one")
+    if isinstance(one, list | tuple) and one and all(isinstance(each, FILES) for each in one):
+        return list(one)
     if several is not None and not isinstance(several, Sequence) or isinstance(several, str | bytes):
         raise ValueError(f"column 'images' must be a list of pictures, got {type(several).__name__}")
     return list(several) if several is not None else [] if one is None else [one]

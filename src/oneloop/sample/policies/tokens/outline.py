@@ -20,6 +20,7 @@ from oneloop.sample.policies.tokens.forward import CausalForward
 from oneloop.sample.policies.tokens.loading import LANGUAGE, Kind
 from oneloop.sample.policies.tokens.memory import LESS, Counted, memory_rows
 from oneloop.sample.policies.tokens.rows import Row, TokenRows
+from oneloop.sample.policies.tokens.unseen_pictures import unseen
 
 LOOKED_AT = 64
 """Rows of each data set that are checked, evenly spread."""
@@ -79,6 +80,7 @@ class LanguageOutline:
                 "the model names no end token, so every rollout goes on to max_new_tokens "
                 f"({self.rows.limit}); set eos_token in its tokenizer, or name strings that end one in `stop`"
             )
+        yield from unseen(list(rows.values()), self.rows.prompts.pictures)
         yield from self._turn_tokens(rows)
         template = self.rows.prompts.template
         texts = all(isinstance(row["prompt"], str) for row in rows.values())

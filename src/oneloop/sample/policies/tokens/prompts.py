@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
@@ -41,6 +41,9 @@ class Prompts:
 
     never: frozenset[int] = frozenset()
     """Tokens that stand for something else than text, so that no rollout may hold them."""
+
+    pictures: ClassVar[bool] = False
+    """Whether pictures of data rows are read too."""
 
     def __init__(
         self,
