@@ -25,7 +25,8 @@ class RewardCall:
     """Calls one reward function with rows; `info` says what it must be sent.
 
     A call takes {rows, facts, seconds, pictures: files of the rows' pictures} and returns
-    {values: [[number or None, error or None], ...], columns: {name: list}, metrics: {name: number}}. Raises ValueError when the function fits no convention.
+    {values: [[number or None, error or None], ...], columns: {name: list}, metrics: {name: number}}.
+    Raises ValueError when the function fits no convention.
     """
 
     def __init__(self, function: Callable[..., Any]):
