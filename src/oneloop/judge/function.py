@@ -128,7 +128,7 @@ class Function:
 
     def _run(self, batches: list[list[dict[str, Any]]], facts: dict[str, Any]) -> list[Outcome]:
         seconds = self.limits.timeout
-        sent = {name: facts[name] for name in ("step", "progress", "seed") if name in facts}
+        sent: dict[str, Any] = {name: facts[name] for name in ("step", "progress", "seed") if name in facts}
         calls = [self._call(rows, sent) for rows in batches]
         # calls that run at once time themselves; a little more lets them tell which one is late
         return self._runner.run(calls, seconds + 1 if self._runner.info["concurrent"] else seconds)
