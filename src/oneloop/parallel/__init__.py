@@ -1,1 +1,2 @@
-"""Work on more than one device: where tensors live (`placement`), stages as actors (`runtime`)."""
+"""Work on more than one device: where tensors live (`placement`), a learner on many ranks (`ranks`), stages
+as actors (`runtime`)."""

@@ -51,8 +51,8 @@ def apply(
 
 
 def _agree(plan: ShardingPlan) -> None:
-    """Refuse on every rank where the plans of the ranks differ: their collectives would wait for one
-    another."""
+    """Raise PlacementError on every rank where the ranks hold different plans: their collectives would wait
+    for one another for ever."""
     hashes: list[str | None] = [None] * dist.get_world_size()
     dist.all_gather_object(hashes, plan.digest)
     if len(set(hashes)) > 1:

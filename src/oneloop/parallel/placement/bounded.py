@@ -13,10 +13,11 @@ from oneloop.parallel.placement.problem import Problem, parameter_bytes
 from oneloop.parallel.placement.rows import INFINITE, FlowProgram, Solved
 
 ROUNDS = 24
-"""Most moments at which the activation bound is imposed."""
+"""Most moments of a step for which the solver is given the bound on memory as rows of their own."""
 BOTH = "no plan keeps the bounds on memory and on floating point operations together: allow more of one"
 LEAST_SECONDS = 10.0
-"""Most seconds for finding a budget that would do, once one was found not to."""
+"""Most seconds spent on finding the smallest budget that would do, once the one asked for turned out to be
+too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Budget:
 
     parameters: int | None = None
     device: int | None = None
-    """Parameters, optimiser state, and what is alive besides at any moment."""
+    """Bytes of parameters, of optimiser state, and of all else that is alive at the worst moment of a step,
+    together."""
     optimizer: float = 2.0
     """Bytes of optimiser state per byte of parameters: 2 for AdamW in the parameters' precision."""
     flops: float | None = None

@@ -27,11 +27,11 @@ class Collective:
     groups: int
     """Groups along the axis: all ranks / `ranks`."""
     tensor: int
-    """Bytes of a group's logical tensor."""
+    """Bytes of the whole tensor that a group converts."""
 
     @property
     def volume(self) -> int:
-        """Bytes that all ranks of the mesh send together, by the table."""
+        """Bytes that all ranks of the mesh send together, by the table in link.py."""
         return self.groups * table(self.kind, self.tensor, self.ranks)
 
     @property
@@ -83,7 +83,7 @@ class Boxing:
         return self._routes[key]
 
     def smallest(self) -> list[Route]:
-        """Routes of the least tensor there can be, a scalar, from partial sums to whole, along each axis."""
+        """For each mesh axis the route of a scalar from partial sums to whole."""
         scalar = TensorMeta(torch.Size([]), (), torch.float32)
         whole: Where = (Replicate(),) * len(self.sizes)
         return [

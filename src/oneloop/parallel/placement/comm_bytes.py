@@ -1,4 +1,4 @@
-"""Counts the bytes that collectives really carry, where they are dispatched."""
+"""Counts the bytes that collectives carry, by recording each one that torch dispatches."""
 
 from collections import Counter
 from collections.abc import Iterator

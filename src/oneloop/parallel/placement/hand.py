@@ -37,7 +37,7 @@ class HandPlan:
     volume: int
     """Bytes that all ranks send together."""
     parameter_memory: int
-    """Bytes of parameters on one rank, between uses."""
+    """Bytes of parameters that one rank keeps between two uses of them."""
     remark: str
     flops_per_rank: float | None = None
     """Floating point operations of a rank; None where they are not counted."""
@@ -62,12 +62,13 @@ def zero3(traced: Program, sizes: Sequence[int]) -> HandPlan:
 
 
 def megatron(traced: Program, sizes: Sequence[int], model: nn.Module, wishes: Wishes) -> HandPlan:
-    """Megatron's placements of parameters, columns then rows, computed where they lie, with the best
-    activations.
+    """Megatron's placements of parameters, columns then rows, with the placements of activations that move
+    least.
 
-    Cut weights are never gathered, and work weighs next to nothing. Activations are the planner's, sequence
-    parallel where that is cheaper, so this is what a hand-tuned plan can reach at best. The last mesh axis
-    cuts the model, the others the batch. Raises PlacementError where no linear layer has a known name.
+    Cut weights are never gathered: products are computed where the weights lie. Floating point operations
+    weigh next to nothing. The planner places the activations, sequence parallel where that is cheaper, so
+    this is the best that a hand-tuned plan can reach. The last mesh axis cuts the model, the others the
+    batch. Raises PlacementError where no linear layer has a known name.
     """
     pins = megatron_pins(traced, sizes, model)
     if not any("S" in where for where in pins.values()):

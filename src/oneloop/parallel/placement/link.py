@@ -1,7 +1,6 @@
 """What a collective costs: bytes and seconds on a kind of link.
 
-`total` is what all ranks of a group of p send together to convert a tensor of T bytes, the group's logical
-tensor:
+`table` gives what all p ranks of a group send together to convert a tensor of T bytes, whole:
 
 | from -> to | collective | bytes |
 |---|---|---|
@@ -41,7 +40,7 @@ class Link:
     reshard: Kind = "all_to_all"
     """How S(i) -> S(j) is carried out: DTensor gathers and cuts on CPU."""
     factor: Mapping[str, float] = field(default_factory=dict)
-    """By collective: bytes on the wire over the table's, where they differ."""
+    """{collective: bytes on the wire divided by the bytes of the table}, for those where they differ."""
     bandwidth: tuple[float, ...] = (1e10,)
     """Bytes per second that a rank sends, per mesh axis; the last entry holds for further axes."""
     latency: tuple[float, ...] = (1e-5,)

@@ -50,7 +50,8 @@ class Lifetimes:
         return found
 
     def made(self) -> Iterator[Span]:
-        """Tensors as they are made; parameters are counted apart, and views not at all."""
+        """Spans of tensors at the placement at which they are made. Parameters are counted apart, and views
+        not at all."""
         for index, operation in enumerate(self.problem.program.operations):
             if operation.kind == "parameter" or operation.node.target in VIEWS:
                 continue

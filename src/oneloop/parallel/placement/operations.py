@@ -51,7 +51,7 @@ class Program:
     operations: tuple[Operation, ...]
     loss: Value
     gradients: Mapping[str, Value]
-    """By parameter; those without a gradient are left out."""
+    """Gradients by the name of their parameter; parameters without a gradient are left out."""
 
 
 def program(step: StepGraph) -> Program:

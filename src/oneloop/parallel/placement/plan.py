@@ -1,4 +1,4 @@
-"""A sharding plan: where every tensor lives, which collectives that takes, and how it reads."""
+"""A sharding plan: where every tensor lives, which collectives that takes, and its form as JSON."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Move:
-    """A tensor that changes its placement, once for all that use it there."""
+    """One tensor's change of placement, made once for all operations that use it there."""
 
     value: str
     """The operation that made the tensor, and `:index` where it made several."""
@@ -33,7 +33,7 @@ class Move:
     module: str
     phase: str
     used_by: str
-    """The first operation that takes it so; `gradient` or `loss` for results."""
+    """The first operation that uses the tensor at its new placement; `gradient` or `loss` for results."""
     made_by: str
     """What made it: `parameter NAME`, `input NAME`, or the operation and its module."""
 

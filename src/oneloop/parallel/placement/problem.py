@@ -107,7 +107,8 @@ class Problem:
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        """What an operation is in its layer: alike for the same operation of every repeated layer."""
+        """The role of each operation in its layer; the same operation of every repeated layer has the same
+        role."""
         seen: Counter[tuple[str, str, str]] = Counter()
         found = []
         for operation in self.program.operations:
@@ -119,7 +120,7 @@ class Problem:
         return tuple(found)
 
     def preference(self, operation: int, signature: Signature) -> float:
-        """A number in [0, 1) that decides ties, alike in repeated layers."""
+        """A number in [0, 1) that decides ties; it is the same in all repeated layers."""
         return zlib.crc32(f"{self.roles[operation]} {signature}".encode()) / 2**32
 
 

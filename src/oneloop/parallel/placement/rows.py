@@ -59,7 +59,8 @@ class Solved:
     chosen: tuple[int, ...]
     """Signature per operation; empty where there is no solution."""
     bound: float
-    """Lower bound on the cost of a choice, up to the weight of ties: under 1/50 of a scalar's all-reduce."""
+    """Lower bound on the cost of any choice. What decides ties may shift it by less than 1/50 of a scalar's
+    all-reduce."""
     cost: float
     status: str
     """`optimal`, `time limit` or `infeasible`."""

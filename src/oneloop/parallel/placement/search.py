@@ -23,7 +23,7 @@ PASSES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What a plan is made for."""
+    """What is asked of a plan: its bounds, its objective, and placements that are given."""
 
     budget: Budget = field(default_factory=Budget)
     pins: Mapping[str, str] = field(default_factory=dict)

@@ -99,7 +99,8 @@ def parameter_rows(plan: ShardingPlan) -> list[ParameterRow]:
 
 
 def compared(plan: ShardingPlan, hand: Sequence[HandPlan]) -> list[tuple[str, int, float | None]]:
-    """(plan made by hand, its bytes, this plan's bytes over them); None where it moves nothing."""
+    """(name of the plan made by hand, its bytes, this plan's bytes divided by them); None where it moves
+    nothing."""
     return [(one.name, one.volume, plan.bytes_per_step / one.volume if one.volume else None) for one in hand]
 
 

@@ -34,7 +34,7 @@ class Slice:
     volume: int
     """Bytes."""
     adds: bool = False
-    """Whether the consumer adds up what it receives: one of the two placements is a partial sum."""
+    """Whether the consumer adds up what it receives, because one of the two placements is a partial sum."""
 
 
 @dataclass(frozen=True)

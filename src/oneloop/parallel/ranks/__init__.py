@@ -1,1 +1,1 @@
-"""A learner on many ranks: processes that hold shares of one run and stay the same run."""
+"""A learner on many ranks: processes that divide one run, which gives what one process would give."""

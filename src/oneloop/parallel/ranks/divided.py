@@ -1,4 +1,4 @@
-"""A policy's work divided among the ranks: each samples, and looks again at, the groups that are its own.
+"""A policy's work divided among the ranks: each samples and annotates the groups that are its own.
 
 Every rank has the policy's whole weights, so no rank needs another to do its share. What it made is sent to
 all the others, and put in the order of the request: every rank then holds the table of one process.

@@ -16,8 +16,8 @@ from torch.distributed.tensor import DTensor
 def gradient_norm(gradients: Sequence[Tensor]) -> float:
     """Square root of the sum of all squares, 0 for none.
 
-    Of DTensors every rank must be asked, and what lies on several ranks counts once; other tensors are taken
-    as they are.
+    Where there are DTensors, every rank must call it: parts that lie on several ranks are added up, and
+    copies count once. Other tensors are taken as they are.
     """
     if not gradients:
         return 0.0

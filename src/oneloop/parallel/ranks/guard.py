@@ -1,8 +1,8 @@
 """A block that runs out of memory lets its rank finish the pass, in which other ranks wait for it.
 
 Ranks that hold shares of weights gather every block together, forward and backward. A rank that left the pass
-would leave all others waiting. So a block without memory says what it was given, later ones do the same, the
-gradients are zeros, and when the pass is over the ranks agree to make smaller ones.
+would leave all others waiting. So a block that runs out of memory hands its input on as its output, later
+blocks do the same, the gradients are zeros, and when the pass is over the ranks agree to make smaller ones.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ class Guarded:
         self.block, self.forward, self.memory = block, block.forward, memory
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """What `forward` says, or the first input."""
+        """The output of `forward`, or the first input once memory has run out."""
         others = tree_leaves((inputs[1:], named))
         alone = not any(isinstance(other, Tensor) and other.requires_grad for other in others)
         if alone and inputs and torch.is_grad_enabled():

@@ -37,7 +37,8 @@ class Shardable(Protocol):
         """The part of `model`, a copy of this policy's model, that a forward pass calls first."""
 
     def learning(self, model: nn.Module, entry: nn.Module) -> AbstractContextManager[None]:
-        """Within it `at` goes through `model`, whose `entry` is called in place of its own."""
+        """A context in which `at` computes with `model`, whose `entry` is called in place of the policy's
+        own."""
 
 
 class Held(Protocol):
@@ -51,7 +52,7 @@ class Held(Protocol):
     """The type in which the policy keeps them."""
 
     def learning(self) -> AbstractContextManager[None]:
-        """Within it the policy's `at` goes through these weights."""
+        """A context in which the policy's `at` computes with these weights."""
 
     lane: Lane
     """Which pieces of a batch this rank passes over."""
@@ -65,16 +66,17 @@ class Held(Protocol):
         """The norm of all gradients together, over all ranks."""
 
     def idle(self, here: Any) -> None:
-        """Takes part in a forward and backward pass with nothing to learn; `here` is any action's."""
+        """Takes part in a forward and backward pass that teaches nothing; `here` may be any action."""
 
     def ran_out(self) -> bool:
         """Whether this rank ran out of memory within the latest pass, which went on all the same."""
 
     def rescue(self, here: Any) -> bool:
-        """Goes to the end of the pass of `here`, which an error of memory has left; whether it could."""
+        """Finishes the pass over `here` that ran out of memory, for which other ranks wait; returns whether
+        it could."""
 
     def publish(self) -> None:
-        """The policy's own model takes the weights over."""
+        """Copies the weights into the policy's own model."""
 
     def share(self, weight: Tensor, whole: Tensor) -> Tensor:
         """This rank's share of `whole`, cut as `weight` is."""
@@ -139,7 +141,8 @@ class Whole:
 
 
 def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, so many at a time that they hold BUCKET numbers, or one that holds more."""
+    """The tensors in order, in lists that hold at most BUCKET numbers each; a larger tensor is alone in its
+    list."""
     bucket: list[Tensor] = []
     held = 0
     for tensor in tensors:

@@ -22,7 +22,7 @@ NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 def ranks() -> tuple[int, int]:
     """(rank, number of ranks) of this process as `torchrun` says them; (0, 1) without it.
 
-    Raises ValueError where the environment says half of it, or a rank that is none.
+    Raises ValueError where only some of the variables are set, or where the rank is out of range.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if size == "1":

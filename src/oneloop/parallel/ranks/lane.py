@@ -11,4 +11,4 @@ class Lane:
     lanes: int
     """Number of lanes."""
     speaks: bool = True
-    """Whether this rank says for its lane what was found: one of them does."""
+    """Whether this rank reports what its lane found; one rank of each lane does."""

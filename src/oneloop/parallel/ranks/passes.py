@@ -74,8 +74,8 @@ class Passes:
 
     @contextmanager
     def may_fail(self, kind: type[Exception]) -> Iterator[None]:
-        """Within it an error of this kind waits until all ranks have made their passes, so that all raise it
-        and none waits for one that did. One process raises it at once."""
+        """A context in which an error of this kind is kept until all ranks have made their passes. Then all
+        of them raise it, so that none waits for one that failed. One process raises it at once."""
         try:
             yield
         except kind as error:
@@ -85,8 +85,8 @@ class Passes:
 
     @contextmanager
     def may_run_out(self, here: Any, budget: int) -> Iterator[None]:
-        """Within it the pass of `here` is made. Where other ranks take part in it, one that ran out of memory
-        goes to its end without learning; raises RankOutOfMemory where it cannot."""
+        """A context for the pass over `here`. Where other ranks take part in it, a rank that runs out of
+        memory finishes it without learning. Raises RankOutOfMemory where it cannot."""
         left = False
         try:
             yield
@@ -103,8 +103,8 @@ class Passes:
         self._out |= self._held.ran_out()
 
     def ran_out(self, budget: int) -> None:
-        """This rank ran out of memory at `budget` tokens: called while that error is handled, and raises it
-        where no smaller pass can be made."""
+        """Notes that this rank ran out of memory at `budget` tokens. It is called while that error is
+        handled, and raises it again where no smaller pass can be made."""
         if budget == 1:
             raise
         self._out = True

@@ -59,7 +59,7 @@ class Placed:
         self.gathered = self._weights()
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """What the layer says."""
+        """The output of the layer."""
         weights = self.gathered or self._weights()
         if self._multiplies:
             (x,) = inputs

@@ -138,7 +138,7 @@ class PlannedEntry(Entry):
         self._outside = [forward for module, forward in placed if module not in inside]
 
     def forward(self, **inputs: Any) -> Any:
-        """What the decoder says."""
+        """The output of the decoder."""
         for placed in self._outside:
             placed.gather()
         return super().forward(**inputs)

@@ -37,7 +37,7 @@ class Entry(nn.Module):
         """Where the present pass is: forward, between, or backward."""
 
     def forward(self, **inputs: Any) -> Any:
-        """What the decoder says."""
+        """The output of the decoder."""
         self.stage = "forward"
         made = self.__dict__["first"](**inputs)
         self.stage = "between"

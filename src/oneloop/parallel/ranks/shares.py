@@ -14,7 +14,7 @@ from oneloop.core.rollouts import Rollouts
 
 Pieces = Callable[[int], Iterator[Tensor]]
 FINE = 4
-"""Pieces a rank from which on one idle turn at the end of a pass no longer matters."""
+"""Pieces per rank from which on one idle turn at the end of a pass no longer matters."""
 
 
 def by_group(rollouts: Rollouts, rank: int, size: int) -> Tensor:
@@ -28,8 +28,8 @@ def by_group(rollouts: Rollouts, rank: int, size: int) -> Tensor:
 def cut_evenly(pieces: Pieces, budget: int, size: int) -> list[Tensor]:
     """Pieces of a batch that `size` ranks can share evenly: no more than `budget` tokens each.
 
-    pieces(budget): the batch cut into pieces of so many tokens. They are made smaller until each rank has as
-    many as every other, or so many that one more does not matter, or until they are single rollouts.
+    `pieces(budget)` cuts the batch into pieces of so many tokens. They are made smaller until each rank has
+    as many as every other, or so many that one more does not matter, or until they are single rollouts.
     """
     best = cut = list(pieces(budget))
     while len(cut) % size and len(cut) < FINE * size and budget > 1:

@@ -31,9 +31,9 @@ LAST_WORDS = 60.0
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Within it this process ends soon after another rank's has; every rank enters it at once. It is left
-    when all ranks leave it, or by an exception; one that rank 0 raised (Followed) is only passed on when
-    rank 0 has ended, because `torchrun` ends all ranks with the first."""
+    """A context in which this process ends soon after the process of any other rank. All ranks enter it at
+    once, and leave it together or by an exception. One that rank 0 raised (Followed) is passed on only when
+    rank 0 has ended, because `torchrun` ends all ranks as soon as one of them ends."""
     watch = _Watch()
     try:
         yield

@@ -72,7 +72,8 @@ class Cluster:
     def worker(
         self, name: str, make: Callable[..., Any], *options: Any, cpus: float = 1, gpus: float = 0
     ) -> "RayWorker":
-        """A worker that has made `make(*options)`, a function, and calls it; see RayWorker."""
+        """Starts a worker, which makes a function by `make(*options)` and then calls it; see RayWorker.
+        Raises NoCluster where the cluster has no room for it."""
         self._check_room(name, "CPU", cpus)
         self._check_room(name, "GPU", gpus)
         made = RayWorker(name, make, options, {"num_cpus": cpus, "num_gpus": gpus}, self.says)
@@ -102,7 +103,8 @@ class Cluster:
 
 
 class RayWorker:
-    """A function in a process of its own; calling it gives what it returned, `parts` references to be pulled.
+    """A function in a process of its own. Calling it gives references to what the function returned, to be
+    pulled.
 
     Arguments may be references of other workers. What the function raises is raised here, the traceback over
     there in its cause.

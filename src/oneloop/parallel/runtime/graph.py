@@ -29,12 +29,12 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class GraphStage:
-    """A stage: its workers take what its edges bring, one act each at a time."""
+    """A stage: each of its workers takes what the edges bring, one act at a time."""
 
     name: str
     runs: tuple[Callable[..., Any], ...] = ()
-    """One function a worker, from the payloads of its data edges, in the order in which the edges were
-    stated, to what it passes on; None passes nothing on. Empty: the caller acts."""
+    """One function for each worker. It takes the payloads of the data edges, in the order in which the edges
+    were stated, and returns what is passed on; None passes nothing on. Empty: the caller acts."""
     workers: int = 1
     """Acts at a time."""
     order: Order = "strict"

@@ -11,7 +11,7 @@ from oneloop.parallel.runtime.graph import Edge
 
 
 class BrokenProtocol(AssertionError):
-    """Registers were lost or doubled, or came in another order: a fault of this package."""
+    """Registers were lost or doubled, or came out of order: a fault of this package."""
 
 
 @dataclass(eq=False)

@@ -1,10 +1,10 @@
-"""A graph in virtual time: its stages take the seconds they are said to, and nobody waits for real.
+"""A graph in virtual time: each stage takes the seconds that are given for it, and nobody really waits.
 
     trace = simulate(graph, {"read": 4.0, "judge": 3.0, "learn": 5.0}, items=200)
     trace.makespan, trace.period("learn"), trace.max_held
 
 The protocol is the one of threads (network.py), so registers, order and back-pressure are those of a real
-run; only the clock and the functions are others. A thousand workers cost no more than one.
+run; only the clock and the functions differ. A thousand workers cost no more than one.
 """
 
 import heapq

@@ -22,7 +22,8 @@ class Tally:
     _state: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def note(self, state: Mapping[str, tuple[int, str]]) -> None:
-        """From now on each stage has so many acts running, or else waits for that stage ("" for none)."""
+        """Says what each stage does from now on: (number of acts that run, stage that it waits for if none
+        runs, or "")."""
         now = self.clock()
         if self._since is not None:
             passed = now - self._since

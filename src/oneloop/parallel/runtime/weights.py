@@ -63,7 +63,8 @@ class Weights:
         self.release(buffer)
 
     def acquire(self, version: int | None = None) -> Buffer:
-        """Refers to the newest weights, or to those of `version`; until `release` they stay as they are.
+        """Takes a reference to the newest weights, or to those of `version`; they stay unchanged until
+        `release`.
 
         Raises NoVersion when there are none, or no longer.
         """
