@@ -1,11 +1,12 @@
 """Stages beside one another: the formula of the period, registers, staleness, and GRPO with a slow judge.
 
-python -m benchmarks.actors [--only formula registers staleness kills training learning] [--kills 100]
+python -m benchmarks.actors [--only formula registers staleness kills training judges learning] [--kills 100]
 
 formula     period against formula, random chains in virtual time and sleeping stages in wall time
 registers   stages of 80, 50 and 60 ms: registers 1, 2, 4, and one stage after the other
 staleness   heavy-tailed rollouts in virtual time: age of tokens and throughput by order
 training    GRPO with a judge of 50 ms a rollout: wall time and held-out accuracy, ahead 0, 1, 2, interleaved
+judges      the same, ahead 0 and 1, the latter with two samplers and two judges as workers of Ray
 kills       samplers and judges of a local Ray cluster killed with SIGKILL: rollouts lost and doubled
 """
 
@@ -265,33 +266,33 @@ def warm(folder: Path, model: dict[str, Any]) -> str:
     return str(target)
 
 
+def trained(recipe: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """What a run of `recipe` took and learned."""
+    Run(load_recipe(recipe)[0], directory, show=Show(quiet=True)).train()
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    ends = {l["mode"]: l["accuracy"] for l in lines if l["kind"] == "eval" and l["when"] == "after"}
+    took = [l for l in lines if l["kind"] == "step"]
+    seconds = {n: statistics.mean(l[n] for l in took) for n in ("sample_time", "judge_time", "update_time")}
+    return {
+        "seconds": sum(l["step_time"] for l in took),
+        "seconds_after_first": sum(l["step_time"] for l in took[1:]),
+        **{f"accuracy_{mode}": value for mode, value in ends.items()},
+        **{name: round(value, 3) for name, value in seconds.items()},
+        "staleness_mean": statistics.mean(l.get("staleness/mean", 0.0) for l in took),
+        "staleness_max": max(l.get("staleness/max", 0.0) for l in took),
+        "waits_judge": statistics.mean(l.get("runtime/waits/judge", 0.0) for l in took),
+        "period_over_formula": statistics.median(
+            l["step_time"] / l["runtime/period"] if "runtime/period" in l else 1.0 for l in took
+        ),
+    }
+
+
 def training(seeds: int, steps: int, folder: Path) -> dict[str, Any]:
     model = warm(folder, MODEL)
     rows: dict[int, list[dict[str, Any]]] = {0: [], 1: [], 2: []}
     for seed in range(seeds):
         for ahead, found in rows.items():
-            directory = folder / f"{ahead}-{seed}"
-            run = Run(load_recipe(recipe_of(model, steps, ahead, seed))[0], directory, show=Show(quiet=True))
-            run.train()
-            lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-            ends = {l["mode"]: l["accuracy"] for l in lines if l["kind"] == "eval" and l["when"] == "after"}
-            took = [l for l in lines if l["kind"] == "step"]
-            seconds = {
-                n: statistics.mean(l[n] for l in took) for n in ("sample_time", "judge_time", "update_time")
-            }
-            found.append(
-                {
-                    "seconds": sum(l["step_time"] for l in took),
-                    **{f"accuracy_{mode}": value for mode, value in ends.items()},
-                    **{name: round(value, 3) for name, value in seconds.items()},
-                    "staleness_mean": statistics.mean(l.get("staleness/mean", 0.0) for l in took),
-                    "staleness_max": max(l.get("staleness/max", 0.0) for l in took),
-                    "waits_judge": statistics.mean(l.get("runtime/waits/judge", 0.0) for l in took),
-                    "period_over_formula": statistics.median(
-                        l["step_time"] / l["runtime/period"] if "runtime/period" in l else 1.0 for l in took
-                    ),
-                }
-            )
+            found.append(trained(recipe_of(model, steps, ahead, seed), folder / f"{ahead}-{seed}"))
             print(f"seed {seed} ahead {ahead}: {found[-1]}", flush=True)
     return {
         "steps": steps,
@@ -309,6 +310,30 @@ def training(seeds: int, steps: int, folder: Path) -> dict[str, Any]:
             for a in (1, 2)
             for mode in ("greedy", "sampled")
         },
+    }
+
+
+def judges(seeds: int, steps: int, folder: Path) -> dict[str, Any]:
+    """Two samplers and two judges on Ray, 1 ahead, over one stage after the other; without the first step,
+    in which Ray's workers start."""
+    model, rows = warm(folder, MODEL), list[tuple[dict[str, Any], dict[str, Any]]]()
+    beside = {"ahead": 1, "backend": "ray", "samplers": 2, "judges": 2, "sampler_threads": 1}
+    for seed in range(seeds):
+        alone = trained(recipe_of(model, steps, 0, seed), folder / f"judges-0-{seed}")
+        recipe = recipe_of(model, steps, 1, seed) | {"runtime": beside}
+        rows.append((alone, trained(recipe, folder / f"judges-1-{seed}")))
+        print(f"seed {seed}: {rows[-1]}", flush=True)
+    speedups = [alone["seconds_after_first"] / ahead["seconds_after_first"] for alone, ahead in rows]
+    modes = {
+        mode: interval([ahead[f"accuracy_{mode}"] - alone[f"accuracy_{mode}"] for alone, ahead in rows])
+        for mode in ("greedy", "sampled")
+    }
+    return {
+        "steps": steps,
+        "runtime": beside,
+        "runs": rows,
+        "speedup": interval(speedups),
+        "accuracy_difference": modes,
     }
 
 
@@ -418,7 +443,7 @@ def killed_round(cluster: Any, draw: random.Random, items: int, most: int, notes
 
 
 def main() -> None:
-    sections = ("formula", "registers", "staleness", "kills", "training", "learning")
+    sections = ("formula", "registers", "staleness", "kills", "training", "judges", "learning")
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--only", nargs="+", choices=sections, default=sections)
     asked.add_argument("--seeds", type=int, default=4)
@@ -435,6 +460,7 @@ def main() -> None:
         "kills": lambda: kills(options.kills, options.minutes),
         "learning": lambda: learning(options.seeds, options.folder),
         "training": lambda: training(options.seeds, options.steps, options.folder),
+        "judges": lambda: judges(options.seeds, options.steps, options.folder),
     }
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.only:
