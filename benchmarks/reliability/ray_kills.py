@@ -3,7 +3,8 @@
 A run that samples one batch ahead, with two samplers and two judges as Ray workers, is left alone once. Then
 it is made again and again while its workers are killed, at work, idle or just being started. Ray's cluster is
 started once. Every run must end by itself with exactly what the run left alone wrote: no rollout lost or
-doubled, no file different, and no process may be left of a worker that was killed.
+doubled, no file different, and no process may be left of a worker that was killed. A run gives up when a
+worker dies four times on one act; it is then resumed, and must end in the same way.
     python -m benchmarks.reliability.ray_kills [--tries 64] [--seed 0] [--minutes M] [--add]
 """
 
@@ -35,14 +36,15 @@ from benchmarks.reliability.outcome import (
 )
 from benchmarks.reliability.trials import Trials, Whole, options, workplace
 from oneloop.judge.isolation import sandbox
+from oneloop.parallel.runtime.cluster import WorkerDied
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.progress import Show
 from oneloop.run.run import Run
 
 MOST = 16
 """Most kills in a run."""
-APART = 4.0
-"""Most seconds between two kills."""
+APART = 1.5
+"""Most time between two kills, as a multiple of that in which MOST of them fit into the run left alone."""
 STEPS = 120
 ACTOR = "ray::Acting"
 """How Ray names the process of a worker; with the method it is at work on, if any."""
@@ -52,18 +54,23 @@ SHUT_IN = "oneloop.judge.isolation"
 GRACE = 10.0
 """Seconds, as Clock counts them, in which the processes of a worker that was killed must be gone."""
 KINDS = ("runs", "killed at work", "killed idle", "killed while starting", "killed while a run ended")
-KINDS += ("lost", "doubled", "different", "broken files", "left files", "left processes", "failed")
+KINDS += ("given up and resumed", "lost", "doubled", "different", "broken files", "left files")
+KINDS += ("left processes", "failed")
 
 
 def one(trials: Trials, whole: Whole, directory: Path, draw: random.Random) -> None:
     """A run in `directory` whose workers are killed, compared with the run left alone."""
     trials.counts["runs"] += 1
     over, seen = threading.Event(), list[str]()
-    waits = [draw.uniform(0.0, APART) for _ in range(min(MOST, trials.tries - trials.done))]
+    longest = APART * whole.seconds / MOST
+    waits = [draw.uniform(0.0, longest) for _ in range(min(MOST, trials.tries - trials.done))]
     killer = threading.Thread(target=kill, args=(waits, over, seen, random.Random(draw.random())))
     killer.start()
     try:
-        run(whole.recipe, directory)
+        if not got_through(whole.recipe, directory):
+            over.set()
+            trials.counts["given up and resumed"] += 1
+            run(whole.recipe, directory, resume=True)
     except Exception as error:
         trials.fault("failed", f"{type(error).__name__}: {error}")
     finally:
@@ -155,9 +162,19 @@ def written(directory: Path) -> Outcome:
     return found
 
 
-def run(recipe: Path, directory: Path) -> None:
-    """A run of the recipe, in this process."""
-    Run(load_recipe(recipe)[0], directory, show=Show(quiet=True)).train()
+def got_through(recipe: Path, directory: Path) -> bool:
+    """Whether a run of the recipe did not give up a worker."""
+    try:
+        run(recipe, directory)
+    except WorkerDied as error:
+        print(str(error).splitlines()[0], flush=True)
+        return False
+    return True
+
+
+def run(recipe: Path, directory: Path, resume: bool = False) -> None:
+    """A run of the recipe, or the rest of it, in this process."""
+    Run(load_recipe(recipe)[0], directory, resume, Show(quiet=True)).train()
 
 
 def recipe() -> dict[str, Any]:
