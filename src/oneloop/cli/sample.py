@@ -1,5 +1,6 @@
 """`oneloop sample`: completions of a prompt, printed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,9 @@ def sample(
         bool | None,
         typer.Option(help="Give the prompt as a user message; default: as trained, or if it has a template."),
     ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Picture that the prompt shows; repeatable.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Print completions of a prompt.
@@ -29,9 +33,10 @@ def sample(
     Example: oneloop sample runs/tiny --prompt "12 + 30 =" -n 4 --max-new-tokens 16
     """
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    options_of(model, **options)
+    pictures = image or []
+    options_of(model, bool(pictures), **options)
     message = as_message(chat, *locate(model))
     asked = [{"role": "user", "content": prompt}] if message else prompt
-    for number, found in enumerate(generate(model, asked, count, seed=seed, **options), start=1):
+    for number, found in enumerate(generate(model, asked, count, images=pictures, seed=seed, **options), 1):
         ended = "" if found.whole else " (cut off at the limit)"
         console.print(f"[bold]{number}[/]{ended}  {escape(found.text)}", highlight=False)

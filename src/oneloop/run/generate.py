@@ -1,12 +1,13 @@
 """Texts of a model: completions of one prompt."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from oneloop.recipe.faults import faults
-from oneloop.recipe.reading import RecipeError
+from oneloop.recipe.reading import RecipeError, read_raw
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import held_out
 from oneloop.sample.data.rows import Rows
@@ -21,26 +22,46 @@ class Completion(NamedTuple):
     """Whether the text ended by itself, not at the token limit."""
 
 
-def options_of(model: str, **options: Any) -> Language:
-    """Options of a language policy for sampling only. Raises RecipeError for invalid ones."""
+def options_of(model: str, pictures: bool = False, **options: Any) -> Language:
+    """Options of a policy for sampling only: of a vision-language policy where prompts show pictures, or
+    where the run of the model had one. Raises RecipeError for invalid ones.
+    """
+    from oneloop.sample.policies.vision_language import VisionLanguage
+
+    folder, beside = locate(model)
+    kind = VisionLanguage if pictures or reads_pictures(beside) else Language
     try:
-        return Language(model=locate(model)[0], **options)
+        return kind(model=folder, **options)
     except ValidationError as error:
-        raise RecipeError(faults(error, "sample", Language)) from None
+        raise RecipeError(faults(error, "sample", kind)) from None
+
+
+def reads_pictures(recipe: Path | None) -> bool:
+    """Whether the policy of `recipe` is a vision-language policy. Raises RecipeError where it is none."""
+    policy = read_raw(recipe)[0].get("policy") if recipe is not None else None
+    return policy == "vision_language" or (isinstance(policy, Mapping) and "vision_language" in policy)
 
 
 def generate(
-    model: str, prompt: str | Sequence[Mapping[str, Any]], count: int = 1, *, seed: int = 0, **options: Any
+    model: str,
+    prompt: str | Sequence[Mapping[str, Any]],
+    count: int = 1,
+    *,
+    images: Sequence[Path] = (),
+    seed: int = 0,
+    **options: Any,
 ) -> list[Completion]:
     """`count` completions of `prompt`, a text or a list of {role, content} messages.
 
-    `model`: a run directory, a checkpoint folder or a model name. `options`: those of the language policy
-    (max_new_tokens, temperature, top_p, ...). Raises RecipeError for options it refuses, ValueError for a
-    model that cannot be loaded.
+    `model`: a run directory, a checkpoint folder or a model name. `images`: pictures that the prompt shows.
+    `options`: those of the policy (max_new_tokens, temperature, top_p, ...). Raises RecipeError for options
+    it refuses, ValueError for a model that cannot be loaded and a picture that cannot be read.
     """
-    policy = options_of(model, **options).open()
-    asked = prompt if isinstance(prompt, str) else [dict(message) for message in prompt]
-    finished, _ = policy.sample(held_out(Rows(rows=[{"prompt": asked}]), 1, count, seed))
+    row: dict[str, Any] = {"prompt": prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]}
+    if images:
+        row["images"] = [str(image) for image in images]
+    policy = options_of(model, bool(images), **options).open()
+    finished, _ = policy.sample(held_out(Rows(rows=[row]), 1, count, seed))
     return [
         Completion(text, status == "stop")
         for text, status in zip(finished.text, finished.status, strict=True)
