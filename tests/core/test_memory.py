@@ -1,6 +1,7 @@
 """What a run can be placed on."""
 
 import pytest
+import torch
 
 from oneloop.core.memory import device_of
 from oneloop.sample.policies.language import Language
@@ -19,3 +20,12 @@ def test_a_device_that_is_not_there_is_said_with_what_there_is(device):
         device_of(device)
     with pytest.raises(ValueError, match=rf"^policy\.language\.device: '{device}' is not"):
         Language(model="none", device=device).settled()
+
+
+def test_of_what_torch_says_of_a_device_the_first_sentence_is_told(monkeypatch):
+    def refuses(*_, **__):
+        raise NotImplementedError("Could not run it. " + "This is long. " * 400)
+
+    monkeypatch.setattr(torch, "empty", refuses)
+    with pytest.raises(ValueError, match=r"'mps' is not to be had here \(Could not run it\); there is: auto"):
+        device_of("mps")

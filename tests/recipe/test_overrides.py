@@ -169,6 +169,8 @@ def test_trackers_by_trls_name(name, value, found):
         ("dr_grpo=true", "no such option; write objective.policy_gradient: {mean: constant"),
         ("use_peft=true", "no such option; write policy.language.lora: {rank: 16}"),
         ("report_to=mlflow", "trackers"),
+        ("optim=adamw_8bit", "no such option; the optimiser is AdamW; write learner.betas"),
+        ("generation_kwargs={repetition_penalty: 1.1}", "no such option; write temperature, top_k"),
     ],
 )
 def test_what_means_something_else_here_is_told_what_to_write(override, words):

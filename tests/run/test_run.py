@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -169,7 +170,11 @@ def test_the_log_prob_gap_is_zero_and_so_is_the_kl_to_the_warm_started_model(tmp
 
 def test_a_dry_source_ends_a_phase_and_every_judged_rollout_is_written(tmp_path):
     options = changed(plan__epochs=1, plan__data={"rows": {"rows": ROWS[:9]}}, steps=50)
-    train(tmp_path, **options)
+    out = io.StringIO()
+    Run(recipe(**options), tmp_path, show=Show(Terminal(file=out, width=200))).train()
+    assert re.search(
+        r"warn\s+reinforce ended after \d of 50 steps: its data is used up \(plan.epochs: 1\)", out.getvalue()
+    )
     rows = [row for row in rows_of(tmp_path) if row["phase"] == "reinforce"]
     groups = Counter(row["group"] for row in rows)
     assert len(groups) == 9 and set(groups.values()) == {4}, "9 prompts, each with its four rollouts"

@@ -1,5 +1,6 @@
 """Bytes a run needs and bytes there are: rows of an estimate, and what is free on a device."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def device_of(asked: str, field: str = "device") -> str:
         torch.empty(0, device=asked)
     except Exception as error:  # each kind of device has an error of its own
         known = ", ".join(["auto", "cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))])
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = re.split(r"\. |\n", str(error))[0] or type(error).__name__
         raise ValueError(f"{field}: '{asked}' is not to be had here ({why}); there is: {known}") from error
     return asked
 

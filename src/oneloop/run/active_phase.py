@@ -61,6 +61,7 @@ class ActivePhase:
             kept = SharedJournal(world, self.journal, sampled)
         annotate = annotating(world, policy)
         self.loop = Loop(self.plan, sample, self.judging, parts, self.learner, kept, annotate)
+        self._warn = warn
         self._beside = partial(beside, recipe, name, policy, self.judging, warn)
         self._runtime = recipe.runtime if sampled and recipe.runtime.ahead else None
         self._ahead: Ahead | None = None
@@ -77,6 +78,11 @@ class ActivePhase:
             start, before = time.perf_counter(), dict(self.loop.seconds)
             batch = next(batches, None)
             if batch is None:
+                if self.done < self.phase.steps:
+                    self._warn(
+                        f"{self.name} ended after {self.done} of {self.phase.steps} steps: its data is used "
+                        f"up (plan.epochs: {self.phase.plan.epochs})"
+                    )
                 return
             stages = {stage: total - before.get(stage, 0.0) for stage, total in self.loop.seconds.items()}
             took = time.perf_counter() - start

@@ -57,6 +57,12 @@ def test_what_demonstrations_lose_is_said():
     assert "the longest has 16 tokens (policy.language.max_new_tokens: 6)" in note
 
 
+def test_more_new_tokens_than_the_model_reads_are_said():
+    assert notes([{"prompt": "1+1="}], max_new_tokens=31) == []
+    (note,) = notes([{"prompt": "1+1="}], max_new_tokens=32)
+    assert note.startswith("train: max_new_tokens is 32, but the model reads 32 tokens, prompt and answer")
+
+
 def test_text_for_a_model_with_a_chat_template_is_said_once(tmp_path):
     text, chat = {"prompt": "12"}, {"prompt": [{"role": "user", "content": "12"}]}
     tiny("llama").save_pretrained(tmp_path)

@@ -80,6 +80,11 @@ class LanguageOutline:
                 "the model names no end token, so every rollout goes on to max_new_tokens "
                 f"({self.rows.limit}); set eos_token in its tokenizer, or name strings that end one in `stop`"
             )
+        if demand.sampled and self.rows.window is not None and self.rows.limit >= self.rows.window:
+            yield (
+                f"max_new_tokens is {self.rows.limit}, but the model reads {self.rows.window} tokens, prompt "
+                "and answer together: longer rollouts end there"
+            )
         yield from unseen(list(rows.values()), self.rows.prompts.pictures)
         yield from self._turn_tokens(rows)
         template = self.rows.prompts.template
