@@ -47,6 +47,15 @@ def test_what_is_in_the_way_is_named(here, check, place, said):
         check(Path(place))
 
 
+def test_the_home_folder_of_a_shell_is_written_out(here, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    with pytest.raises(Unwritable, match="to ~/run: ~ is the home folder .* alone, write /home/ada/run$"):
+        check_folder(Path("~/run"))
+    assert check_file(Path("~draft.json")) == Path("~draft.json"), "no user is called draft.json"
+    Path("~").mkdir()
+    assert check_folder(Path("~/run")) == Path("~/run")
+
+
 @pytest.mark.parametrize("check", [check_file, check_folder])
 def test_a_folder_without_permission_is_named(here, check, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere

@@ -31,6 +31,9 @@ def check_folder(path: Path) -> Path:
 
 def _check(path: Path) -> None:
     """Raises Unwritable unless what is above `path` is a folder that takes new names."""
+    home = os.path.expanduser(path)
+    if home != str(path) and not _there(Path(path.parts[0])):
+        raise Unwritable(f"cannot write to {path}: ~ is the home folder for a shell alone, write {home}")
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
