@@ -19,7 +19,7 @@ given in terms of it. All arms have one learning rate: accuracy is a check, not 
 
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import cast
 
 import torch
@@ -141,7 +141,7 @@ def learner(made: LanguagePolicy, objective: Objective, options: Learning, steps
     return Learner(cast(Policy, made), [objective], options, steps)
 
 
-@lru_cache(maxsize=1)
+@cache
 def warm_start(seed: int) -> LanguagePolicy:
     """A policy that is right about every other time, by demonstrations."""
     made = policy()
