@@ -234,7 +234,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "python benchmarks/ranking.py --repeats 3",
     ),
     (
-        "trained tokens a second of whole steps, APRIL over synchronous, each with its best slots",
+        "tokens learned from in a second of whole steps, APRIL over synchronous, each with its best slots",
         "april",
         headline,
         "python -m benchmarks.claims april --seeds 5",
