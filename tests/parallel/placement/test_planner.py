@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from oneloop.parallel.placement import search
 from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.fault import Infeasible, PlacementError
 from oneloop.parallel.placement.link import Link
@@ -211,3 +212,19 @@ def test_two_axes_are_planned_axis_by_axis():
     assert all(len(where) == 2 for where in found.placements().values())
     line = plan(model, (4,), {"upstream": torch.zeros(16, 8)}, wishes)
     assert found.cost <= 1.5 * line.cost
+
+
+def test_on_two_axes_too_little_time_is_not_taken_for_too_little_memory(monkeypatch):
+    traced = program(trace(Megatron(16, 8, 32), {"upstream": torch.zeros(16, 8)}))
+    for raised, says in (
+        (PlacementError("no plan was found in 2 s"), "no plan was found in 30 s: give more time"),
+        (Infeasible("too small"), "fits the budget; give more memory"),
+    ):
+
+        def fails(*_, raised=raised):
+            raise raised
+
+        monkeypatch.setattr(search, "solve_within", fails)
+        with pytest.raises(PlacementError, match=says) as error:
+            plan_traced(traced, (2, 2), Wishes(time_limit=30))
+        assert type(error.value) is type(raised)

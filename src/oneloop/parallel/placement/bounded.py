@@ -98,10 +98,13 @@ def _found(solved: Solved, seconds: float) -> Solved:
     if solved.status == "infeasible":
         raise Infeasible(BOTH)
     if not solved.chosen:
-        raise PlacementError(
-            f"no plan was found in {seconds:g} s: give more time (--seconds, or time_limit in Python)"
-        )
+        raise PlacementError(too_late(seconds))
     return solved
+
+
+def too_late(seconds: float) -> str:
+    """What is said where the time ended before any plan was found."""
+    return f"no plan was found in {seconds:g} s: give more time (--seconds, or time_limit in Python)"
 
 
 def _parameters(problem: Problem) -> list[int]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from oneloop.parallel.placement.bounded import Budget, solve_within
+from oneloop.parallel.placement.bounded import Budget, solve_within, too_late
 from oneloop.parallel.placement.boxing import Boxing
 from oneloop.parallel.placement.fault import Infeasible, PlacementError
 from oneloop.parallel.placement.link import Link
@@ -81,10 +81,16 @@ class Search:
         if len(cut) <= 1:
             problem = self._problem(self.open.options(self.traced.operations))
             return problem, solve_within(problem, self.wishes.budget, self.wishes.time_limit)
-        orders = (cut, cut[::-1])
-        found = [
-            one for order in orders if (one := self._by_axis(order, self.wishes.time_limit / len(orders)))
-        ]
+        orders, found, late = (cut, cut[::-1]), [], False
+        for order in orders:
+            try:
+                found.append(self._by_axis(order, self.wishes.time_limit / len(orders)))
+            except Infeasible:
+                continue
+            except PlacementError:
+                late = True
+        if late and not found:
+            raise PlacementError(too_late(self.wishes.time_limit))
         if not found:
             raise Infeasible(
                 "no placement found axis by axis fits the budget; give more memory or a larger mesh"
@@ -101,8 +107,11 @@ class Search:
             still=self.wishes.still,
         )
 
-    def _by_axis(self, order: Sequence[int], seconds: float) -> tuple[Problem, Solved] | None:
-        """Plan one axis after the other, each with the others held, until none gets better."""
+    def _by_axis(self, order: Sequence[int], seconds: float) -> tuple[Problem, Solved]:
+        """Plan one axis after the other, each with the others held, until none gets better.
+
+        Raises Infeasible, and PlacementError where the time ends before all axes are planned.
+        """
         until = time.monotonic() + seconds
         held = [self._start(n, options[0]) for n, options in enumerate(self._unpinned())]
         best: tuple[Problem, Solved] | None = None
@@ -117,13 +126,16 @@ class Search:
                         problem, _looser(self.wishes.budget, left), max(2.0, until - time.monotonic())
                     )
                 except PlacementError:
+                    if best is None:
+                        raise
                     return best
                 held = [options[n][s] for n, s in enumerate(solved.chosen)]
                 if left == 1:
                     best = problem, replace(solved, status="axis by axis", bound=-math.inf)
-            if best is None or best[1].cost >= before * (1 - 1e-9) or time.monotonic() > until:
-                break
-        return best
+            assert best is not None  # the last axis of the first turn has made it
+            if best[1].cost >= before * (1 - 1e-9) or time.monotonic() > until or turn == PASSES - 1:
+                return best
+        raise AssertionError("unreachable")
 
     def _start(self, operation: int, whole: Signature) -> Signature:
         """Where an operation's tensors are before any axis is planned: whole, or as they are pinned."""
