@@ -1,9 +1,12 @@
 """What a run can be placed on."""
 
+import ctypes
+
+import psutil
 import pytest
 import torch
 
-from oneloop.core.memory import device_of
+from oneloop.core.memory import device_of, give_back
 from oneloop.sample.policies.language import Language
 
 
@@ -29,3 +32,12 @@ def test_of_what_torch_says_of_a_device_the_first_sentence_is_told(monkeypatch):
     monkeypatch.setattr(torch, "empty", refuses)
     with pytest.raises(ValueError, match=r"'mps' is not to be had here \(Could not run it\); there is: auto"):
         device_of("mps")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not the C library of GNU")
+def test_memory_between_things_that_are_kept_is_given_back():
+    # of 64 MB in pieces of a kilobyte every hundredth is kept: the pages between them are free
+    kept = [bytes(1024) for _ in range(65_536)][::100]
+    before = psutil.Process().memory_info().rss
+    give_back()
+    assert before - psutil.Process().memory_info().rss > 32 * 2**20 and len(kept) == 656

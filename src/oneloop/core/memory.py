@@ -1,6 +1,8 @@
 """Bytes a run needs and bytes there are: rows of an estimate, and what is free on a device."""
 
+import ctypes
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +108,16 @@ def free_memory(device: str) -> int:
     if LIMIT.exists() and (limit := LIMIT.read_text(encoding="utf-8").strip()).isdigit():
         free = min(free, max(0, int(limit) - int(USED.read_text(encoding="utf-8"))))
     return free
+
+
+def give_back() -> None:
+    """Has the C library return the memory that nothing uses to the system; only that of GNU can.
+
+    Between the things that a long run keeps it would hold more and more of it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def size(count: int) -> str:

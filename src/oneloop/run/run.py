@@ -14,6 +14,7 @@ from typing import Any
 from oneloop.core.costs import exhausted
 from oneloop.core.destinations import check_folder
 from oneloop.core.identity import identity
+from oneloop.core.memory import give_back
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.isolated import isolation_notice
 from oneloop.parallel.ranks.held import layout
@@ -267,3 +268,4 @@ class Run:
     def _save(self, phase: dict[str, Any]) -> None:
         """Saves the policy, the log and the state of the `phase` in progress."""
         self.writer.save(self.policy, self.log, {**phase, **self._made_with})
+        give_back()
