@@ -16,8 +16,8 @@ LAW = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
         ({"temperature": 0.6}, ""),
         ({"do_sample": True, "eos_token_id": 3}, ""),
         (
-            {"repetition_penalty": 1.1, "suppress_tokens": [5, 7]},
-            "repetition_penalty 1.1, suppress_tokens [5, 7];",
+            {"repetition_penalty": 1.1, "suppress_tokens": [5, 7], "stop_strings": ["x"]},
+            "repetition_penalty 1.1, suppress_tokens [5, 7], stop_strings ['x'];",
         ),
     ],
 )

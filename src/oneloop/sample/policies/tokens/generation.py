@@ -19,6 +19,11 @@ OTHERS = (
     "bad_words_ids",
     "forced_bos_token_id",
     "forced_eos_token_id",
+    "stop_strings",
+    "min_new_tokens",
+    "typical_p",
+    "sequence_bias",
+    "exponential_decay_length_penalty",
 )
 """Settings that a recipe does not have."""
 
