@@ -13,7 +13,6 @@ from oneloop.recipe.text import shipped
 
 UNTUNED_YET = {
     "april",
-    "branchgrpo_shapes",
     "capo_text",
     "onereward",
     "onereward_judge_shapes",
