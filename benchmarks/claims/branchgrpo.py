@@ -225,8 +225,8 @@ CLAIM = Claim(
     parts=("fork", "tree", "window"),
     recipe="branchgrpo",
     says="an iteration takes 493 s where DanceGRPO takes 698 s, with pruning 314 s; HPS .363-.369 over .360",
-    claim="after as many network evaluations a reader that nothing is trained on finds the wanted digit in the "
-    "images of a tree with a probability above that of a flat group, each with or without a window, by",
+    claim="after as many network evaluations a reader that nothing is trained on finds the wanted digit in "
+    "the images of a tree with a probability above that of a flat group, each with or without a window, by",
     target=0.0,
     arms=tuple(Arm(name, RATES) for name in ARMS),
     train=train,

@@ -10,10 +10,8 @@ and win-rates of its last ten batches are set beside one another: `said` by that
 scores, and `gap`, their difference, which the doctor watches.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from benchmarks.claims.onereward import editing, rater
@@ -22,70 +20,53 @@ from oneloop.sample.policies.denoising.policy import FlowPolicy
 
 SMALL = replace(editing.DIGITS, pretraining=400, sets=1500, held_out=300, lessons=400, paired=300)
 RATE, RATES = 2e-4, (3e-4, 1e-3, 3e-3, 1e-2)
-POLICIES = ("free", "clamped", "careful", "known")
+ARMS = ("query", "no query", "a judge each")
+AllPairs = dict[tuple[str, str], rater.Pairs]
 
 
 @cache
-def lessons(seed: int) -> tuple[FlowPolicy, dict[tuple[str, str], rater.Pairs]]:
+def lessons(seed: int) -> tuple[FlowPolicy, AllPairs]:
     """(the base, pairs of its images)."""
     base = editing.taught(SMALL, seed)
     return base, rater.annotated(SMALL, base, seed)
 
 
-def train(arm: str, rate: float, seed: int) -> Row:
+def judged(setting: Setting, pairs: AllPairs, arm: str, rate: float, seed: int) -> Row:
     """Accuracy of one way to judge, learned from all pairs in as many steps."""
-    _, pairs = lessons(seed)
-    work = {"work": float(SMALL.lessons * rater.JUDGE_BATCH)}
+    work = {"work": float(setting.lessons * rater.JUDGE_BATCH)}
     if arm != "a judge each":
-        judge = rater.learned(SMALL, pairs, seed, rate, query=arm == "query")
-        return rater.accuracy(SMALL, judge, pairs) | work
-    fifth = replace(SMALL, lessons=SMALL.lessons // len(pairs))
+        judge = rater.learned(setting, pairs, seed, rate, query=arm == "query")
+        return rater.accuracy(setting, judge, pairs) | work
+    fifth = replace(setting, lessons=setting.lessons // len(pairs))
     found = {}
     for (task, criterion), each in pairs.items():
         judge = rater.learned(fifth, {(task, criterion): each}, seed, rate)
-        found[f"{task}, {criterion}"] = rater.right(SMALL, judge, each)
+        found[f"{task}, {criterion}"] = rater.right(setting, judge, each)
     return found | editing.summary(found) | work
 
 
-def run(seed: int, advance: Advance) -> Rows:
+def train(arm: str, rate: float, seed: int) -> Row:
+    """The same on digits."""
+    return judged(SMALL, lessons(seed)[1], arm, rate, seed)
+
+
+def pleasing(setting: Setting, base: FlowPolicy, pairs: AllPairs, seed: int, advance: Advance) -> Rows:
     """What training on a learned judge and on the true one leads to."""
-    base, pairs = lessons(seed)
-    rival = editing.rivals_of(SMALL, base, seed)
+    rival = editing.rivals_of(setting, base, seed)
     judges = {
-        "clamped": rater.pleased(rater.learned(SMALL, pairs, seed)),
-        "known": editing.known(SMALL, editing.Method()),
+        "clamped": rater.pleased(rater.learned(setting, pairs, seed)),
+        "known": editing.known(setting, editing.Method()),
     }
     rows = {}
     for name, judge in judges.items():
-        rows[f"policy: {name}"] = rater.hacked(SMALL, base, judge, seed, True, RATE, rival)
+        rows[f"policy: {name}"] = rater.hacked(setting, base, judge, seed, True, RATE, rival)
         advance(f"seed {seed}: {name}")
     return rows
 
 
-def compared(
-    setting: Setting, base: FlowPolicy, seed: int, advance: Advance, policies: Sequence[str] = POLICIES
-) -> Rows:
-    """Accuracies of judges that learn from the base's images, then what training on them leads to."""
-    pairs, rival = rater.annotated(setting, base, seed), editing.rivals_of(setting, base, seed)
-    advance(f"seed {seed}: base and pairs")
-    judges = {
-        "query": rater.learned(setting, pairs, seed),
-        "no query": rater.learned(setting, pairs, seed, query=False),
-        "query, noise": rater.learned(setting, pairs, seed, noise=0.15),
-    }
-    rows = {f"judge: {name}": rater.accuracy(setting, judge, pairs) for name, judge in judges.items()}
-    advance(f"seed {seed}: judges")
-    runs: dict[str, tuple[Any, bool, float]] = {
-        "free": (rater.pleased(judges["query"]), False, RATE),
-        "clamped": (rater.pleased(judges["query"]), True, RATE),
-        "careful": (rater.pleased(judges["query, noise"]), True, RATE / 4),
-        "known": (editing.known(setting, editing.Method()), True, RATE),
-    }
-    for name in policies:
-        judge, clamp, rate = runs[name]
-        rows[f"policy: {name}"] = rater.hacked(setting, base, judge, seed, clamp, rate, rival)
-        advance(f"seed {seed}: {name}")
-    return rows
+def run(seed: int, advance: Advance) -> Rows:
+    """The same on digits."""
+    return pleasing(SMALL, *lessons(seed), seed, advance)
 
 
 def headline(rows: Rows) -> float:
@@ -101,7 +82,7 @@ CLAIM = Claim(
     claim="one judge that is told task and criterion is right on more of the held-out pairs than one that is "
     "not told, and than a judge for each criterion with as many steps in all, by",
     target=0.0,
-    arms=tuple(Arm(name, RATES) for name in ("query", "no query", "a judge each")),
+    arms=tuple(Arm(name, RATES) for name in ARMS),
     train=train,
     score=lambda row: row["mean"],
     work="pairs forwarded and propagated back",

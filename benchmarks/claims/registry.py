@@ -93,11 +93,11 @@ def describe(name: str, claim: Claim) -> dict[str, Any]:
 def state(claim: Claim, stored: Mapping[str, Any]) -> str:
     """holds, holds only under a named regime, does not hold, or not measured.
 
-    What was reached against a rival that was not tuned, and fell when it was (`found`), does not hold.
+    What was reached against a rival that was not tuned does not hold, whatever it was.
     """
     if stored.get("low") is None:
         return "not measured"
-    if stored["low"] < claim.target or (claim.found and not stored.get("tuned")):
+    if stored["low"] < claim.target or not stored.get("tuned"):
         return "does not hold"
     return f"holds only under {claim.only_under}" if claim.only_under else "holds"
 

@@ -67,15 +67,19 @@ def test_tasks_are_drawn_as_published():
     assert shares == [pytest.approx(share, abs=0.07) for share in (0.5, 0.25, 0.25)]
 
 
-def test_one_seed_is_reproducible_and_methods_meet_the_same_base(small, monkeypatch):
-    kept = {name: onereward.METHODS[name] for name in ("query", "no query")}
-    monkeypatch.setattr(onereward, "METHODS", kept)
+def test_one_seed_is_reproducible_and_arms_meet_the_same_base(small, monkeypatch):
+    monkeypatch.setattr(onereward, "ABLATIONS", {"stop: 9": onereward.ABLATIONS["stop: 9"]})
+    onereward.taught.cache_clear()
     said = []
-    rows = onereward.run(1, said.append)
-    assert rows == onereward.run(1, lambda what: None) and len(said) == 3
-    assert list(rows) == ["base", "query", "no query"]
-    assert rows["query"]["worst"] == min(rows["query"][f"{t}, {c}"] for t, c in editing.PAIRS)
-    assert onereward.headline(rows) == rows["query"]["worst"] - rows["no query"]["worst"]
+    before = onereward.run(1, said.append)
+    assert list(before) == ["base", "stop: 9"] and len(said) == 2
+    rows = {arm.name: onereward.train(arm.name, 2e-4, 1) for arm in onereward.CLAIM.arms}
+    assert rows["query"] == onereward.train("query", 2e-4, 1)
+    for row in rows.values():
+        assert row["worst"] == min(row[f"{t}, {c}"] for t, c in editing.PAIRS) and row["work"] > 0
+    rivals = max(rows[name]["worst"] for name in ("no query", "a policy each"))
+    assert onereward.headline(rows) == rows["query"]["worst"] - rivals
+    onereward.taught.cache_clear()
 
 
 def test_a_learned_judge_and_what_it_leads_to(small):
@@ -119,13 +123,20 @@ def test_one_seed_on_scenes(monkeypatch):
     few = replace(few, network=lambda seed: replace(network, seed=seed))
     monkeypatch.setattr(onereward_shapes, "SCENES", few)
     monkeypatch.setattr(onereward_judge_shapes, "SCENES", few)
-    onereward_shapes.base.cache_clear()
+    kept = (onereward_shapes.base, onereward_shapes.started, onereward_judge_shapes.lessons)
+    for each in kept:
+        each.cache_clear()
     rows = onereward_shapes.run(0, lambda what: None)
+    rows |= {arm.name: onereward_shapes.train(arm.name, 2e-4, 0) for arm in onereward_shapes.CLAIM.arms}
     learned = onereward_judge_shapes.run(0, lambda what: None)
-    onereward_shapes.base.cache_clear()
-    assert list(rows) == ["base", "query", "no query"]
+    judged = {arm: onereward_judge_shapes.train(arm, 1e-3, 0) for arm in onereward_judge.ARMS}
+    for each in kept:
+        each.cache_clear()
+    assert list(rows) == ["base", "query", "no query", "a policy each"]
     assert 0 <= rows["query"]["worst"] <= rows["query"]["mean"]
-    assert 0 <= learned["policy: free"]["true"] <= 1 and 0 <= learned["judge: query"]["worst"] <= 1
+    assert 0 <= learned["policy: clamped"]["true"] <= 1
+    ahead = judged["query"]["fill"] - max(judged[name]["fill"] for name in ("no query", "a judge each"))
+    assert onereward_judge_shapes.headline(judged) == ahead
 
 
 def test_a_judge_of_scenes_is_told_the_colour():

@@ -164,12 +164,12 @@ def watcher(setting: Setting) -> Preference:
 
 
 def train(
-    setting: Setting, base: FlowPolicy, method: Method, judge: Any, seed: int
+    setting: Setting, base: FlowPolicy, method: Method, judge: Any, seed: int, task: str = ""
 ) -> tuple[FlowPolicy, list[dict[str, float]]]:
-    """(the trained copy of `base`, the metrics of each batch)."""
+    """(the copy of `base`, trained on the mixture or on one task; the metrics of each batch)."""
     policy = started(setting, base, method.decay)
     plan = Plan(
-        data=mixture(setting, seed),
+        data=tasks(setting, "train")[task] if task else mixture(setting, seed),
         groups=setting.batch,
         count=Uniform(n=1),
         dress=(Stop(first=method.stop[0], last=method.stop[1]),),
