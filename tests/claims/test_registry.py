@@ -12,7 +12,6 @@ from benchmarks.claims.running import confirm, run_claim, run_quickly
 from oneloop.recipe.text import shipped
 
 OLDER = {
-    "april",
     "branchgrpo_shapes",
     "capo_text",
     "onereward",
