@@ -14,12 +14,9 @@ import cProfile
 import json
 import pstats
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks import ranks
 from benchmarks.against_commit import RECIPE, REWARD
@@ -86,12 +83,6 @@ def within(function: Function, *places: str) -> bool:
     return any(place in function[0] for place in places)
 
 
-def imported() -> list[str]:
-    """Modules of that code that are imported, and whether torch.distributed is at work."""
-    names = sorted(name for name in sys.modules if name.startswith("oneloop.parallel."))
-    return [*names, f"process group open: {torch.distributed.is_initialized()}"]
-
-
 def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(
@@ -111,7 +102,6 @@ def main() -> None:
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.idle --rounds {asked.rounds} --steps {asked.steps}",
         **{name: summary(each) for name, each in rounds.items()},
-        "modules": imported(),
         "commit": commit(),
         "hardware": hardware(),
     }
