@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -69,9 +70,16 @@ SMALL = ["evaluate.size=4", "evaluate.samples=2"]
 
 
 def test_seeds_are_interleaved_and_finished_runs_are_kept(recipes, tmp_path, monkeypatch):
-    order = []
+    order, models = [], []
     train = comparing.Run.train
-    monkeypatch.setattr(comparing.Run, "train", lambda self: (order.append(self.directory.name), train(self)))
+
+    def trained(run):
+        assert not [model for model in models if model() is not None], "models of runs that are over"
+        order.append(run.directory.name)
+        train(run)
+        models.append(weakref.ref(run.policy.model))
+
+    monkeypatch.setattr(comparing.Run, "train", trained)
     found = compare(recipes, SMALL, CompareOptions(2), tmp_path / "out", quiet)
     assert order == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
     assert [row["recipe"] for row in found["recipes"]] == ["a", "b"]
