@@ -1,6 +1,7 @@
 """A rank ends with `torchrun`, which would leave it behind when it is killed."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -16,8 +17,21 @@ def alone():
     dist.destroy_process_group()
 
 
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def heard(request):
+    """The one signal that ends Python code here: in the background of a shell SIGINT is not heard."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(request.param, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("by", ["torchrun", "a shell"])
-def test_a_rank_whose_parent_has_ended_is_interrupted_if_that_was_torchrun(by, alone, monkeypatch, capsys):
+def test_a_rank_whose_parent_has_ended_is_interrupted_if_that_was_torchrun(
+    by, alone, heard, monkeypatch, capsys
+):
     ended = os.getppid() + 1
     monkeypatch.setattr(watch, "BEAT", 0.001)
     monkeypatch.setattr(watch, "GRACE", 0.02)

@@ -11,7 +11,8 @@ from tests.support.toy import ToyPolicy, chains
 
 def loss_of(nll, rollouts):
     """What the learner adds up of losses `nll` [N]."""
-    return float((action_weights(SquareAveraged(), rollouts) * square_root_shares(rollouts) * nll).sum())
+    share = square_root_shares(rollouts.actions.share > 0, *rollouts.paths)
+    return float((action_weights(SquareAveraged(), rollouts) * share * nll).sum())
 
 
 def test_an_answer_of_four_tokens_weighs_twice_one_of_one():

@@ -7,6 +7,7 @@ dead for being slow. Ranks that `torchrun` started also look whether it is still
 
 import _thread
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -88,6 +89,9 @@ class _Watch:
             file=sys.stderr,
             flush=True,
         )
-        _thread.interrupt_main()  # reaches Python code, a judge for instance, but no collective
+        # reaches Python code, a judge for instance, but no collective; in the background of a shell a process
+        # is started deaf to SIGINT
+        deaf = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL)
+        _thread.interrupt_main(signal.SIGTERM if deaf else signal.SIGINT)
         if not self.left.wait(GRACE):
             os._exit(LOST)

@@ -16,17 +16,21 @@ from oneloop.core.protocols import Here
 from oneloop.core.rollouts import Rollouts
 
 
-def square_root_shares(rollouts: Rollouts) -> Tensor:
+def square_root_shares(kept: Tensor, row: Tensor, action: Tensor) -> Tensor:
     """float64 [N], how much each action counts beside the others: 1 / sqrt(kept actions of its rollout), in
     units of the mean over kept actions; 0 for an action that is left out.
 
-    An action that several rollouts share has the sum of their weights.
+    kept: bool [N]; row, action: int64 [P], pairs of a rollout and an action on its path. An action that
+    several rollouts share has the sum of their weights.
+
+    >>> everything = torch.ones(5, dtype=torch.bool)
+    >>> square_root_shares(everything, torch.tensor([0, 0, 0, 0, 1]), torch.arange(5))
+    tensor([0.8333, 0.8333, 0.8333, 0.8333, 1.6667], dtype=torch.float64)
     """
-    kept = (rollouts.actions.share > 0).double()
-    row, action = rollouts.paths
-    each = rollouts.gather(kept, "sum").clamp(min=1).rsqrt()
-    share = kept * torch.zeros_like(kept).index_add_(0, action, each[row])
-    return share * (kept.sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny))
+    counts = kept.double()
+    each = row.bincount(weights=counts[action]).clamp(min=1).rsqrt()
+    share = counts * torch.zeros_like(counts).index_add_(0, action, each[row])
+    return share * (counts.sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny))
 
 
 @part(writes=("actions.nll",), paper="arXiv 2504.03154; InternVL 2.5, arXiv 2412.05271")
@@ -38,4 +42,5 @@ class SquareAveraged:
     def __call__(self, here: Here, rollouts: Rollouts, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss [a], reading `nll`, which is not scaled)."""
         nll = -here.logprob
-        return nll * square_root_shares(rollouts)[actions].to(nll), {"nll": nll.detach()}
+        share = square_root_shares(rollouts.actions.share > 0, *rollouts.paths)
+        return nll * share[actions].to(nll), {"nll": nll.detach()}
