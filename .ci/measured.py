@@ -98,7 +98,9 @@ def overhead(found: Results) -> str:
 
 def pretrained(kind: str) -> Callable[[Results], str]:
     """Arms on the pretrained model."""
-    return lambda found: accuracies(found[kind])
+    return lambda found: ", ".join(
+        f"{row['recipe']} {100 * row['sampled']['score'][0]:.1f} %" for row in found[kind]
+    )
 
 
 def combined(found: Results) -> str:
@@ -259,7 +261,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
     ),
     (
         "sampled accuracy of SmolLM2-135M on sums in two lines, from one warm start, 10,000 sampled tokens each "
-        "(2 seeds, one learning rate: seen, not claimed)",
+        "(one seed, one learning rate: seen, not claimed)",
         "pretrained",
         pretrained("rewards"),
         "python -m benchmarks.pretrained",

@@ -203,8 +203,9 @@ def main() -> None:
         results[kind] = ranked(str(Path(chosen.model).resolve()), chosen.run, kind, chosen.seeds)
         for row in results[kind]:
             for mode in ("sampled", "greedy"):
-                mean, low, high = row[mode]["score"]
-                print(f"{row['recipe']:26s} {mode:8s} {mean:.3f} ({low:.3f}-{high:.3f})")
+                mean, *ends = row[mode]["score"]
+                between = " to ".join(f"{end:.3f}" for end in ends if end is not None)
+                print(f"{row['recipe']:26s} {mode:8s} {mean:.3f} ({between or 'one seed'})")
         results["hardware"] = hardware()
         RESULT.write_text(json.dumps(results, indent=1) + "\n")
 
