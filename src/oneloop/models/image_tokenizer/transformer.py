@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class SelfAttention(nn.Module):
+class FullAttention(nn.Module):
     """Full self-attention of [b, s, D]; positions that `there` marks False are seen by nobody."""
 
     def __init__(self, width: int, heads: int):
@@ -37,7 +37,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.ln_1, self.attn = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.ln_1, self.attn = nn.LayerNorm(width), FullAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
         layers = [
             ("c_fc", nn.Linear(width, 4 * width)),
