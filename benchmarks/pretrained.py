@@ -20,13 +20,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.engine import hardware
-from oneloop.recipe.recipe import load_recipe
-from oneloop.run.compare import CompareOptions, compare
-from oneloop.run.progress import Show
-from oneloop.run.run import Run
+from benchmarks.together import compared, warm_start
+from oneloop.run.compare import CompareOptions
 from oneloop.sample.data.sums import Sums
 
 RESULT = Path(__file__).parent / "results" / "pretrained.json"
@@ -115,7 +111,7 @@ def supervised(data: Any, objective: Any, steps: int) -> dict[str, Any]:
 CRITIC: dict[str, Any] = {"path": f"{HERE}.wrong_lines", "separator": "\n"}
 REWARDS: dict[str, dict[str, Any]] = {
     "grpo": {},
-    "grpo, critic as a scalar": {"judge": [OUTCOME, {"step_critic": CRITIC | {"weight": 1.0}}]},
+    "grpo-critic-as-a-scalar": {"judge": [OUTCOME, {"step_critic": CRITIC | {"weight": 1.0}}]},
     "capo": {"judge": [OUTCOME, {"step_critic": CRITIC}], "credit": ["token_level"], "select": []},
     "xrpo": {
         "count": {"allocate": {"phases": 3, "base": 4, "mean_budget": 8, "exploration": 0.02}},
@@ -133,22 +129,6 @@ SHOWN: dict[str, Any] = {
 """The objective of each arm that learns from demonstrations."""
 
 
-def warm_start(model: str, folder: Path) -> str:
-    """Folder of the model once it writes two lines, of which some are wrong."""
-    made = folder / "warm" / "warm-start"
-    if not made.exists():
-        data = written(folder, "demonstrations", demonstrations(WRONG))
-        run = Run(
-            load_recipe(recipe(model, folder, **supervised(data, "supervised", 12)))[0],
-            folder / "warm",
-            resume=(folder / "warm").exists(),
-            show=Show(quiet=True),
-        )
-        run.train()
-        run.policy.save(made)
-    return str(made.resolve())
-
-
 def arms(model: str, folder: Path, kind: str) -> dict[str, dict[str, Any]]:
     """{name: recipe}."""
     if kind == "demonstrations":
@@ -158,7 +138,9 @@ def arms(model: str, folder: Path, kind: str) -> dict[str, dict[str, Any]]:
             name: recipe(model, folder, **supervised(data, objective, steps))
             for name, objective in SHOWN.items()
         }
-    start, data = warm_start(model, folder), written(folder, "train", rows("train"))
+    wrong = written(folder, "demonstrations", demonstrations(WRONG))
+    start = warm_start(recipe(model, folder, **supervised(wrong, "supervised", 12)), folder)
+    data = written(folder, "train", rows("train"))
     found = {}
     for name, change in REWARDS.items():
         plan = {"data": data, "groups": 4, "count": {"uniform": {"n": 8}}}
@@ -170,37 +152,20 @@ def arms(model: str, folder: Path, kind: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def ranked(model: str, folder: Path, kind: str, seeds: int) -> list[dict[str, Any]]:
-    """Rows of the comparison: held-out accuracy of each arm, and its difference from the best."""
-    sources = []
-    for name, made in arms(model, folder, kind).items():
-        sources.append(folder / f"{name.replace(', ', '-').replace(' ', '-')}.yaml")
-        sources[-1].write_text(yaml.safe_dump(made, sort_keys=False))
-    budget = TOKENS if kind == "rewards" else None
-    rows: list[dict[str, Any]] = compare(sources, [], CompareOptions(seeds, budget), folder / kind, say)[
-        "recipes"
-    ]
-    return rows
-
-
-def say(title: str) -> Show:
-    """What a run draws on: its title alone."""
-    print(title, flush=True)
-    return Show(quiet=True)
-
-
 def main() -> None:
-    options = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--seeds", type=int, default=2)
-    options.add_argument("--only", choices=("rewards", "demonstrations"))
-    options.add_argument("--model", default="models/smollm2-135m-instruct")
-    options.add_argument("--run", type=Path, default=Path("runs/pretrained"), help="continued if it is there")
-    chosen = options.parse_args()
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", choices=("rewards", "demonstrations"))
+    parser.add_argument("--model", default="models/smollm2-135m-instruct")
+    parser.add_argument("--run", type=Path, default=Path("runs/pretrained"), help="continued if it is there")
+    chosen = parser.parse_args()
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for kind in ("demonstrations", "rewards") if chosen.only is None else (chosen.only,):
-        results[kind] = ranked(str(Path(chosen.model).resolve()), chosen.run, kind, chosen.seeds)
+        made = arms(str(Path(chosen.model).resolve()), chosen.run, kind)
+        options = CompareOptions(chosen.seeds, TOKENS if kind == "rewards" else None)
+        results[kind] = compared(made, options, chosen.run, kind)
         for row in results[kind]:
             for mode in ("sampled", "greedy"):
                 mean, *ends = row[mode]["score"]

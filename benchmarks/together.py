@@ -67,18 +67,29 @@ def ranking(seeds: int, tokens: int, folder: Path) -> list[dict[str, Any]]:
     warm = yaml.safe_load(RECIPE.read_text())
     warm["phases"].pop("everything")
     warm.pop("evaluate")
-    model = str(folder / "warm" / "warm-start")
-    if not Path(model).exists():
-        run = Run(load_recipe(warm)[0], folder / "warm", resume=True, show=Show(quiet=True))
-        run.train()
-        run.policy.save(Path(model))
-    sources = []
-    for name, recipe in arms(model).items():
-        sources.append(folder / f"{name}.yaml")
-        sources[-1].write_text(yaml.safe_dump(recipe, sort_keys=False))
-    asked = CompareOptions(seeds, tokens)
-    rows: list[dict[str, Any]] = compare(sources, [], asked, folder / "runs", say)["recipes"]
+    rows = compared(arms(warm_start(warm, folder)), CompareOptions(seeds, tokens), folder, "runs")
     return sorted(rows, key=lambda row: -(row["sampled"]["score"][0] or 0))
+
+
+def warm_start(recipe: dict[str, Any], folder: Path) -> str:
+    """Folder of the model that `recipe` ends with, in `folder`; it is trained where it is not there yet."""
+    made = (folder / "warm" / "warm-start").resolve()
+    if not made.exists():
+        run = Run(load_recipe(recipe)[0], folder / "warm", resume=True, show=Show(quiet=True))
+        run.train()
+        run.policy.save(made)
+    return str(made)
+
+
+def compared(
+    recipes: dict[str, dict[str, Any]], options: CompareOptions, folder: Path, runs: str
+) -> list[dict[str, Any]]:
+    """Rows of the comparison of `recipes` {name: recipe}, written to `folder`; runs go to `folder`/`runs`."""
+    sources = [folder / f"{name}.yaml" for name in recipes]
+    for source, recipe in zip(sources, recipes.values(), strict=True):
+        source.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    rows: list[dict[str, Any]] = compare(sources, [], options, folder / runs, say)["recipes"]
+    return rows
 
 
 def say(title: str) -> Show:

@@ -36,7 +36,7 @@ def test_no_held_out_sum_is_trained_on_and_half_of_the_demonstrations_are_wrong(
 
 @pytest.mark.parametrize("kind", ["rewards", "demonstrations"])
 def test_every_arm_is_a_recipe_on_the_same_data_and_evaluation(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "warm_start", lambda model, folder: model)
+    monkeypatch.setattr(pretrained, "warm_start", lambda recipe, folder: "a-model")
     found = {name: load_recipe(made)[0] for name, made in arms("a-model", tmp_path, kind).items()}
     assert len({str(recipe.evaluate) for recipe in found.values()}) == 1
     assert all(isinstance(recipe.policy, Language) for recipe in found.values())
