@@ -9,7 +9,8 @@ measured the same way, in the precision they run in.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,17 @@ class Exact:
 Move = Callable[[nn.Module], nn.Module]
 
 
+@contextmanager
+def moved_by(moved: Move, model: nn.Module) -> Iterator[None]:
+    """Inside, `model` has the weights that `moved` makes of its own."""
+    kept = copy.deepcopy(model.state_dict())
+    moved(model)
+    try:
+        yield
+    finally:
+        model.load_state_dict(kept)
+
+
 def room(computed: Callable[[Move], Tensor], dtype: torch.dtype = torch.float32) -> float:
     """How far two orders of the same sums in `dtype` may move any element of a result apart.
 
@@ -106,11 +118,9 @@ def logprob_room(policy: Policy, rollouts: Rollouts) -> float:
 
     @torch.no_grad()
     def logprobs(moved: Move) -> Tensor:
-        kept = copy.deepcopy(policy.model.state_dict())
-        moved(policy.model)
-        found = [policy.at(rollouts, actions).logprob for actions in policy.batches(rollouts, wanted, 10**6)]
-        policy.model.load_state_dict(kept)
-        return torch.cat(found)
+        with moved_by(moved, policy.model):
+            pieces = policy.batches(rollouts, wanted, 10**6)
+            return torch.cat([policy.at(rollouts, actions).logprob for actions in pieces])
 
     return room(logprobs)
 

@@ -1,7 +1,6 @@
 """Stable Diffusion 3 and FLUX, tiny and built here, as flow policies: sampled, scored, trained through
 adapters."""
 
-import copy
 import dataclasses
 import warnings
 from functools import lru_cache
@@ -13,7 +12,7 @@ from oneloop.core.rooms import build
 from oneloop.models.flow.pipeline_noise import pipeline_noise_levels
 from oneloop.sample.plan.dress.fork import Fork
 from tests.models.flow.tiny_pipelines import flux, stable_diffusion_3
-from tests.support.rounding import logprob_room, room
+from tests.support.rounding import logprob_room, moved_by, room
 from tests.support.trees import asked
 
 pytest.importorskip("diffusers")
@@ -70,11 +69,8 @@ def image_room(policy):
     """How far two orders of the same sums may move what `sampled` makes."""
 
     def image(moved):
-        kept = copy.deepcopy(policy.model.state_dict())
-        moved(policy.model)
-        made = sampled(policy).output
-        policy.model.load_state_dict(kept)
-        return made
+        with moved_by(moved, policy.model):
+            return sampled(policy).output
 
     return room(image)
 

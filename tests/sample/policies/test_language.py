@@ -1,7 +1,5 @@
 """The language policy: what is learned from is what was sampled, for every architecture and any cut."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
 from tests.engines.tiny_models import ARCHITECTURES, tiny
 from tests.sample.policies.conftest import PROMPTS, agree, asked, everything, gradients, rounding
-from tests.support.rounding import relative, reordered, room
+from tests.support.rounding import moved_by, relative, reordered, room
 
 LAWS = [
     {},
@@ -40,11 +38,8 @@ def now(policy, rollouts, budget: int = 40) -> tuple[torch.Tensor, torch.Tensor]
 
 def moved_now(policy, rollouts, moved, budget: int = 10**6) -> torch.Tensor:
     """`now` [2, N] under weights that `moved` changed; they are put back."""
-    kept = copy.deepcopy(policy.model.state_dict())
-    moved(policy.model)
-    found = torch.stack(now(policy, rollouts, budget))
-    policy.model.load_state_dict(kept)
-    return found
+    with moved_by(moved, policy.model):
+        return torch.stack(now(policy, rollouts, budget))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -16,7 +16,7 @@ from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens.policy import LanguagePolicy
 from tests.sample.plan.sampler import same
-from tests.support.rounding import room
+from tests.support.rounding import moved_by, room
 
 PROMPTS = Rows(rows=[{"prompt": f"{i}+{i}="} for i in range(40)])
 
@@ -87,11 +87,8 @@ def by_id(tables: list[Rollouts]) -> dict[int, tuple[list[int], list[float]]]:
 
 def proximal(policy, batch, moved) -> torch.Tensor:
     """Log-probs [N] under weights that `moved` changed; they are put back."""
-    kept = copy.deepcopy(policy.model.state_dict())
-    moved(policy.model)
-    found = policy.annotate(batch, ["proximal"]).actions.proximal
-    policy.model.load_state_dict(kept)
-    return found
+    with moved_by(moved, policy.model):
+        return policy.annotate(batch, ["proximal"]).actions.proximal
 
 
 @pytest.mark.parametrize(("in_flight", "slots"), [(3, 256), (6, 5), (9, 256)])

@@ -12,7 +12,7 @@ from oneloop.sample.policies.tokens.lora import Lora, vision_tower
 from oneloop.sample.policies.vision_language import VisionLanguage
 from tests.sample.policies.conftest import asked, everything, gradients, rounding
 from tests.sample.policies.pictures.tiny_vlms import FAMILIES, Made, picture, rows
-from tests.support.rounding import relative, room
+from tests.support.rounding import moved_by, relative, room
 
 families = pytest.mark.parametrize("kind", FAMILIES)
 
@@ -36,11 +36,8 @@ def close(policy, rollouts):
     """Raises AssertionError unless log-probs of sampling and of learning are the same up to rounding."""
 
     def learned(moved):
-        kept = copy.deepcopy(policy.model.state_dict())
-        moved(policy.model)
-        found = policy.at(rollouts, torch.arange(len(rollouts.actions))).logprob
-        policy.model.load_state_dict(kept)
-        return found
+        with moved_by(moved, policy.model):
+            return policy.at(rollouts, torch.arange(len(rollouts.actions))).logprob
 
     here = learned(lambda model: model)
     torch.testing.assert_close(here, rollouts.actions.logprob, atol=room(learned), rtol=0)

@@ -1,8 +1,6 @@
 """Reward back-propagation by hand: the hinge, where its gradient goes and where it does not, who is
 refused."""
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +13,7 @@ from oneloop.sample.plan.dress.stop import Stop
 from oneloop.update.averaging import action_weights, weights
 from oneloop.update.objective.reward_backprop import RewardBackprop, hinge, hinge_loss
 from tests.support.editing import Answers, preference, recipe
-from tests.support.rounding import relative, reordered, room
+from tests.support.rounding import moved_by, relative, reordered, room
 from tests.support.trees import asked, policy
 
 
@@ -68,11 +66,8 @@ def test_the_loss_is_bounded_and_knows_no_order(values, bound, draw):
 
 def rendered(flow, rollouts, calls, moved):
     """Images of the last `calls` calls by weights that `moved` changed; they are put back."""
-    kept = copy.deepcopy(flow.model.state_dict())
-    moved(flow.model)
-    images = flow.at(rollouts, rollouts.last).rendered(calls).detach()
-    flow.model.load_state_dict(kept)
-    return images
+    with moved_by(moved, flow.model):
+        return flow.at(rollouts, rollouts.last).rendered(calls).detach()
 
 
 def test_the_image_that_is_learned_from_is_the_one_that_was_sampled():

@@ -1,7 +1,5 @@
 """Text as trees: prefixes exist once, leaves are what chains would be, and tree credit runs on tokens."""
 
-import copy
-
 import pytest
 import torch
 
@@ -15,7 +13,7 @@ from oneloop.select.prune import Prune
 from oneloop.update.averaging import weights
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from tests.sample.policies.conftest import agree
-from tests.support.rounding import relative, reordered, room
+from tests.support.rounding import moved_by, relative, reordered, room
 from tests.support.training import gap_room, raw_recipe
 from tests.support.trees import asked
 
@@ -139,11 +137,8 @@ def test_gradients_of_packed_trees_are_those_of_leaves_alone(policy, trees, monk
 
 def moved_entropy(policy, trees, moved):
     """Entropy [N] under weights that `moved` changed; they are put back."""
-    kept = copy.deepcopy(policy.model.state_dict())
-    moved(policy.model)
-    found = policy.at(trees, torch.arange(len(trees.actions))).entropy.detach()
-    policy.model.load_state_dict(kept)
-    return found
+    with moved_by(moved, policy.model):
+        return policy.at(trees, torch.arange(len(trees.actions))).entropy.detach()
 
 
 def path_of(rollouts, row):
