@@ -18,6 +18,7 @@ from oneloop.run import compare as comparing
 from oneloop.run.compare import CompareOptions, compare, compare_options, load_all
 from oneloop.run.log import Log
 from oneloop.run.progress import Show
+from oneloop.sample.policies.language import Language
 from tests.cli.test_main import TINY
 from tests.run.test_flow_run import raw as raw_flow
 
@@ -71,15 +72,16 @@ SMALL = ["evaluate.size=4", "evaluate.samples=2"]
 
 def test_seeds_are_interleaved_and_finished_runs_are_kept(recipes, tmp_path, monkeypatch):
     order, models = [], []
-    train = comparing.Run.train
+    train, opened = comparing.Run.train, Language.open
 
-    def trained(run):
+    def opening(policy):
+        made = opened(policy)
         assert not [model for model in models if model() is not None], "models of runs that are over"
-        order.append(run.directory.name)
-        train(run)
-        models.append(weakref.ref(run.policy.model))
+        models.append(weakref.ref(made.model))
+        return made
 
-    monkeypatch.setattr(comparing.Run, "train", trained)
+    monkeypatch.setattr(Language, "open", opening)
+    monkeypatch.setattr(comparing.Run, "train", lambda self: (order.append(self.directory.name), train(self)))
     found = compare(recipes, SMALL, CompareOptions(2), tmp_path / "out", quiet)
     assert order == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
     assert [row["recipe"] for row in found["recipes"]] == ["a", "b"]

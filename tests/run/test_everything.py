@@ -1,9 +1,14 @@
-"""The recipe everything: each method leaves its trace, and a killed run resumes to the bit."""
+"""The recipe everything: each method leaves its trace, and a killed run resumes to the bit.
 
+All runs are of one recipe object, which holds nothing of a run.
+"""
+
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from oneloop.recipe.fields import init_fields
 from tests.recipe.test_shipped import shrunk
 from tests.support.training import assert_equal, cut_and_resumed, outcome, recorded, run_quietly
 
@@ -13,12 +18,25 @@ RECIPE = Path("everything")
 OPTIONS = ("save_every=2", "phases.everything.plan.in_flight=6")
 
 
+@cache
+def read():
+    return shrunk(RECIPE, *OPTIONS)
+
+
 def train(directory, resume=False):
-    return run_quietly(shrunk(RECIPE, *OPTIONS), directory, resume)
+    return run_quietly(read(), directory, resume)
 
 
 def test_killed_and_resumed_it_is_the_same_run(whole, tmp_path):
     assert_equal(outcome(whole), cut_and_resumed(train, tmp_path / "cut", step=8))
+
+
+def test_the_recipe_stays_as_it_was_read(whole_run):
+    for name, phase in read().phases.items():
+        ran = whole_run.recipe.phases[name].plan
+        assert vars(phase.plan.piles) == {} and ran.piles.step > 0 and ran == phase.plan
+        held = [vars(each).keys() - init_fields(type(each)) for each in phase.plan.dress]
+        assert not any(held) and all(vars(each).keys() - init_fields(type(each)) for each in ran.dress)
 
 
 def test_every_stage_leaves_its_work_in_the_files(whole):

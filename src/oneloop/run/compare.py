@@ -7,9 +7,7 @@ A budget is that of the last phase (`Phase.budget`, counted in costs.py); earlie
     DIR/<recipe>-seed0/ ...  a run directory each     DIR/compare.json  every number     DIR/compare.html
 """
 
-import copy
 import datetime
-import gc
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -79,9 +77,7 @@ def compare(
             recipe, run = by_seed[seed], directory / f"{name}-seed{seed}"
             changed = claim_directory(run, recipe, resume=True)  # refuses what another recipe left there
             if changed or not finished(run):
-                # a copy: the plan of a recipe keeps the policy of its run, and so would all recipes here
-                Run(copy.deepcopy(recipe), run, resume=True, show=show(f"{name}, seed {seed}")).train()
-                gc.collect()  # its model is in circles of references; the next run needs the memory
+                Run(recipe, run, resume=True, show=show(f"{name}, seed {seed}")).train()
     measure = measured(directory, recipes)
     trained = {
         name: [

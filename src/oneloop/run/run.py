@@ -6,6 +6,7 @@
 `Run.train` either starts or, in a directory that holds a checkpoint, continues to the bit.
 """
 
+import gc
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from oneloop.judge.isolated import isolation_notice
 from oneloop.parallel.ranks.held import layout
 from oneloop.parallel.ranks.world import Alone, World
 from oneloop.recipe import text
+from oneloop.recipe.anew import anew
 from oneloop.recipe.recipe import Recipe
 from oneloop.report.doctor import Finding
 from oneloop.run.active_phase import ActivePhase, needs_reference
@@ -61,12 +63,13 @@ class Run:
         accept_changes: bool = False,
         world: World | None = None,
     ):
-        self.recipe, self.directory, self.show = recipe, directory, show or Show()
+        self.recipe = recipe = anew(recipe)  # plans, judges and data keep what they hold of a run
+        self.directory, self.show = directory, show or Show()
         self.world: World = world or Alone()
         self.world.agree("recipe", identity(text.written(recipe)))
         self.world.first(self._look)
         # what cannot be opened leaves no directory behind
-        self.policy: Any = None if (directory / "recipe.yaml").exists() else recipe.policy.open()
+        self.policy: Any = None if (directory / "recipe.yaml").exists() else self._open()
         self.accept_changes = accept_changes
         """Whether to resume although data or code of the recipe changed after the checkpoint."""
         self.writer = Writer(recipe, directory, self.show, self.world)
@@ -130,7 +133,7 @@ class Run:
             stop.carry_out(stop.came)
 
     def _train(self) -> None:
-        self.policy = self.policy or self.recipe.policy.open()
+        self.policy = self.policy or self._open()
         self._lay()
         if saved := self.writer.newest():
             self._resumed = extended(read_checkpoint(saved, self.policy), self.recipe)
@@ -155,6 +158,11 @@ class Run:
                     self._run_phase(name, stop)
         end = {"phase": list(self.recipe.phases)[-1], "step": self.log.step}
         self.log.metrics.write(kind="summary", **end, **self.log.costs.metrics)
+
+    def _open(self) -> Any:
+        """The policy with its weights."""
+        gc.collect()  # the model of a run before, which may be in a circle of references: its memory is needed
+        return self.recipe.policy.open()
 
     def _lay(self) -> None:
         """Refuses, before anything is sampled, what cannot be done on so many ranks."""
