@@ -8,9 +8,9 @@ from oneloop.recipe.anew import anew
 from oneloop.recipe.recipe import load_recipe
 from oneloop.recipe.text import shipped, written
 from oneloop.sample.data.rows import Rows
+from oneloop.sample.plan.draw.progress import Progress
 from oneloop.sample.plan.dress.draw_budget import DrawBudget
 from oneloop.sample.plan.dress.seed_contexts import SeedContexts
-from oneloop.sample.plan.draw.progress import Progress
 from oneloop.sample.plan.plan import Plan
 
 
