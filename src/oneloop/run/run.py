@@ -161,7 +161,7 @@ class Run:
 
     def _open(self) -> Any:
         """The policy with its weights."""
-        gc.collect()  # the model of a run before, which may be in a circle of references: its memory is needed
+        gc.collect()  # the model of a run before may be left in a circle of references
         return self.recipe.policy.open()
 
     def _lay(self) -> None:
