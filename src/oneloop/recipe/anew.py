@@ -1,7 +1,7 @@
 """A recipe as it was read: the same options, without what a run has put into its parts.
 
-A plan keeps its piles, a judge what it learned, data the rows they have read: these belong to one run. So a run
-trains a recipe of its own, and the one it was given stays as it was read.
+A plan keeps its piles, a judge what it learned, data the rows they have read: these belong to one run. So a
+run trains a recipe of its own, and the one it was given stays as it was read.
 """
 
 import dataclasses
