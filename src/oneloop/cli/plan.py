@@ -14,6 +14,7 @@ from oneloop.cli.plan_check import check as run_check
 from oneloop.cli.plan_model import built, sample
 from oneloop.cli.terminal import console, say
 from oneloop.cli.written import new_file
+from oneloop.core import hub
 from oneloop.core.storage import replace_file
 from oneloop.parallel.placement.bounded import Budget
 from oneloop.parallel.placement.fault import PlacementError
@@ -77,7 +78,8 @@ def plan(
         raise PlacementError(f"--dtype: must be a floating point type such as bfloat16, got '{dtype}'")
     names, most = hand_names(compare), bytes_of("--memory", memory)
     sizes = mesh_sizes(mesh)
-    empty = built(model, kind)
+    with hub.asked(model):
+        empty = built(model, kind)
     given = sample(empty.config, batch, length, kind)
     say(f"tracing {type(empty).__name__}")
     traced = program(trace(empty, given))

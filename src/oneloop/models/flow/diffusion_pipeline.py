@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from oneloop.core import hub
 from oneloop.core.extras import MissingExtra
 from oneloop.core.part import part
 from oneloop.models.flow.adapters import add_adapters, load_adapters, save_adapters
@@ -59,14 +60,13 @@ class DiffusionPipeline:
         except ImportError as error:
             raise MissingExtra("models.diffusion_pipeline", "diffusers", "images") from error
         try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
-            )
+            with hub.asked(self.name):
+                pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                    self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
+                )
         except Exception as error:  # whatever a download or a damaged folder raises
-            raise ValueError(
-                f"models.diffusion_pipeline.name: cannot load '{self.name}' "
-                f"(is it downloaded, or the network reachable?): {error}"
-            ) from error
+            said = hub.why(self.name, error)
+            raise ValueError(f"models.diffusion_pipeline.name: cannot load '{self.name}': {said}") from error
         if type(pipeline).__name__ not in FAMILIES:
             raise ValueError(f"'{self.name}' is a {type(pipeline).__name__}; known: {', '.join(FAMILIES)}")
         return PipelineNetwork(self, pipeline)
@@ -76,11 +76,13 @@ class DiffusionPipeline:
         import diffusers
 
         try:
-            index = diffusers.DiffusionPipeline.load_config(self.name)
-            kinds = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
-            components = {name: self._component(name, *kind) for name, kind in kinds.items()}
+            with hub.asked(self.name):
+                index = diffusers.DiffusionPipeline.load_config(self.name)
+                kinds = {name: kind for name, kind in index.items() if isinstance(kind, list) and kind[0]}
+                components = {name: self._component(name, *kind) for name, kind in kinds.items()}
         except Exception as error:
-            raise ValueError(f"models.diffusion_pipeline.name: cannot find '{self.name}': {error}") from error
+            said = hub.why(self.name, error)
+            raise ValueError(f"models.diffusion_pipeline.name: cannot find '{self.name}': {said}") from error
         pipeline = getattr(diffusers, index["_class_name"])(**components)
         with torch.device("meta"):
             return PipelineNetwork(self, pipeline)

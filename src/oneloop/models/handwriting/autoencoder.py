@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from oneloop.core import hub
 from oneloop.core.extras import MissingExtra
 
 
@@ -40,9 +41,11 @@ def open_autoencoder(name: str) -> GrayAutoencoder:
         raise MissingExtra("models.one_dm.autoencoder", "diffusers", "images") from error
     try:
         # low_cpu_mem_usage would need accelerate
-        loaded = AutoencoderKL.from_pretrained(name, low_cpu_mem_usage=False)
+        with hub.asked(name):
+            loaded = AutoencoderKL.from_pretrained(name, low_cpu_mem_usage=False)
     except Exception as error:  # whatever a download or a damaged folder raises
-        raise ValueError(f"models.one_dm.autoencoder: cannot load '{name}': {error}") from error
+        said = hub.why(name, error)
+        raise ValueError(f"models.one_dm.autoencoder: cannot load '{name}': {said}") from error
     shrink = 2 ** (len(loaded.config.block_out_channels) - 1)
     if loaded.config.latent_channels != 4 or shrink != 8:
         raise ValueError(

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from oneloop.core import hub
 from oneloop.core.part import part
 from oneloop.models.judges.pixel_map import PixelMap, resized
 
@@ -48,15 +49,14 @@ class YesNoVlm:
         """Loads the model. Raises ValueError when that fails, or when an answer is not one token."""
         transformers: Any = importlib.import_module("transformers")
         try:
-            processor = transformers.AutoProcessor.from_pretrained(self.name, trust_remote_code=False)
-            model = transformers.AutoModelForImageTextToText.from_pretrained(
-                self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
-            )
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"models.yes_no_vlm.name: cannot load '{self.name}' "
-                f"(is it downloaded, or the network reachable?): {error}"
-            ) from error
+            with hub.asked(self.name):
+                processor = transformers.AutoProcessor.from_pretrained(self.name, trust_remote_code=False)
+                model = transformers.AutoModelForImageTextToText.from_pretrained(
+                    self.name, dtype=getattr(torch, self.dtype), trust_remote_code=False
+                )
+        except Exception as error:  # whatever a download or a damaged folder raises
+            said = hub.why(self.name, error)
+            raise ValueError(f"models.yes_no_vlm.name: cannot load '{self.name}': {said}") from error
         return YesNoNetwork(self, model, processor)
 
 

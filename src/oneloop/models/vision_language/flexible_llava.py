@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from oneloop.core import hub
 from oneloop.core.part import Of, part
 from oneloop.models.flexible_vlm.llava import flexify
 from oneloop.models.flexible_vlm.processor import flexible_processor
@@ -38,12 +39,13 @@ class FlexibleLlava:
         model: Any
         if isinstance(self.model, str):
             try:
-                processor = AutoProcessor.from_pretrained(self.model, trust_remote_code=False)
-                model = AutoModelForImageTextToText.from_pretrained(self.model, trust_remote_code=False)
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"policy.vision_language.model.flexible_llava.model: cannot load '{self.model}': {error}"
-                ) from error
+                with hub.asked(self.model):
+                    processor = AutoProcessor.from_pretrained(self.model, trust_remote_code=False)
+                    model = AutoModelForImageTextToText.from_pretrained(self.model, trust_remote_code=False)
+            except Exception as error:  # whatever a download or a damaged folder raises
+                option = "policy.vision_language.model.flexible_llava.model"
+                said = hub.why(self.model, error)
+                raise ValueError(f"{option}: cannot load '{self.model}': {said}") from error
         else:
             model, processor = self.model.build()
         with seeded(self.seed):

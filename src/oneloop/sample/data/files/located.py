@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from oneloop.core import hub
 from oneloop.sample.data.files import delimited, json_rows
 from oneloop.sample.data.files.described import NAMES, Described
 from oneloop.sample.data.files.text_table import Row
@@ -172,14 +173,15 @@ def _guarded(path: str, split: str, load: Callable[[], Any]) -> Any:
     import datasets
 
     try:
-        with _quiet():
+        with _quiet(), hub.asked(path):
             return load()
     except StopIteration:  # what `datasets` says of a file without a line
         raise ValueError(f"{path} is empty") from None
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         # an unknown split or configuration is a ValueError of `datasets` that lists the known ones
-        kind = "" if Path(path).exists() or "*" in path else " (there is no such local file or folder either)"
-        raise ValueError(f"cannot load {path} [{split}]{kind}: {_said(error)}") from error
+        here = Path(path).exists() or "*" in path
+        said = _said(error) if here else hub.why(path, error, "dataset")
+        raise ValueError(f"cannot load {path} [{split}]: {said}") from error
 
 
 def _said(error: Exception) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from oneloop.core import hub
+
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 """Settings that a recipe has as well; they count in a file that says `do_sample: true`."""
 OTHERS = (
@@ -36,7 +38,8 @@ def unheeded(model: Any, law: Mapping[str, float]) -> str:
     if not isinstance(model, str):
         return ""
     try:
-        asked = GenerationConfig.from_pretrained(model).to_diff_dict()
+        with hub.asked(model):
+            asked = GenerationConfig.from_pretrained(model).to_diff_dict()
     except (OSError, ValueError):  # it has none, or one that transformers does not read
         return ""
     names = [name for name in SAMPLING if asked.get("do_sample") and name in asked]

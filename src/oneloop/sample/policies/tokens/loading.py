@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from oneloop.core import hub
 from oneloop.core.named import NoSuchModel, model_named
 from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
 
@@ -65,7 +66,8 @@ def open_model(model: Any, dtype: torch.dtype, lora: Lora | None, kind: Kind = L
     where: str | None = str(Path(base).resolve()) if Path(base).exists() else base
     if base != model:
         try:
-            loaded, apart = take_up(loaded, model, lora, lambda: _outline(base, dtype, kind))
+            with hub.asked(model):
+                loaded, apart = take_up(loaded, model, lora, lambda: _outline(base, dtype, kind))
         except ValueError as error:
             raise ValueError(f"{kind.option}: {error}") from error
         where = where if apart else None
@@ -127,7 +129,9 @@ def base_of(model: str, kind: Kind = LANGUAGE) -> str:
         return model
     _asked(model, lambda: None, kind)  # a folder that is not there is not looked for on a hub
     try:
-        if find_adapter_config_file(model) is None:
+        with hub.asked(model):
+            adapters = find_adapter_config_file(model)
+        if adapters is None:
             return model
     except OSError:  # there is no such repository: whoever loads the model says it better
         return model
@@ -163,7 +167,8 @@ def _asked(name: str, load: Callable[[], Any], kind: Kind) -> Any:
     """The result of `load()`; errors of the libraries become a ValueError about `name`."""
     try:
         model_named(name)
-        return load()
+        with hub.asked(name):
+            return load()
     except Exception as error:
         raise ValueError(f"{kind.option}: cannot load '{name}'{_why(name, error, kind)}") from error
 
@@ -182,7 +187,7 @@ def _why(name: str, error: Exception, kind: Kind) -> str:
             ": it has no tokenizer that can be read; put tokenizer.json of the model it was made of beside it"
         )
     if isinstance(error, OSError) and not Path(name).exists():
-        return f" (is it downloaded, or the network reachable?): {said}"
+        return f": {hub.why(name, error)}"
     return f": {said or type(error).__name__}"
 
 
@@ -209,7 +214,8 @@ def save_weights(opened: Opened, folder: Path) -> None:
     model.peft_config["default"].base_model_name_or_path = opened.base
     if opened.base is None:
         copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
-    model.save_pretrained(folder if opened.base is not None else folder / ADAPTERS)
+    with hub.asked(opened.base or ""):  # which is looked at for its vocabulary
+        model.save_pretrained(folder if opened.base is not None else folder / ADAPTERS)
 
 
 @torch.no_grad()
