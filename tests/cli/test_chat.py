@@ -33,6 +33,17 @@ def test_a_run_is_spoken_to_as_it_was_trained(model, tmp_path):
         assert as_message(not chat, str(model), tmp_path / "recipe.yaml") is not chat
 
 
+def test_data_that_do_not_say_so_are_looked_at(model, tmp_path):
+    said = {"text": "hi", "messages": [{"role": "user", "content": "hi"}]}
+    for name, prompt in said.items():
+        data = {"rows": {"rows": [{"prompt": prompt}]}}
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(changed(plan={"data": data})))
+        assert as_message(None, str(model), tmp_path / "recipe.yaml") is (name == "messages")
+    gone = {"hub": {"path": str(tmp_path / "gone.jsonl")}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(changed(plan={"data": gone})))
+    assert not as_message(None, str(model), tmp_path / "recipe.yaml")
+
+
 def test_what_is_measured_on_is_messages_too():
     assert '"chat": true' in on_what("chain_sum", "", "", True)[0]
     assert '"chat": false' in on_what("chain_sum", "", "", False)[0]

@@ -146,6 +146,13 @@ def test_every_alias_sets_a_real_option_and_says_so(name):
         assert found == wanted
 
 
+def test_options_of_a_language_policy_are_those_of_another_that_has_them_too():
+    seeing = changed(policy={"vision_language": {"model": "x"}})
+    recipe, notes = load_recipe(seeing, ["max_completion_length=5", "lora_r=4"])
+    assert (recipe.policy.max_new_tokens, recipe.policy.lora.rank) == (5, 4)
+    assert notes[0] == "max_completion_length -> policy.vision_language.max_new_tokens = 5"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [

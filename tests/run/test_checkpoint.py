@@ -169,6 +169,20 @@ def test_a_damaged_checkpoint_is_not_evaluated(tmp_path):
             locate(str(given))
 
 
+def test_a_checkpoint_that_was_passed_on_without_what_a_resume_reads_is_a_model(tmp_path, monkeypatch):
+    write(tmp_path, 4)
+    (tmp_path / "recipe.yaml").write_text("")
+    folder = tmp_path / "checkpoint-4"
+    monkeypatch.chdir(folder)
+    assert locate(".") == (".", tmp_path / "recipe.yaml")
+    shutil.rmtree(folder / "loop")
+    (folder / "trainer_state.json").unlink()
+    assert locate(str(folder))[0] == str(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(storage.Damaged, match=f"; if you changed it, delete {folder}/checksums.json"):
+        locate(str(folder))
+
+
 def test_how_far_a_run_may_fall_back(tmp_path):
     assert reached(tmp_path) == (0, 0)
     for step, state in ((4, {"phase": 0, "asks": 3}), (8, {"phase": 0, "asks": 7}), (9, {"phase": 1})):

@@ -28,8 +28,14 @@ def test_a_prompt_may_show_pictures(seeing, tmp_path):
         generate(str(seeing), said, images=[paths[0], tmp_path / "green.png"], max_new_tokens=3)
 
 
+def test_a_model_that_reads_pictures_is_one_without_a_recipe_too(seeing):
+    assert reads_pictures(str(seeing), None) and not reads_pictures(str(seeing / "nowhere"), None)
+    (one,) = generate(str(seeing), "what?", max_new_tokens=3)
+    assert isinstance(one.text, str)
+
+
 @pytest.mark.parametrize(("policy", "seen"), [("language", False), ("vision_language", True)])
 def test_the_recipe_of_a_run_says_whether_its_model_sees(tmp_path, policy, seen):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"policy": {policy: {"model": "x"}}}))
-    assert reads_pictures(path) == seen and not reads_pictures(None)
+    assert reads_pictures("x", path) == seen

@@ -16,7 +16,6 @@ from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
-from oneloop.core.rooms import part_name
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
@@ -25,6 +24,7 @@ from oneloop.recipe.recipe import Recipe
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import evaluate as measured
 from oneloop.run.evaluation import scorers
+from oneloop.run.generate import reads_pictures
 from oneloop.run.progress import closing_table
 from oneloop.run.token_sweep import shown_by
 
@@ -78,10 +78,8 @@ def evaluate(
     message = as_message(chat, folder, beside) if task or data else bool(chat)
     usual = ["evaluate.samples=8"] if task or data else []
     changed = [*on_what(task, data, judge, message), *usual, *overrides]  # what comes later wins
-    given: dict[str, float | None] = {"evaluate.size": size, "evaluate.samples": samples}
-    if max_new_tokens is not None or temperature is not None:
-        policy = f"policy.{part_name(type(load(source or bare(folder), changed).policy))}"
-        given |= {f"{policy}.max_new_tokens": max_new_tokens, f"{policy}.temperature": temperature}
+    given = {"evaluate.size": size, "evaluate.samples": samples}
+    given |= {"max_new_tokens": max_new_tokens, "temperature": temperature}  # of whichever policy it is
     words = [f"{path}={value}" for path, value in given.items() if value is not None]
     loaded = load(source or bare(folder), [*changed, *words])
     counts = numbers(image_tokens, "--image-tokens") if image_tokens else [None]
@@ -119,9 +117,9 @@ def judge_of(name: str) -> Any:
 
 
 def bare(folder: str) -> dict[str, Any]:
-    """A recipe that only evaluates, for the language model in `folder`."""
+    """A recipe that only evaluates, for the model in `folder`, of language or of pictures too."""
     return {
-        "policy": {"language": {"model": folder}},
+        "policy": {"vision_language" if reads_pictures(folder, None) else "language": {"model": folder}},
         "plan": {"data": {"rows": {"rows": [{"prompt": "", "completion": ""}]}}},
         "sample": "demonstrations",
         "objective": ["supervised"],

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oneloop.core.rooms import find, names
 from oneloop.recipe.faults import short
+from oneloop.recipe.fields import init_fields
 from oneloop.recipe.overrides import Absent, Misplaced, drop_part, in_phase, place
 
 
@@ -236,14 +238,15 @@ def accept(
     Gives (sentences on what it became, faults).
     """
     alias, notes = ALIASES[name], list[str]()
+    paths = [_of_its_policy(raw, path) for path in alias.paths]
     known = {_key(theirs): ours for theirs, ours in alias.values.items()}
     if isinstance(value, str) and value in alias.told:
         return [], [f"'{name}': {value} means several options here: {alias.told[value]}"]
     if known and not alias.others and _key(value) not in known:
         choices = ", ".join(str(theirs).lower() for theirs in alias.values)
-        return [], [f"'{name}': {short(value)} has no counterpart, known: {choices}; see {alias.paths[0]}"]
+        return [], [f"'{name}': {short(value)} has no counterpart, known: {choices}; see {paths[0]}"]
     value = known.get(_key(value), value)
-    for path in alias.paths:
+    for path in paths:
         try:
             notes.append(f"{name} -> {_put(raw, cls, phase_keys, path, value, alias)}")
         except Absent as absent:
@@ -266,6 +269,17 @@ def _put(
         return full
     place(raw, cls, full, value, adds=alias.optional)
     return f"{full} = {short(value)}"
+
+
+def _of_its_policy(raw: dict[str, Any], path: str) -> str:
+    """`path`, an option of a language policy, as one of the recipe's own policy where that has it too."""
+    policy = raw.get("policy")
+    name = next(iter(policy), None) if isinstance(policy, dict) else policy
+    option = path.removeprefix("policy.language.")
+    if option == path or not isinstance(name, str) or name not in names("policy"):
+        return path
+    has = option.partition(".")[0] in init_fields(find("policy", name))
+    return f"policy.{name}.{option}" if has else path
 
 
 def _key(value: Any) -> Any:

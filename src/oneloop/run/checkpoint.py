@@ -174,6 +174,11 @@ def locate(model: str) -> tuple[str, Path | None]:
             raise ValueError(f"the run {path} has no checkpoint yet")
         path = checkpoints(path)[-1]
     if (path / storage.CHECKSUMS).exists():
-        storage.check_folder(path)
-    beside = path.parent / "recipe.yaml"
+        # what only a resume reads may be missing from a folder that was passed on
+        gone = [name for name in ("loop", PARTS, TRAINER) if not (path / name).exists()]
+        try:
+            storage.check_folder(path, without=gone)
+        except storage.Damaged as error:
+            raise storage.Damaged(f"{error}; if you changed it, delete {path / storage.CHECKSUMS}") from None
+    beside = path.resolve().parent / "recipe.yaml"
     return str(path), beside if beside.exists() else None

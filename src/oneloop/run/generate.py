@@ -24,21 +24,28 @@ class Completion(NamedTuple):
 
 def options_of(model: str, pictures: bool = False, **options: Any) -> Language:
     """Options of a policy for sampling only: of a vision-language policy where prompts show pictures, or
-    where the run of the model had one. Raises RecipeError for invalid ones.
+    where the model reads them. Raises RecipeError for invalid ones.
     """
     from oneloop.sample.policies.vision_language import VisionLanguage
 
     folder, beside = locate(model)
-    kind = VisionLanguage if pictures or reads_pictures(beside) else Language
+    kind = VisionLanguage if pictures or reads_pictures(folder, beside) else Language
     try:
         return kind(model=folder, **options)
     except ValidationError as error:
         raise RecipeError(faults(error, "sample", kind)) from None
 
 
-def reads_pictures(recipe: Path | None) -> bool:
-    """Whether the policy of `recipe` is a vision-language policy. Raises RecipeError where it is none."""
-    policy = read_raw(recipe)[0].get("policy") if recipe is not None else None
+def reads_pictures(model: str, recipe: Path | None) -> bool:
+    """Whether the policy of `recipe`, or without one the model itself, is a vision-language one.
+
+    Raises RecipeError for a file that is no recipe.
+    """
+    from oneloop.sample.policies.vision_language import of_pictures
+
+    if recipe is None:
+        return of_pictures(model)
+    policy = read_raw(recipe)[0].get("policy")
     return policy == "vision_language" or (isinstance(policy, Mapping) and "vision_language" in policy)
 
 

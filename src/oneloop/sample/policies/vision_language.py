@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
 import oneloop.models.flexible_vlm  # noqa: F401 (so that transformers can load one)
 from oneloop.core.part import Of, part
@@ -11,7 +11,7 @@ from oneloop.engines.turns import eos_ids
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.pictures.model import PictureModel
 from oneloop.sample.policies.pictures.prompts import PicturePrompts
-from oneloop.sample.policies.tokens.loading import Kind
+from oneloop.sample.policies.tokens.loading import Kind, load_config
 
 if TYPE_CHECKING:
     from oneloop.sample.policies.pictures.policy import VisionLanguagePolicy
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 VISION_LANGUAGE = Kind(
     "policy.vision_language.model", AutoModelForImageTextToText, AutoProcessor, "a vision-language model"
 )
+
+
+def of_pictures(model: str) -> bool:
+    """Whether the model, a hub name or a folder, is one that only a vision-language policy can load."""
+    try:
+        config = type(load_config(model, VISION_LANGUAGE))
+    except ValueError:  # whoever loads it says what is wrong
+        return False
+    return config in AutoModelForImageTextToText._model_mapping and (
+        config not in AutoModelForCausalLM._model_mapping
+    )
 
 
 @part(

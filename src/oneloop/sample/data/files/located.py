@@ -77,7 +77,8 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
         home = f"; ~ is the home folder for a shell alone, write {os.path.expanduser(path)}"
-        raise ValueError(f"no such file: {path}{home if path.startswith('~') else ''}")
+        begins = "" if Path(path).is_absolute() else f" (seen from the working directory, {Path.cwd()})"
+        raise ValueError(f"no such file: {path}{home if path.startswith('~') else begins}")
     if not files:
         return _found(path, split, name, revision)
     endings = dict.fromkeys(map(ending_of, files))
