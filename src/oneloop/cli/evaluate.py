@@ -78,7 +78,7 @@ def evaluate(
     message = as_message(chat, folder, beside) if task or data else bool(chat)
     usual = ["evaluate.samples=8"] if task or data else []
     changed = [*on_what(task, data, judge, message), *usual, *overrides]  # what comes later wins
-    given = {"evaluate.size": size, "evaluate.samples": samples}
+    given: dict[str, float | None] = {"evaluate.size": size, "evaluate.samples": samples}
     given |= {"max_new_tokens": max_new_tokens, "temperature": temperature}  # of whichever policy it is
     words = [f"{path}={value}" for path, value in given.items() if value is not None]
     loaded = load(source or bare(folder), [*changed, *words])
