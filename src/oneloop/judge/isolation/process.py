@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from oneloop.core.scratch import Scratch
 from oneloop.judge.isolation import messages
 from oneloop.judge.isolation.confinement import PACKAGE, Access
 
@@ -53,7 +53,6 @@ class Worker:
         guard, self._guard = os.pipe()
         numbers = (other.fileno(), guard)
         access: Access = hello["access"]
-        folder = tempfile.mkdtemp(prefix="oneloop-")  # removed by the worker's watcher
         told = {name: os.environ[name] for name in (*TOLD, *access.environment) if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", BOOT, str(PACKAGE.parent), *map(str, numbers)],
@@ -65,9 +64,15 @@ class Worker:
         other.close()
         os.close(guard)
         self.alive = True
-        self.info = self._greet(
-            {**hello, "path": absolute(sys.path), "folder": folder, "access": asdict(self._seen(hello))}
-        )
+        self._folder = Scratch()  # its watcher removes it when the run is killed, once there is a watcher
+        seen = asdict(self._seen(hello))
+        try:
+            self.info = self._greet(
+                {**hello, "path": absolute(sys.path), "folder": self._folder.path, "access": seen}
+            )
+        except BaseException:  # Ctrl-C, too
+            self.kill()
+            raise
 
     def _greet(self, hello: dict[str, Any]) -> Any:
         deadline = time.monotonic() + START_SECONDS
@@ -81,7 +86,6 @@ class Worker:
         if answer is None:
             answer = {"error": f"importing it ended the process ({self._ended()})"}
         if "error" in answer:
-            self.kill()
             raise CannotStart(f"cannot load '{hello['function']}': {answer['error']}")
         self.missing: dict[str, str] = answer["missing"]
         return answer["info"]
@@ -135,12 +139,13 @@ class Worker:
         if (guard := self._guard) >= 0:
             self._guard = -1
             os.close(guard)  # its watcher ends it and all that it started
+        self._channel.close()  # it ends itself where it has no watcher yet
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=LATE)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._channel.close()
+        self._folder.remove()
 
     def _ended(self) -> str:
         try:

@@ -17,9 +17,12 @@ its work and before its reply has told nobody that it is done. Functions should 
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+
+from oneloop.core.scratch import Scratch
 
 RESTARTS = 3
 """Deaths of a worker in a row, on one act, that are made good."""
@@ -53,13 +56,23 @@ class Cluster:
         import ray
 
         self.says, self._ours = says, not ray.is_initialized()
+        self._folder: Scratch | None = None
         if self._ours:
-            local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+            local: dict[str, Any] = {}
+            if address is None:
+                self._folder = Scratch(_folder_of_ray())  # else each session stays in /tmp/ray
+                local = {"include_dashboard": False, "_temp_dir": self._folder.path}
             try:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as error:  # a bare one where its processes are slow to start
+                self._forget()
                 raise NoCluster(f"no Ray cluster at {address or 'this machine'}: {error}") from error
         self._workers: list[RayWorker] = []
+
+    def _forget(self) -> None:
+        """Removes what a cluster that was started here left on the disk."""
+        if self._folder is not None:
+            self._folder.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +113,12 @@ class Cluster:
             worker.close()
         if self._ours:
             ray.shutdown()
+            self._forget()
+
+
+def _folder_of_ray() -> str | None:
+    """Where a local cluster has its files: Ray's sockets need a short path, and macOS's is too long."""
+    return os.environ.get("RAY_TMPDIR", "/tmp" if sys.platform == "darwin" else None)
 
 
 class RayWorker:
