@@ -3,6 +3,7 @@
 adamw     as runs compute: AdamW in fp32
 double    weights, activations, sums and moments in fp64
 sgd       plain gradient descent in fp32, whose steps are as far apart as the gradients are
+fine      AdamW in fp32 at learning rates of a fine-tune, which the recipe has
 """
 
 from collections.abc import Callable
@@ -47,5 +48,10 @@ def sgd(does: Does) -> Does:
     return descended
 
 
-KINDS: dict[str, Callable[[Does], Does]] = {"adamw": lambda does: does, "double": double, "sgd": sgd}
+KINDS: dict[str, Callable[[Does], Does]] = {
+    "adamw": lambda does: does,
+    "double": double,
+    "sgd": sgd,
+    "fine": lambda does: does,
+}
 """What makes a run compute so; for processes that do nothing else afterwards."""

@@ -3,12 +3,13 @@
 The same recipe on one and more processes over gloo: full weights and adapters; fsdp2, ddp and plan, solved by
 the planner (one axis for 2 ranks, 2 x 2 for 4). As controls also on one process that cuts its batches into
 micro-batches of other sizes: at 16 tokens it cuts them as two ranks do. Each of them also in fp64 and with
-plain gradient descent (`benchmarks.arithmetic`), which tell rounding that AdamW enlarges from anything else.
+plain gradient descent (`benchmarks.arithmetic`), which tell rounding that AdamW enlarges from anything else,
+and at a hundredth of the learning rates, as fine-tunes have them.
 What kills of ranks leave: `python -m benchmarks.reliability.rank_kills`.
 
 All processes share the machine's cores, so nothing here says how fast many devices are.
 
-    python -m benchmarks.ranks [--ranks 2 4] [--controls 32 16 8] [--kinds adamw double sgd]"""
+    python -m benchmarks.ranks [--ranks 2 4] [--controls 32 16 8] [--kinds adamw double sgd fine]"""
 
 import argparse
 import importlib
@@ -45,6 +46,8 @@ JUDGE = """def likeness(completion, answer):
     return float(sum(one == other for one, other in zip(completion, answer))) - 0.1 * len(completion)
 """
 CLOSE = 1e-5
+FINE = 0.01
+"""Learning rates of a fine-tune over those of the other kinds: 1e-4 for the warm start, 3e-5 for GRPO."""
 COUNTED = ("network_evaluations", "flops")
 """What is forwarded depends on how a batch is cut; reported apart."""
 MODEL: dict[str, dict[str, Any]] = {
@@ -59,9 +62,10 @@ MODEL: dict[str, dict[str, Any]] = {
 
 
 def recipe(
-    form: str, parallel: str | None, steps: int, tokens: int = 64, plan: str | None = None
+    form: str, parallel: str | None, steps: int, tokens: int = 64, plan: str | None = None, kind: str = ""
 ) -> dict[str, Any]:
-    """A warm start and GRPO with a KL, of all weights (full) or adapters (lora)."""
+    """A warm start and GRPO with a KL, of all weights (full) or adapters (lora); `kind` as in KINDS."""
+    rate = FINE if kind == "fine" else 1.0
     language: dict[str, Any] = {"model": MODEL, "max_new_tokens": 8}
     if form == "lora":
         language["lora"] = {"rank": 2}
@@ -70,7 +74,7 @@ def recipe(
         "plan": {"data": {"rows": {"rows": ROWS}}, "groups": 4, "count": {"uniform": {"n": 1}}},
         "sample": "demonstrations",
         "objective": ["supervised"],
-        "learner": {"learning_rate": 0.01, **learner},
+        "learner": {"learning_rate": 0.01 * rate, **learner},
         "steps": 4,
     }
     reinforce = {
@@ -78,7 +82,7 @@ def recipe(
         "judge": [{"function": {"path": "likeness.py:likeness"}}],
         "credit": ["group_relative"],
         "objective": ["policy_gradient", {"kl": {"coefficient": 0.02}}],
-        "learner": {"learning_rate": 0.003, "minibatches": 2, **learner},
+        "learner": {"learning_rate": 0.003 * rate, "minibatches": 2, **learner},
         "steps": steps,
     }
     return {
@@ -193,27 +197,27 @@ def same(folder: Path, sizes: list[int], controls: list[int], kinds: list[str]) 
     rows = []
     for form, kind in ((form, kind) for form in ("full", "lora") for kind in kinds):
         alone = f"{form}-{kind}-1"
-        finished(start(folder, write(folder, recipe(form, None, 6), alone), alone, 1, kind=kind))
-        for name, parallel, size, made in _arms(form, sizes, controls, plans):
+        finished(start(folder, write(folder, recipe(form, None, 6, kind=kind), alone), alone, 1, kind=kind))
+        for name, parallel, size, made in _arms(form, kind, sizes, controls, plans):
             run = f"{name}-{kind}"
             finished(start(folder, write(folder, made, run), run, size, kind=kind))
-            row = {"form": form, "computes": kind, "parallel": parallel, "ranks": size}
+            row = {"form": form, "computes": kind, "parallel": parallel, "ranks": size, "commit": commit()}
             rows.append(row | apart(folder / alone, folder / run))
             print(rows[-1], flush=True)
     return rows
 
 
 def _arms(
-    form: str, sizes: list[int], controls: list[int], plans: dict[int, str]
+    form: str, kind: str, sizes: list[int], controls: list[int], plans: dict[int, str]
 ) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     """(name, what it is, ranks, recipe) of every run that is compared with that of one process."""
     for tokens in controls:
         said = f"one process, micro-batches of {tokens} tokens"
-        yield f"{form}-{tokens}", said, 1, recipe(form, None, 6, tokens=tokens)
+        yield f"{form}-{tokens}", said, 1, recipe(form, None, 6, tokens=tokens, kind=kind)
     for parallel in ("fsdp2", "ddp", "plan"):
         for size in sizes:
             plan = plans[size] if parallel == "plan" else None
-            yield f"{form}-{parallel}-{size}", parallel, size, recipe(form, parallel, 6, plan=plan)
+            yield f"{form}-{parallel}-{size}", parallel, size, recipe(form, parallel, 6, plan=plan, kind=kind)
 
 
 def _plan(folder: Path, size: int) -> str:
@@ -239,7 +243,6 @@ def main() -> None:
         prepare(folder)
         found = {
             "command": " ".join(["python -m benchmarks.ranks", *sys.argv[1:]]),
-            "commit": commit(),
             "torch": torch.__version__,
             "backend": "gloo",
             "cores": os.cpu_count(),
