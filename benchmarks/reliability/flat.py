@@ -3,9 +3,9 @@
     python -m benchmarks.reliability.flat [--steps 2000] [--rollouts 10000] [--tokens 1000]
 
 Prints bytes, peak memory and seconds of the report of that many rollouts of that many tokens each, in a
-process of its own; then the slope of resident memory (MB in a thousand steps) and of the time of a step
-(percent in a thousand steps), with 95 % intervals by least squares, over all steps but the first tenth, which
-fill caches.
+process of its own; then the slope of resident memory (MB in a thousand steps; of the least of each fifty
+steps, since it rises until a checkpoint gives memory back) and of the time of a step (percent in a thousand
+steps), with 95 % intervals by least squares, over all steps but the first tenth, which fill caches.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import linregress
+from scipy.stats import t as student
 
 from oneloop.core.storage import replace_file
 from oneloop.recipe.recipe import load_recipe
@@ -26,6 +27,8 @@ from oneloop.run.progress import Show
 from oneloop.run.record import write_parquet
 from oneloop.run.run import Run
 
+EVERY = 50
+"""Steps between checkpoints."""
 RESULT = Path(__file__).parents[1] / "results" / "flat.json"
 PER_STEP = 100
 """Rollouts of each step of the report that is measured."""
@@ -66,7 +69,7 @@ def recipe(steps: int) -> dict[str, Any]:
         "credit": ["group_relative"],
         "objective": ["policy_gradient"],
         "steps": steps,
-        "save_every": 50,
+        "save_every": EVERY,
     }
 
 
@@ -76,11 +79,18 @@ def digits(completions: list[list[dict[str, str]]], **_: object) -> list[float]:
     return [sum(map(str.isdigit, text)) / max(len(text), 1) for text in texts]
 
 
-def slope(values: list[float]) -> tuple[float, float, float]:
-    """Rise in a thousand steps by least squares over all but the first tenth, and its 95 % interval."""
+def slope(values: list[float], steps: int = 1) -> tuple[float, float, float]:
+    """Rise in a thousand steps by least squares over all but the first tenth, and its 95 % interval; each
+    value is that of so many steps."""
     kept = np.asarray(values[len(values) // 10 :])
-    fit = linregress(np.arange(len(kept)), kept)
-    return 1000 * fit.slope, 1000 * (fit.slope - 1.96 * fit.stderr), 1000 * (fit.slope + 1.96 * fit.stderr)
+    fit = linregress(np.arange(len(kept)) * steps, kept)
+    wide = student.ppf(0.975, len(kept) - 2) * fit.stderr
+    return 1000 * fit.slope, 1000 * (fit.slope - wide), 1000 * (fit.slope + wide)
+
+
+def least(values: list[float], steps: int) -> list[float]:
+    """The least of each so many steps that are whole."""
+    return [min(values[start : start + steps]) for start in range(0, len(values) - steps + 1, steps)]
 
 
 def long_run(steps: int, folder: Path) -> dict[str, Any]:
@@ -91,7 +101,7 @@ def long_run(steps: int, folder: Path) -> dict[str, Any]:
     typical = float(np.median(show.seconds))
     return {
         "steps": steps,
-        "memory_mb_per_1000_steps": slope(show.resident),
+        "memory_mb_per_1000_steps": slope(least(show.resident, EVERY), EVERY),
         "memory_mb": [show.resident[tenth], show.resident[-1]],
         "step_seconds_median": [
             float(np.median(show.seconds[tenth : 2 * tenth])),

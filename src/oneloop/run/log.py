@@ -33,12 +33,13 @@ class Log:
     def __init__(self, recipe: Recipe, directory: Path, show: Show, world: World):
         self.recipe, self.directory, self.show, self.world = recipe, directory, show, world
         self.metrics = Metrics(directory / "metrics.jsonl", writes=world.rank == 0)
-        self.costs, self.watch = Costs(), Watch()
+        self.costs = Costs()
         self.started = time.time()
         self.step = 0
         """Steps the run has made, over all phases."""
         self.history = Lines()
         """Metrics of every step."""
+        self.watch = Watch(self.history)
         self.findings: list[Finding] = []
         """What the doctor has said."""
 
@@ -54,7 +55,7 @@ class Log:
         self.metrics.write(**line)
         self.history.append(line)
         self.show.step(line)
-        for finding in self.world.first(lambda: self.watch.after(line, self.findings)):
+        for finding in self.world.first(lambda: self.watch.news(self.findings)):
             self.tell(finding)
 
     def tell(self, finding: Finding) -> None:

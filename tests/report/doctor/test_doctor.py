@@ -361,9 +361,11 @@ def troubled(seed: int, count: int) -> list[dict]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_watching_step_by_step_says_what_looking_at_all_steps_says(seed):
-    rows, said, watch, names = troubled(seed, 120), [], Watch(), set()
+    rows, said, names, seen = troubled(seed, 120), [], set(), []
+    watch = Watch(seen)
     for count in range(1, len(rows) + 1):
-        news = watch.after(rows[count - 1], said)
+        seen.append(rows[count - 1])
+        news = watch.news(said)
         assert news == live(rows[:count], said)
         assert Watch(rows[:count]).news(said) == news, "as after a resume"
         names |= {finding.name for finding in news}
@@ -385,10 +387,12 @@ class Counted(dict):
 def test_a_step_late_in_a_run_costs_no_more_than_one_early_on(solved):
     changed = {"correct": 1.0, "frac_reward_zero_std": 1.0, "rewards__exact__std": 0.0} if solved else {}
     changed |= {"rewards__exact__mean": 1.0} if solved else {}
-    watch, reads, said = Watch(), [], []
+    reads, said, seen = [], [], []
+    watch = Watch(seen)
     for row in run(400, **changed):
         before = Counted.reads
-        said += watch.after(Counted(row), said)
+        seen.append(Counted(row))
+        said += watch.news(said)
         reads.append(Counted.reads - before)
     assert max(reads[300:]) <= max(reads[50:100])
 

@@ -10,9 +10,8 @@ Pure functions of the metrics. Not here: stopping (the run loop), evaluating.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, overload
 
-from oneloop.core.lines import Lines
 from oneloop.report.doctor import codebook, credit, judging, sampling, win_rates
 from oneloop.report.doctor.finding import Finding, Steps, Thresholds, forecast
 from oneloop.report.doctor.held_out import fallen
@@ -54,37 +53,45 @@ def live(
 
 
 class Watch:
-    """`live` after each of many steps; what it costs does not grow with the number of steps before.
+    """`live` after each of many `steps`, a list that its owner appends to; what it costs does not grow with
+    the number of steps before."""
 
-    `steps` were made earlier.
-    """
-
-    def __init__(self, steps: Iterable[Mapping[str, Any]] = (), thresholds: Thresholds | None = None):
-        self._thresholds, self._rows = thresholds or Thresholds(), Lines()
-        self._steps = Steps(self._rows)
-        for row in steps:
-            self._add(row)
-
-    def after(self, row: Mapping[str, Any], said: Iterable[Finding]) -> list[Finding]:
-        """What `live` says of all steps up to `row`, the newest."""
-        self._add(row)
-        return self.news(said)
-
-    def _add(self, row: Mapping[str, Any]) -> None:
-        if (phase := str(row.get("phase", ""))) != self._steps.phase:
-            self._rows = Lines()
-            self._steps = Steps(self._rows, phase)
-        self._rows.append(row)
+    def __init__(self, steps: Sequence[Mapping[str, Any]], thresholds: Thresholds | None = None):
+        self._all, self._thresholds = steps, thresholds or Thresholds()
+        self._steps = Steps(_Since(steps, 0))
+        self._seen = 0
 
     def news(self, said: Iterable[Finding]) -> list[Finding]:
-        """Warnings and alarms that are new, or worse than what was `said`."""
-        findings = _findings(self._steps, self._thresholds) if self._rows else []
+        """Warnings and alarms of the phase of the newest step that are new, or worse than what was `said`."""
+        for place in range(self._seen, len(self._all)):
+            if (phase := str(self._all[place].get("phase", ""))) != self._steps.phase:
+                self._steps = Steps(_Since(self._all, place), phase)
+        self._seen = len(self._all)
+        findings = _findings(self._steps, self._thresholds) if len(self._steps) else []
         worst = _worst(said)
         return [
             finding
             for finding in findings
             if finding.level != "note" and _news(finding, worst.get(finding.key), self._thresholds)
         ]
+
+
+class _Since(Sequence[Mapping[str, Any]]):
+    """The rows of a growing list from place `start` on, without a copy of them."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], start: int):
+        self._rows, self._start = rows, start
+
+    def __len__(self) -> int:
+        return len(self._rows) - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | Sequence[Mapping[str, Any]]:
+        places = range(self._start, len(self._rows))[index]
+        return self._rows[places] if isinstance(places, int) else [self._rows[place] for place in places]
 
 
 def _findings(steps: Steps, thresholds: Thresholds) -> list[Finding]:
