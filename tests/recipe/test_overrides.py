@@ -99,6 +99,10 @@ def test_a_path_into_several_phases_is_the_last_one_and_is_said():
             "recipe.objective[1]: no objective part is called 'kll'; did you mean 'kl'?",
         ),
         ("credit=group_relative", "recipe.credit: must be a list, got 'group_relative'; write it in [ ]"),
+        ("judge.0.verifier.by=math", "'judge.0.verifier.by=math': a part in a list is named, not counted"),
+        ("judge[0].verifier.by=math", "'judge[0].verifier.by=math': a part in a list is named, not counted"),
+        ("out=x", "recipe.out: no such option; write --run DIRECTORY"),
+        ("name=5", "recipe.name: must be text, got 5; in quotes it is text"),
         ("num_generations=many", "recipe.plan.count.uniform.n: must be a whole number, got 'many'"),
     ],
 )

@@ -136,7 +136,7 @@ def test_options_of_lora_are_said_with_their_own_names():
     assert sorted(faults_of(changed(policy={"language": language}))) == [
         "recipe.policy.language.lora.rnk: no such option; did you mean 'rank'?",
         "recipe.policy.language.lora.targets: must be a list or text, got 3",
-        "recipe.policy.language.stop[0]: must be text, got 1",
+        "recipe.policy.language.stop[0]: must be text, got 1; in quotes it is text",
     ]
 
 
@@ -154,7 +154,6 @@ def test_a_part_that_breaks_while_it_is_made_is_a_fault():
         ("steps: 1\nsteps: 2\n", "line 2: 'steps' is given twice"),
         ("a: [", "while parsing"),
         ("- 1", "must hold a mapping"),
-        ("a: 2020-13-45", "month"),
         ("a: &a [*a]", "contains itself"),
         ("[" * 5000, "nested too deeply"),
     ],

@@ -83,6 +83,8 @@ def _sentences(fault: Any, path: str, cls: type[Any] | None, hint: Hint | None) 
         return [f"{where}: must be text, got {short(fault['input'])}; what has braces is written in quotes"]
     if kind == "too_long":
         return [f"{where}: takes at most {context['max_length']}, got {short(fault['input'])}"]
+    if WORDS.get(kind) == "must be text" and isinstance(fault["input"], int | float):
+        return [f"{where}: must be text, got {short(fault['input'])}; in quotes it is text"]
     words = WORDS.get(kind, fault["msg"].replace("Input should be", "must be"))
     return [f"{where}: {words}" if kind == "missing" else f"{where}: {words}, got {short(fault['input'])}"]
 

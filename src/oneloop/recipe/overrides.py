@@ -7,6 +7,7 @@ and naming another part where there can only be one puts it there. In a recipe w
 starts in a phase (`learner...`) means the last one; `phases.warm_start.learner...` means another.
 """
 
+import re
 from typing import Any
 
 from oneloop.core.rooms import UnknownName, find, names
@@ -15,6 +16,8 @@ from oneloop.recipe.fields import FieldContent, content_of
 from oneloop.recipe.text import NotYaml, parse
 
 Node = dict[str, Any]
+COUNTED = re.compile(r"[\w.]*?(\[\d+\]|(?<!phases)\.\d+(?=\.|$))")
+"""A place in a list, by its number."""
 
 
 class Misplaced(ValueError):
@@ -43,6 +46,11 @@ def pair_up(words: list[str]) -> list[str]:
 def split(override: str) -> tuple[str, Any]:
     """(path, value) of `path=value`, the value read as YAML. Raises Misplaced."""
     path, equals, text = override.partition("=")
+    if counted := COUNTED.match(path):
+        raise Misplaced(
+            f"'{override}': a part in a list is named, not counted ('{counted[1]}'); write its name, as in "
+            "judge.verifier.by=math"
+        )
     if not equals or not path or not all(path.split(".")):
         raise Misplaced(f"'{override}' is not an override; write path=value, e.g. learner.learning_rate=1e-4")
     try:

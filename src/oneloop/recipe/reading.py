@@ -32,9 +32,8 @@ def read_raw(source: Path | str | Mapping[str, Any]) -> tuple[Raw, list[str]]:
         except text.NotYaml as error:
             raise RecipeError([f"{source} is not a recipe: {error}"]) from None
     if not isinstance(loaded, Mapping):
-        raise RecipeError(
-            [f"{source!s:.80} must hold a mapping (policy, plan, ...), got {type(loaded).__name__}"]
-        )
+        got = "is empty" if loaded is None else f"got {type(loaded).__name__}"
+        raise RecipeError([f"{source!s:.80} must hold a mapping (policy, plan, ...), {got}"])
     problems: list[str] = []
     try:
         copied = text.plain(dict(loaded), "recipe", problems)

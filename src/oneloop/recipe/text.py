@@ -1,6 +1,7 @@
 """Recipes as text: YAML in, with every key at most once, and YAML out that gives the same recipe again.
 
-Numbers such as 1e-4 are numbers (YAML 1.1, which the library speaks, wants 1.0e-4).
+Values are read as YAML 1.2 has them. The library speaks YAML 1.1, where 1e-4 is a text, 007 is 7, 1:30 is 90,
+`no` is false and 2020-01-01 an object: a row's answer would silently be another.
 """
 
 import dataclasses
@@ -16,8 +17,17 @@ import yaml
 from oneloop.core.rooms import nearest, part_name
 from oneloop.recipe.fields import content_of, init_fields
 
-EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
-FLOAT = "tag:yaml.org,2002:float"
+TAG = "tag:yaml.org,2002:"
+VALUES = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
+    "float": (
+        r"[-+]?((0|[1-9][0-9_]*)?\.[0-9][0-9_]*|(0|[1-9][0-9_]*)\.|[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"
+        r"|\.(inf|Inf|INF|nan|NaN|NAN))",
+        "-+.0123456789",
+    ),
+}
+"""{kind of value: (how it is written, how it begins)}; all else but null is text."""
 LARGEST = 2**63
 MOST = 1_000_000
 """Most values that a recipe may hold."""
@@ -53,11 +63,16 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes texts that `Loader` would take for numbers."""
+    """Quotes texts that `Loader`, or a reader of YAML 1.1, would take for something else."""
 
 
-for _speaker in (Loader, Dumper):
-    _speaker.add_implicit_resolver(FLOAT, EXPONENT, list("-+0123456789"))
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in known if tag in (f"{TAG}null", f"{TAG}merge")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, (_written, _first) in VALUES.items():
+    for _speaker in (Loader, Dumper):
+        _speaker.add_implicit_resolver(f"{TAG}{_kind}", re.compile(f"({_written})$"), list(_first))
 
 
 def parse(text: str) -> Any:
@@ -68,8 +83,18 @@ def parse(text: str) -> Any:
         raise
     except RecursionError:
         raise NotYaml("it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a ValueError for "2020-13-45"
-        raise NotYaml(" ".join(str(error).split())) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise NotYaml(_plainly(" ".join(str(error).split()))) from None
+
+
+def _plainly(said: str) -> str:
+    """An error of the library without its name for the text, and with what to do where it does not say so."""
+    said = said.replace(' in "<unicode string>",', " in")
+    if "expected a single document" in said:
+        said = "a line --- begins a second document; a recipe is one"
+    elif "character '\\t' that cannot start any token" in said:
+        said += "; indent with spaces, not with tabs"
+    return said
 
 
 def shipped() -> dict[str, Path]:
