@@ -35,3 +35,11 @@ def test_the_home_folder_of_a_shell_is_written_out(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here))
     with pytest.raises(NoSuchModel, match=f"~ is the home folder for a shell alone, write {here}/mine/best"):
         model_named("~/mine/best")
+
+
+def test_what_a_shell_would_have_replaced_is_written_out(here, monkeypatch):
+    monkeypatch.setenv("MODELS", str(here / "mine"))
+    with pytest.raises(NoSuchModel, match=f"\\$ begins the name of a variable .* write {here}/mine/best"):
+        model_named("$MODELS/best")
+    (here / "$MODELS" / "best").mkdir(parents=True)
+    assert model_named("$MODELS/best") == "$MODELS/best"

@@ -156,7 +156,9 @@ def test_no_rollouts():
     ("fields", "message"),
     [
         ({"path": f"{FILE}:lenght"}, "defines no 'lenght'; did you mean 'length'"),
-        ({"path": "nowhere.py:f"}, "no such file: nowhere.py"),
+        ({"path": "nowhere.py:f"}, "no such file: nowhere.py (seen from the working directory, /"),
+        ({"path": "~/nowhere.py:f"}, "no such file: ~/nowhere.py; ~ is the home folder for a shell alone"),
+        ({"path": str(FILE)}, f"say which function of the file: {FILE}:NAME"),
         ({"path": len_of, "limits": {"memory_mb": 99}}, "need a process: give the function by its path"),
         ({"path": lambda a, b: 0}, "fit no known convention"),
         ({"path": f"{FILE}:length", "limits": {"timeout": -1}}, "greater than 0"),

@@ -6,8 +6,10 @@ from oneloop.cli.train import check_only
 from oneloop.recipe.reading import RecipeError
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.preflight import left_out, preflight
+from oneloop.run.row_remarks import RowRemarks
 from oneloop.run.run import Run
 from oneloop.sample.data.checked import BadRows
+from oneloop.sample.data.columns import ColumnOptions
 
 SMALL = {"small_llama": {"hidden_size": 32, "layers": 1, "heads": 2, "alphabet": "0123456789+= "}}
 
@@ -126,3 +128,21 @@ def test_rows_without_an_answer_and_messages_written_as_text_are_remarked_on(tmp
     )
     assert "1 of 4 prompts are JSON of a list of messages as one text (the first: data row 2)" in messages
     assert left_out(recipe(), recipe().outline) == []
+
+
+def test_turns_that_are_left_out_and_roles_that_templates_do_not_know_are_remarked_on():
+    def turns(*roles):
+        return [{"role": role, "content": "1+1="} for role in roles]
+
+    seen = RowRemarks(lambda row, where: None, [])
+    reading = ColumnOptions()
+    for number, roles in enumerate(
+        (("user", "assistant"), ("user", "assistant", "user"), ("usr", "assistant"))
+    ):
+        seen(reading.row({"messages": turns(*roles)}, "x"), f"row {number}")
+    seen(reading.row({"prompt": turns("user", "assistant")}, "x"), "row 3")
+    beyond, role = seen.sentences()
+    assert beyond == (
+        "1 of 4 rows have turns after the last one of the assistant (the first: row 1), which are left out"
+    )
+    assert role == "a message has the role 'usr' (row 2), which few templates know; did you mean 'user'?"

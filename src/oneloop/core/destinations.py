@@ -6,6 +6,8 @@ Sentences name the place, and the folder or file on the way to it that is in the
 import os
 from pathlib import Path
 
+from oneloop.core import shell
+
 
 class Unwritable(ValueError):
     """A place that cannot be written; the message says where and why."""
@@ -31,9 +33,9 @@ def check_folder(path: Path) -> Path:
 
 def _check(path: Path) -> None:
     """Raises Unwritable unless what is above `path` is a folder that takes new names."""
-    home = os.path.expanduser(path)
-    if home != str(path) and not _there(Path(path.parts[0])):
-        raise Unwritable(f"cannot write to {path}: ~ is the home folder for a shell alone, write {home}")
+    told = shell.hint(str(path))
+    if told and not _there(Path(path.parts[0])):
+        raise Unwritable(f"cannot write to {path}: {told.removeprefix('; ')}")
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

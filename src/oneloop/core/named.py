@@ -1,12 +1,13 @@
 """Names of models: a folder here, or a model of the Hugging Face hub."""
 
-import os
 import re
 from pathlib import Path
 
+from oneloop.core import shell
 from oneloop.core.rooms import nearest
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
 
 
 class NoSuchModel(ValueError):
@@ -23,9 +24,13 @@ def model_named(name: str) -> str:
     A hub name is `model` or `owner/model`. `runs/...`, a name with another form, and one whose owner is a
     folder here mean folders, so that nobody waits for a hub. Raises NoSuchModel.
     """
-    path = Path(os.path.expanduser(name))
-    if name.startswith("~"):  # the libraries that read it would look for a folder called ~
-        raise NoSuchModel(name, f"; ~ is the home folder for a shell alone, write {path}")
+    path = Path(name)
+    if told := shell.hint(name) if name.startswith("~") or not path.exists() else "":
+        raise NoSuchModel(name, told)  # the libraries that read it would look for a folder called ~
+    if page := HUB_PAGE.match(name):
+        raise NoSuchModel(name, f"; a model of the hub is named without its address, write {page[1]}")
+    if path.is_file():
+        raise NoSuchModel(name, ", it is a file; give the folder that holds it, with config.json")
     local = not HUB_NAME.fullmatch(name) or name.startswith(".") or path.parts[0] == "runs"
     if path.exists() or not (local or (len(path.parts) == 2 and path.parent.is_dir())):
         return name

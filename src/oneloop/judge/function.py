@@ -9,11 +9,13 @@ goes to the column `extra.<name>`, a dict a rollout; TRL's log_metric to `facts[
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import BeforeValidator
 
+from oneloop.core import shell
 from oneloop.core.judge_limits import JudgeLimits
 from oneloop.core.part import Options, part
 from oneloop.core.rollouts import Rollouts
@@ -31,9 +33,19 @@ ANSWERS = ("ground_truth", "ground_truths", "labels")
 """Parameters that are given the column `answer`."""
 
 
-def _no_rubric(function: Any) -> Any:
+def _named(function: Any) -> Any:
+    """`function`, unless it is a Rubric of verifiers, a file without a function, or a path for a shell."""
     if hasattr(function, "funcs") and not callable(function):
         raise ValueError(refused_rubric(function))
+    if isinstance(function, str) and function.endswith(".py"):
+        raise ValueError(f"say which function of the file: {function}:NAME")
+    if (
+        isinstance(function, str)
+        and ".py:" in function
+        and not Path(file := function.rpartition(":")[0]).is_file()
+    ):
+        seen = "" if Path(file).is_absolute() else f" (seen from the working directory, {Path.cwd()})"
+        raise ValueError(f"no such file: {file}{shell.hint(file) or seen}")
     return function
 
 
@@ -44,7 +56,7 @@ def _no_rubric(function: Any) -> Any:
 class Function:
     """The scores of `path`, called with the batch or one rollout at a time, as its parameters ask."""
 
-    path: Annotated[str | Callable[..., Any], BeforeValidator(_no_rubric)]
+    path: Annotated[str | Callable[..., Any], BeforeValidator(_named)]
     """`file.py:function`, `package.module.function`, or a Python callable."""
     name: str = ""
     """Name of the columns this judge writes; empty: the function's own name."""

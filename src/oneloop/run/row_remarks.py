@@ -2,13 +2,19 @@
 
 no answer   a verifier says nothing of their rollouts, which are then not learned from
 JSON        a prompt that is the text of a list of messages is shown to the model as that text
+turns       what comes after the last answer of `messages` is in neither prompt nor demonstration
+roles       a chat template may leave out turns of a role that it does not know
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from oneloop.core.rooms import nearest
 from oneloop.sample.data.checked import Check, Row
+
+ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
+"""Roles that chat templates know."""
 
 
 @runtime_checkable
@@ -30,6 +36,8 @@ class RowRemarks:
         self._rows = 0
         self._silent: dict[str, list[str]] = {judge.name: [] for judge in self._judges}
         self._written: list[str] = []
+        self._beyond: list[str] = []
+        self._roles: dict[str, str] = {}
 
     def __call__(self, row: Row, where: str) -> None:
         """Raises what the check raises."""
@@ -40,6 +48,10 @@ class RowRemarks:
                 self._silent[judge.name].append(where)
         if is_messages(row["prompt"]):
             self._written.append(where)
+        if goes_on(row):
+            self._beyond.append(where)
+        for role in roles(row["prompt"]) - ROLES:
+            self._roles.setdefault(role, where)
 
     def sentences(self) -> list[str]:
         """A sentence for each kind of remark, with the first row that gave rise to it."""
@@ -55,7 +67,31 @@ class RowRemarks:
                 f"(the first: {self._written[0]}), which the model is shown as that text; write the list "
                 "itself into JSONL or Parquet to have a conversation"
             )
+        if self._beyond:
+            told.append(
+                f"{len(self._beyond)} of {self._rows} rows have turns after the last one of the assistant "
+                f"(the first: {self._beyond[0]}), which are left out"
+            )
+        for role, where in self._roles.items():
+            meant = nearest(role, sorted(ROLES))
+            told.append(f"a message has the role '{role}' ({where}), which few templates know; {meant}")
         return told
+
+
+def goes_on(row: Row) -> bool:
+    """Whether the prompt was made of `messages` that do not end with the assistant's turn."""
+    turns = row.get("messages")
+    return (
+        isinstance(turns, list)
+        and isinstance(row["prompt"], list)
+        and row["prompt"] == turns[: len(row["prompt"])]
+        and len(turns) > len(row["prompt"]) + 1
+    )
+
+
+def roles(prompt: Any) -> set[str]:
+    """The roles of the messages of a prompt; none of a text."""
+    return {turn["role"] for turn in prompt} if isinstance(prompt, list) else set()
 
 
 def is_messages(prompt: Any) -> bool:

@@ -46,7 +46,7 @@ def test_tabs_separate_too(tmp_path):
     [
         ("", "cannot load a.csv: it is empty; the first line names the columns"),
         ("a,b,a\n1,2,3\n", "cannot load a.csv: two columns are called 'a'"),
-        ('a\n"open', "cannot load a.csv: unexpected end of data"),
+        ('a\n"open', "cannot load a.csv: in the row that begins in line 2: a quotation mark is opened and"),
         ("a,b\n1\n", r"a.csv line 2: 1 cells, but there are 2 columns \(a, b\)"),
     ],
 )

@@ -126,7 +126,8 @@ def test_a_star_reads_files_in_the_order_of_their_names(folder):
 def test_other_kinds_are_refused_with_those_that_are_known(folder, name):
     (folder / name).write_text("hello")
     with pytest.raises(
-        ValueError, match=r"cannot read '.*' files; known: .json, .jsonl, .*, .parquet, .arrow"
+        ValueError,
+        match=r"cannot read ('.*' files|a file whose name has no ending); known: .json, .*, .parquet, .arrow",
     ):
         rows(folder / name)
 
@@ -205,3 +206,10 @@ def test_a_cache_that_cannot_be_written_is_told_of_hf_home(folder, monkeypatch):
 def test_the_ending_that_counts(path, ending):
     assert ending_of(path) == ending
     assert ending_of(os.path.join("some dir.csv", path)) == ending
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_pointer_of_git_lfs_is_named(folder, name):
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ValueError, match=f"{name} is a pointer of Git LFS; `git lfs pull` fetches the file"):
+        rows(folder / name)

@@ -33,6 +33,7 @@ def test_parquet_keeps_what_it_says(tmp_path):
         "big": pyarrow.array([2**62 + 1, -5], pyarrow.int64()),
         "day": pyarrow.array([datetime.date(2024, 1, 1)] * 2),
         "price": pyarrow.array([decimal.Decimal("2.50")] * 2),
+        "narrow": pyarrow.array([0.1, None], pyarrow.float32()),
         "tags": [["x", "y"], []],
         "none": [None, "c"],
     }
@@ -44,6 +45,7 @@ def test_parquet_keeps_what_it_says(tmp_path):
         "big": 2**62 + 1,
         "day": "2024-01-01",
         "price": "2.50",
+        "narrow": 0.1,
         "tags": ["x", "y"],
         "none": None,
     }

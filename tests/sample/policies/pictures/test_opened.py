@@ -76,7 +76,7 @@ def test_of_several_frames_the_first_is_taken_and_counted(kind, tmp_path):
         (b"", "the picture cannot be read from its bytes"),
         (b"<svg/>", "the picture cannot be read from its bytes"),
         ("gone.png", "there is no picture 'gone.png' .*working directory.*folder of the data file"),
-        ("~/gone.png", "there is no picture '~/gone.png' .write /.*gone.png: only a shell knows ~"),
+        ("~/gone.png", "there is no picture '~/gone.png' .~ is the home .* write /.*gone.png"),
         ("x" * 5000, "xxx... .5000 characters. is no path; if it is a picture in base64, write data:image"),
         ("https://x.org/a.png", "'https://x.org/a.png' is not on this machine; download the picture first"),
         ("", "a picture is missing"),

@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, T5Config
 
 from oneloop.sample.policies.tokens.loading import open_model, outline
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
 def opened_error(folder) -> str:
@@ -80,10 +83,38 @@ def test_a_folder_without_a_tokenizer_is_a_sentence(llama):
     assert "it has no tokenizer that can be read; put tokenizer.json" in opened_error(llama)
 
 
-def test_damaged_weights_are_a_sentence(llama):
-    whole = (llama / "model.safetensors").read_bytes()
-    (llama / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert f"cannot load '{llama}'" in opened_error(llama)
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("model.safetensors", None, "model.safetensors is damaged ("),
+        ("model.safetensors", "", "model.safetensors is empty"),
+        ("model.safetensors", POINTER, "model.safetensors is a pointer of Git LFS; `git lfs pull`"),
+        ("tokenizer.json", POINTER, "tokenizer.json is a pointer of Git LFS; `git lfs pull`"),
+    ],
+)
+def test_files_that_are_damaged_empty_or_pointers_are_named(llama, file, content, words):
+    whole = (llama / file).read_bytes()
+    (llama / file).write_bytes(whole[: len(whole) // 2] if content is None else content.encode())
+    assert f"cannot load '{llama}': {words}" in opened_error(llama)
+
+
+def test_weights_of_another_size_and_those_without_a_place_are_named(llama, capfd):
+    held = load_file(llama / "model.safetensors")
+    save_file(held | {"mtp.weight": torch.ones(1)}, llama / "model.safetensors", {"format": "pt"})
+    with pytest.warns(
+        UserWarning, match=r"has weights that LlamaForCausalLM has no place for \(mtp.weight\)"
+    ):
+        open_model(str(llama), torch.float32, None)
+    save_file(held | {"model.norm.weight": torch.ones(1)}, llama / "model.safetensors", {"format": "pt"})
+    said = opened_error(llama)
+    assert "do not fit its config.json: model.norm.weight is [1] and must be [" in said
+    assert capfd.readouterr().err == "", "no table of another library"
+
+
+def test_a_file_or_an_address_is_no_folder(llama):
+    assert "it is a file; give the folder that holds it" in opened_error(llama / "config.json")
+    page = opened_error("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main")
+    assert "a model of the hub is named without its address, write Qwen/Qwen3-0.6B" in page
 
 
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):

@@ -29,7 +29,7 @@ def read(paths: Sequence[tuple[str, Path]], separator: str) -> TextTable:
     for name, path in paths:
         try:
             header, rows = _read(decoded(content(path)), separator)
-        except (ValueError, csv.Error) as error:
+        except ValueError as error:
             raise ValueError(f"cannot load {name}: {error}") from None
         headers |= dict.fromkeys(header)
         lines += [FileLine(name, number, (header, cells)) for number, cells in rows]
@@ -55,10 +55,15 @@ def _read(text: str, separator: str) -> tuple[list[str], Iterator[tuple[int, lis
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, cells) of each row; empty lines are skipped."""
     before = 0
-    for cells in reader:
-        if cells:
-            yield before + 1, cells
-        before = reader.line_num
+    try:
+        for cells in reader:
+            if cells:
+                yield before + 1, cells
+            before = reader.line_num
+    except csv.Error as error:
+        if str(error) == "unexpected end of data":
+            error = csv.Error("a quotation mark is opened and never closed")
+        raise ValueError(f"in the row that begins in line {before + 1}: {error}") from None
 
 
 def _row(content: tuple[list[str], list[str]]) -> Row:

@@ -4,7 +4,6 @@ JSON and CSV files of a folder or the hub are read by this package too, because 
 """
 
 import glob
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from oneloop.core import hub
+from oneloop.core import hub, shell
+from oneloop.core.pointers import is_pointer
 from oneloop.sample.data.files import delimited, json_rows
 from oneloop.sample.data.files.described import NAMES, Described
 from oneloop.sample.data.files.text_table import Row
@@ -76,17 +76,19 @@ def load(path: str, split: str, name: str | None = None, revision: str | None = 
     )
     ending = ending_of(path)
     if not files and (ending in KNOWN or "*" in path):
-        home = f"; ~ is the home folder for a shell alone, write {os.path.expanduser(path)}"
         begins = "" if Path(path).is_absolute() else f" (seen from the working directory, {Path.cwd()})"
-        raise ValueError(f"no such file: {path}{home if path.startswith('~') else begins}")
+        raise ValueError(f"no such file: {path}{shell.hint(path) or begins}")
     if not files:
         return _found(path, split, name, revision)
     endings = dict.fromkeys(map(ending_of, files))
     if unknown := [one for one in endings if one not in KNOWN]:
-        raise ValueError(f"{path}: cannot read '{unknown[0]}' files; known: {', '.join(KNOWN)}")
+        kind = f"'{unknown[0]}' files" if unknown[0] else "a file whose name has no ending"
+        raise ValueError(f"{path}: cannot read {kind}; known: {', '.join(KNOWN)}")
     if len(endings) > 1:
         raise ValueError(f"{path} finds files of several kinds ({', '.join(endings)}); name one kind")
     (ending,) = endings
+    if pointers := [file for file in files if is_pointer(Path(file))]:
+        raise ValueError(f"{pointers[0]} is a pointer of Git LFS; `git lfs pull` fetches the file itself")
     if ending in TYPED:
         return TypedTable(
             path, _datasets(path, split, path=TYPED[ending], data_files=[*map(glob.escape, files)])

@@ -13,6 +13,9 @@ OTHERS = {
     b"PAR1": "Parquet; call it .parquet",
     b"ARROW1": "Arrow; call it .arrow",
     b"\x1f\x8b": "compressed by gzip; add .gz to its name",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
+    b"BZh": "compressed by bzip2; unpack it",
+    b"\xfd7zXZ": "compressed by xz; unpack it",
     b"PK\x03\x04": "a workbook or another zip archive; save the table as CSV",
     b"SQLite format 3": "a database; save the table as CSV",
 }

@@ -7,11 +7,14 @@ with all its digits. Pictures and bytes stay as they are.
 import datetime
 import decimal
 import uuid
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from oneloop.sample.data.files.text_table import Row
+
+NARROW = {"float16": np.float16, "float32": np.float32}
 
 
 class TypedTable:
@@ -20,6 +23,11 @@ class TypedTable:
     def __init__(self, name: str, table: Any):
         self._name, self._table = name, table
         self.columns: list[str] = list(table.column_names)
+        self._narrow = {
+            name: partial(_shortest, NARROW[kind])
+            for name, feature in table.features.items()
+            if (kind := getattr(feature, "dtype", "")) in NARROW
+        }
         self.light = not any(hasattr(feature, "decode_example") for feature in table.features.values())
 
     def __len__(self) -> int:
@@ -31,11 +39,18 @@ class TypedTable:
             row = self._table[key]
         except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a broken picture
             raise ValueError(f"{self.place(key)} cannot be read: {type(error).__name__}: {error}") from None
+        # 0.1 as a float of 4 bytes is 0.10000000149011612, which is nobody's answer
+        row |= {name: float(self._narrow[name](row[name])) for name in self._narrow if row[name] is not None}
         return {name: told(value) for name, value in row.items()}
 
     def place(self, key: int) -> str:
         """Where row number `key` is, in words."""
         return f"{self._name} row {key}"
+
+
+def _shortest(kind: type[np.floating[Any]], value: float) -> str:
+    """The shortest decimal that is `value` in a narrow type."""
+    return str(kind(value))
 
 
 def told(value: Any) -> Any:

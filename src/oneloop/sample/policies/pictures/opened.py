@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from oneloop.core import shell
 from oneloop.core.extras import MissingExtra
 from oneloop.core.pictures import picture
 
@@ -92,8 +93,7 @@ def _file(name: str, where: str) -> Path:
             "write data:image/png;base64, in front of it"
         )
     told = "relative paths begin at the working directory, or at the folder of the data file"
-    if name.startswith("~"):
-        told = f"write {os.path.expanduser(name)}: only a shell knows ~"
+    told = shell.hint(name).removeprefix("; ") or told
     raise ValueError(f"{where}: there is no picture '{path:.200}' ({told})")
 
 

@@ -6,6 +6,7 @@ Every fault is a sentence that begins with the option. Code from a folder or the
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from oneloop.core import hub
-from oneloop.core.named import NoSuchModel, model_named
+from oneloop.core.named import model_named
+from oneloop.sample.policies.tokens.faults import check_complete, why
 from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
 
 ADAPTERS = "adapters"
@@ -144,16 +146,21 @@ def base_of(model: str, kind: Kind = LANGUAGE) -> str:
 def _weights(name: str, dtype: torch.dtype, kind: Kind) -> Model:
     def load() -> Any:
         return kind.models.from_pretrained(
-            name, dtype=dtype, trust_remote_code=False, output_loading_info=True
+            name,
+            dtype=dtype,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, in words
         )
 
     load_config(name, kind)
-    loaded, found = _asked(name, load, kind)
-    if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ValueError(
-            f"{kind.option}: '{name}' has no weights for {missing[0]}{more} of {type(loaded).__name__}"
-        )
+    report = getLogger("transformers.utils.loading_report")
+    before, report.disabled = report.disabled, True  # what it says is said below
+    try:
+        loaded, found = _asked(name, load, kind)
+    finally:
+        report.disabled = before
+    check_complete(loaded, found, name, kind.option)
     return loaded
 
 
@@ -170,25 +177,7 @@ def _asked(name: str, load: Callable[[], Any], kind: Kind) -> Any:
         with hub.asked(name):
             return load()
     except Exception as error:
-        raise ValueError(f"{kind.option}: cannot load '{name}'{_why(name, error, kind)}") from error
-
-
-def _why(name: str, error: Exception, kind: Kind) -> str:
-    if isinstance(error, NoSuchModel):
-        return f": {error.why}"
-    said = str(error)
-    if "trust_remote_code" in said:
-        return ": it brings its own code, which is never run; take a model that transformers itself knows"
-    if "Unrecognized configuration class" in said:
-        found = said.partition("<class '")[2].partition("'")[0].rpartition(".")[2]
-        return f": {found} is not the configuration of {kind.words}"
-    if "backend tokenizer" in said:
-        return (
-            ": it has no tokenizer that can be read; put tokenizer.json of the model it was made of beside it"
-        )
-    if isinstance(error, OSError) and not Path(name).exists():
-        return f": {hub.why(name, error)}"
-    return f": {said or type(error).__name__}"
+        raise ValueError(f"{kind.option}: cannot load '{name}'{why(name, error, kind.words)}") from error
 
 
 @torch.no_grad()
