@@ -14,7 +14,7 @@ import numpy as np
 
 from oneloop.sample.data.files.text_table import Row
 
-NARROW = {"float16": np.float16, "float32": np.float32}
+NARROW: dict[str, type[np.floating[Any]]] = {"float16": np.float16, "float32": np.float32}
 
 
 class TypedTable:
