@@ -9,6 +9,7 @@ from PIL import Image
 
 from oneloop.cli.compress import CompressError, compress
 from oneloop.cli.decompress import decompress
+from oneloop.core.destinations import Unwritable
 from oneloop.models.image_tokenizer.token_file import HEADER, TokenFileError, read_tokens
 from tests.models.image_tokenizer.tiny import pictures, tiny
 
@@ -52,7 +53,18 @@ def test_several_images_each_with_what_its_quality_takes(folder, capsys):
     assert capsys.readouterr().out.count("99 dB cannot be reached") == 2
     assert [len(row) for row in read_tokens(out).tokens] == [7, 7]
     decompress(out, model)
-    assert (folder / "both-0.png").exists() and (folder / "both-1.png").exists()
+    assert (folder / "both-decoded-0.png").exists() and (folder / "both-decoded-1.png").exists()
+
+
+def test_the_picture_that_was_compressed_stays_as_it_was(folder):
+    model, before = str(folder / "model"), (folder / "0.png").read_bytes()
+    compress([folder / "0.png"], model)
+    decompress(folder / "0.1dp", model, tokens=1)
+    assert (folder / "0.png").read_bytes() == before and (folder / "0-decoded.png").exists()
+    with pytest.raises(Unwritable, match="0.png: it is a file that is read"):
+        compress([folder / "0.png"], model, out=folder / "0.png")
+    with pytest.raises(Unwritable, match="0.1dp: it is a file that is read"):
+        decompress(folder / "0.1dp", model, out=folder / "0.1dp")
 
 
 def test_a_file_that_ends_early(folder, capsys):

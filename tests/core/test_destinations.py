@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oneloop.core.destinations import Unwritable, check_file, check_folder
+from oneloop.core.destinations import Unwritable, check_apart, check_file, check_folder
 
 
 @pytest.fixture
@@ -63,3 +63,11 @@ def test_a_folder_without_permission_is_named(here, check, monkeypatch):
         Unwritable, match="cannot write to folder/new: there is no permission to write to folder"
     ):
         check(Path("folder/new"))
+
+
+@pytest.mark.parametrize("place", ["file", "folder/../file", "link"])
+def test_a_file_that_is_read_is_not_replaced(here, place):
+    Path("link").symlink_to("file")
+    with pytest.raises(Unwritable, match="it is a file that is read, and would be replaced"):
+        check_apart(Path(place), Path("other"), Path("file"))
+    check_apart(Path("new"), Path("file"))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from oneloop.cli.terminal import say
 from oneloop.cli.written import new_file
+from oneloop.core.destinations import check_apart
 from oneloop.core.pictures import picture
 from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import length_for_quality, psnr
@@ -42,6 +43,8 @@ def compress(
     """
     if tokens is not None and quality is not None:
         raise CompressError("--tokens and --quality exclude each other: give one of them")
+    out = out or images[0].with_suffix(".1dp")
+    check_apart(out, *images)
     tokenizer = open_tokenizer(locate(model)[0])
     config = tokenizer.config
     if tokens is not None and not 1 <= tokens <= config.tokens:
@@ -51,11 +54,11 @@ def compress(
     lengths = (
         [tokens or config.tokens] * len(images) if quality is None else _lengths(tokenizer, pictures, quality)
     )
-    out = out or images[0].with_suffix(".1dp")
     kept = [row[:length] for row, length in zip(indices, lengths, strict=True)]
     size = write_tokens(out, token_file(kept, config, tokenizer.digest()))
     for path, row, original in zip(images, kept, pictures, strict=True):
-        reached = float(psnr(tokenizer.decode(row), original[None]))
+        with torch.no_grad():
+            reached = float(psnr(tokenizer.decode(row), original[None]))
         missed = quality is not None and reached < quality
         short = f"; {quality:g} dB cannot be reached" if missed else ""
         bits = packed_size(len(row), config.bits)

@@ -9,6 +9,7 @@ import typer
 
 from oneloop.cli.terminal import say
 from oneloop.cli.written import new_file
+from oneloop.core.destinations import check_apart
 from oneloop.models.image_tokenizer.released import open_tokenizer
 from oneloop.models.image_tokenizer.token_file import TokenFileError, read_tokens
 from oneloop.run.checkpoint import locate
@@ -20,7 +21,9 @@ def decompress(
     tokens: Annotated[int | None, typer.Option(help="Decode only so many tokens of each image.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="PNG to write; several images are numbered. Default: FILE.png.", callback=new_file),
+        typer.Option(
+            help="PNG to write; several images are numbered. Default: FILE-decoded.png.", callback=new_file
+        ),
     ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Decode what is there of a file that ends early.")
@@ -32,11 +35,12 @@ def decompress(
     """
     from PIL import Image
 
+    out = out or file.with_name(f"{file.stem}-decoded.png")  # FILE.png may be what was compressed
+    check_apart(out, file)
     tokenizer = open_tokenizer(locate(model)[0])
     found = read_tokens(file, tokenizer.digest(), strict=not partial)
     if tokens is not None and not 1 <= tokens <= found.whole:
         raise TokenFileError(f"--tokens must lie in 1..{found.whole}, got {tokens}")
-    out = out or file.with_suffix(".png")
     if found.lost:
         say(f"{file} ends early: {found.lost} tokens are lost")
     for number, row in enumerate(found.tokens):

@@ -16,6 +16,7 @@ from oneloop.cli.chat import as_message
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
+from oneloop.core.destinations import check_apart
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
@@ -66,6 +67,8 @@ def evaluate(
 
     Example: oneloop eval runs/tiny --task chain_sum --samples 8 --size 100
     """
+    if out and data:
+        check_apart(out, Path(data))
     folder, beside = locate(model)
     sources, overrides = recipes_and_overrides([*(recipe or []), *context.args])
     if len(sources) > 1:

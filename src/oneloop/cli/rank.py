@@ -14,6 +14,7 @@ from rich.table import Table
 
 from oneloop.cli.terminal import console, say
 from oneloop.cli.written import new_file
+from oneloop.core.destinations import check_apart
 from oneloop.core.storage import replace_file
 from oneloop.measure.ranking import Ranking, RankingError, SamplePool, rank
 from oneloop.measure.ranking.cells import Conflict
@@ -81,6 +82,7 @@ def rank_models(
     for path in out or ():
         if path.suffix not in WRITERS:
             raise RankingError(f"--out: {path} must end in {', '.join(WRITERS)}")
+        check_apart(path, *files)
     how = ReaderOptions(named_columns(column or []), metric, tuple(lower_is_better or ()), conflict)
     pool = read(files, format, how)
     say(describe(pool))

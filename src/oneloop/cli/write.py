@@ -10,6 +10,7 @@ from rich.progress import track
 
 from oneloop.cli.terminal import console, say
 from oneloop.cli.written import new_file
+from oneloop.core.destinations import check_apart
 from oneloop.models.handwriting.reference import reference
 from oneloop.models.handwriting.writing import as_picture, open_writer, set_lines, words_of_text, write_word
 from oneloop.run.checkpoint import locate
@@ -39,6 +40,7 @@ def write(
     """
     if out.suffix.lower() != ".png":
         raise WriteError(f"--out must end in .png, got '{out}'")
+    check_apart(out, style)
     network = open_writer(locate(model)[0])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

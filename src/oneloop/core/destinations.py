@@ -31,6 +31,13 @@ def check_folder(path: Path) -> Path:
     return path
 
 
+def check_apart(path: Path, *read: Path) -> None:
+    """Raises Unwritable where `path` is one of the files that are `read`, which it would replace."""
+    for other in read:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise Unwritable(f"cannot write {path}: it is a file that is read, and would be replaced")
+
+
 def _check(path: Path) -> None:
     """Raises Unwritable unless what is above `path` is a folder that takes new names."""
     told = shell.hint(str(path))
