@@ -8,7 +8,7 @@ from oneloop.report import plot
 from oneloop.report.curves import Panel
 from oneloop.report.template import filled
 
-COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "#1d1f21")
+COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "var(--ink, #1d1f21)")
 """Colours of the lines c0, c1, ...; from the ninth line on they repeat."""
 GAP, HEAD, ROW = 24, 84, 18
 
