@@ -1,7 +1,10 @@
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
 
+from oneloop.models.language.small_llama import SmallLlama
 from oneloop.parallel.placement.fault import PlacementError
 from oneloop.parallel.placement.operations import program
 from oneloop.parallel.placement.trace import trace
@@ -12,6 +15,23 @@ def test_operations_name_their_module_and_phase():
     traced = program(trace(Reader(), batch()))
     places = {(op.of, op.phase) for op in traced.operations if op.kind == "operation"}
     assert {("blocks.0.up", "forward"), ("blocks.0.up", "backward"), ("head", "forward")} <= places
+
+
+def test_layers_called_with_keywords_have_operations_of_their_own():
+    made = SmallLlama(hidden_size=8, layers=3, heads=2, alphabet="ab", max_positions=8).build()[0]
+    tokens = torch.zeros(2, 4, dtype=torch.long)
+    traced = program(trace(made, {"input_ids": tokens, "labels": tokens}))
+    places = Counter((op.of, op.phase) for op in traced.operations if op.kind == "operation")
+    layers = [
+        {(of.removeprefix(f"model.layers.{n}."), phase): count for (of, phase), count in places.items() if f".{n}." in of}
+        for n in range(3)
+    ]
+    # the first learns of no input of its own; gradients of the others are added to what they were given
+    assert layers[0].keys() == layers[1].keys() and layers[1] == layers[2]
+    assert layers[0]["self_attn.q_proj", "backward"] == layers[1]["self_attn.q_proj", "backward"] > 3
+    owner = {op.name: op.of.rpartition(".")[0] for op in traced.operations if op.kind == "parameter"}
+    used = [(owner[op.inputs[0].producer], op.of) for op in traced.operations if op.inputs and op.inputs[0].producer in owner]
+    assert used and all(one == other for one, other in used), "a parameter is first seen by its own module"
 
 
 def test_unused_parameters_have_no_gradient_and_tied_ones_are_one():

@@ -1,6 +1,6 @@
 """The joint graph of one training step, forward and backward, traced without real tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def trace(
         given = dict(zip(tensors, flat[len(names) :], strict=True))
         learned = [state[name].detach().requires_grad_() for name in parameters if name not in frozen]
         state |= dict(zip((name for name in parameters if name not in frozen), learned, strict=True))
-        with _Tags() as tags:
+        with _Tags(names) as tags:
             out = functional_call(model, state, (), {**given, **constants})
             value = _loss_of(out) if loss is None else loss(out)
             tags.phase = "backward"
@@ -172,15 +172,31 @@ def _later(user: fx.Node, node: fx.Node) -> bool:
 
 
 class _Tags(TorchDispatchMode):
-    """Writes on every node the module that made it and whether it is of the forward or the backward pass."""
+    """Writes on every node the module that made it and whether it is of the forward or the backward pass.
 
-    def __init__(self) -> None:
+    Nodes that were there before are of the module that owns their parameter or buffer; `names`: those of the
+    first placeholders.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
+        self.names = names
         self.phase = "forward"
         self.tracker = ModTracker()
         self.last: fx.Node | None = None
+        self.entered: list[str] = []
+        """Names of modules in progress, in the order in which they began."""
 
     def __enter__(self) -> "_Tags":
+        mode = get_proxy_mode()
+        assert mode is not None
+        owners: dict[fx.Node, str] = {}
+        for node, name in zip(mode.tracer.graph.nodes, self.names, strict=False):
+            owners[node] = name.rpartition(".")[0]
+        for node in mode.tracer.graph.nodes:
+            if node.op == "call_function":
+                node.meta |= {"module": owners.get(node.args[0], ""), "phase": self.phase}
+            self.last = node
         self.tracker.__enter__()
         entered: _Tags = super().__enter__()
         return entered
@@ -193,12 +209,24 @@ class _Tags(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         mode = get_proxy_mode()
         assert mode is not None
-        module = max(self.tracker.parents - {"Global"}, key=len, default="")
+        module = self._module()
         node = next(reversed(mode.tracer.graph.nodes))
         while node is not self.last and "phase" not in node.meta and node.op != "root":
             node.meta |= {"module": module.partition(".")[2], "phase": self.phase}
             node = node.prev
         return out
+
+    def _module(self) -> str:
+        """The innermost module in progress."""
+        # The tracker misses the end of modules that are called with keywords alone, in the backward pass: so
+        # it is the one that began last, or what lies within it.
+        now = self.tracker.parents - {"Global"}
+        self.entered = [name for name in self.entered if name in now]
+        self.entered += sorted(now.difference(self.entered), key=lambda name: (len(name), name))
+        if not self.entered:
+            return ""
+        last = self.entered[-1]
+        return max((name for name in now if f"{name}.".startswith(f"{last}.")), key=len)
 
 
 def _nll_loss_forward(
