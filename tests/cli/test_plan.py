@@ -79,6 +79,9 @@ def test_what_does_not_fit_is_said(folder, words, says):
 def test_a_folder_without_a_configuration_is_refused(tmp_path):
     with pytest.raises(PlacementError, match="has no config.json"):
         built(str(tmp_path), torch.float32)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(PlacementError, match="there is no such folder; did you mean .*/model"):
+        built(str(tmp_path / "modle"), torch.float32)
     with pytest.raises(PlacementError, match="there is no file"):
         built(str(tmp_path / "config.json"), torch.float32)
 

@@ -26,7 +26,7 @@ from oneloop.parallel.placement.plan import ShardingPlan
 from oneloop.parallel.placement.planner import plan_traced
 from oneloop.parallel.placement.problem import Objective
 from oneloop.parallel.placement.search import Wishes
-from oneloop.parallel.placement.summary import comm_rows, explain, parameter_rows
+from oneloop.parallel.placement.summary import comm_rows, explain, not_offered, parameter_rows
 from oneloop.parallel.placement.trace import trace
 from oneloop.report.placement_page import write_placement_page
 
@@ -172,7 +172,7 @@ def tables(found: ShardingPlan, hand: Sequence[HandPlan]) -> list[Any]:
         places.add_row(one.name, str(one.count), "x".join(map(str, one.shape)), one.where)
     parts.append(places)
     if found.notes:
-        parts += ["", "not offered:", *(f"  {what}: {why}" for what, why in found.notes.items())]
+        parts += ["", "not offered:", *(f"  {sentence}" for sentence in not_offered(found))]
     return parts
 
 

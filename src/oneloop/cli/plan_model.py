@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from oneloop.core import hub
+from oneloop.core.named import NoSuchModel, model_named
 from oneloop.parallel.placement.fault import PlacementError
 
 
@@ -24,11 +26,14 @@ def built(where: str, dtype: torch.dtype, *, real: bool = False) -> nn.Module:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise PlacementError(f"the folder {folder} has no config.json, which describes a model")
     try:
-        config = transformers.AutoConfig.from_pretrained(str(folder) if folder.is_dir() else where)
+        config = transformers.AutoConfig.from_pretrained(
+            str(folder) if folder.is_dir() else model_named(where)
+        )
+    except NoSuchModel as error:
+        raise PlacementError(str(error)) from None
     except (OSError, ValueError) as error:
-        raise PlacementError(
-            f"no configuration of a model in '{where}': {str(error).splitlines()[0]}"
-        ) from error
+        said = hub.why(where, error).splitlines()[0]
+        raise PlacementError(f"no configuration of a model in '{where}': {said}") from error
     config.use_cache = False
     config._attn_implementation = "eager"
     config._experts_implementation = "batched_mm"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from oneloop.parallel.placement.bounded import Budget
@@ -6,7 +8,7 @@ from oneloop.parallel.placement.hand import data_parallel, megatron, zero3
 from oneloop.parallel.placement.operations import program
 from oneloop.parallel.placement.planner import plan_traced
 from oneloop.parallel.placement.search import Wishes
-from oneloop.parallel.placement.summary import comm_rows, explain, layered, parameter_rows
+from oneloop.parallel.placement.summary import comm_rows, explain, layered, not_offered, parameter_rows
 from oneloop.parallel.placement.trace import trace
 from tests.parallel.placement.models import Reader, batch
 
@@ -37,6 +39,8 @@ def test_rows_add_up_to_the_plan(found):
 def test_repeated_layers_are_one_row(found):
     assert layered("blocks.1.up.weight") == "blocks.*.up.weight" and layered("h.0") == "h.*"
     assert sum(row.count for row in parameter_rows(found)) == len(found.parameters)
+    notes = {f"S0 of blocks.{layer}.up.weight": "3 is not a multiple of 4" for layer in range(9)}
+    assert not_offered(replace(found, notes=notes)) == ["S0 of blocks.*.up.weight: 3 is not a multiple of 4"]
 
 
 def test_names_are_explained(found):

@@ -23,14 +23,22 @@ def test_layers_called_with_keywords_have_operations_of_their_own():
     traced = program(trace(made, {"input_ids": tokens, "labels": tokens}))
     places = Counter((op.of, op.phase) for op in traced.operations if op.kind == "operation")
     layers = [
-        {(of.removeprefix(f"model.layers.{n}."), phase): count for (of, phase), count in places.items() if f".{n}." in of}
+        {
+            (of.removeprefix(f"model.layers.{n}."), phase): count
+            for (of, phase), count in places.items()
+            if f".{n}." in of
+        }
         for n in range(3)
     ]
     # the first learns of no input of its own; gradients of the others are added to what they were given
     assert layers[0].keys() == layers[1].keys() and layers[1] == layers[2]
     assert layers[0]["self_attn.q_proj", "backward"] == layers[1]["self_attn.q_proj", "backward"] > 3
     owner = {op.name: op.of.rpartition(".")[0] for op in traced.operations if op.kind == "parameter"}
-    used = [(owner[op.inputs[0].producer], op.of) for op in traced.operations if op.inputs and op.inputs[0].producer in owner]
+    used = [
+        (owner[op.inputs[0].producer], op.of)
+        for op in traced.operations
+        if op.inputs and op.inputs[0].producer in owner
+    ]
     assert used and all(one == other for one, other in used), "a parameter is first seen by its own module"
 
 

@@ -98,6 +98,11 @@ def parameter_rows(plan: ShardingPlan) -> list[ParameterRow]:
     return [ParameterRow(name, count, shape, where) for (name, shape, where), count in found.items()]
 
 
+def not_offered(plan: ShardingPlan) -> list[str]:
+    """What was not offered to the search and why, in sentences; repeated layers are one."""
+    return list(dict.fromkeys(f"{layered(what)}: {why}" for what, why in plan.notes.items()))
+
+
 def compared(plan: ShardingPlan, hand: Sequence[HandPlan]) -> list[tuple[str, int, float | None]]:
     """(name of the plan made by hand, its bytes, this plan's bytes divided by them); None where it moves
     nothing."""
