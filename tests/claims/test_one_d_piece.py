@@ -47,8 +47,8 @@ def test_arms_take_the_same_work_and_are_measured_at_the_same_lengths(tiny):
 def test_arms_differ_in_the_lengths_they_are_trained_at(tiny, monkeypatch):
     asked = []
 
-    def trained(setting, budgets, rate, seed, steps):
-        asked.append((list(budgets), steps))
+    def trained(setting, lengths, rate, seed, steps):
+        asked.append((list(lengths.budgets), steps))
         return setting.model.build()
 
     monkeypatch.setattr(one_d_piece, "trained", trained)

@@ -41,8 +41,7 @@ class Decoder(nn.Module):
         """
         b, k, _ = codes.shape
         patches = self.config.grid**2
-        masks = torch.cat([self.class_embedding[None], self.mask_token.expand(1, patches, -1)], 1)
-        masks = (masks + self.positional_embedding).expand(b, -1, -1)
+        masks = self.queries(codes, there)
         latents = self.decoder_embed(codes) + self.latent_token_positional_embedding[:k]
         if there is not None:
             there = torch.cat([there.new_ones(b, patches + 1), there], 1)
@@ -54,3 +53,10 @@ class Decoder(nn.Module):
         if self.config.predicts == "codes":
             return out
         return F.pixel_shuffle(out, self.config.patch) + self.background
+
+    def queries(self, codes: Tensor, there: Tensor | None) -> Tensor:
+        """[b, 1 + P, D], what stands for the whole image and for each patch of it before any code is read;
+        `codes` and `there` as in `forward`."""
+        patches = self.config.grid**2
+        masks = torch.cat([self.class_embedding[None], self.mask_token.expand(1, patches, -1)], 1)
+        return (masks + self.positional_embedding).expand(len(codes), -1, -1)

@@ -21,172 +21,29 @@ without skin tone and gender, so that no twin of a training image is tested:
 Without ONELOOP_EMOJI only the digits are measured.
 """
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
-from torch import Tensor
-from torch.nn import functional as F
 
 from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
-from oneloop.core import draws
+from benchmarks.claims.one_d_piece.training import DIGITS, EMOJI, Lengths, Setting, decoded, trained
 from oneloop.models.image_tokenizer.codecs import codec_points
 from oneloop.models.image_tokenizer.contribution import token_contribution
-from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
 from oneloop.models.image_tokenizer.packing import packed_size
 from oneloop.models.image_tokenizer.quality import psnr
 from oneloop.models.image_tokenizer.tokenizer import OneDTokenizer
-from oneloop.sample.data.digits import load, rows_of
 
 TARGET = 2.0
-GENDERED = ("man ", "woman ", "men ", "women ", " man", " woman", " men", " women", "male ", "female ")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A data set and the tokenizer that is trained on it."""
-
-    name: str
-    model: OneDPiece
-    images: Callable[[], tuple[Tensor, Tensor]]
-    """(train, test) [., C, H, W]."""
-    steps: int
-    """Of an arm in all."""
-    lengths: tuple[int, ...]
-    """Lengths that are measured."""
-    shrunk: int
-    """Size to which pictures are scaled before ordinary files are written of them."""
-    batch: int = 64
-    """Images of a step."""
-
-    @property
-    def half(self) -> tuple[int, ...]:
-        """Measured lengths up to half of all tokens."""
-        return tuple(length for length in self.lengths if 2 * length <= self.model.tokens)
-
-
-@cache
-def digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits."""
-    images = torch.from_numpy(load()[0])
-    return images[rows_of("train")], images[rows_of("test")]
-
-
-@cache
-def emoji() -> tuple[Tensor, Tensor]:
-    """Twemoji at 32x32 on white; 15 of 100 names are held out, with all their variants."""
-    folder = Path(os.environ["ONELOOP_EMOJI"])
-    found: dict[str, list[Path]] = {}
-    for entry in json.loads((folder / "emoji.json").read_text()):
-        name = entry["name"].lower()
-        for word in GENDERED:
-            name = name.replace(word, " ")
-        files = [entry, *entry.get("skin_variations", {}).values()]
-        paths = [folder / "img" / "twitter" / "64" / each["image"] for each in files]
-        found.setdefault(" ".join(name.split()), []).extend(path for path in paths if path.exists())
-    held_out = {name for name in found if draws.uniforms(draws.mix("emoji", name), 0) < 0.15}
-    sides = [
-        [_on_white(path) for name in sorted(found) if (name in held_out) == test for path in found[name]]
-        for test in (False, True)
-    ]
-    return torch.stack(sides[0]), torch.stack(sides[1])
-
-
-def _on_white(path: Path) -> Tensor:
-    with Image.open(path) as image:
-        above = image.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
-    small = flat.resize((32, 32), Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).permute(2, 0, 1)
-
-
-DIGITS = Setting(
-    "digits",
-    OneDPiece(hidden_size=32, heads=2, layers=1, codebook_size=64),
-    digits,
-    400,
-    (1, 2, 4, 8),
-    4,
-)
-EMOJI = Setting(
-    "emoji",
-    OneDPiece(image_size=32, channels=3, patch=8, tokens=16, codebook_size=512),
-    emoji,
-    3000,
-    (1, 2, 4, 8, 16),
-    16,
-)
-
-
-REVIVE_EVERY, REVIVE_UNTIL = 20, 0.7
-"""Steps after which codes that no image used move, and the share of the steps up to which: the policy's."""
 
 
 def settings() -> list[Setting]:
     """Digits, and emoji where they were fetched."""
     return [DIGITS, EMOJI] if "ONELOOP_EMOJI" in os.environ else [DIGITS]
-
-
-def trained(setting: Setting, budgets: Sequence[int], rate: float, seed: int, steps: int) -> OneDTokenizer:
-    """A tokenizer whose decoder saw `budgets` tokens, each as often, in training.
-
-    The loss, the revival of unused codes and the learner's defaults are those of the recipe; without a plan,
-    which would take most of a step at this size.
-    """
-    tokenizer, images = replace(setting.model, seed=seed).build(), setting.images()[0]
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    warm = max(1, min(50, steps // 4))
-    plan = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, total_iters=warm),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warm),
-        ],
-        [warm],
-    )
-    used, latest = torch.zeros(setting.model.codebook_size, dtype=torch.long), list[Tensor]()
-    for step in range(steps):
-        chance = draws.uniforms(draws.mix(seed, "batch", step), np.arange(2 * setting.batch))
-        rows, kept = torch.from_numpy(chance).split(setting.batch)
-        shown = images[(rows * len(images)).long()]
-        vectors = tokenizer.vectors(shown)
-        found = tokenizer.quantize(vectors)
-        made = tokenizer.render(found.codes, torch.tensor(budgets)[(kept * len(budgets)).long()])
-        optimizer.zero_grad()
-        ((made - shown).square().mean() + found.loss.mean()).backward()
-        torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
-        optimizer.step()
-        plan.step()
-        used += found.indices.flatten().bincount(minlength=len(used))
-        latest.append(F.normalize(vectors.detach().flatten(0, 1), dim=-1))
-        if (step + 1) % REVIVE_EVERY == 0:
-            if step < REVIVE_UNTIL * steps:
-                revive(tokenizer, used, torch.cat(latest[::-1]), seed, step)
-            used.zero_()
-            latest.clear()
-    return tokenizer.eval()
-
-
-def revive(tokenizer: OneDTokenizer, used: Tensor, vectors: Tensor, seed: int, step: int) -> None:
-    """Moves codes that no image used onto the latest vectors, as the policy does."""
-    order = draws.uniforms(draws.mix(seed, "revive", step), np.arange(len(vectors))).argsort(kind="stable")
-    tokenizer.quantize.revive(used, vectors, torch.from_numpy(order))
-
-
-@torch.no_grad()
-def decoded(setting: Setting, tokenizer: OneDTokenizer, lengths: Sequence[int]) -> dict[int, float]:
-    """{length: mean PSNR of held-out images}."""
-    images = setting.images()[1]
-    indices = tokenizer.encode(images)
-    return {k: float(psnr(tokenizer.decode(indices, k), images).mean()) for k in lengths}
 
 
 def columns(setting: Setting, quality: Mapping[int, float], steps: int) -> Row:
@@ -199,7 +56,7 @@ def columns(setting: Setting, quality: Mapping[int, float], steps: int) -> Row:
 @cache
 def whole(setting: Setting, rate: float, seed: int) -> Row:
     """An ordinary tokenizer; the arm that is tuned by all N tokens is trained but once."""
-    made = trained(setting, (setting.model.tokens,), rate, seed, setting.steps)
+    made = trained(setting, Lengths((setting.model.tokens,)), rate, seed, setting.steps)
     return {
         **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
         **shape(setting, made),
@@ -210,13 +67,18 @@ def apart(setting: Setting, rate: float, seed: int) -> Row:
     """A tokenizer for each measured length, with as many steps together as an arm has."""
     share, quality = setting.steps // len(setting.lengths), dict[int, float]()
     for length in setting.lengths:
-        quality |= decoded(setting, trained(setting, (length,), rate, seed, share), (length,))
+        quality |= decoded(setting, trained(setting, Lengths((length,)), rate, seed, share), (length,))
     return columns(setting, quality, share * len(setting.lengths))
+
+
+def every(setting: Setting) -> Lengths:
+    """All numbers of codes, each as likely: Tail Token Drop."""
+    return Lengths(tuple(range(1, setting.model.tokens + 1)))
 
 
 def dropping(setting: Setting, rate: float, seed: int) -> Row:
     """One tokenizer that saw all lengths."""
-    made = trained(setting, range(1, setting.model.tokens + 1), rate, seed, setting.steps)
+    made = trained(setting, every(setting), rate, seed, setting.steps)
     return {
         **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
         **shape(setting, made),
