@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks.claims import one_d_piece
+from benchmarks.claims import one_d_piece, one_d_piece_price
 from benchmarks.claims.one_d_piece import ARMS, PRICE, whole
+from benchmarks.claims.one_d_piece.training import ToldDecoder
 from sklearn.decomposition import PCA
 
 from oneloop.models.image_tokenizer.one_d_piece import OneDPiece
@@ -83,3 +84,34 @@ def test_the_headline_is_the_lower_of_the_data_sets():
         "nothing dropped": {"digits, half": 11.0, "emoji, half": 19.0, "score": 0.0},
     }
     assert one_d_piece.headline(rows) == 1.0
+
+
+def test_arms_that_may_lower_the_price_see_other_lengths(tiny, monkeypatch):
+    longer = replace(tiny, steps=18)  # the law that follows progress changes after its second look
+    for module in (one_d_piece, one_d_piece_price):
+        monkeypatch.setattr(module, "DIGITS", longer)
+    rows = {arm: one_d_piece_price.train(arm, 1e-2, 0) for arm in one_d_piece_price.arms(tiny)}
+    assert len({row["digits, dB at 4"] for row in rows.values()}) == len(rows)
+    assert (
+        rows["tails dropped"]["digits, half"] == one_d_piece.train("tails dropped", 1e-2, 0)["digits, half"]
+    )
+    assert all(row["work"] == 18 * 8 for row in rows.values())
+
+
+def test_what_is_won_back_counts_what_is_lost_at_prefixes():
+    rows = {"tails dropped": {"digits, half": 17.0, "digits, dB at 8": 18.0}}
+    rows["nothing dropped"] = {"digits, half": 11.0, "digits, dB at 8": 21.0}
+    rows["powers of two"] = {"digits, half": 16.5, "digits, dB at 8": 19.5}
+    assert one_d_piece_price.headline(rows) == (1.0, 3.0)
+
+
+def test_a_decoder_that_is_told_the_length_begins_as_one_that_is_not(tiny):
+    plain = tiny.model.build()
+    told = ToldDecoder(plain.config)
+    told.load_state_dict(plain.decoder.state_dict(), strict=False)
+    codes, there = torch.randn(3, 4, plain.config.code_dims), torch.arange(4) < torch.tensor([[1], [2], [4]])
+    with torch.no_grad():
+        assert torch.equal(told(codes, there), plain.decoder(codes, there))
+        told.length.weight[1] += 1.0
+        changed = (told(codes, there) != plain.decoder(codes, there)).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False]
