@@ -41,7 +41,7 @@ def arms(setting: Setting) -> dict[str, Lengths]:
 def train(arm: str, rate: float, seed: int) -> Row:
     """An arm's columns; `score`: what its rate is chosen by."""
     made = trained(DIGITS, arms(DIGITS)[arm], rate, seed, DIGITS.steps)
-    row = columns(DIGITS, decoded(DIGITS, made, DIGITS.lengths), DIGITS.steps) | shape(DIGITS, made)
+    row = {**columns(DIGITS, decoded(DIGITS, made, DIGITS.lengths), DIGITS.steps), **shape(DIGITS, made)}
     full, half = row[_full(DIGITS)], row[_half(DIGITS)]
     return row | {"score": full if arm == WHOLE else (full + half) / 2}
 

@@ -14,8 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import constants
-from huggingface_hub.utils import get_session
+from huggingface_hub import constants, get_session
 
 OFFLINE = {
     "model": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
