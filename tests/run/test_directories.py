@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from oneloop.parallel.ranks.world import Alone
 from oneloop.run.checkpoint import locate
 from oneloop.run.directories import free_directory, to_resume
+from oneloop.run.progress import Show
+from oneloop.run.terminal import Terminal
+from oneloop.run.writer import Writer
 from tests.support.training import recipe as tiny
 
 
@@ -34,3 +38,12 @@ def test_the_newest_run_of_that_name_is_resumed(tmp_path, monkeypatch):
     assert to_resume(Path("runs/tiny/recipe.yaml"), tiny()) == Path("runs/tiny")
     with pytest.raises(ValueError, match="has no checkpoint yet"):
         locate("runs/tiny")
+
+
+def test_a_resume_that_finds_no_run_says_that_a_new_one_begins(tmp_path, capsys):
+    writer = Writer(tiny(), tmp_path / "run", Show(Terminal(width=200)), Alone())
+    try:
+        assert writer.claim(resume=True) == []
+    finally:
+        writer.close()
+    assert f"there is no run in {tmp_path / 'run'} to go on with: a new one begins" in capsys.readouterr().out

@@ -97,6 +97,12 @@ def test_other_changes_are_named(tmp_path, change, said):
         take_over(written(tmp_path), recipe(**change), [])
 
 
+def test_a_command_to_copy_has_its_paths_quoted(tmp_path):
+    (folder := tmp_path / "my runs").mkdir()
+    with pytest.raises(OtherRun, match=f"`oneloop train '{folder}/recipe.yaml' --resume`"):
+        take_over(written(folder), recipe(seed=6), [])
+
+
 def test_changes_are_found_by_path():
     before, after = (
         {"a": {"b": 1, "c": [1, {"d": 2}]}, "e": []},

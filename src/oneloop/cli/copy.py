@@ -1,6 +1,7 @@
 """`oneloop copy`: copies a shipped recipe to a file of the user's."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -33,4 +34,4 @@ def copy(
             file.write(text)
     except FileExistsError:
         raise FileExistsError(f"{to} is there already and stays as it is; give another name") from None
-    say(f"written: {to}. Edit it, then: oneloop train {to}")
+    say(f"written: {to}. Edit it, then: oneloop train {quote(str(to))}")

@@ -17,6 +17,7 @@ from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
 from oneloop.core.destinations import check_apart
+from oneloop.core.rooms import names, nearest
 from oneloop.core.storage import replace_file
 from oneloop.judge.isolated import isolation_notice
 from oneloop.judge.stage import Judging
@@ -29,6 +30,8 @@ from oneloop.run.generate import reads_pictures
 from oneloop.run.progress import closing_table
 from oneloop.run.token_sweep import shown_by
 
+VERIFIERS = ("reasoning_gym", "math", "exact")
+"""Kinds of verifiers, which --judge takes by their names."""
 HELD_OUT = 1000
 """Seed of the rows of `--task`; it differs from the small seeds of training rows."""
 
@@ -114,8 +117,12 @@ def on_what(task: str, data: str, judge: str, chat: bool) -> list[str]:
 
 def judge_of(name: str) -> Any:
     """The judge that `--judge` names: a verifier by its kind, a function by its path, or a part."""
-    if name in ("reasoning_gym", "math", "exact"):
+    if name in VERIFIERS:
         return {"verifier": {"by": name}}
+    if not name.strip() or not ({":", "."} & set(name) or name in names("judge")):
+        raise ValueError(
+            f"--judge: no judge is called '{name}'; {nearest(name, [*VERIFIERS, *names('judge')])}"
+        )
     return {"function": {"path": name}} if ":" in name else name
 
 
@@ -136,7 +143,7 @@ def measure_all(recipe: Recipe, folder: str, counts: Sequence[int | None]) -> li
     """
     spec = recipe.evaluate
     if spec is None:
-        raise RecipeError(["recipe.evaluate: is required to evaluate a model"])
+        raise RecipeError(["recipe.evaluate: is required to evaluate a model without --task or --data"])
     if told := isolation_notice(recipe.evaluation_judges):
         say(told)
     policy = recipe.policy.open(folder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -106,7 +107,8 @@ def carry_out(run: Run) -> None:
         except Exception as failed:  # it must not take the place of what stopped the run
             say(f"no summary: {type(failed).__name__}: {failed}")
         finally:  # a second Ctrl-C cuts the summary short, not this
-            how = f"stopped. To go on: oneloop train {run.directory / 'recipe.yaml'} --resume"
+            recipe = quote(str(run.directory / "recipe.yaml"))
+            how = f"stopped. To go on: oneloop train {recipe} --resume"
             run.show.warnings.print(how, markup=False, highlight=False, soft_wrap=True)
         raise
     if run.world.rank == 0:

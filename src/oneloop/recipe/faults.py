@@ -26,6 +26,12 @@ WORDS = {
     "dict_type": "must be a mapping",
     "dataclass_type": "must be a mapping of options",
 }
+PATTERNS = {
+    r"^https?://": "must begin with http:// or https://",
+    r"^[^.]*$": "must have no .",
+    r"^[\w][\w. -]*$": "must begin with a letter or digit and have letters, digits, spaces, - _ and . alone",
+}
+"""Patterns of options, in words."""
 TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 OWN = ("unknown_part", "broken_part")
 UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
@@ -85,6 +91,10 @@ def _sentences(fault: Any, path: str, cls: type[Any] | None, hint: Hint | None) 
         return [f"{where}: takes at most {context['max_length']}, got {short(fault['input'])}"]
     if WORDS.get(kind) == "must be text" and isinstance(fault["input"], int | float):
         return [f"{where}: must be text, got {short(fault['input'])}; in quotes it is text"]
+    if kind == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        words = PATTERNS.get(pattern, f"must match {pattern}")
+        return [f"{where}: {words}, got {short(fault['input'])}"]
     words = WORDS.get(kind, fault["msg"].replace("Input should be", "must be"))
     return [f"{where}: {words}" if kind == "missing" else f"{where}: {words}, got {short(fault['input'])}"]
 

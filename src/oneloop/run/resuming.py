@@ -6,6 +6,7 @@ Everything else would make another run of it: numbers before and after the chang
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from oneloop.core.storage import replace_file
@@ -67,7 +68,7 @@ def take_over(written: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]
     """
     if written.read_bytes() == text.written(recipe).encode():
         return []
-    advice = f"go on as it was with `oneloop train {written} --resume`"
+    advice = f"go on as it was with `oneloop train {quote(str(written))} --resume`"
     said = since(_read(written), recipe, history, f"{written} is not the recipe given", advice)
     replace_file(written, text.written(recipe))
     return said

@@ -54,6 +54,8 @@ class Writer:
 
     def _claim(self, resume: bool) -> list[str]:
         self._lock = Lock(self.directory, self.show.says)
+        if resume and not (self.directory / "recipe.yaml").exists():
+            self.show.says(f"there is no run in {self.directory} to go on with: a new one begins")
         try:
             self._changed = claim_directory(self.directory, self.recipe, resume)
             sweep(self.directory)

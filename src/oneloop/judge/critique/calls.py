@@ -47,7 +47,7 @@ class Calls:
         sent = {**headers, **PLAIN, "Content-Type": "application/json"}
         self._client = httpx.AsyncClient(headers=sent, timeout=None, limits=limits)
         self._url = server.base_url.rstrip("/") + "/chat/completions"
-        self._gate, self._failed = asyncio.Semaphore(server.concurrency), 0
+        self._gate, self._failed, self._said = asyncio.Semaphore(server.concurrency), 0, ""
 
     async def __aenter__(self) -> "Calls":
         return self
@@ -61,7 +61,8 @@ class Calls:
             attempt, failure = 0, CallFailure("not tried")
             while attempt <= self._server.max_retries:
                 if self._failed >= GIVE_UP:
-                    return CallFailure(f"not tried: the last {GIVE_UP} calls failed", away=True)
+                    tried = "not tried" if not attempt else "given up"
+                    return CallFailure(f"{tried}: the last {GIVE_UP} calls failed, {self._said}", away=True)
                 answer = await self._once(body)
                 if isinstance(answer, ChatAnswer):
                     self._failed = 0
@@ -72,6 +73,7 @@ class Calls:
                 if attempt <= self._server.max_retries:
                     await asyncio.sleep(self._wait(attempt, failure.again))
             self._failed = self._failed + 1 if failure.away else 0
+            self._said = failure.error
             tries = f" ({attempt} tries)" if attempt > 1 else ""
             return CallFailure(f"{failure.error}{tries}", failure.away)
 
