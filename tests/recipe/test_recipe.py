@@ -112,6 +112,7 @@ def test_paths_of_several_phases_name_the_phase():
             "recipe.learner.learning_rate: a number must be finite",
         ),
         ({"name": "../elsewhere"}, "recipe.name: must begin with a letter or digit and have letters, digits"),
+        ({"budget": {"tokens": 5}}, "recipe.budget.tokens: must be 'sampled_tokens', 'trained_tokens'"),
         ({"groups": 4}, "recipe.groups: no such option; did you mean 'plan.groups'?"),
         ({"epochs": 4}, "recipe.epochs: no such option; did you mean 'plan.epochs' or 'learner.epochs'?"),
         ({"num_generation": 4}, "recipe.num_generation: no such option; did you mean 'num_generations'?"),

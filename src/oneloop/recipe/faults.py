@@ -107,6 +107,8 @@ def _walk(loc: tuple[str | int, ...], cls: type[Any] | None) -> tuple[str, type[
     steps, owner = "", None
     annotation: Any = cls
     for step in loc:
+        if step == "[key]":  # pydantic's mark of a key of a mapping, which the step before it is
+            continue
         if is_choice(annotation):
             return steps, owner, plain(annotation)
         owner = plain(annotation) if dataclasses.is_dataclass(plain(annotation)) else None

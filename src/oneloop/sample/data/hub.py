@@ -5,6 +5,7 @@ columns are needed. Pictures and all other columns are passed on unchanged; a pa
 the folder of the file. Not here: streaming (a plan asks for rows by number, in any order).
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from oneloop.core.part import part
 from oneloop.sample.data import beside
 from oneloop.sample.data.columns import ColumnOptions
 from oneloop.sample.data.files.located import KNOWN, DataTable, ending_of, load
+
+
+def is_rows(value: Any) -> bool:
+    """Whether `value` is a list of mappings."""
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
 @part()
@@ -54,8 +60,20 @@ class Hub:
         where = f"{self.path} [{self.split}]"
         if not len(table):
             raise ValueError(f"{where} is empty (columns: {', '.join(table.columns) or 'none'})")
-        self._reading.check(table.columns, where)
+        self._check(table, where)
         return table
+
+    def _check(self, table: DataTable, where: str) -> None:
+        """Raises ValueError unless rows can be made of the columns of `table`."""
+        try:
+            self._reading.check(table.columns, where)
+        except ValueError as error:
+            inner = [name for name in table.columns if len(table) == 1 and is_rows(table[0][name])]
+            if not inner:
+                raise
+            raise ValueError(
+                f"{error}; its one row holds rows in '{inner[0]}': save that list as a file of its own"
+            ) from None
 
     def __len__(self) -> int:
         return len(self._table)

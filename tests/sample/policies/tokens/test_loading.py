@@ -89,6 +89,7 @@ def test_a_folder_without_a_tokenizer_is_a_sentence(llama):
         ("model.safetensors", None, "model.safetensors is damaged ("),
         ("model.safetensors", "", "model.safetensors is empty"),
         ("model.safetensors", POINTER, "model.safetensors is a pointer of Git LFS; `git lfs pull`"),
+        ("config.json", "{", "config.json is not JSON: Expecting"),
         ("tokenizer.json", POINTER, "tokenizer.json is a pointer of Git LFS; `git lfs pull`"),
     ],
 )

@@ -103,9 +103,21 @@ def test_adapters_that_cannot_be_taken_are_named(tuned, tmp_path):
     (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
     with pytest.raises(ValueError, match="tuned' do not say which model they belong to"):
         Language(model=str(folder)).open()
+    for base, said in (
+        (str(folder), "say that they belong to themselves"),
+        (
+            "/gone/base",
+            "tuned' belong to '/gone/base', and there is no such folder; write where it is into adapter",
+        ),
+    ):
+        (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": base}))
+        with pytest.raises(ValueError, match=said):
+            Language(model=str(folder)).outline()
     (folder / "adapter_config.json").write_text(json.dumps(config))
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(ValueError, match="policy.language.model: cannot load the adapters in '.*tuned'"):
+    with pytest.raises(
+        ValueError, match="policy.language.model: the adapters in '.*tuned' have no weights: adapter_model"
+    ):
         Language(model=str(folder)).open()
     with pytest.raises(ValueError, match="policy.language.lora.targets: .*nothing"):
         Language(model=SMALL, lora=Lora(targets=("nothing",))).open()

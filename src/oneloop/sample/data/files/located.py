@@ -23,6 +23,7 @@ TEXT = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 TYPED = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 SAVED = ("state.json", "dataset_dict.json")
 """Files of a folder that `Dataset.save_to_disk` and `DatasetDict.save_to_disk` of `datasets` have written."""
+HUB_PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/datasets/([\w.-]+(?:/[\w.-]+)?)")
 KNOWN = (*TEXT, *(f"{ending}.gz" for ending in TEXT), *TYPED)
 
 
@@ -67,6 +68,10 @@ class Pieces:
 
 def load(path: str, split: str, name: str | None = None, revision: str | None = None) -> DataTable:
     """The rows of `split` of `path`. Raises ValueError, with what exists, for a wrong path, split or name."""
+    if "://" in path:
+        page = HUB_PAGE.match(path)
+        told = f"write {page[1]}" if page else "nothing else is fetched from the network: download it first"
+        raise ValueError(f"{path}: data are a file, a folder or a name of the hub; {told}")
     files = (
         sorted(glob.glob(re.sub(r"[\[?]", r"[\g<0>]", path)))
         if "*" in path

@@ -1,5 +1,6 @@
 """What is wrong with a model that cannot be loaded, in words: its name, its files, its weights."""
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ def why(name: str, error: Exception, words: str) -> str:
         return (
             ": it has no tokenizer that can be read; put tokenizer.json of the model it was made of beside it"
         )
+    if isinstance(error, KeyError):
+        return f": {error} is nothing that the library knows which reads it"
     if isinstance(error, OSError) and not Path(name).exists():
         return f": {hub.why(name, error)}"
     return f": {said or type(error).__name__}"
@@ -45,12 +48,23 @@ def broken(folder: Path) -> str:
             )
         if path.suffix in NEEDED and path.is_file() and not path.stat().st_size:
             return f"{path.name} is empty"
+        if path.suffix == ".json" and (wrong := _no_json(path)):
+            return f"{path.name} is not JSON: {wrong}"
         if path.suffix == ".safetensors":
             try:
                 with safe_open(path, "pt"):
                     pass
             except (SafetensorError, OSError) as error:
                 return f"{path.name} is damaged ({error})"
+    return ""
+
+
+def _no_json(path: Path) -> str:
+    """Why a file is not JSON, in the words of who reads it; "" for one that is."""
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        return str(error)
     return ""
 
 

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from oneloop.core import hub
-from oneloop.core.named import model_named
+from oneloop.core.named import NoSuchModel, model_named
 from oneloop.sample.policies.tokens.faults import check_complete, why
 from oneloop.sample.policies.tokens.lora import Lora, add_lora, take_up
 
@@ -140,7 +140,15 @@ def base_of(model: str, kind: Kind = LANGUAGE) -> str:
     base = _asked(model, lambda: PeftConfig.from_pretrained(model), kind).base_model_name_or_path
     if not base:
         raise ValueError(f"{kind.option}: the adapters in '{model}' do not say which model they belong to")
-    return str(base)
+    if Path(base).exists() and Path(base).samefile(model):
+        raise ValueError(f"{kind.option}: the adapters in '{model}' say that they belong to themselves")
+    try:
+        return model_named(str(base))
+    except NoSuchModel as error:
+        raise ValueError(
+            f"{kind.option}: the adapters in '{model}' belong to '{base}', and {error.why}; write where it "
+            "is into adapter_config.json (base_model_name_or_path)"
+        ) from None
 
 
 def _weights(name: str, dtype: torch.dtype, kind: Kind) -> Model:

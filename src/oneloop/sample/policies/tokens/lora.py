@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from transformers.pytorch_utils import Conv1D
 
 from oneloop.core.part import part
 from oneloop.models.seeded import seeded
+
+WEIGHTS = (".safetensors", ".bin")
+"""Endings of the file of weights in a folder of adapters."""
 
 
 @part(paper="2106.09685")
@@ -70,6 +74,8 @@ def take_up(model: Any, folder: str, lora: Lora | None, outline: Callable[[], An
     """
     from peft import PeftModel
 
+    if Path(folder).is_dir() and not any((Path(folder) / f"adapter_model{end}").is_file() for end in WEIGHTS):
+        raise ValueError(f"the adapters in '{folder}' have no weights: adapter_model.safetensors is missing")
     try:
         adapted = PeftModel.from_pretrained(model, folder, is_trainable=lora is not None)
     except Exception as error:  # a file that is missing or damaged, adapters of another model
