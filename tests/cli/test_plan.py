@@ -64,6 +64,7 @@ def test_sizes_and_names_are_read():
     "words, says",
     [
         (["--memory", "24 apples"], "must be a size such as 24GiB"),
+        (["--parameters", "3/2"], "a share such as 1/4"),
         (["--compare", "alpa"], "must be of dp, zero3, megatron, hf"),
         (["--mesh", "2x"], "such as 4 or 2x4"),
         (["--link", "string"], "must be one of ring"),

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -421,3 +422,16 @@ def test_what_is_written_is_read_with_its_checksums(tmp_path):
     path.write_bytes(content)
     with pytest.raises(OSError, match="CRC|checksum|corrupt"):
         pq.read_table(path, page_checksum_verification=True)
+
+
+def test_many_ranks_say_how_weights_lie_and_which_phases_are_planned(tmp_path):
+    raw = raw_recipe()
+    raw["phases"]["reinforce"]["learner"]["parallel"] = "plan"
+    run, said = Run(load_recipe(raw)[0], tmp_path / "run", show=Show(quiet=True)), []
+    run.show.says, run.world = said.append, SimpleNamespace(size=2)
+    run._lay()
+    assert said[0] == "2 ranks: fsdp2, plan" and "planning reinforce; a file" in said[1] and len(said) == 2
+    run.recipe = load_recipe(raw | {"runtime": {"ahead": 1}})[0]
+    with pytest.raises(ValueError, match="runtime.ahead: 1 needs one rank, but this run has 2; take 0"):
+        run._lay()
+    run.writer.close()

@@ -132,7 +132,7 @@ def bytes_of(option: str, text: str) -> int | None:
 
 def _share(text: str, held: int) -> int | None:
     part, slash, whole = text.partition("/")
-    if slash and part.isdigit() and whole.isdigit() and int(whole):
+    if slash and part.isdigit() and whole.isdigit() and 0 < int(part) <= int(whole):
         return math.ceil(held * int(part) / int(whole))
     if slash:
         raise PlacementError(
@@ -179,6 +179,8 @@ def tables(found: ShardingPlan, hand: Sequence[HandPlan]) -> list[Any]:
 def total(found: ShardingPlan) -> str:
     """The plan's sums in two lines."""
     proof = f"gap {found.gap:.1e}" if found.status != "axis by axis" else "not proven the best"
+    if found.status == "time limit":
+        proof += " (more --seconds may close it)"
     flops = found.flops_per_rank / 1e9
     return (
         f"{mib(found.bytes_per_step)} MiB in all, {mib(found.bytes_per_rank)} MiB a rank; {found.status}, "

@@ -167,13 +167,15 @@ class Run:
     def _lay(self) -> None:
         """Refuses, before anything is sampled, what cannot be done on so many ranks."""
         size, ahead = self.world.size, self.recipe.runtime.ahead
-        found = {layout(self.policy, p.learner.parallel, size) for p in self.recipe.phases.values()} - {None}
+        learners = {name: phase.learner for name, phase in self.recipe.phases.items()}
+        laid = {name: layout(self.policy, each.parallel, size) for name, each in learners.items()}
+        found = set(laid.values()) - {None}
         if found and ahead:
             raise ValueError(f"runtime.ahead: {ahead} needs one rank, but this run has {size}; take 0")
         if found:
             self.show.says(f"{size} ranks: {', '.join(sorted(str(each) for each in found))}")
-        solved = [name for name, p in self.recipe.phases.items() if p.learner.plan is None]
-        if "plan" in found and solved:
+        solved = [name for name, how in laid.items() if how == "plan" and learners[name].plan is None]
+        if solved:
             self.show.says(f"planning {', '.join(solved)}; a file from `oneloop plan --json` saves the time")
 
     @property
