@@ -22,6 +22,7 @@ from oneloop.run.log import Alarm
 from oneloop.run.progress import Show
 from oneloop.run.record import Metrics, prompt_text, read_lines, rollout_rows, write_parquet, write_rollouts
 from oneloop.run.run import Run
+from oneloop.run.samplers import on_ray
 from oneloop.run.terminal import Terminal
 from oneloop.update.not_finite import NotFinite
 from tests.support.toy import chains
@@ -431,7 +432,11 @@ def test_many_ranks_say_how_weights_lie_and_which_phases_are_planned(tmp_path):
     run.show.says, run.world = said.append, SimpleNamespace(size=2)
     run._lay()
     assert said[0] == "2 ranks: fsdp2, plan" and "planning reinforce; a file" in said[1] and len(said) == 2
-    run.recipe = load_recipe(raw | {"runtime": {"ahead": 1}})[0]
+    run.recipe = load_recipe(raw | {"runtime": {"ahead": 1, "backend": "ray", "samplers": 2}})[0]
+    assert on_ray(run.recipe, "warm") == ""
+    assert on_ray(run.recipe, "reinforce").startswith(
+        "Ray: starting 2 samplers and 1 judge on a cluster of this machine alone, until reinforce ends"
+    )
     with pytest.raises(ValueError, match="runtime.ahead: 1 needs one rank, but this run has 2; take 0"):
         run._lay()
     run.writer.close()

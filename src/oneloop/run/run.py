@@ -35,6 +35,7 @@ from oneloop.run.preflight import afforded, left_out, preflight
 from oneloop.run.progress import Show
 from oneloop.run.record import write_rollouts
 from oneloop.run.resuming import extended
+from oneloop.run.samplers import on_ray
 from oneloop.run.stopping import Stopping
 from oneloop.run.trackers import require
 from oneloop.run.writer import Writer
@@ -201,6 +202,8 @@ class Run:
         try:
             if state is not None and state.get("steps"):  # it goes on where it once ended
                 self._between(active)
+            if told := on_ray(self.recipe, name):
+                self.show.says(told)
             self._steps(active, stop)
             active.finish()
         except Exception as error:

@@ -24,6 +24,30 @@ class Beside:
     """Ends what was started for them."""
 
 
+def on_ray(recipe: Recipe, phase: str) -> str:
+    """What is started on Ray's workers for a phase, in a sentence; "" for nothing."""
+    options, made = recipe.runtime, recipe.phases[phase]
+    if options.backend != "ray" or not options.ahead or made.sample != "policy":
+        return ""
+    where = (
+        f"on the cluster at {options.address}" if options.address else "on a cluster of this machine alone"
+    )
+    judges = "no judge" if _stay(made.judge) else _number(options.judges, "judge")
+    return (
+        f"Ray: starting {_number(options.samplers, 'sampler')} and {judges} {where}, until {phase} ends; its "
+        "first step waits for them to load the model"
+    )
+
+
+def _stay(judges: Sequence[Any]) -> bool:
+    """Whether judges work in this process: what one learns, it learns in one place."""
+    return not judges or any(isinstance(judge, Remembering) for judge in judges)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def beside(
     recipe: Recipe, phase: str, policy: Any, judging: Judging | None, says: Callable[[str], None]
 ) -> Beside:
@@ -49,8 +73,7 @@ def beside(
             RemoteSampler(cluster.worker(f"sampler {n}", Samples, *made, threads, **needs), store)
             for n in range(options.samplers)
         ]
-        remembers = judging is not None and any(isinstance(judge, Remembering) for judge in judging.judges)
-        if judging is None or remembers:  # what it learns, it learns in one place
+        if judging is None or _stay(judging.judges):
             return Beside(samplers, local, cluster.close)
         # judges wait, or have processes of their own
         workers = [cluster.worker(f"judge {n}", Judges, *made, phase, cpus=0) for n in range(options.judges)]
