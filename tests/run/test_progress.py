@@ -53,9 +53,12 @@ def test_stages_that_work_beside_one_another_have_a_bar_each():
     console = recorded(force_terminal=True)
     show = Show(console)
     with show.running({"rl": 2}):
+        show.tokens(53, 8)
         show.step({"phase": "rl", "phase_step": 1, "reward": 0.25, **STAGES})
+        seen = {task.description: task.visible for task in show._progress.tasks}
+    assert not seen["sampling"], "an evaluation's count stays no longer than that"
     text = console.export_text()
-    assert "97/100" in text and "% busy, the update waits for it 82 %" in text and "18/100" in text
+    assert "97/100" in text and "busy 97 %, the update waits for it 82 %" in text and "busy 18 %" in text
 
 
 def test_a_line_says_for_whom_the_update_waits():

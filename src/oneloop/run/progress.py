@@ -90,7 +90,8 @@ class Show:
     def tokens(self, tokens: int, finished: int) -> None:
         """Called by the engine after every token of the batch."""
         if self._progress is not None and self._inside is not None:
-            self._progress.update(self._inside, completed=tokens, note=f"{finished} rollouts finished")
+            note = f"{finished} rollouts finished"
+            self._progress.update(self._inside, completed=tokens, note=note, visible=True)
 
     def drew(self, batch: Rollouts) -> None:
         """Takes the batch of the step that is about to be shown."""
@@ -121,8 +122,11 @@ class Show:
             if stage not in self._busy:
                 self._busy[stage] = progress.add_task(f"  {stage}", total=100, note="")
             waits = values.get(f"{WAITS}{stage}")
-            note = "% busy" if waits is None else f"% busy, the update waits for it {100 * waits:.0f} %"
+            note = f"busy {100 * share:.0f} %"
+            note += "" if waits is None else f", the update waits for it {100 * waits:.0f} %"
             progress.update(self._busy[stage], completed=round(100 * share), note=note)
+            if self._inside is not None:  # samplers beside the update do not count their tokens here
+                progress.update(self._inside, visible=False)
 
     def _due(self, values: Mapping[str, Any]) -> bool:
         phase, at = self._printed
@@ -142,7 +146,7 @@ class Show:
     def says(self, sentence: str) -> None:
         """Prints a sentence outside the bars."""
         if self._progress is not None and self._inside is not None:
-            self._progress.update(self._inside, note=escape(shown(sentence)))
+            self._progress.update(self._inside, note=escape(shown(sentence)), visible=True)
         else:
             self._say(sentence)
 
