@@ -27,6 +27,8 @@ def behave(what):
         ctypes.string_at(0)
     if what == "exit":
         sys.exit(3)
+    if what == "interrupt":
+        raise KeyboardInterrupt
     if what == "vanish":
         os._exit(4)
     if what == "raise":

@@ -62,6 +62,7 @@ def ended(pid):
         ("memory", r"out of memory \(more than 256 MB\)"),
         ("leak", r"out of memory \(more than 256 MB\)"),
         ("crash", r"the process ended \(signal SIGSEGV\)"),
+        ("interrupt", r"KeyboardInterrupt: .*\(sandboxed.py, line \d+\)"),
         ("exit", r"SystemExit: 3 \(sandboxed.py, line \d+\)"),
         ("vanish", r"the process ended \(exit code 4\)"),
         ("raise", r"KeyError: 'no such thing' \(sandboxed.py, line \d+\)"),

@@ -81,9 +81,8 @@ def call(function: Callable[[Any], Any], argument: Any, megabytes: int, access: 
         return {"value": value}
     except MemoryError:
         return {"error": f"out of memory (more than {megabytes} MB)", "last": True}
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: a function that calls exit() has failed, no more
+    # SystemExit too: a function that calls exit() has failed, no more; Ctrl-C never comes here
+    except BaseException as error:
         return {"error": describe(error) + hint(error, access)}
 
 

@@ -87,3 +87,17 @@ def test_of_several_frames_the_first_is_taken_and_counted(kind, tmp_path):
 def test_what_cannot_be_read_is_said(held, said):
     with pytest.raises(ValueError, match=f"picture 2: .*{said}|picture 2: {said}"):
         opened(held, "picture 2")
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (b"", "it is empty"),
+        (b"<svg/>", "it is no picture that Pillow knows"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS; `git lfs pull`"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_said_to_be_what_it_is(held, said, tmp_path):
+    (tmp_path / "a.png").write_bytes(held)
+    with pytest.raises(ValueError, match=f"the picture cannot be read from '.*a.png': {said}"):
+        opened(tmp_path / "a.png", "picture 1")

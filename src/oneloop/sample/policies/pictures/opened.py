@@ -24,6 +24,7 @@ import numpy as np
 from oneloop.core import shell
 from oneloop.core.extras import MissingExtra
 from oneloop.core.pictures import picture
+from oneloop.core.pointers import is_pointer
 
 FRAMES = "frames"
 """What a picture's `info` calls how many frames or pages its file has, of which it is the first."""
@@ -49,13 +50,26 @@ def opened(image: Any, where: str) -> Image:
                     content = held.copy()  # which outlives the file
         except (OSError, ValueError, SyntaxError, Warning, pillow.DecompressionBombError) as error:
             name = f"'{file}'" if isinstance(file, Path) else "its bytes"
-            raise ValueError(f"{where}: the picture cannot be read from {name}: {error}") from None
+            raise ValueError(
+                f"{where}: the picture cannot be read from {name}: {_said(error, file)}"
+            ) from None
     pixels = (picture(content, where).transpose(1, 2, 0) * 255).round().astype(np.uint8)
     if pixels.shape[2] not in (1, 3):
         raise ValueError(f"{where}: a picture has 1 or 3 channels, got {pixels.shape[2]}")
     made = pillow.fromarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels)
     made.info[FRAMES] = frames
     return made
+
+
+def _said(error: Exception, file: Any) -> str:
+    """Why the picture in `file` cannot be read."""
+    if isinstance(file, Path) and is_pointer(file):
+        return "it is a pointer of Git LFS; `git lfs pull` fetches the picture itself"
+    if isinstance(file, Path) and not file.stat().st_size:
+        return "it is empty"
+    return (
+        str(error) if "cannot identify image file" not in str(error) else "it is no picture that Pillow knows"
+    )
 
 
 def _frames(image: Any) -> int:
