@@ -237,6 +237,7 @@ class Ahead:
     def close(self) -> None:
         """Lets acts that run end; what was sampled and not judged goes to the journal."""
         torch.set_num_threads(self._threads)
+        self.beside.give_up_starting()
         for left in self.running.close():
             if isinstance(left.payload, Answer) and not left.payload.entry.judged:
                 ask = left.payload.ask

@@ -22,6 +22,8 @@ class Beside:
     judges: Sequence[Judge]
     close: Callable[[], None] = field(default=lambda: None)
     """Ends what was started for them."""
+    give_up_starting: Callable[[], None] = field(default=lambda: None)
+    """Ends those that are not ready yet."""
 
 
 def on_ray(recipe: Recipe, phase: str) -> str:
@@ -74,10 +76,11 @@ def beside(
             for n in range(options.samplers)
         ]
         if judging is None or _stay(judging.judges):
-            return Beside(samplers, local, cluster.close)
+            return Beside(samplers, local, cluster.close, cluster.give_up_starting)
         # judges wait, or have processes of their own
         workers = [cluster.worker(f"judge {n}", Judges, *made, phase, cpus=0) for n in range(options.judges)]
-        return Beside(samplers, [RemoteJudge(worker, store) for worker in workers], cluster.close)
+        judges = [RemoteJudge(worker, store) for worker in workers]
+        return Beside(samplers, judges, cluster.close, cluster.give_up_starting)
     except BaseException:
         cluster.close()
         raise

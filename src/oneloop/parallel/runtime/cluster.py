@@ -105,6 +105,12 @@ class Cluster:
                 "by other workers: take fewer workers, or a larger cluster"
             )
 
+    def give_up_starting(self) -> None:
+        """Ends the workers that are not ready yet, so that nobody waits for their first act."""
+        for worker in self._workers:
+            if not worker.started:
+                worker.close()
+
     def close(self) -> None:
         """Ends the workers, and the cluster if it was started here."""
         import ray
@@ -138,6 +144,8 @@ class RayWorker:
         says: Callable[[str], None],
     ):
         self.name, self.needs, self.deaths, self.closed = name, needs, 0, False
+        self.started = False
+        """Whether it has done something."""
         self._make, self._options, self._says = make, options, says
         self._actor = self._start()
 
@@ -155,6 +163,7 @@ class RayWorker:
             done, *made = self._actor.act.options(num_returns=parts + 1).remote(parts, *inputs)
             try:
                 ray.get(done)  # empty: the payload stays where it is
+                self.started = True
                 return made[0] if parts == 1 else tuple(made)
             except RayTaskError as error:
                 cause = error.cause if isinstance(error.cause, Exception) else error
@@ -162,6 +171,8 @@ class RayWorker:
             except RayActorError as error:
                 if CREATION in str(error):  # it would fail again
                     raise WorkerDied(f"worker '{self.name}' cannot be started: {_raised(error)}") from error
+                if self.closed:
+                    raise WorkerDied(f"worker '{self.name}' was ended") from error
                 self.deaths += 1
                 if attempt == RESTARTS:
                     raise WorkerDied(
@@ -182,8 +193,8 @@ class RayWorker:
         import ray
 
         if not self.closed:
+            self.closed = True  # before it dies, so that nobody starts another one
             ray.kill(self._actor)
-        self.closed = True
 
 
 def _raised(error: Exception) -> str:
