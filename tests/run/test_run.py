@@ -263,11 +263,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_name_and_it_stays_resuma
 def test_an_alarm_stops_the_run_unless_told_otherwise(tmp_path, monkeypatch):
     from oneloop.report.doctor import Finding, Watch
 
-    def alarmed(self, row, said):
-        new = row["step"] == 3 and not list(said)
+    def alarmed(self, said):
+        new = self._all[-1]["step"] == 3 and not list(said)
         return [Finding(level="alarm", name="gap", sentence="the gap is wide", size=2.0)] if new else []
 
-    monkeypatch.setattr(Watch, "after", alarmed)
+    monkeypatch.setattr(Watch, "news", alarmed)
     with pytest.raises(Alarm, match="the gap is wide"):
         train(tmp_path / "stops")
     doctor = [line for line in lines(tmp_path / "stops") if line["kind"] == "doctor"]

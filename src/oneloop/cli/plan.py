@@ -80,11 +80,11 @@ def plan(
     sizes = mesh_sizes(mesh)
     with hub.asked(model):
         empty = built(model, kind)
+    held = sum(p.numel() * p.element_size() for p in empty.parameters())
+    budget = Budget(parameters=_share(parameters, held), device=most)
     given = sample(empty.config, batch, length, kind)
     say(f"tracing {type(empty).__name__}")
     traced = program(trace(empty, given))
-    held = sum(p.numel() * p.element_size() for p in empty.parameters())
-    budget = Budget(parameters=_share(parameters, held), device=most)
     how: dict[str, Any] = {
         "objective": objective,
         "balance": balance,
