@@ -16,8 +16,8 @@ Headline: what powers of two gain with all N tokens, less what they lose at `hal
 """
 
 from benchmarks.claims.claim import Arm, Claim, Fraction, Row, Rows
-from benchmarks.claims.one_d_piece import RATES, columns, every, shape
-from benchmarks.claims.one_d_piece.training import DIGITS, Lengths, Setting, decoded, trained
+from benchmarks.claims.one_d_piece import RATES, every, measured
+from benchmarks.claims.one_d_piece.training import DIGITS, Lengths, Setting
 from oneloop.sample.plan.draw.powers_of_two import PowersOfTwo
 from oneloop.sample.plan.draw.progress import Progress
 
@@ -40,10 +40,9 @@ def arms(setting: Setting) -> dict[str, Lengths]:
 
 def train(arm: str, rate: float, seed: int) -> Row:
     """An arm's columns; `score`: what its rate is chosen by."""
-    made = trained(DIGITS, arms(DIGITS)[arm], rate, seed, DIGITS.steps)
-    row = {**columns(DIGITS, decoded(DIGITS, made, DIGITS.lengths), DIGITS.steps), **shape(DIGITS, made)}
+    row = measured(DIGITS, arms(DIGITS)[arm], rate, seed)
     full, half = row[_full(DIGITS)], row[_half(DIGITS)]
-    return row | {"score": full if arm == WHOLE else (full + half) / 2}
+    return {**row, "score": full if arm == WHOLE else (full + half) / 2}
 
 
 def _full(setting: Setting) -> str:

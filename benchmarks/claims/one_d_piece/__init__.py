@@ -53,14 +53,19 @@ def columns(setting: Setting, quality: Mapping[int, float], steps: int) -> Row:
     return found | {f"{setting.name}, half": half, "work": float(steps * setting.batch)}
 
 
-@cache
-def whole(setting: Setting, rate: float, seed: int) -> Row:
-    """An ordinary tokenizer; the arm that is tuned by all N tokens is trained but once."""
-    made = trained(setting, Lengths((setting.model.tokens,)), rate, seed, setting.steps)
+def measured(setting: Setting, lengths: Lengths, rate: float, seed: int) -> Row:
+    """One tokenizer whose decoder saw as many codes as `lengths` says."""
+    made = trained(setting, lengths, rate, seed, setting.steps)
     return {
         **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
         **shape(setting, made),
     }
+
+
+@cache
+def whole(setting: Setting, rate: float, seed: int) -> Row:
+    """An ordinary tokenizer; the arm that is tuned by all N tokens is trained but once."""
+    return measured(setting, Lengths((setting.model.tokens,)), rate, seed)
 
 
 def apart(setting: Setting, rate: float, seed: int) -> Row:
@@ -74,15 +79,6 @@ def apart(setting: Setting, rate: float, seed: int) -> Row:
 def every(setting: Setting) -> Lengths:
     """All numbers of codes, each as likely: Tail Token Drop."""
     return Lengths(tuple(range(1, setting.model.tokens + 1)))
-
-
-def dropping(setting: Setting, rate: float, seed: int) -> Row:
-    """One tokenizer that saw all lengths."""
-    made = trained(setting, every(setting), rate, seed, setting.steps)
-    return {
-        **columns(setting, decoded(setting, made, setting.lengths), setting.steps),
-        **shape(setting, made),
-    }
 
 
 def shape(setting: Setting, tokenizer: OneDTokenizer) -> Row:
@@ -102,7 +98,7 @@ def train(arm: str, rate: float, seed: int) -> Row:
         if arm == "one for each length":
             row = apart(setting, rate, seed)
         elif arm == "tails dropped":
-            row = dropping(setting, rate, seed)
+            row = measured(setting, every(setting), rate, seed)
         else:
             row = whole(setting, rate, seed)
         scores.append(row[f"{setting.name}, dB at {tokens}" if arm == PRICE else f"{setting.name}, half"])
