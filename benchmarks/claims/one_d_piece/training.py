@@ -27,7 +27,24 @@ from oneloop.sample.data.digits import load, rows_of
 from oneloop.sample.plan.draw.progress_chances import ProgressChances
 from oneloop.sample.plan.draw.uniform import Uniform
 
-GENDERED = ("man ", "woman ", "men ", "women ", " man", " woman", " men", " women", "male ", "female ")
+PEOPLE = {
+    "man",
+    "woman",
+    "men",
+    "women",
+    "male",
+    "female",
+    "person",
+    "people",
+    "boy",
+    "girl",
+    "facing",
+    "right",
+}
+"""Words by which the names of twins differ: who is shown, and mirrored or not."""
+FOLDER = "ONELOOP_EMOJI"
+FETCH = "npm pack emoji-datasource-twitter@15.1.2 && tar xzf emoji-datasource-twitter-15.1.2.tgz"
+"""The variable that names the folder of emoji, and how it is got."""
 REVIVE_EVERY, REVIVE_UNTIL = 20, 0.7
 """Steps after which codes that no image used move, and the share of the steps up to which: the policy's."""
 LOOK_EVERY = 8
@@ -66,16 +83,20 @@ def digits() -> tuple[Tensor, Tensor]:
 
 @cache
 def emoji() -> tuple[Tensor, Tensor]:
-    """Twemoji at 32x32 on white; 15 of 100 names are held out, with all their variants."""
-    folder = Path(os.environ["ONELOOP_EMOJI"])
+    """Twemoji at 32x32 on white; 15 of 100 names, `PEOPLE` left out, are held out with all their variants.
+
+    Raises FileNotFoundError where $ONELOOP_EMOJI is not the unpacked package.
+    """
+    folder = Path(os.environ.get(FOLDER, "package"))
+    if not (folder / "emoji.json").is_file():
+        raise FileNotFoundError(f"{FOLDER}: '{folder}' holds no emoji.json; {FETCH}")
     found: dict[str, list[Path]] = {}
     for entry in json.loads((folder / "emoji.json").read_text()):
-        name = entry["name"].lower()
-        for word in GENDERED:
-            name = name.replace(word, " ")
+        words = entry["name"].lower().replace(":", " ").replace(",", " ").split()
+        name = " ".join(word for word in words if word not in PEOPLE)
         files = [entry, *entry.get("skin_variations", {}).values()]
         paths = [folder / "img" / "twitter" / "64" / each["image"] for each in files]
-        found.setdefault(" ".join(name.split()), []).extend(path for path in paths if path.exists())
+        found.setdefault(name, []).extend(path for path in paths if path.exists())
     held_out = {name for name in found if draws.uniforms(draws.mix("emoji", name), 0) < 0.15}
     sides = [
         [_on_white(path) for name in sorted(found) if (name in held_out) == test for path in found[name]]

@@ -1,0 +1,24 @@
+"""One-D-Piece on emoji: dropping tails while training, as in one_d_piece, on pictures of 32x32 in colour.
+
+Twemoji (CC-BY 4.0) on white, split by name without skin tone and gender, so that no twin of a training image
+is tested:
+
+    npm pack emoji-datasource-twitter@15.1.2 && tar xzf emoji-datasource-twitter-15.1.2.tgz
+    ONELOOP_EMOJI=package python -m benchmarks.claims one_d_piece_emoji --seeds 5
+
+Arms, tuning and headline are those of one_d_piece; a tokenizer has 16 tokens of 512 codes.
+"""
+
+from benchmarks.claims.claim import Claim
+from benchmarks.claims.one_d_piece import TARGET, measures
+from benchmarks.claims.one_d_piece.training import EMOJI
+
+CLAIM = Claim(
+    paper="arXiv 2501.10064",
+    parts=("image_tokenizer", "one_d_piece", "draw_budget", "reconstruction"),
+    recipe="one_d_piece",
+    says="at few tokens far better than a tokenizer that is merely cut short; some loss at the full length",
+    claim=f"on emoji, dropping tails in training gains {TARGET:g} dB at prefixes up to half of the tokens",
+    target=TARGET,
+    **measures(EMOJI),
+)
