@@ -83,7 +83,7 @@ def test_both_data_sets_are_measured_alike():
         rows = {"tails dropped": {half: 14.0, "score": 1.0}, "nothing dropped": {half: 11.0, "score": 0.0}}
         assert claim.headline(rows) == 3.0 and claim.score(rows["tails dropped"]) == 1.0
         assert claim.train.args == claim.run.args == (setting,)
-        assert [arm.name for arm in claim.arms] == list(ARMS)
+        assert [arm.name for arm in claim.arms] == list(ARMS)[: len(claim.arms)] and len(claim.arms) > 2
 
 
 def picture(folder, name, level):

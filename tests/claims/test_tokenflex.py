@@ -26,7 +26,7 @@ def test_one_run_is_reproducible_and_arms_have_equal_work(monkeypatch):
     monkeypatch.setattr(tokenflex, "TESTED", 20)
     rows = {arm.name: tokenflex.train(arm.name, 3e-3, 0) for arm in tokenflex.CLAIM.arms}
     assert rows["flexible"] == tokenflex.train("flexible", 3e-3, 0)
-    assert {row["work"] for row in rows.values()} == {192.0}
+    assert [row["work"] for row in rows.values()] == [192.0, 192.0, 3 * 192.0]
     assert rows["flexible"]["one for all"] == rows["flexible"]["mean"]
     assert tokenflex.headline(rows) == rows["flexible"]["mean"] - rows["a third each"]["mean"]
     assert all(0 <= value <= 1 for row in rows.values() for name, value in row.items() if name != "work")

@@ -15,7 +15,7 @@ of `nothing dropped`.
 Digits are scikit-learn's, 8x8, every fifth held out; one_d_piece_emoji measures the same on emoji.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -140,10 +140,10 @@ RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 ARMS = ("tails dropped", "nothing dropped", PRICE, "one for each length")
 
 
-def measures(setting: Setting) -> dict[str, Any]:
+def measures(setting: Setting, arms: Sequence[str] = ARMS) -> dict[str, Any]:
     """The fields of a claim that compute, on `setting`."""
     return {
-        "arms": tuple(Arm(name, RATES) for name in ARMS),
+        "arms": tuple(Arm(name, RATES) for name in arms),
         "train": partial(train, setting),
         "score": score,
         "run": partial(run, setting),

@@ -126,7 +126,7 @@ EMOJI = Setting(
     "emoji",
     OneDPiece(image_size=32, channels=3, patch=8, tokens=16, codebook_size=512),
     emoji,
-    3000,
+    1500,
     (1, 2, 4, 8, 16),
     16,
 )
