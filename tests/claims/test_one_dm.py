@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.claims import one_dm
-from benchmarks.claims.one_dm import CLAIM, measures, setting
+from benchmarks.claims.one_dm import CLAIM, measures, setting, trained
 from benchmarks.claims.one_dm.measures import Judges, by_writer, dull, looks, measured
+from PIL import Image
 
 from tests.support.fonts import font_folder
 
@@ -20,7 +21,8 @@ def small(tmp_path_factory):
         patch.setattr(setting, "FOLDER", str(folder))
         for name, value in {"TESTED": 6, "STEPS": 2, "JUDGE_STEPS": 2, "CALLS": 3, "BATCH": 4}.items():
             patch.setattr(setting, name, value)
-        patch.setattr(setting, "SIZES", {"hidden_size": 16, "heads": 2, "channels": (8, 16)})
+        sizes = {"hidden_size": 16, "heads": 2, "channels": (8, 16), "font": str(folder / "a.ttf")}
+        patch.setattr(setting, "SIZES", sizes)
         for name, value in {"READS": 1, "WORK": 24, "GRPO_STEPS": 1, "GROUPS": 2, "WIDE": 2}.items():
             patch.setattr(one_dm, name, value)
         kept = (setting.reader, setting.hands, setting.words, one_dm.judges, one_dm.folder, one_dm.first)
@@ -94,3 +96,21 @@ def test_the_headline_is_the_share_of_errors_that_are_taken_away():
     rows = {"more of stage 1": {"cer": 0.5}, "stage 2, back-propagation": {"cer": 0.3}}
     above, below = CLAIM.headline(rows)
     assert above / below == pytest.approx(0.4)
+
+
+def test_trained_models_are_measured_beside_what_needs_no_training_and_drawn(small, tmp_path, capsys):
+    small.judges().reader.save(tmp_path / "reader")
+    small.judges().hands.save(tmp_path / "hands")
+    policy = small.first("stage 1", 0)
+    policy.save(tmp_path / "model")
+    figure = tmp_path / "drawn.png"
+    trained.main([str(tmp_path / "model")], tmp_path / "reader", tmp_path / "hands", figure)
+    printed = capsys.readouterr().out.splitlines()
+    rows = setting.rows()
+    assert len(printed) == 1 + len(dull(rows, 0)) and printed[-1].startswith(str(tmp_path / "model"))
+    said = measured(small.judges(), setting.written(policy)[0], rows)
+    assert printed[-1].endswith(", ".join(f"{column} {value:.3f}" for column, value in said.items()))
+    with Image.open(figure) as image:
+        # reference, real word and one model's, each in its paper, two words beside one another
+        assert image.width == 3 * 2 * 3 * (36 + 2 * 4) and image.height % (3 * (16 + 2 * 2)) == 0
+        assert len(image.getcolors(2**16)) > 2
