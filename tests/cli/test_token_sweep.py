@@ -1,6 +1,7 @@
 """`oneloop token-sweep` and `oneloop eval --image-tokens`: each number of visual tokens; what is refused."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -33,6 +34,8 @@ def test_a_table_and_a_figure(swept, tmp_path):
     assert code in (0, None), err
     counts = [line.split()[1] for line in out.splitlines() if line.startswith("│")]
     assert counts == ["1", "4", "16"] and "not measured" in out
+    said = re.search(r"from (\d+) visual tokens on, at most 5% of the answers are not those with 16", out)
+    assert said and said[1] in counts
     assert figure.read_text().startswith("<svg") and "Prompt tokens" in figure.read_text()
 
 

@@ -15,7 +15,7 @@ from oneloop.report.curves import Curve, Panel
 from oneloop.report.figure import colour, write_figure
 from oneloop.run.checkpoint import locate
 from oneloop.run.evaluation import scorers
-from oneloop.run.token_sweep import BudgetRow, token_sweep
+from oneloop.run.token_sweep import BudgetRow, smallest_alike, token_sweep
 
 
 def sweep(
@@ -28,10 +28,14 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Where to write the figure, an SVG.", callback=new_file)] = Path(
         "token-sweep.svg"
     ),
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of rows that may be answered otherwise.")
+    ] = 0.05,
 ) -> None:
     """Measure a model at several numbers of visual tokens.
 
-    Prints score, prompt length, seconds and memory of each, and plots them.
+    Prints score, agreement with the largest number, prompt length, seconds and memory of each, and plots
+    them; then the smallest number whose answers are those of the largest, within --tolerance.
 
     Example: oneloop token-sweep runs/tokenflex --counts 4,16,64
     """
@@ -47,6 +51,10 @@ def sweep(
     judging, policy = Judging(scorers(loaded.evaluation_judges)), loaded.policy.open(folder)
     rows = token_sweep(policy, judging, spec.asked, numbers(counts, "--counts"), spec.size, loaded.seed)
     console.print(table(rows))
+    largest, enough = max(row.count for row in rows), smallest_alike(rows, tolerance)
+    say(
+        f"from {enough} visual tokens on, at most {tolerance:.0%} of the answers are not those with {largest}"
+    )
     about = f"{folder}, {spec.size} rows, greedy"
     path = write_figure(
         out, "Score and cost by visual tokens of a picture", about, panels(rows), rows[-1].count
@@ -68,12 +76,13 @@ def numbers(text: str, option: str) -> list[int]:
 def table(rows: Sequence[BudgetRow]) -> Table:
     """One row each budget."""
     made = Table(title="by visual tokens of a picture (greedy, 95 % intervals)", title_justify="left")
-    for column in ("tokens", "score", "prompt tokens", "ms a row", "GPU MB"):
+    for column in ("tokens", "score", "agrees", "prompt tokens", "ms a row", "GPU MB"):
         made.add_column(column, justify="right")
     for row in rows:
         made.add_row(
             str(row.count),
             f"{row.score:.3f} ({row.low:.3f} to {row.high:.3f})",
+            f"{row.agreement:.3f}",
             f"{row.prefill_tokens:.1f}",
             f"{1000 * row.latency:.1f}",
             "not measured" if row.memory is None else f"{row.memory / 2**20:,.0f}",
@@ -82,9 +91,15 @@ def table(rows: Sequence[BudgetRow]) -> Table:
 
 
 def panels(rows: Sequence[BudgetRow]) -> list[Panel]:
-    """Score, prompt length, latency, and memory where it was measured, over the budget."""
+    """Score, agreement, prompt length, latency, and memory where it was measured, over the budget."""
     shown = [
         ("score", "Score", "Greedy answers.", [row.score for row in rows]),
+        (
+            "agreement",
+            "Agreement",
+            "Share of rows answered as with the largest number.",
+            [row.agreement for row in rows],
+        ),
         ("prompt", "Prompt tokens", "Mean length, pictures included.", [row.prefill_tokens for row in rows]),
         ("latency", "Milliseconds a row", "Sampling alone.", [1000 * row.latency for row in rows]),
     ]

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ class BudgetRow:
     low: float
     high: float
     """95 % interval of the score."""
+    agreement: float
+    """Share of the rows that are answered as with the largest number of tokens, word for word."""
     prefill_tokens: float
     """Mean tokens of a prompt, pictures included."""
     latency: float
@@ -38,11 +41,25 @@ def token_sweep(
 
     Raises ValueError for a policy whose model has one number of visual tokens only.
     """
-    rows = []
-    for count in counts:
+    rows: list[BudgetRow] = []
+    said: dict[int, list[str]] = {}
+    for count in sorted(counts, reverse=True):  # the largest first: the others are compared with it
         with shown_by(policy, count):
-            rows.append(_row(policy, judge, data, count, size, seed))
-    return rows
+            row, said[count] = _row(policy, judge, data, count, size, seed)
+        alike = [a == b for a, b in zip(said[count], said[max(counts)], strict=True)]
+        rows.append(replace(row, agreement=sum(alike) / len(alike)))
+    return sorted(rows, key=lambda row: counts.index(row.count))
+
+
+def smallest_alike(rows: Sequence[BudgetRow], tolerance: float) -> int:
+    """The smallest number of tokens from which on all answer otherwise than the largest on a share of at most
+    `tolerance` of the rows."""
+    alike = list(takewhile(lambda row: row.agreement >= 1 - tolerance, sorted(rows, key=_count)[::-1]))
+    return alike[-1].count
+
+
+def _count(row: BudgetRow) -> int:
+    return row.count
 
 
 @contextmanager
@@ -68,7 +85,10 @@ def shown_by(policy: Any, count: int | None) -> Iterator[None]:
         prompts.count = before
 
 
-def _row(policy: Any, judge: Judge, data: Data, count: int, size: int, seed: int) -> BudgetRow:
+def _row(
+    policy: Any, judge: Judge, data: Data, count: int, size: int, seed: int
+) -> tuple[BudgetRow, list[str]]:
+    """The row but for its agreement, and the answers."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -86,12 +106,14 @@ def _row(policy: Any, judge: Judge, data: Data, count: int, size: int, seed: int
         ("accuracy", "low", "high") if "accuracy" in found else ("reward", "reward_low", "reward_high")
     )
     prefill = [len(policy.prompt_ids(rollouts, row)) for row in range(len(rollouts))]
-    return BudgetRow(
-        count,
-        found[score],
-        found[low],
-        found[high],
-        sum(prefill) / len(prefill),
-        seconds[0] / len(rollouts),
-        memory,
+    row = BudgetRow(
+        count=count,
+        score=found[score],
+        low=found[low],
+        high=found[high],
+        agreement=1.0,
+        prefill_tokens=sum(prefill) / len(prefill),
+        latency=seconds[0] / len(rollouts),
+        memory=memory,
     )
+    return row, list(rollouts.text)

@@ -13,6 +13,8 @@ from oneloop.judge.pairwise.questions import Question
 from oneloop.judge.preference import Preference
 from oneloop.models.judges.pixel_map import NotDifferentiable, PixelMap, learned_layout, resized
 from oneloop.models.judges.yes_no_vlm import YesNoNetwork, YesNoVlm, answer_token, checkpoint_layers
+from oneloop.models.vision_language.flexible_llava import FlexibleLlava
+from oneloop.models.vision_language.small_llava import SmallLlava
 from tests.models.judges.tiny_vlms import BUILT, idefics3, tokenizer
 from tests.support.rounding import relative, reordered, room
 
@@ -180,6 +182,38 @@ def test_images_are_resized_as_pillow_does_it():
         got = resized(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255, size)[0]
         assert np.abs(got.permute(1, 2, 0).numpy() * 255 - wanted).max() <= 2
     assert resized(torch.rand(1, 1, 4, 4), 4).shape == (1, 3, 4, 4)
+
+
+def flexible(count):
+    """A LLaVA of several numbers of visual tokens, 16 of its own, as a judge that is shown `count`."""
+    model, processor = FlexibleLlava(
+        model=SmallLlava(image_size=16, patch_size=4), num_image_tokens=16
+    ).build()
+    options = {"image_size": 16, "dtype": "float32", "yes": "y", "no": "n"}
+    return YesNoNetwork(YesNoVlm(name="tiny", num_image_tokens=count, **options), model, processor)
+
+
+def test_a_flexible_model_judges_by_as_many_visual_tokens_as_are_asked_for():
+    first, second = images(2)
+    said = {count: flexible(count).answers(first, second, asked("Which", "Whose")) for count in (None, 16, 4)}
+    assert torch.equal(said[None], said[16]) and not torch.equal(said[16], said[4])
+    network = flexible(4)
+    pictures = [
+        np.asarray((255 * each[0]).round().permute(1, 2, 0), dtype=np.uint8) for each in (first, second)
+    ]
+    inputs = network._inputs("Which", pictures)
+    assert int((inputs["input_ids"] == network.model.config.image_token_id).sum()) == 2 * 4
+    law = network.model(**inputs).logits[0, -1].log_softmax(-1)[network.words]
+    exact = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255 for picture in pictures]
+    gap = room(lambda move: move(copy.deepcopy(network)).answers(*exact, asked("Which")))
+    torch.testing.assert_close(network.answers(*exact, asked("Which"))[0], law, atol=gap, rtol=0)
+
+
+def test_a_number_of_visual_tokens_that_cannot_be_shown_is_refused():
+    with pytest.raises(ValueError, match="num_image_tokens: got 4, but the model has one number"):
+        YesNoNetwork(YesNoVlm(name="tiny", image_size=16, num_image_tokens=4), *idefics3())
+    with pytest.raises(ValueError, match="5"):
+        flexible(5)
 
 
 def test_answers_must_be_one_token_each_and_differ():

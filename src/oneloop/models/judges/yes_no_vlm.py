@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from oneloop.core import hub
 from oneloop.core.part import part
+from oneloop.models.flexible_vlm.projector import side_of
 from oneloop.models.judges.pixel_map import PixelMap, resized
 
 KEPT = 4096
@@ -44,9 +45,12 @@ class YesNoVlm:
     """Precision of the frozen weights; log-probabilities are fp32."""
     checkpointing: bool = False
     """Whether activations are recomputed in the backward pass: less memory, more time."""
+    num_image_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Visual tokens of an image, where the model takes several numbers of them; None: its own."""
 
     def build(self) -> "YesNoNetwork":
-        """Loads the model. Raises ValueError when that fails, or when an answer is not one token."""
+        """Loads the model. Raises ValueError when that fails, when an answer is not one token, or when it
+        takes no other number of visual tokens than its own."""
         transformers: Any = importlib.import_module("transformers")
         try:
             with hub.asked(self.name):
@@ -69,6 +73,7 @@ class YesNoNetwork(nn.Module):
         self.words = [answer_token(processor.tokenizer, word) for word in (options.yes, options.no)]
         if self.words[0] == self.words[1]:
             raise ValueError(f"yes and no are one token, {self.words[0]}: '{options.yes}', '{options.no}'")
+        self._asked = asked_of(processor, options.num_image_tokens)
         if options.checkpointing:
             checkpoint_layers(model)
         self._read_once = lru_cache(KEPT)(self._read)
@@ -93,8 +98,8 @@ class YesNoNetwork(nn.Module):
         )
         if "do_image_splitting" in getattr(self.processor.image_processor, "__dict__", {}):
             options["do_image_splitting"] = False
-        made = self.processor(text=[prompt], images=[pair], images_kwargs=options, return_tensors="pt")
-        return dict(made)
+        given = {"images": [pair], "images_kwargs": options, "return_tensors": "pt", **self._asked}
+        return dict(self.processor(text=[prompt], **given))
 
     def answers(self, first: Tensor, second: Tensor, questions: Sequence[Any]) -> Tensor:
         """[b, 2], log-probabilities of yes and no, of images [b, C, H, W] in [0, 1]; differentiable in
@@ -125,6 +130,19 @@ class YesNoNetwork(nn.Module):
     def _read(self, text: str) -> dict[str, Tensor]:
         inputs = self._inputs(text, self._blanks)
         return {name: value for name, value in inputs.items() if name != "pixel_values"}
+
+
+def asked_of(processor: Any, count: int | None) -> dict[str, int]:
+    """What a call of the processor says of `count` visual tokens. Raises ValueError where it takes none."""
+    if count is None:
+        return {}
+    if not hasattr(processor, "num_image_tokens"):
+        raise ValueError(
+            f"models.yes_no_vlm.num_image_tokens: got {count}, but the model has one number of visual tokens "
+            "only; {flexible_llava: {model: ...}} makes a LLaVA that takes several"
+        )
+    side_of(count)
+    return {"num_image_tokens": count}
 
 
 def checkpoint_layers(model: nn.Module) -> None:
