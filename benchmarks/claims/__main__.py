@@ -21,7 +21,11 @@ def main(
         bool, typer.Option("--quick", help="One seed at known settings; nothing is recorded.")
     ] = False,
     again: Annotated[
-        bool, typer.Option("--confirm", help="Run seed 0 again; if it comes out as stored, nothing is stale.")
+        bool,
+        typer.Option(
+            "--confirm",
+            help="Run seed 0 again; if it is as stored, or as by the earlier code, nothing is stale.",
+        ),
     ] = False,
 ) -> None:
     """Run a paper's claim against tuned rivals at small scale and record what was measured.
@@ -30,7 +34,7 @@ def main(
     """
     if again:
         other = confirm(name)
-        Console().print("\n".join(["came out otherwise:", *other]) if other else "seed 0 came out as stored")
+        Console().print("\n".join(["came out otherwise:", *other]) if other else "seed 0 came out as it was")
         raise typer.Exit(int(bool(other)))
     found = run_quickly(name) if quick else run_claim(name, seeds, workers=workers, resume=resume)
     Console().print_json(json.dumps(found))

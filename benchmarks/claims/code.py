@@ -16,6 +16,8 @@ PLACES = (ROOT / "src" / "oneloop", ROOT / "benchmarks" / "claims")
 HARNESS = {"__init__", "__main__", "claim", "code", "intervals", "registry", "running", "tuning"}
 """Files of this folder that every claim runs through, and none computes with."""
 
+SEARCHED = 300
+"""Commits among which the one that made a result is looked for."""
 WORDS = {"paper", "recipe", "says", "claim", "work", "only_under", "found", "at_best"}
 """Fields of a claim that say something and compute nothing."""
 
@@ -47,8 +49,14 @@ def digests(files: set[str]) -> dict[str, str]:
 
 @cache
 def digest(path: Path) -> str:
-    """12 hex digits of the code at `path`: comments, docstrings, layout and a claim's words do not count."""
-    tree = ast.parse(path.read_text())
+    """12 hex digits of the code at `path`; see `digest_of`."""
+    return digest_of(path.read_text())
+
+
+@cache
+def digest_of(program: str) -> str:
+    """12 hex digits of a program: comments, docstrings, layout and a claim's words do not count."""
+    tree = ast.parse(program)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Claim":
             node.keywords = [each for each in node.keywords if each.arg not in WORDS]
@@ -75,14 +83,35 @@ def changed(stored: Mapping[str, str]) -> list[str]:
 
 def commit() -> str | None:
     """The commit in the project's clone, '+' behind it when files have changed since; None without git."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
     try:
         return git("rev-parse", "--short=10", "HEAD") + (
             "+" if git("status", "--porcelain", "src", "benchmarks") else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def commit_of(stored: Mapping[str, str]) -> str | None:
+    """The latest commit whose files are those of a stored result; None where there is none, or no git."""
+    files = sorted(stored, key=lambda file: file not in changed(stored))
+    try:
+        commits = git("log", f"-{SEARCHED}", "--format=%H", "--", *files).split()
+        return next(
+            (each for each in commits if all(_was(each, file) == stored[file] for file in files)), None
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _was(commit: str, file: str) -> str:
+    """The digest of a file at a commit; "" where it was not."""
+    try:
+        return digest_of(git("show", f"{commit}:{file}"))
+    except subprocess.CalledProcessError:
+        return ""
+
+
+def git(*words: str) -> str:
+    """What git says in the project's clone. Raises CalledProcessError where it fails."""
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

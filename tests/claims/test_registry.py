@@ -1,10 +1,11 @@
 """benchmarks/claims: what is known of a claim, what it is run with, what is refused."""
 
 import json
+import subprocess
 from dataclasses import replace
 
 import pytest
-from benchmarks.claims import registry
+from benchmarks.claims import code, registry, running
 from benchmarks.claims.claim import Arm, Claim
 from benchmarks.claims.registry import methods
 from benchmarks.claims.running import confirm, run_claim, run_quickly
@@ -113,6 +114,52 @@ def test_a_stale_result_is_confirmed_by_its_first_seed_alone(tmp_path, registere
     assert other.startswith("ours, accuracy: 2.001, 2.0") and methods(tmp_path)[0]["stale"]
     with pytest.raises(ValueError, match="nothing is stored of 'none'"):
         confirm("none", tmp_path)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_where_this_machine_computes_otherwise_the_earlier_code_is_run_on_it_too(
+    same, tmp_path, registered, monkeypatch
+):
+    registered(tuned())
+    stored = run_claim("toy", 2, tmp_path, tmp_path)
+    stored["first"]["ours"]["accuracy"] += 1e-3  # by another machine
+    (tmp_path / "toy.json").write_text(json.dumps(stored | {"code": {"src/oneloop/gone.py": "1"}}))
+    here = run_quickly("toy", tmp_path)
+    before = here if same else here | {"theirs": here["theirs"] | {"accuracy": 0.0}}
+    monkeypatch.setattr(running.code, "commit_of", lambda stored: "abc")
+    monkeypatch.setattr(running, "earlier", lambda name, commit, known: before)
+    other = confirm("toy", tmp_path)
+    assert [each.partition(":")[0] for each in other] == ([] if same else ["theirs, accuracy"])
+    kept = json.loads((tmp_path / "toy.json").read_text())
+    assert kept["code"] == ({} if same else {"src/oneloop/gone.py": "1"}), "a toy runs nothing of the project"
+    assert kept["first"] == stored["first"]
+
+
+def test_the_code_that_made_a_result_is_found_and_run(tmp_path, monkeypatch):
+    """In a clone where a claim was changed twice since, once in its words alone."""
+
+    def git(*words):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    program = tmp_path / "benchmarks" / "claims" / "__main__.py"
+    program.parent.mkdir(parents=True)
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "someone")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "someone@example.com")
+    git("init", "-q")
+    for level in ("1", "2", "2  # two", "3"):
+        said = "json.load(open('benchmarks/results/toy.json'))['chosen']"
+        program.write_text(f"import json\nprint(json.dumps({{'ours': {{'a': {said}, 'b': {level}\n}}}}))\n")
+        git("add", "-A")
+        git("commit", "-qm", level)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    file = "benchmarks/claims/__main__.py"
+    made = code.digest_of(program.read_text().replace("'b': 3", "'b': 2"))
+    commit = code.commit_of({file: made})
+    assert code.git("show", "-s", "--format=%s", commit) == "2  # two"
+    assert running.earlier("toy", commit, {"chosen": 0.5}) == {"ours": {"a": 0.5, "b": 2}}
+    assert code.git("worktree", "list").count("\n") == 0
+    assert code.commit_of({file: "0" * 12}) is None and code.commit_of({"gone.py": made}) is None
 
 
 def test_states_name_the_regime_and_what_fell_before_it_was_tuned(tmp_path, registered):
