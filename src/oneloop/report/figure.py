@@ -1,4 +1,4 @@
-"""A figure that stands alone: panels of curves side by side in one SVG file, opened by any browser."""
+"""A figure that stands alone: panels of curves, at most three in a row, in one SVG file for any browser."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,9 @@ from oneloop.report.template import filled
 
 COLOURS = ("#2a6cb0", "#c4620f", "#2f8a78", "#8a4fb0", "#94979c", "#b3261e", "#7a6a1e", "var(--ink, #1d1f21)")
 """Colours of the lines c0, c1, ...; from the ninth line on they repeat."""
-GAP, HEAD, ROW = 24, 84, 18
+GAP, HEAD, ROW, TITLE = 24, 84, 18, 48
+MOST = 3
+"""Panels side by side; four stand two by two."""
 
 
 def colour(place: int) -> str:
@@ -28,7 +30,9 @@ def write_figure(path: Path, title: str, about: str, panels: Sequence[Panel], la
 def figure(title: str, about: str, panels: Sequence[Panel], last: int) -> str:
     """The SVG as text."""
     drawings = [plot.draw(panel, (0, last), [("", 0, last)]) for panel in panels]
-    rows = max(len(drawing.legend) for drawing in drawings)
+    legend = max(len(drawing.legend) for drawing in drawings)
+    across = 2 if len(drawings) == 4 else min(MOST, len(drawings))
+    down, high = -(-len(drawings) // across), plot.HEIGHT + ROW * legend
     return filled(
         "figure.svg",
         title=title,
@@ -39,6 +43,8 @@ def figure(title: str, about: str, panels: Sequence[Panel], last: int) -> str:
         gap=GAP,
         head=HEAD,
         row=ROW,
-        width=len(drawings) * (plot.WIDTH + GAP) + GAP,
-        height=HEAD + plot.HEIGHT + ROW * rows + GAP,
+        across=across,
+        step=high + TITLE,
+        width=across * (plot.WIDTH + GAP) + GAP,
+        height=HEAD + (down - 1) * (high + TITLE) + high + GAP,
     )
