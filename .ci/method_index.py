@@ -8,6 +8,7 @@
     <!-- kinds -->        in docs/recipes.md: the kinds of part, and the parts of each
     <!-- parts -->        in docs/parts.md: every part with its options
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
+    <!-- files -->        in docs/image_tokenizer.md: pictures as files, benchmarks/results/picture_files.json
 
     python .ci/method_index.py            writes them
     python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
@@ -206,7 +207,31 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     if page.is_file() and stored.is_file():
         content = compared_table(json.loads(stored.read_text()))
         found[page] = between(found.get(page, page.read_text()), "<!-- compared -->", content)
+    page, stored = root / "docs" / "image_tokenizer.md", root / RESULTS / "picture_files.json"
+    if page.is_file() and stored.is_file():
+        content = files_table(json.loads(stored.read_text()))
+        found[page] = between(found.get(page, page.read_text()), "<!-- files -->", content)
     return found
+
+
+def files_table(found: Mapping[str, Any]) -> str:
+    """Bytes, quality and time of pictures as files, the formats at their coarser settings."""
+    coarse = (" 0", " 1", " 10", " 60", " 15")
+    kept = [
+        row
+        for row in found["rows"]
+        if row["file"].endswith(coarse) or "codes" in row["file"] or "shrunk" in row["file"]
+    ]
+    cells = [[_short(value) for value in row.values()] for row in kept]
+    return (
+        f"{markdown(tuple(kept[0]), cells)}\n\n{found['hardware']}; medians over {found['timed']} pictures."
+    )
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def columns_table() -> str:
