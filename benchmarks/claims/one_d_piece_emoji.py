@@ -27,5 +27,6 @@ CLAIM = Claim(
     says="at few tokens far better than a tokenizer that is merely cut short; some loss at the full length",
     claim=f"on emoji, dropping tails in training gains {TARGET:g} dB at prefixes up to half of the tokens",
     target=TARGET,
+    found="3.3 dB over the mean image, which no cut tokenizer reaches; the price with all tokens is 1.3 dB",
     **FIELDS | {"arms": tuple(replace(arm, bounds=(0.0, HIGHEST)) for arm in FIELDS["arms"])},
 )

@@ -68,6 +68,7 @@ CLAIM = Claim(
     says="reconstruction with all tokens is preserved",
     claim=f"drawing 1, 2, 4, ... N tokens takes back {TARGET:g} of the price at no loss at prefixes",
     target=TARGET,
+    found="weighting errors by the length takes back a quarter, at .45 dB less at prefixes; progress a tenth",
     arms=tuple(Arm(name, RATES) for name in arms(DIGITS)),
     train=train,
     score=lambda row: row["score"],
