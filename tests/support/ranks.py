@@ -33,8 +33,10 @@ CONTEXT.set_forkserver_preload(["tests.support.training", "peft", "torch.distrib
 LONGEST = 120.0
 """Seconds after which ranks that are not done are killed."""
 CLOSE = 1e-5
-"""As docs/devices.md promises. Largest gaps measured, as shares of 1 + size: metrics 1.0e-6; weights 2.6e-6,
-or 6.3e-6 where torch uses no AVX: Adam divides by small gradients."""
+"""As docs/devices.md promises at learning rates of a fine-tune, where it measures 3e-7. A step of Adam's is
+1e-4 long at such a rate, so a gradient that is wrong is told from one that is rounded."""
+FINE = 1e-2
+"""Learning rates of a fine-tune over those of `training.recipe`."""
 COUNTED = ("network_evaluations", "flops")
 """What was forwarded depends on how a batch is cut; a prompt may be forwarded on two ranks."""
 
@@ -102,7 +104,8 @@ def options(
     warm["steps"], reinforce["steps"] = 2, steps
     reinforce["learner"]["schedule"] = "constant"
     for phase in (warm, reinforce):
-        phase["learner"] |= {"parallel": parallel, "plan": plan}
+        rate = FINE * phase["learner"]["learning_rate"]
+        phase["learner"] |= {"parallel": parallel, "plan": plan, "learning_rate": rate}
     return {name: copy.deepcopy(raw[name]) for name in ("policy", "phases")} | {"save_every": 10}
 
 
