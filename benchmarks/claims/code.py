@@ -93,7 +93,8 @@ def commit() -> str | None:
 
 def commit_of(stored: Mapping[str, str]) -> str | None:
     """The latest commit whose files are those of a stored result; None where there is none, or no git."""
-    files = sorted(stored, key=lambda file: file not in changed(stored))
+    other = changed(stored)
+    files = other + [file for file in stored if file not in other]  # most commits differ in the first of them
     try:
         commits = git("log", f"-{SEARCHED}", "--format=%H", "--", *files).split()
         return next(

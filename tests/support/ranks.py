@@ -33,8 +33,10 @@ CONTEXT.set_forkserver_preload(["tests.support.training", "peft", "torch.distrib
 LONGEST = 120.0
 """Seconds after which ranks that are not done are killed."""
 CLOSE = 1e-5
-"""As docs/devices.md promises at learning rates of a fine-tune, where it measures 3e-7. A step of Adam's is
-1e-4 long at such a rate, so a gradient that is wrong is told from one that is rounded."""
+"""As docs/devices.md promises of metrics at learning rates of a fine-tune."""
+CLOSE_WEIGHTS = 1e-6
+"""Of weights at these rates, where 3e-7 is measured. A step of Adam's is 1e-4 long then, so a gradient that
+is wrong is told from one that is rounded."""
 FINE = 1e-2
 """Learning rates of a fine-tune over those of `training.recipe`."""
 COUNTED = ("network_evaluations", "flops")
@@ -173,7 +175,7 @@ def assert_close(before: Any, after: Any, name: str) -> None:
 
 
 def assert_same(one: Path, many: Path) -> None:
-    """Two runs have the same batches, and metrics and weights to CLOSE."""
+    """Two runs have the same batches, and metrics to CLOSE, weights to CLOSE_WEIGHTS."""
     left, right = training.lines(one), training.lines(many)
     assert [list(line) for line in left] == [list(line) for line in right]
     for before, after in zip(left, right, strict=True):
@@ -188,7 +190,7 @@ def assert_same(one: Path, many: Path) -> None:
     ours, theirs = weights(one), weights(many)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        torch.testing.assert_close(theirs[name], value, rtol=CLOSE, atol=CLOSE)
+        torch.testing.assert_close(theirs[name], value, rtol=CLOSE_WEIGHTS, atol=CLOSE_WEIGHTS)
 
 
 def write_plan(path: Path, mesh: tuple[int, ...], tokens: str, places: dict[str, str]) -> None:

@@ -43,23 +43,21 @@ def token_sweep(
     """
     rows: list[BudgetRow] = []
     said: dict[int, list[str]] = {}
-    for count in sorted(counts, reverse=True):  # the largest first: the others are compared with it
+    for count in counts:
         with shown_by(policy, count):
             row, said[count] = _row(policy, judge, data, count, size, seed)
-        alike = [a == b for a, b in zip(said[count], said[max(counts)], strict=True)]
-        rows.append(replace(row, agreement=sum(alike) / len(alike)))
-    return sorted(rows, key=lambda row: counts.index(row.count))
+        rows.append(row)
+    alike = {
+        count: [a == b for a, b in zip(each, said[max(counts)], strict=True)] for count, each in said.items()
+    }
+    return [replace(row, agreement=sum(alike[row.count]) / len(alike[row.count])) for row in rows]
 
 
 def smallest_alike(rows: Sequence[BudgetRow], tolerance: float) -> int:
     """The smallest number of tokens from which on all answer otherwise than the largest on a share of at most
     `tolerance` of the rows."""
-    alike = list(takewhile(lambda row: row.agreement >= 1 - tolerance, sorted(rows, key=_count)[::-1]))
-    return alike[-1].count
-
-
-def _count(row: BudgetRow) -> int:
-    return row.count
+    falling = sorted(rows, key=lambda row: -row.count)
+    return list(takewhile(lambda row: row.agreement >= 1 - tolerance, falling))[-1].count
 
 
 @contextmanager
