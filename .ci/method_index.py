@@ -1,14 +1,17 @@
 """Writes what the documents quote of measured claims, between markers that occur twice:
 
-    <!-- methods -->      in README.md: six rows, one for each question of the loop
+    <!-- methods -->      in README.md: seven rows, one for each question of the loop
     <!-- measured -->     in docs/measured.md: the rows of measured.py, each from a file of benchmarks/results
     <!-- reliability -->  in docs/measured.md: what the scripts of benchmarks/reliability found
     <!-- claim NAME -->   in a page of docs: the table of that claim, as benchmarks/results/NAME.json has it
     <!-- columns -->      in docs/design.md: the columns, as they are declared
     <!-- kinds -->        in docs/recipes.md: the kinds of part, and the parts of each
+    <!-- shipped -->      in docs/recipes.md: the recipes that come with it and what each reaches
     <!-- parts -->        in docs/parts.md: every part with its options
     <!-- compared -->     in docs/otr.md: what `oneloop compare` found, benchmarks/results/imitation.json
     <!-- files -->        in docs/image_tokenizer.md: pictures as files, benchmarks/results/picture_files.json
+
+Into the head of each recipe it writes what `python -m benchmarks.release` found that it reaches.
 
     python .ci/method_index.py            writes them
     python .ci/method_index.py --check    names the documents that are not up to date, exit code 1 if any
@@ -16,7 +19,9 @@
 `python -m benchmarks.claims NAME` measures; after it, run this.
 """
 
+import itertools
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +35,7 @@ from oneloop.core import rooms  # noqa: E402
 from oneloop.core.columns import FAMILIES, declarations  # noqa: E402
 from oneloop.core.rollouts import Actions, Rollouts  # noqa: E402
 from oneloop.recipe.catalogue import first_line, options_of, room_line  # noqa: E402
+from oneloop.recipe.needs import NEEDS  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
@@ -50,8 +56,13 @@ STAGES = (
     ("select: what to learn from", ("d3s",)),
     ("update: how to learn from it", ("otr",)),
     ("measure: who is better", ("onebench",)),
+    ("model: what learns, and where it runs", ("one_d_piece", "tokenflex", "one_dm_style", "oneflow")),
 )
-"""The six rows of README: a question of the loop, and the claims of the methods that answer it."""
+"""The seven rows of README: a question of the loop, and the claims of the methods that answer it."""
+
+SHIPPED = Path("src/oneloop/recipe/shipped")
+REACHES = "# Held out, before -> after, one seed:"
+"""How the line in a recipe's head begins that says what it reaches."""
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -61,20 +72,22 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def stages(root: Path = ROOT) -> str:
-    """README's six rows: what was measured of each method, and what became of it when it was tried again."""
+    """README's seven rows: what was measured of each method, and what became of it when it was tried again."""
     known = {method["name"]: method for method in methods(root / RESULTS)}
     rows = []
     for question, claims in STAGES:
-        links = ", ".join(f"[{name}]({_page(known[name])})" for name in claims)
+        links = ", ".join(link(known[name], root) for name in claims)
         said = "<br>".join(f"**{name}**: {known[name]['says']}" for name in claims)
         rows.append((question, links, said, "<br>".join(finding(known[name]) for name in claims)))
     return markdown(("the loop asks", "methods", "the paper says", "measured here, and against what"), rows)
 
 
-def _page(method: Mapping[str, Any]) -> str:
-    """The page of a method: the one it names instead of a recipe, or the one with its name."""
-    recipe = str(method["recipe"])
-    return recipe if recipe.startswith("docs/") else f"docs/{method['name']}.md"
+def link(method: Mapping[str, Any], root: Path) -> str:
+    """A claim's name, linked to the page with its table, or to the page it names instead of a recipe."""
+    name, recipe = method["name"], str(method["recipe"])
+    page = page_of(name, root)
+    target = f"docs/{page.name}" if page else recipe if recipe.startswith("docs/") else ""
+    return f"[{name}]({target})" if target else name
 
 
 def finding(method: Mapping[str, Any]) -> str:
@@ -104,9 +117,8 @@ def index(root: Path = ROOT) -> str:
 
 def cells(method: Mapping[str, Any], root: Path) -> tuple[str, ...]:
     """One row of the index; what was not measured stays empty."""
-    name, page = method["name"], page_of(method["name"], root)
     return (
-        name if page is None else f"[{name}](docs/{page.name})",
+        link(method, root),
         f"{method['paper']}: {method['says']}",
         method["claim"],
         measured_text(method) + stale_text(method),
@@ -121,6 +133,48 @@ def recipe_link(recipe: str) -> str:
     """A shipped recipe by name, or a page of docs."""
     file = recipe if recipe.startswith("docs/") else f"src/oneloop/recipe/shipped/{recipe}.yaml"
     return f"[{recipe}]({file})"
+
+
+def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
+    """Every recipe that comes with it: what it shows, what it needs, and what it reaches on one seed."""
+    rows = []
+    for file in sorted((root / SHIPPED).glob("*.yaml")):
+        name, head = file.stem, [line.removeprefix("#").strip() for line in head_of(file.read_text())]
+        says = re.match(r".*?[.](?= |$)", " ".join(head))
+        needs = str(NEEDS[name]) if name in NEEDS else ""
+        rows.append((f"[{name}](../{SHIPPED / file.name})", says[0] if says else "", needs, *reached(found.get(name))))
+    return markdown(("recipe", "what it shows", "needs", "held out, before -> after", "seconds", "on"), rows)
+
+
+def reached(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """What a recipe reaches, its seconds, and where and when; empty for one that was not run."""
+    if row is None:
+        return "not run", "", ""
+    about = f"{row['hardware']}, {row['date']}"
+    if row["failed"]:
+        return f"failed: {row['failed']}", "", about
+    modes = [f"{mode} {_steps(row[mode])}" for mode in ("greedy", "sampled") if mode in row]
+    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", f"{row['seconds']:.0f}", about
+
+
+def _steps(values: Sequence[float]) -> str:
+    return " -> ".join(f"{value:.3g}" for value in values)
+
+
+def head_of(recipe: str) -> list[str]:
+    """The comment that a recipe begins with, line by line, without what it reaches."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), recipe.splitlines())
+    return [line for line in lines if not line.startswith(REACHES)]
+
+
+def with_reached(recipe: str, row: Mapping[str, Any] | None) -> str:
+    """A recipe whose head says what it reaches on one seed, where that is known."""
+    head = head_of(recipe)
+    body = list(itertools.dropwhile(lambda line: line.startswith("#"), recipe.splitlines()))
+    found, seconds, about = reached(row)
+    if row is not None:
+        head.append(f"{REACHES} {found}; {seconds} s, {about}")
+    return "\n".join([*head, *body]) + "\n"
 
 
 def claim_table(stored: Mapping[str, Any]) -> str:
@@ -198,6 +252,12 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
         page = root / "docs" / f"{file}.md"
         if page.is_file():
             found[page] = between(page.read_text(), f"<!-- {marker} -->", content())
+    stored, page = root / RESULTS / "release.json", root / "docs" / "recipes.md"
+    if stored.is_file():
+        reaches = json.loads(stored.read_text())["recipes"]
+        found[page] = between(found[page], "<!-- shipped -->", shipped_table(root, reaches))
+        for file in sorted((root / SHIPPED).glob("*.yaml")):
+            found[file] = with_reached(file.read_text(), reaches.get(file.stem))
     for name in names():
         stored, page = root / RESULTS / f"{name}.json", page_of(name, root)
         if page is not None and stored.is_file():

@@ -3,9 +3,10 @@
     python -m benchmarks.release [--claims otr ...] [--recipes tiny ...]     (`make release`: all, over night)
 
 Each runs in a process of its own; what fails is a row of the page and not the end of the run. The page goes
-to `build/release.md`, the numbers to `benchmarks/results/release.json`; what that file held before is what it
-is compared with. A quick claim is one seed, so it is asked only whether its number lies where the stored
-seeds lie.
+to `build/release.md`, the numbers to `benchmarks/results/release.json`, beside those of whatever is not run
+now; what that file held before is what they are compared with. A quick claim is one seed, so it is asked only
+whether its number lies where the stored seeds lie. What a recipe reaches, `.ci/method_index.py` writes into
+its head and into docs/recipes.md.
 """
 
 import argparse
@@ -26,9 +27,11 @@ from oneloop.recipe.text import shipped
 from oneloop.run.environment import hardware
 from oneloop.run.record import read_lines
 
-LEFT_OUT = {name: need for name, need in NEEDS.items() if need.of != "fetch"}
-"""Recipes that are not run by themselves, and what they need."""
+LEFT_OUT = {name: need for name, need in NEEDS.items() if need.of in ("hub", "reader")}
+"""Recipes that are not run, and what they need."""
 STORED, PAGE, RUNS = Path("benchmarks/results/release.json"), Path("build/release.md"), Path("build/release")
+ABOUT = ("date", "commit", "hardware")
+"""What each row of the numbers says of itself."""
 Row = dict[str, Any]
 
 
@@ -50,10 +53,11 @@ def claim_row(name: str) -> Row:
 
 def recipe_row(name: str) -> Row:
     """The recipe trained to its end: held-out accuracy or reward before its first phase, after its last."""
-    folder = RUNS / name
+    folder = RUNS / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
-    words = [sys.executable, "-m", "oneloop", "train", name, "--run", str(folder)]
-    done, seconds = timed(words)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    # in a folder of its own, so that a recipe that goes on from another finds it in runs/
+    done, seconds = timed([sys.executable, "-m", "oneloop", "train", name, "--run", f"runs/{name}"], RUNS)
     row: Row = {"seconds": seconds, "failed": failure(done)}
     if row["failed"]:
         return row
@@ -61,20 +65,24 @@ def recipe_row(name: str) -> Row:
 
 
 def measured(lines: Sequence[Mapping[str, Any]]) -> Row:
-    """{mode: [before the first phase, after the last]} of accuracy, or of reward where there is none."""
+    """{mode: [before the first phase, after the last]} of what is held out.
+
+    `of` says what of it: accuracy, or reward where there is none.
+    """
+    ours = [line for line in lines if line["kind"] == "eval" and line["when"] != "during"]
+    of = "accuracy" if any("accuracy" in line for line in ours) else "reward"
     found: Row = {}
     for mode in ("greedy", "sampled"):
-        ours = [line for line in lines if line["kind"] == "eval" and line["mode"] == mode]
-        values = [line.get("accuracy", line.get("reward")) for line in ours if line["when"] != "during"]
+        values = [line.get(of) for line in ours if line["mode"] == mode]
         if values and None not in (values[0], values[-1]):
-            found[mode] = [values[0], values[-1]]
+            found |= {"of": of, mode: [values[0], values[-1]]}
     return found
 
 
-def timed(words: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], float]:
-    """The finished process and its seconds."""
+def timed(words: Sequence[str], folder: Path = Path()) -> tuple[subprocess.CompletedProcess[str], float]:
+    """The finished process, run in `folder`, and its seconds."""
     began = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
     return done, time.perf_counter() - began
 
 
@@ -87,15 +95,15 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 def page(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """What was run, and beside it what was found the last time."""
     lines = [f"# Release check of {now['date']}", "", f"Commit {now['commit']}, {now['hardware']}."]
-    if before:
-        lines += [f"Compared with {before['date']}, commit {before['commit']}, {before['hardware']}."]
     for kind, show in (("recipes", recipe_cells), ("claims", claim_cells)):
-        lines += ["", f"## {kind.capitalize()}", "", "| name | found | last time | seconds (last time) |"]
-        lines += ["| --- | --- | --- | --- |"]
+        lines += ["", f"## {kind.capitalize()}", ""]
+        lines += ["| name | found | last time | seconds (last time) | last time on |"]
+        lines += ["| --- | --- | --- | --- | --- |"]
         for name, row in now[kind].items():
             was = before.get(kind, {}).get(name)
             took = f"{row['seconds']:.0f}" + (f" ({was['seconds']:.0f})" if was else "")
-            lines.append(f"| {name} | {show(row)} | {show(was) if was else 'not run'} | {took} |")
+            on = ", ".join(str(was[key]) for key in ABOUT) if was else ""
+            lines.append(f"| {name} | {show(row)} | {show(was) if was else 'not run'} | {took} | {on} |")
     lines += ["", "Not run: " + "; ".join(f"{name} (needs {what})" for name, what in LEFT_OUT.items()) + "."]
     return "\n".join(lines) + "\n"
 
@@ -124,17 +132,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--claims", nargs="*", default=registry.names(), help="claims to run; default: all")
-    every = [name for name in shipped() if name not in LEFT_OUT]
+    able = [name for name in shipped() if name not in LEFT_OUT]
+    # what goes on from the run of another recipe comes after it
+    every = sorted(able, key=lambda name: name in NEEDS and NEEDS[name].of == "run")
     parser.add_argument("--recipes", nargs="*", default=every, help="recipes to train; default: all that can")
     given = parser.parse_args()
     before = json.loads(STORED.read_text()) if STORED.is_file() else {}
-    now: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "commit": code.commit(),
-        "hardware": hardware(),
-        "recipes": {},
-        "claims": {},
-    }
+    about = dict(zip(ABOUT, (datetime.date.today().isoformat(), code.commit(), hardware()), strict=True))
+    now: dict[str, Any] = {**about, "recipes": {}, "claims": {}}
     makes: tuple[tuple[str, Sequence[str], Callable[[str], Row]], ...] = (
         ("recipes", given.recipes, recipe_row),
         ("claims", given.claims, claim_row),
@@ -142,9 +147,10 @@ def main() -> int:
     for kind, names, make in makes:
         for number, name in enumerate(names, start=1):
             print(f"{kind} {number}/{len(names)}: {name}", flush=True)
-            now[kind][name] = make(name)
+            now[kind][name] = make(name) | about
             storage.replace_file(PAGE, page(now, before))
-    storage.replace_file(STORED, json.dumps(now, indent=1) + "\n")
+            kept = {each: {**before.get(each, {}), **now[each]} for each, _, _ in makes}
+            storage.replace_file(STORED, json.dumps(kept, indent=1, sort_keys=True) + "\n")
     print(PAGE)
     return int(any(row["failed"] for kind in ("recipes", "claims") for row in now[kind].values()))
 
