@@ -37,9 +37,9 @@ from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 from oneloop.update.objective.supervised import Supervised
 
-WARM_UP, STEPS, PROMPTS, SIZE = 400, 400, 16, 8
+WARM_UP, STEPS, PROMPTS, SIZE = 400, 1000, 16, 8
 TESTED, SAMPLES = 480, 4
-RATES = (5e-5, 1e-4, 2e-4, 4e-4)
+RATES = (1e-4, 2e-4, 4e-4, 8e-4)
 QUESTIONS = 1_000_000
 
 
@@ -135,7 +135,6 @@ CLAIM = Claim(
     says="a mathematician's text model gains 5 to 9 points by GRPO after imitation; no pictures",
     claim="GRPO raises the held-out accuracy of a model that reads pictures, greedy and sampled, by",
     target=0.0,
-    found="as many right answers to imitate add 17 points greedy and 18 sampled",
     arms=(Arm("GRPO", RATES), Arm("imitation", RATES)),
     train=train,
     score=lambda row: row["greedy"] + row["sampled"],
