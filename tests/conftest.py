@@ -103,7 +103,9 @@ def local_ray() -> Iterator[None]:
     """A Ray cluster of this machine alone, for the tests of a file that need one."""
     # of a file: while Ray's threads live, tracemalloc in a later file crashes the interpreter
     ray = pytest.importorskip("ray")
-    options: dict[str, Any] = {"include_dashboard": False, "logging_level": "ERROR"}
+    from oneloop.parallel.runtime.cluster import HERE
+
+    options: dict[str, Any] = {"include_dashboard": False, "logging_level": "ERROR", "_system_config": HERE}
     with Scratch() as folder:
         ray.init(num_cpus=2, object_store_memory=80 * 2**20, _temp_dir=folder, **options)
         yield

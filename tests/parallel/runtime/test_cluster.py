@@ -118,6 +118,12 @@ def test_a_killed_worker_is_replaced_and_each_result_is_taken_once(cluster, tmp_
     assert done == {x: 2 if x == 5 else 1 for x in range(8)}
 
 
+def test_workers_of_this_machine_get_as_much_of_it_as_the_update(cluster):
+    worker = cluster.worker("nice", lambda: lambda x: os.nice(0) - x)
+    assert ray.get(worker(os.nice(0))) == 0
+    worker.close()
+
+
 def test_an_error_over_there_is_raised_here_with_its_traceback(cluster):
     worker = cluster.worker("judge", failing, 3, cpus=0.25)
     with pytest.raises(ZeroDivisionError, match="no verdict on 3") as error:

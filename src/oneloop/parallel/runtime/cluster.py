@@ -26,6 +26,8 @@ from oneloop.core.scratch import Scratch
 
 RESTARTS = 3
 """Deaths of a worker in a row, on one act, that are made good."""
+HERE = {"worker_niceness": 0}
+"""Of a cluster of this machine alone: Ray's 15 starves samplers and judges beside the update."""
 CREATION = "raised in its creation task"
 """What Ray says of an actor whose constructor raised."""
 
@@ -61,7 +63,7 @@ class Cluster:
             local: dict[str, Any] = {}
             if address is None:
                 self._folder = Scratch(_folder_of_ray())  # else each session stays in /tmp/ray
-                local = {"include_dashboard": False, "_temp_dir": self._folder.path}
+                local = {"include_dashboard": False, "_temp_dir": self._folder.path, "_system_config": HERE}
             try:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as error:  # a bare one where its processes are slow to start
