@@ -21,7 +21,6 @@ Into the head of each recipe it writes what `python -m benchmarks.release` found
 
 import itertools
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ import measured  # noqa: E402
 from oneloop.core import rooms  # noqa: E402
 from oneloop.core.columns import FAMILIES, declarations  # noqa: E402
 from oneloop.core.rollouts import Actions, Rollouts  # noqa: E402
+from oneloop.cli.recipes import about  # noqa: E402
 from oneloop.recipe.catalogue import first_line, options_of, room_line  # noqa: E402
 from oneloop.recipe.needs import NEEDS  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
@@ -139,10 +139,9 @@ def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
     """Every recipe that comes with it: what it shows, what it needs, and what it reaches on one seed."""
     rows = []
     for file in sorted((root / SHIPPED).glob("*.yaml")):
-        name, head = file.stem, [line.removeprefix("#").strip() for line in head_of(file.read_text())]
-        says = re.match(r".*?[.](?= |$)", " ".join(head))
+        name = file.stem
         needs = str(NEEDS[name]) if name in NEEDS else ""
-        rows.append((f"[{name}](../{SHIPPED / file.name})", says[0] if says else "", needs, *reached(found.get(name))))
+        rows.append((f"[{name}](../{SHIPPED / file.name})", about(file), needs, *reached(found.get(name))))
     return markdown(("recipe", "what it shows", "needs", "held out, before -> after", "seconds", "on"), rows)
 
 
@@ -150,11 +149,11 @@ def reached(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
     """What a recipe reaches, its seconds, and where and when; empty for one that was not run."""
     if row is None:
         return "not run", "", ""
-    about = f"{row['hardware']}, {row['date']}"
+    where = f"{row['hardware']}, {row['date']}"
     if row["failed"]:
-        return f"failed: {row['failed']}", "", about
+        return f"failed: {row['failed']}", "", where
     modes = [f"{mode} {_steps(row[mode])}" for mode in ("greedy", "sampled") if mode in row]
-    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", f"{row['seconds']:.0f}", about
+    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", f"{row['seconds']:.0f}", where
 
 
 def _steps(values: Sequence[float]) -> str:
@@ -171,9 +170,9 @@ def with_reached(recipe: str, row: Mapping[str, Any] | None) -> str:
     """A recipe whose head says what it reaches on one seed, where that is known."""
     head = head_of(recipe)
     body = list(itertools.dropwhile(lambda line: line.startswith("#"), recipe.splitlines()))
-    found, seconds, about = reached(row)
+    found, seconds, where = reached(row)
     if row is not None:
-        head.append(f"{REACHES} {found}; {seconds} s, {about}")
+        head.append(f"{REACHES} {found}; {seconds} s, {where}")
     return "\n".join([*head, *body]) + "\n"
 
 
