@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from oneloop.cli.chat import as_message
+from oneloop.cli.chat import Manner, manner
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
@@ -57,6 +57,12 @@ def evaluate(
         bool | None,
         typer.Option(help="Give prompts as user messages; default: as trained, or if it has a template."),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="System message before prompts of --task or --data; default of --task: as trained."
+        ),
+    ] = None,
     image_tokens: Annotated[
         str, typer.Option(help="Measure at each of these numbers of visual tokens, with commas.")
     ] = "",
@@ -81,9 +87,11 @@ def evaluate(
         raise ValueError(
             f"say on what to measure '{model}': --task, --data, or a recipe with an `evaluate` section"
         )
-    message = as_message(chat, folder, beside) if task or data else bool(chat)
+    if data and system is None:
+        system = ""  # a file may hold system messages of its own
+    asking = manner(chat, system, folder, beside) if task or data else Manner(bool(chat), system or "")
     usual = ["evaluate.samples=8"] if task or data else []
-    changed = [*on_what(task, data, judge, message), *usual, *overrides]  # what comes later wins
+    changed = [*on_what(task, data, judge, asking), *usual, *overrides]  # what comes later wins
     given: dict[str, float | None] = {"evaluate.size": size, "evaluate.samples": samples}
     given |= {"max_new_tokens": max_new_tokens, "temperature": temperature}  # of whichever policy it is
     words = [f"{path}={value}" for path, value in given.items() if value is not None]
@@ -99,18 +107,20 @@ def evaluate(
         say(f"written: {out}")
 
 
-def on_what(task: str, data: str, judge: str, chat: bool) -> list[str]:
-    """Recipe overrides equal to `--task`, `--data`, `--judge` and `--chat`."""
+def on_what(task: str, data: str, judge: str, asking: Manner) -> list[str]:
+    """Recipe overrides equal to `--task`, `--data`, `--judge`, `--chat` and `--system`."""
     if task and data:
         raise ValueError(f"give --task or --data, got both '{task}' and '{data}'")
     words = []
     if task:
-        options = {"task": task, "seed": HELD_OUT, "chat": chat}
+        options = {"task": task, "seed": HELD_OUT, **asking._asdict()}
         words.append(f"evaluate.data={json.dumps({'reasoning': options})}")
     if data:
-        words.append(f"evaluate.data={json.dumps({'hub': {'path': data, 'chat': chat or None}})}")
-    if chat and not words:
-        raise ValueError("--chat is of --task or --data; in a recipe it is an option of the data")
+        options = {"path": data, "chat": asking.chat or None, "system": asking.system}
+        words.append(f"evaluate.data={json.dumps({'hub': options})}")
+    if not words and (asking.chat or asking.system):
+        given = "--chat" if asking.chat else "--system"
+        raise ValueError(f"{given} is of --task or --data; in a recipe it is an option of the data")
     judge = judge or ("reasoning_gym" if task else "exact" if data else "")
     return [*words, *([f"evaluate.judge=[{json.dumps(judge_of(judge))}]"] if judge else [])]
 

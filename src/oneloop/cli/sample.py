@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from oneloop.cli.chat import as_message
+from oneloop.cli.chat import manner
 from oneloop.cli.terminal import console
 from oneloop.run.checkpoint import locate
 from oneloop.run.generate import generate, options_of
@@ -23,6 +23,9 @@ def sample(
         bool | None,
         typer.Option(help="Give the prompt as a user message; default: as trained, or if it has a template."),
     ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="System message before the prompt; default: as trained.")
+    ] = None,
     image: Annotated[
         list[Path] | None, typer.Option(help="Picture that the prompt shows; repeatable.")
     ] = None,
@@ -35,8 +38,7 @@ def sample(
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
     pictures = image or []
     options_of(model, bool(pictures), **options)
-    message = as_message(chat, *locate(model))
-    asked = [{"role": "user", "content": prompt}] if message else prompt
+    asked = manner(chat, system, *locate(model))(prompt)
     for number, found in enumerate(generate(model, asked, count, images=pictures, seed=seed, **options), 1):
         ended = "" if found.whole else " (cut off at the limit)"
         console.print(f"[bold]{number}[/]{ended}  {escape(found.text)}", highlight=False)
