@@ -56,8 +56,13 @@ def recipe_row(name: str) -> Row:
     folder = RUNS / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
     RUNS.mkdir(parents=True, exist_ok=True)
+    program = [sys.executable, "-m", "oneloop"]
     # in a folder of its own, so that a recipe that goes on from another finds it in runs/
-    done, seconds = timed([sys.executable, "-m", "oneloop", "train", name, "--run", f"runs/{name}"], RUNS)
+    if name in NEEDS and NEEDS[name].of == "fetch":
+        done, seconds = timed([*program, "fetch", NEEDS[name].what], RUNS)
+        if failure(done):
+            return {"seconds": seconds, "failed": failure(done)}
+    done, seconds = timed([*program, "train", name, "--run", f"runs/{name}"], RUNS)
     row: Row = {"seconds": seconds, "failed": failure(done)}
     if row["failed"]:
         return row
