@@ -14,7 +14,6 @@ from oneloop.recipe.text import shipped
 
 OLDER = {
     "branchgrpo_shapes",
-    "capo_text",
     "onereward_judge_shapes",
     "onereward_shapes",
 }
