@@ -175,6 +175,7 @@ CLAIM = Claim(
     claim="over 4, 9 and 36 visual tokens one flexible LLaVA is right 1.8 times as often as the best LLaVA "
     "that is made for one of these numbers, at as many pictures",
     target=1.8,
+    only_under="tuning each of those for its own number; tuned for the mean over all three, the best is 1.6",
     arms=tuple(Arm(name, RATES) for name in ARMS),
     train=train,
     score=lambda row: row["score"],
