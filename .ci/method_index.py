@@ -61,7 +61,7 @@ STAGES = (
 """The seven rows of README: a question of the loop, and the claims of the methods that answer it."""
 
 SHIPPED = Path("src/oneloop/recipe/shipped")
-REACHES = "# Held out, before -> after, one seed:"
+REACHES = "# Held out, before and after each phase:"
 """How the line in a recipe's head begins that says what it reaches."""
 
 
@@ -136,28 +136,27 @@ def recipe_link(recipe: str) -> str:
 
 
 def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
-    """Every recipe that comes with it: what it shows, what it needs, and what it reaches on one seed."""
+    """Every recipe that comes with it: what it shows and needs, and what it reaches on one seed."""
     rows = []
     for file in sorted((root / SHIPPED).glob("*.yaml")):
         name = file.stem
-        needs = str(NEEDS[name]) if name in NEEDS else ""
-        rows.append((f"[{name}](../{SHIPPED / file.name})", about(file), needs, *reached(found.get(name))))
-    return markdown(("recipe", "what it shows", "needs", "held out, before -> after", "seconds", "on"), rows)
+        needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
+        reaches, took = reached(found.get(name))
+        rows.append((f"[{name}](../{SHIPPED / file.name})", about(file) + needs, reaches, took))
+    return markdown(("recipe", "what it shows", "held out, before it and after each phase", "in"), rows)
 
 
-def reached(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
-    """What a recipe reaches, its seconds, and where and when; empty for one that was not run."""
+def reached(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """What a recipe reaches, and its seconds, where and when; empty for one that was not run."""
     if row is None:
-        return "not run", "", ""
-    where = f"{row['hardware']}, {row['date']}"
+        return "not run", ""
+    took = f"{row['seconds']:.0f} s, {row['hardware']}, {row['date']}"
     if row["failed"]:
-        return f"failed: {row['failed']}", "", where
-    modes = [f"{mode} {_steps(row[mode])}" for mode in ("greedy", "sampled") if mode in row]
-    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", f"{row['seconds']:.0f}", where
-
-
-def _steps(values: Sequence[float]) -> str:
-    return " -> ".join(f"{value:.3g}" for value in values)
+        return f"failed: {row['failed']}", took
+    form = "{:.2f}" if row.get("of") == "accuracy" else "{:.3g}"
+    shown = {mode: [form.format(value) for value in row[mode]] for mode in ("greedy", "sampled") if mode in row}
+    modes = [f"{mode} {' -> '.join(values)}" for mode, values in shown.items()]
+    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", took
 
 
 def head_of(recipe: str) -> list[str]:
@@ -170,9 +169,8 @@ def with_reached(recipe: str, row: Mapping[str, Any] | None) -> str:
     """A recipe whose head says what it reaches on one seed, where that is known."""
     head = head_of(recipe)
     body = list(itertools.dropwhile(lambda line: line.startswith("#"), recipe.splitlines()))
-    found, seconds, where = reached(row)
     if row is not None:
-        head.append(f"{REACHES} {found}; {seconds} s, {where}")
+        head.append(f"{REACHES} {reached(row)[0]} ({row['date']}).")
     return "\n".join([*head, *body]) + "\n"
 
 

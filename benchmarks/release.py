@@ -52,7 +52,7 @@ def claim_row(name: str) -> Row:
 
 
 def recipe_row(name: str) -> Row:
-    """The recipe trained to its end: held-out accuracy or reward before its first phase, after its last."""
+    """The recipe trained to its end: held-out accuracy or reward before it, and after each phase."""
     folder = RUNS / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
     RUNS.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def recipe_row(name: str) -> Row:
 
 
 def measured(lines: Sequence[Mapping[str, Any]]) -> Row:
-    """{mode: [before the first phase, after the last]} of what is held out.
+    """{mode: [before the first phase, after each]} of what is held out.
 
     `of` says what of it: accuracy, or reward where there is none.
     """
@@ -79,8 +79,8 @@ def measured(lines: Sequence[Mapping[str, Any]]) -> Row:
     found: Row = {}
     for mode in ("greedy", "sampled"):
         values = [line.get(of) for line in ours if line["mode"] == mode]
-        if values and None not in (values[0], values[-1]):
-            found |= {"of": of, mode: [values[0], values[-1]]}
+        if values and None not in values:
+            found |= {"of": of, mode: values}
     return found
 
 
@@ -114,12 +114,11 @@ def page(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 
 def recipe_cells(row: Mapping[str, Any]) -> str:
-    """Before and after, by mode."""
+    """Before, and after each phase, by mode."""
     if row["failed"]:
         return f"**failed**: {row['failed']}"
-    found = [
-        f"{mode} {row[mode][0]:.3f} -> {row[mode][1]:.3f}" for mode in ("sampled", "greedy") if mode in row
-    ]
+    modes = [mode for mode in ("sampled", "greedy") if mode in row]
+    found = [f"{mode} {' -> '.join(f'{value:.3f}' for value in row[mode])}" for mode in modes]
     return ", ".join(found) or "ran to its end; it has no evaluation"
 
 

@@ -243,15 +243,15 @@ def test_the_head_of_a_recipe_says_what_it_reaches_once(monkeypatch):
     import method_index
 
     about = {"date": "2026-01-02", "hardware": "a CPU", "seconds": 12.4, "failed": ""}
-    row = {**about, "of": "accuracy", "greedy": [0.2, 0.912], "sampled": [0.1, 0.5]}
+    row = {**about, "of": "accuracy", "greedy": [0.2, 0.912], "sampled": [0.1, 0.3, 0.5]}
     plain = "# Adds.\n#   oneloop train adds\nseed: 0\n# a comment\n"
     said = method_index.with_reached(plain, row)
     lines = said.splitlines()
-    assert lines[2].endswith("accuracy greedy 0.2 -> 0.912, sampled 0.1 -> 0.5; 12 s, a CPU, 2026-01-02")
+    assert lines[2].endswith("accuracy greedy 0.20 -> 0.91, sampled 0.10 -> 0.30 -> 0.50 (2026-01-02).")
     assert [*lines[:2], *lines[3:]] == plain.splitlines()
     assert method_index.with_reached(said, row) == said
     assert method_index.with_reached(said, None) == plain
-    assert method_index.reached(about) == ("nothing is held out", "12", "a CPU, 2026-01-02")
+    assert method_index.reached(about) == ("nothing is held out", "12 s, a CPU, 2026-01-02")
 
 
 def test_blocks_are_found():

@@ -12,7 +12,7 @@ def test_every_recipe_is_run_or_said_to_need_something():
     assert set(release.LEFT_OUT) < set(shipped())
 
 
-def test_before_is_the_first_phase_and_after_the_last():
+def test_what_is_held_out_is_measured_before_and_after_each_phase():
     def line(mode, when, **values):
         return {"kind": "eval", "mode": mode, "when": when, **values}
 
@@ -22,10 +22,11 @@ def test_before_is_the_first_phase_and_after_the_last():
         line("greedy", "during", accuracy=0.5),
         line("sampled", "before", reward=-1.0),
         line("greedy", "after", accuracy=0.4),
+        line("greedy", "after", accuracy=0.7),
         line("sampled", "after", reward=2.0),
     ]
-    assert release.measured(lines) == {"of": "accuracy", "greedy": [0.1, 0.4]}
-    assert release.measured(lines[3:4] + lines[5:]) == {"of": "reward", "sampled": [-1.0, 2.0]}
+    assert release.measured(lines) == {"of": "accuracy", "greedy": [0.1, 0.4, 0.7]}
+    assert release.measured(lines[3:4] + lines[6:]) == {"of": "reward", "sampled": [-1.0, 2.0]}
     assert release.measured([{"kind": "step"}]) == {}
 
 
