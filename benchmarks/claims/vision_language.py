@@ -135,6 +135,7 @@ CLAIM = Claim(
     says="a mathematician's text model gains 5 to 9 points by GRPO after imitation; no pictures",
     claim="GRPO raises the held-out accuracy of a model that reads pictures, greedy and sampled, by",
     target=0.0,
+    found="as many right answers to imitate add 29 points greedy and 36 sampled",
     arms=(Arm("GRPO", RATES), Arm("imitation", RATES)),
     train=train,
     score=lambda row: row["greedy"] + row["sampled"],
