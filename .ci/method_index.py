@@ -217,7 +217,12 @@ def cell(value: Mapping[str, float] | None) -> str:
 
 
 def number(value: float) -> str:
-    """Three decimals; two significant digits below .01, so that a learning rate is not printed as 0.000."""
+    """Three decimals; two significant digits below .01, so that a learning rate is not printed as 0.000.
+
+    None from a thousand on, and three significant digits from a million on.
+    """
+    if abs(value) >= 1000:
+        return f"{value:.3g}" if abs(value) >= 1e6 else f"{value:.0f}"
     return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
 
 
