@@ -141,22 +141,24 @@ def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
     for file in sorted((root / SHIPPED).glob("*.yaml")):
         name = file.stem
         needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
-        reaches, took = reached(found.get(name))
-        rows.append((f"[{name}](../{SHIPPED / file.name})", about(file) + needs, reaches, took))
-    return markdown(("recipe", "what it shows", "held out, before it and after each phase", "in"), rows)
+        took = f"{found[name]['seconds']:.0f}" if name in found else ""
+        link = f"[{name}](../{SHIPPED / file.name})"
+        rows.append((link, about(file) + needs, reached(found.get(name)), took))
+    header = ("recipe", "what it shows", "held out, before it and after each phase", "seconds")
+    where = "; ".join(sorted({f"{row['hardware']}, {row['date']}" for row in found.values()}))
+    return f"{markdown(header, rows)}\n\n{where or 'None was run'}."
 
 
-def reached(row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """What a recipe reaches, and its seconds, where and when; empty for one that was not run."""
+def reached(row: Mapping[str, Any] | None) -> str:
+    """What a recipe reaches, mode by mode."""
     if row is None:
-        return "not run", ""
-    took = f"{row['seconds']:.0f} s, {row['hardware']}, {row['date']}"
+        return "not run"
     if row["failed"]:
-        return f"failed: {row['failed']}", took
+        return f"failed: {row['failed']}"
     form = "{:.2f}" if row.get("of") == "accuracy" else "{:.3g}"
     shown = {mode: [form.format(value) for value in row[mode]] for mode in ("greedy", "sampled") if mode in row}
     modes = [f"{mode} {' -> '.join(values)}" for mode, values in shown.items()]
-    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out", took
+    return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out"
 
 
 def head_of(recipe: str) -> list[str]:
@@ -170,7 +172,7 @@ def with_reached(recipe: str, row: Mapping[str, Any] | None) -> str:
     head = head_of(recipe)
     body = list(itertools.dropwhile(lambda line: line.startswith("#"), recipe.splitlines()))
     if row is not None:
-        head.append(f"{REACHES} {reached(row)[0]} ({row['date']}).")
+        head.append(f"{REACHES} {reached(row)} ({row['date']}).")
     return "\n".join([*head, *body]) + "\n"
 
 
