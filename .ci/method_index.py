@@ -142,8 +142,8 @@ def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
         name = file.stem
         needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
         took = f"{found[name]['seconds']:.0f}" if name in found else ""
-        link = f"[{name}](../{SHIPPED / file.name})"
-        rows.append((link, about(file) + needs, reached(found.get(name)), took))
+        named = f"[{name}](../{SHIPPED / file.name})"
+        rows.append((named, about(file) + needs, reached(found.get(name)), took))
     header = ("recipe", "what it shows", "held out, before it and after each phase", "seconds")
     where = "; ".join(sorted({f"{row['hardware']}, {row['date']}" for row in found.values()}))
     return f"{markdown(header, rows)}\n\n{where or 'None was run'}."
