@@ -199,3 +199,34 @@ def test_a_file_system_without_locks_is_said_and_the_file_is_the_guard(tmp_path,
         Lock(tmp_path)
     held.release()
     Lock(tmp_path).release()
+
+
+@pytest.mark.parametrize("where", ["open", "flock", "outwait", "getpid"])
+def test_a_signal_while_it_is_taken_leaves_no_file(tmp_path, monkeypatch, where):
+    owner = {"open": lock.os, "flock": lock.fcntl, "outwait": Lock, "getpid": lock.os}[where]
+    name = "_outwait" if where == "outwait" else where
+    real, came = getattr(owner, name), []
+
+    def called(*inputs):
+        if not came:
+            came.append(where)
+            raise KeyboardInterrupt
+        return real(*inputs)
+
+    monkeypatch.setattr(owner, name, called)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt):
+        Lock(tmp_path / "run")
+    assert came and list((tmp_path / "run").iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+    Lock(tmp_path / "run").release()
+
+
+def test_a_refused_writer_leaves_the_file_of_the_other(tmp_path):
+    held = Lock(tmp_path)
+    with pytest.raises(InUse):
+        Lock(tmp_path)
+    assert (tmp_path / lock.NAME).exists()
+    held.check()
+    held.release()
+    assert not (tmp_path / lock.NAME).exists()

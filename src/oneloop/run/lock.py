@@ -46,12 +46,12 @@ class Lock:
     def __init__(self, directory: Path, says: Callable[[str], None] = lambda _: None):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.path, self._says = directory, directory / NAME, says
-        self._file, self._locks = self._open()
-        stop = threading.Event()
+        self._file, stop = -1, threading.Event()
         try:
+            self._locks = self._open()
             self._outwait()
-        except BaseException:  # it may be another's file
-            os.close(self._file)
+        except BaseException:  # somebody else holds it, or SIGTERM came right here
+            self._abandon()
             raise
         try:
             self._me = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
@@ -79,23 +79,34 @@ class Lock:
                 f"{self.directory} was taken over{_who(found)} while this run stood still, so it ends here"
             )
 
-    def _open(self) -> tuple[int, bool]:
-        """(the locked file, whether the file system has locks)."""
+    def _open(self) -> bool:
+        """Opens and locks the file; whether the file system has locks."""
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self.path.exists() and os.path.samestat(os.stat(self.path), os.fstat(file)):
-                    return file, True
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.path.exists() and os.path.samestat(os.stat(self.path), os.fstat(self._file)):
+                    return True
             except BlockingIOError:
-                raise self._in_use(_named(file)) from None
+                raise self._in_use(_named(self._file)) from None
             except OSError as error:
-                if error.errno in NO_LOCKS:
-                    self._says(f"the file system of {self.directory} has no locks; start no second run there")
-                    return file, False
-                os.close(file)
-                raise
-            os.close(file)  # the run before ended between these lines and took its file with it
+                if error.errno not in NO_LOCKS:
+                    raise
+                self._says(f"the file system of {self.directory} has no locks; start no second run there")
+                return False
+            # the run before ended between these lines and took its file with it
+            file, self._file = self._file, -1
+            os.close(file)
+
+    def _abandon(self) -> None:
+        """Closes the file; removes it where nobody else holds it and it names nobody."""
+        if self._file < 0:
+            return
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _read(self._file) is None:
+                _delete(self.path, self._file)
+        os.close(self._file)
 
     def _in_use(self, writer: Any) -> InUse:
         return InUse(
@@ -125,15 +136,12 @@ def _now() -> str:
 
 
 def _named(file: int) -> dict[str, Any] | None:
-    """Who holds the lock of `file`, which is closed; None if the holder does not say so within a second."""
-    try:
-        for _ in range(20):  # it writes its name after it has the lock
-            if (writer := _read(file)) is not None:
-                return writer
-            time.sleep(0.05)
-        return None
-    finally:
-        os.close(file)
+    """Who holds the lock of `file`; None if the holder does not say so within a second."""
+    for _ in range(20):  # it writes its name after it has the lock
+        if (writer := _read(file)) is not None:
+            return writer
+        time.sleep(0.05)
+    return None
 
 
 def _read(file: int) -> dict[str, Any] | None:
