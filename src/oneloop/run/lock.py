@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from oneloop.core.processes import runs
+from oneloop.run.stopping import held_back
 
 NAME = "writer.lock"
 BEAT = 10.0
@@ -43,30 +44,28 @@ class Lock:
     holds the directory, in this process or another.
     """
 
+    _finalizer: "weakref.finalize[Any, Lock] | None"
+
     def __init__(self, directory: Path, says: Callable[[str], None] = lambda _: None):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.path, self._says = directory, directory / NAME, says
-        self._file, stop = -1, threading.Event()
+        self._file, self._finalizer = -1, None
         try:
-            self._locks = self._open()
+            with held_back():
+                self._locks = self._open()
             self._outwait()
-        except BaseException:  # somebody else holds it, or SIGTERM came right here
-            self._abandon()
-            raise
-        try:
-            self._me = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, json.dumps(self._me).encode(), 0)
-            threading.Thread(target=_beat, args=(self._file, stop), name="oneloop lock", daemon=True).start()
-            _held.add(self)
-            self._release = weakref.finalize(self, _let_go, self.path, self._file, stop)
-        except BaseException:
-            _let_go(self.path, self._file, stop)
+            with held_back():
+                self._hold()
+        except BaseException:  # somebody else holds it, or a signal came
+            self.release()
             raise
 
     def release(self) -> None:
         """Lets the directory go; nothing happens the second time."""
-        self._release()
+        if self._finalizer is not None:
+            self._finalizer()
+        else:
+            self._abandon()
 
     def check(self) -> None:
         """Raises InUse when another host took the directory over, thinking that this process is dead."""
@@ -98,15 +97,26 @@ class Lock:
             file, self._file = self._file, -1
             os.close(file)
 
+    def _hold(self) -> None:
+        """Names this process in the file, and touches it from now on."""
+        self._me = {"host": socket.gethostname(), "process": os.getpid(), "since": _now()}
+        stop = threading.Event()
+        self._finalizer = weakref.finalize(self, _let_go, self.path, self._file, stop)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(self._me).encode(), 0)
+        threading.Thread(target=_beat, args=(self._file, stop), name="oneloop lock", daemon=True).start()
+        _held.add(self)
+
     def _abandon(self) -> None:
         """Closes the file; removes it where nobody else holds it and it names nobody."""
-        if self._file < 0:
+        file, self._file = self._file, -1
+        if file < 0:
             return
         with contextlib.suppress(OSError):
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _read(self._file) is None:
-                _delete(self.path, self._file)
-        os.close(self._file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _read(file) is None:
+                _delete(self.path, file)
+        os.close(file)
 
     def _in_use(self, writer: Any) -> InUse:
         return InUse(
@@ -185,7 +195,9 @@ def _delete(path: Path, file: int) -> None:
 def _forget() -> None:
     """Closes the lock file in a forked child, so that the lock ends with its parent."""
     for lock in list(_held):
-        if lock._release.detach() is not None:  # else it was let go, and its number may be another file's now
+        if (
+            lock._finalizer is not None and lock._finalizer.detach() is not None
+        ):  # else it was let go, and its number may be another file's now
             os.close(lock._file)
     _held.clear()
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -15,6 +15,28 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 20.0
 """Seconds that the step which runs may still take: batch systems give about thirty before they kill."""
 Handler = Callable[[int, FrameType | None], Any]
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM that come meanwhile do what they do when what is inside has ended, however it ends.
+
+    Signals without a Python handler do it at once, as do all of them outside the main thread.
+    """
+    came: list[int] = []
+    before: dict[int, Handler] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {int(number): signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in found.items() if callable(handler)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            before[number](number, None)
 
 
 class Stopping:
