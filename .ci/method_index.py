@@ -19,7 +19,6 @@ Into the head of each recipe it writes what `python -m benchmarks.release` found
 `python -m benchmarks.claims NAME` measures; after it, run this.
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,9 +32,9 @@ import measured  # noqa: E402
 from oneloop.core import rooms  # noqa: E402
 from oneloop.core.columns import FAMILIES, declarations  # noqa: E402
 from oneloop.core.rollouts import Actions, Rollouts  # noqa: E402
-from oneloop.cli.recipes import about  # noqa: E402
+from oneloop.cli.recipes import summary  # noqa: E402
 from oneloop.recipe.catalogue import first_line, options_of, room_line  # noqa: E402
-from oneloop.recipe.needs import NEEDS  # noqa: E402
+from oneloop.recipe.text import shipped  # noqa: E402
 from benchmarks.claims.registry import RESULTS, methods, names  # noqa: E402
 
 INDEX = ROOT / "src" / "oneloop" / "cli" / "methods.json"
@@ -60,7 +59,6 @@ STAGES = (
 )
 """The seven rows of README: a question of the loop, and the claims of the methods that answer it."""
 
-SHIPPED = Path("src/oneloop/recipe/shipped")
 REACHES = "# Held out, before and after each phase:"
 """How the line in a recipe's head begins that says what it reaches."""
 
@@ -135,15 +133,13 @@ def recipe_link(recipe: str) -> str:
     return f"[{recipe}]({file})"
 
 
-def shipped_table(root: Path, found: Mapping[str, Any]) -> str:
+def shipped_table(found: Mapping[str, Any]) -> str:
     """Every recipe that comes with it: what it shows and needs, and what it reaches on one seed."""
     rows = []
-    for file in sorted((root / SHIPPED).glob("*.yaml")):
-        name = file.stem
-        needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
+    for name, file in shipped().items():
         took = f"{found[name]['seconds']:.0f}" if name in found else ""
-        named = f"[{name}](../{SHIPPED / file.name})"
-        rows.append((named, about(file) + needs, reached(found.get(name)), took))
+        named = f"[{name}](../{file.relative_to(ROOT)})"
+        rows.append((named, summary(file), reached(found.get(name)), took))
     header = ("recipe", "what it shows", "held out, before it and after each phase", "seconds")
     where = "; ".join(sorted({f"{row['hardware']}, {row['date']}" for row in found.values()}))
     return f"{markdown(header, rows)}\n\n{where or 'None was run'}."
@@ -161,19 +157,13 @@ def reached(row: Mapping[str, Any] | None) -> str:
     return f"{row['of']} {', '.join(modes)}" if modes else "nothing is held out"
 
 
-def head_of(recipe: str) -> list[str]:
-    """The comment that a recipe begins with, line by line, without what it reaches."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), recipe.splitlines())
-    return [line for line in lines if not line.startswith(REACHES)]
-
-
 def with_reached(recipe: str, row: Mapping[str, Any] | None) -> str:
     """A recipe whose head says what it reaches on one seed, where that is known."""
-    head = head_of(recipe)
-    body = list(itertools.dropwhile(lambda line: line.startswith("#"), recipe.splitlines()))
+    lines = [line for line in recipe.splitlines() if not line.startswith(REACHES)]
     if row is not None:
-        head.append(f"{REACHES} {reached(row)} ({row['date']}).")
-    return "\n".join([*head, *body]) + "\n"
+        end = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        lines.insert(end, f"{REACHES} {reached(row)} ({row['date']}).")
+    return "\n".join(lines) + "\n"
 
 
 def claim_table(stored: Mapping[str, Any]) -> str:
@@ -259,9 +249,9 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     stored, page = root / RESULTS / "release.json", root / "docs" / "recipes.md"
     if stored.is_file():
         reaches = json.loads(stored.read_text())["recipes"]
-        found[page] = between(found[page], "<!-- shipped -->", shipped_table(root, reaches))
-        for file in sorted((root / SHIPPED).glob("*.yaml")):
-            found[file] = with_reached(file.read_text(), reaches.get(file.stem))
+        found[page] = between(found[page], "<!-- shipped -->", shipped_table(reaches))
+        for name, file in shipped().items():
+            found[file] = with_reached(file.read_text(), reaches.get(name))
     for name in names():
         stored, page = root / RESULTS / f"{name}.json", page_of(name, root)
         if page is not None and stored.is_file():

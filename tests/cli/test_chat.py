@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from oneloop.cli.chat import Manner, manner
+from oneloop.cli.chat import manner
 from oneloop.cli.evaluate import on_what
 from oneloop.models.language.small_llama import SmallLlama
+from oneloop.sample.data.columns import ColumnOptions
 from tests.recipe.test_recipe import changed
 
 
@@ -52,38 +53,42 @@ def test_the_system_message_of_the_training_data_is_kept(model, tmp_path, capsys
 
     trained_on({"reasoning": {"task": "chain_sum", "system": "Be brief."}})
     asked = manner(None, None, str(model), recipe)
-    assert asked("1+1") == [
+    assert asked.prompt("1+1", "") == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "1+1"},
     ]
     assert "the system message of the training data" in capsys.readouterr().out
-    assert manner(None, "", str(model), recipe) == Manner(True)
-    assert manner(None, "Be long.", str(model), recipe) == Manner(True, "Be long.")
-    assert manner(False, None, str(model), recipe)("1+1") == "1+1"
+    assert manner(None, "", str(model), recipe) == ColumnOptions(chat=True)
+    assert manner(None, "Be long.", str(model), recipe) == ColumnOptions(chat=True, system="Be long.")
+    assert manner(False, None, str(model), recipe).prompt("1+1", "") == "1+1"
     with pytest.raises(ValueError, match="leave out --system, or --no-chat"):
         manner(False, "Be long.", str(model), recipe)
     own = [[{"role": "system", "content": word}, {"role": "user", "content": "hi"}] for word in "aab"]
     trained_on({"rows": {"rows": [{"prompt": prompt} for prompt in own[:2]]}})
-    assert manner(None, None, str(model), recipe) == Manner(True, "a")
+    assert manner(None, None, str(model), recipe) == ColumnOptions(chat=True, system="a")
     trained_on({"rows": {"rows": [{"prompt": prompt} for prompt in own]}})
-    assert manner(None, None, str(model), recipe) == Manner(True)  # its rows differ
+    assert manner(None, None, str(model), recipe) == ColumnOptions(chat=True)  # its rows differ
 
 
 def test_a_system_message_before_what_is_measured_on():
-    assert '"system": "Be brief."' in on_what("chain_sum", "", "", Manner(True, "Be brief."))[0]
-    assert '"system": "Be brief."' in on_what("", "x.jsonl", "", Manner(True, "Be brief."))[0]
+    assert (
+        '"system": "Be brief."'
+        in on_what("chain_sum", "", "", ColumnOptions(chat=True, system="Be brief."))[0]
+    )
+    assert (
+        '"system": "Be brief."' in on_what("", "x.jsonl", "", ColumnOptions(chat=True, system="Be brief."))[0]
+    )
     with pytest.raises(ValueError, match="--system is of --task or --data"):
-        on_what("", "", "", Manner(False, "Be brief."))
+        on_what("", "", "", ColumnOptions(system="Be brief."))
 
 
 def test_what_is_measured_on_is_messages_too():
-    assert '"chat": true' in on_what("chain_sum", "", "", Manner(True))[0]
-    assert '"chat": false' in on_what("chain_sum", "", "", Manner(False))[0]
-    assert (
-        '"chat": null' in on_what("", "x.jsonl", "", Manner(False))[0]
-    )  # messages in the file stay messages
+    assert '"chat": true' in on_what("chain_sum", "", "", ColumnOptions(chat=True))[0]
+    assert '"chat": false' in on_what("chain_sum", "", "", ColumnOptions(chat=False))[0]
+    # messages in the file stay messages
+    assert '"chat": null' in on_what("", "x.jsonl", "", ColumnOptions(chat=False))[0]
     with pytest.raises(ValueError, match="--chat is of --task or --data"):
-        on_what("", "", "", Manner(True))
+        on_what("", "", "", ColumnOptions(chat=True))
 
 
 def test_eval_of_a_model_of_others_says_how_it_asks(model, oneloop):

@@ -212,7 +212,7 @@ def test_a_signal_while_it_is_taken_leaves_no_file(tmp_path, monkeypatch, where)
         return real(*inputs)
 
     monkeypatch.setattr(owner, where, called)
-    before = set(os.listdir("/proc/self/fd"))
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(KeyboardInterrupt):
         Lock(tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []

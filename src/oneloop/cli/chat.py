@@ -1,36 +1,20 @@
 """How a prompt from the command line is put to a model: plain text, or a user's message after a system's."""
 
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from oneloop.cli.terminal import say
 from oneloop.core.protocols import DataDefaults, trait
 from oneloop.recipe.recipe import load_recipe
 from oneloop.run.preflight import is_here
+from oneloop.sample.data.columns import ColumnOptions
 from oneloop.sample.policies.tokens.loading import load_tokenizer
 
 LOOKED_AT = 8
 """Rows of training data whose system messages are compared."""
 
 
-class Manner(NamedTuple):
-    """How prompts are put to a model."""
-
-    chat: bool
-    """Whether a prompt is a user's message."""
-    system: str = ""
-    """The system's message before it; empty: none."""
-
-    def __call__(self, prompt: str) -> str | list[dict[str, str]]:
-        """The prompt as plain text or as messages."""
-        if not self.chat:
-            return prompt
-        before = [{"role": "system", "content": self.system}] if self.system else []
-        return [*before, {"role": "user", "content": prompt}]
-
-
-def manner(chat: bool | None, system: str | None, folder: str, beside: Path | None) -> Manner:
+def manner(chat: bool | None, system: str | None, folder: str, beside: Path | None) -> ColumnOptions:
     """As `chat` and `system` ask; where they are None as the model's run was trained, or, for a model of
     others, as a user's message if it has a chat template. Says what was found.
 
@@ -40,15 +24,15 @@ def manner(chat: bool | None, system: str | None, folder: str, beside: Path | No
     if system and chat is False:
         raise ValueError("a system message needs a conversation: leave out --system, or --no-chat")
     if chat is False:
-        return Manner(False)
+        return ColumnOptions(chat=False)
     if beside is None:
-        return Manner(chat or bool(system) or _has_template(folder), system or "")
-    phases = load_recipe(beside)[0].phases.values()
-    talks = chat or bool(system) or any(_messages(phase.plan.data) for phase in phases)
-    if talks and system is None and (found := _system([phase.plan.data for phase in phases][-1])):
+        return ColumnOptions(chat=chat or bool(system) or _has_template(folder), system=system or "")
+    trained = [phase.plan.data for phase in load_recipe(beside)[0].phases.values()]
+    talks = chat or bool(system) or any(_messages(data) for data in trained)
+    if talks and system is None and (found := _system(trained[-1])):
         say(f'prompts follow the system message of the training data (--system "": none): {found}')
         system = found
-    return Manner(talks, system or "")
+    return ColumnOptions(chat=talks, system=system or "")
 
 
 def _has_template(folder: str) -> bool:
@@ -80,6 +64,6 @@ def _system(data: Any) -> str:
 def _prompts(data: Any, count: int) -> list[Any]:
     """The first prompts of `data`; none where it is no longer."""
     try:
-        return [data[key]["prompt"] for key in islice(range(len(data)), count)]
+        return [data[key]["prompt"] for key in range(min(count, len(data)))]
     except (ValueError, OSError):
         return []

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from oneloop.cli.chat import Manner, manner
+from oneloop.cli.chat import manner
 from oneloop.cli.terminal import console, load, recipes_and_overrides, say
 from oneloop.cli.token_sweep import numbers
 from oneloop.cli.written import new_file
@@ -29,6 +29,7 @@ from oneloop.run.evaluation import scorers
 from oneloop.run.generate import reads_pictures
 from oneloop.run.progress import closing_table
 from oneloop.run.token_sweep import shown_by
+from oneloop.sample.data.columns import ColumnOptions
 
 VERIFIERS = ("reasoning_gym", "math", "exact")
 """Kinds of verifiers, which --judge takes by their names."""
@@ -89,7 +90,9 @@ def evaluate(
         )
     if data and system is None:
         system = ""  # a file may hold system messages of its own
-    asking = manner(chat, system, folder, beside) if task or data else Manner(bool(chat), system or "")
+    asking = ColumnOptions(chat=chat or None, system=system or "")
+    if task or data:
+        asking = manner(chat, system, folder, beside)
     usual = ["evaluate.samples=8"] if task or data else []
     changed = [*on_what(task, data, judge, asking), *usual, *overrides]  # what comes later wins
     given: dict[str, float | None] = {"evaluate.size": size, "evaluate.samples": samples}
@@ -107,13 +110,13 @@ def evaluate(
         say(f"written: {out}")
 
 
-def on_what(task: str, data: str, judge: str, asking: Manner) -> list[str]:
+def on_what(task: str, data: str, judge: str, asking: ColumnOptions) -> list[str]:
     """Recipe overrides equal to `--task`, `--data`, `--judge`, `--chat` and `--system`."""
     if task and data:
         raise ValueError(f"give --task or --data, got both '{task}' and '{data}'")
     words = []
     if task:
-        options = {"task": task, "seed": HELD_OUT, **asking._asdict()}
+        options = {"task": task, "seed": HELD_OUT, "chat": asking.chat, "system": asking.system}
         words.append(f"evaluate.data={json.dumps({'reasoning': options})}")
     if data:
         options = {"path": data, "chat": asking.chat or None, "system": asking.system}

@@ -17,9 +17,13 @@ def recipes() -> None:
     """
     table = Table("name", "what it does", "paper", box=None, header_style="bold", pad_edge=False)
     for name, path in shipped().items():
-        needs = f" Needs: {NEEDS[name]}." if name in NEEDS else ""
-        table.add_row(name, escape(about(path) + needs), escape(str(read(path).get("paper", ""))))
+        table.add_row(name, escape(summary(path)), escape(str(read(path).get("paper", ""))))
     console.print(table)
+
+
+def summary(path: Path) -> str:
+    """What a shipped recipe does, in a sentence, and what it needs that is not here."""
+    return about(path) + (f" Needs: {NEEDS[path.stem]}." if path.stem in NEEDS else "")
 
 
 def about(path: Path) -> str:

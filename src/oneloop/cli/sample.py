@@ -38,7 +38,7 @@ def sample(
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
     pictures = image or []
     options_of(model, bool(pictures), **options)
-    asked = manner(chat, system, *locate(model))(prompt)
+    asked = manner(chat, system, *locate(model)).prompt(prompt, "--prompt")
     for number, found in enumerate(generate(model, asked, count, images=pictures, seed=seed, **options), 1):
         ended = "" if found.whole else " (cut off at the limit)"
         console.print(f"[bold]{number}[/]{ended}  {escape(found.text)}", highlight=False)

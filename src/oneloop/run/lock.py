@@ -195,9 +195,8 @@ def _delete(path: Path, file: int) -> None:
 def _forget() -> None:
     """Closes the lock file in a forked child, so that the lock ends with its parent."""
     for lock in list(_held):
-        if (
-            lock._finalizer is not None and lock._finalizer.detach() is not None
-        ):  # else it was let go, and its number may be another file's now
+        # one that was let go has none to detach, and its number may be another file's now
+        if lock._finalizer is not None and lock._finalizer.detach() is not None:
             os.close(lock._file)
     _held.clear()
 

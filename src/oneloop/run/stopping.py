@@ -25,18 +25,27 @@ def held_back() -> Iterator[None]:
     """
     came: list[int] = []
     before: dict[int, Handler] = {}
-    if threading.current_thread() is threading.main_thread():
-        found = {int(number): signal.getsignal(number) for number in SIGNALS}
-        before = {number: handler for number, handler in found.items() if callable(handler)}
     try:
-        for number in before:
-            signal.signal(number, lambda number, frame: came.append(number))
+        _replace(before, lambda number, frame: came.append(number))
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         for number in came[:1]:
             before[number](number, None)
+
+
+def _replace(before: dict[int, Handler], handler: Handler) -> None:
+    """Puts `handler` in the place of every Python handler of SIGNALS, which go into `before`.
+
+    None does outside the main thread, where Python handles none.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            present = signal.getsignal(number)
+            if callable(present):
+                before[number] = present
+                signal.signal(number, handler)
 
 
 class Stopping:
@@ -57,12 +66,7 @@ class Stopping:
         self._wakes, self._over = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._before[number] = handler
-                    signal.signal(number, self._note)
+        _replace(self._before, self._note)
         if self._before:
             threading.Thread(target=self._watch, name="oneloop stop", daemon=True).start()
         return self
