@@ -186,3 +186,18 @@ def test_a_signal_is_carried_out_by_the_handler_that_was_there_or_interrupts(han
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == [signal.SIGTERM]
+
+
+def test_a_signal_between_the_two_handlers_leaves_none_behind(handlers, monkeypatch):
+    replace, calls = signal.signal, []
+
+    def late(number, handler):
+        calls.append(number)
+        if len(calls) == 2:  # the second handler is not in its place yet
+            signal.raise_signal(stopping.SIGNALS[1])
+        return replace(number, handler)
+
+    monkeypatch.setattr(stopping.signal, "signal", late)
+    with pytest.raises(Ended), Stopping(print):
+        pytest.fail("it is not entered")
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == handlers

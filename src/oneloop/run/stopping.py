@@ -66,9 +66,13 @@ class Stopping:
         self._wakes, self._over = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
-        _replace(self._before, self._note)
-        if self._before:
-            threading.Thread(target=self._watch, name="oneloop stop", daemon=True).start()
+        try:
+            _replace(self._before, self._note)
+            if self._before:
+                threading.Thread(target=self._watch, name="oneloop stop", daemon=True).start()
+        except BaseException:  # a signal whose handler was not replaced yet
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
