@@ -14,7 +14,6 @@ from oneloop.recipe.text import shipped
 
 OLDER = {
     "branchgrpo_shapes",
-    "onereward_shapes",
 }
 """Claims whose stored result is from before their rivals were tuned: run them again, then take them out."""
 
