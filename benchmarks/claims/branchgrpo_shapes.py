@@ -10,12 +10,14 @@ without; arms are tuned and compared by the first. All seeds share one network: 
 prompts and in every noise, so intervals say nothing about other networks.
 """
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
 
-from benchmarks.claims.branchgrpo import ARMS, RATES, Setting, trained
+from benchmarks.claims import branchgrpo
+from benchmarks.claims.branchgrpo import RATES, Setting, trained
 from benchmarks.claims.claim import Advance, Arm, Claim, Row, Rows
 from oneloop.core.rollouts import Rollouts
 from oneloop.judge.scene import Scene
@@ -25,6 +27,7 @@ from oneloop.models.flow.flow_transformer import FlowTransformer
 from oneloop.run.evaluation import held_out
 from oneloop.sample.data.rows import Rows as DataRows
 from oneloop.sample.data.shapes import Shapes
+from oneloop.sample.plan.dress.window import Window
 from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 from oneloop.sample.policies.flow import Flow
@@ -37,6 +40,12 @@ BUDGET = 20_000
 UNSEEN, EACH = 64, 4
 """Captions that are tested, and images of each."""
 COLOURS = ("red", "green", "blue")
+WINDOW = Window(every=2, last=STEPS - 5)
+"""The last of its four steps is the last action: the call after it renders the image."""
+ARMS = {
+    name: replace(method, window=(WINDOW,) if method.window else ())
+    for name, method in branchgrpo.ARMS.items()
+}
 
 
 @cache
