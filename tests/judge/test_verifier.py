@@ -62,7 +62,10 @@ def test_missing_columns_are_a_fault_of_the_recipe():
         JudgeError, match=r"by exact needs the column 'answer' of the data; columns there are: prompt, x"
     ):
         Verifier(by="exact")(rollouts(["1"], [{"prompt": "p", "x": 1}]))
-    with pytest.raises(JudgeError, match="by reasoning_gym needs the column 'question'"):
+    with pytest.raises(
+        JudgeError,
+        match="by reasoning_gym needs the columns 'question' and 'metadata' of the data.*`by: exact`",
+    ):
         Verifier()(rollouts(["1"]))
 
 

@@ -9,7 +9,7 @@ Partial credit, which many reasoning-gym tasks give, is in the reward and never 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -67,11 +67,20 @@ class Verifier:
 
     def lacks(self, columns: Sequence[str]) -> list[str]:
         """The columns it needs and data with these `columns` does not have, in words."""
-        return [
-            f"by {self.by} needs the column {name!r}; there are: {', '.join(columns)}"
-            for name in NEEDED[self.by]
-            if name not in columns
-        ]
+        missing = [name for name in NEEDED[self.by] if name not in columns]
+        if not missing:
+            return []
+        return [f"{self._needs(missing)}; there are: {', '.join(columns)}{self._instead(columns)}"]
+
+    def _needs(self, missing: Sequence[str]) -> str:
+        named = " and ".join(map(repr, missing))
+        return f"by {self.by} needs the column{'s' * (len(missing) > 1)} {named}"
+
+    def _instead(self, columns: Iterable[str]) -> str:
+        """Which comparisons data with these `columns` would do for."""
+        if self.by != "reasoning_gym" or "answer" not in columns:
+            return ""
+        return "; `by: exact` (characters) and `by: math` (numbers and formulas) compare with 'answer' alone"
 
     def compares(self, example: Mapping[str, Any]) -> bool:
         """Whether the data row `example` has a right answer; reasoning-gym's tasks always have."""
@@ -90,8 +99,8 @@ class Verifier:
         needed = NEEDED[self.by]
         if missing := [column for column in needed if column not in example]:
             raise JudgeError(
-                f"verifier '{self.name}' by {self.by} needs the column {missing[0]!r} of the data; "
-                f"columns there are: {', '.join(example)}"
+                f"verifier '{self.name}' {self._needs(missing)} of the data; columns there are: "
+                f"{', '.join(example)}{self._instead(example)}"
             )
         row = {column: example.get(column) for column in (*needed, *OPTIONAL.get(self.by, ()))}
         # in text already here, because a number would lose the way its file writes it on the way to a worker
