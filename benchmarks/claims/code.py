@@ -4,7 +4,7 @@ import ast
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 PLACES = (ROOT / "src" / "oneloop", ROOT / "benchmarks" / "claims")
-HARNESS = {"__init__", "__main__", "claim", "code", "intervals", "registry", "running", "tuning"}
+HARNESS = {"__init__", "__main__", "bases", "claim", "code", "intervals", "registry", "running", "tuning"}
 """Files of this folder that every claim runs through, and none computes with."""
 
 SEARCHED = 300
 """Commits among which the one that made a result is looked for."""
 WORDS = {"paper", "recipe", "says", "claim", "work", "only_under", "found", "at_best"}
 """Fields of a claim that say something and compute nothing."""
+_watching: list[set[str]] = []
 
 
 @contextmanager
@@ -27,6 +28,7 @@ def watched(ran: set[str]) -> Iterator[None]:
     """Adds to `ran` every file of the project of which a function is called in this thread meanwhile."""
     roots = tuple(f"{place}/" for place in PLACES)
     seen: dict[str, None] = {}
+    _watching.append(ran)
 
     def called(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
@@ -38,7 +40,14 @@ def watched(ran: set[str]) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
+        _watching.pop()
         ran.update(str(Path(name).relative_to(ROOT)) for name in seen if name.startswith(roots))
+
+
+def add(files: Iterable[str]) -> None:
+    """Counts `files` among those that run now: what is loaded, they have made."""
+    for ran in _watching:
+        ran.update(files)
 
 
 def digests(files: set[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.claims import code, intervals, registry, tuning
+from benchmarks.claims import bases, code, intervals, registry, tuning
 from benchmarks.claims.claim import Advance, Claim, Row, Rows
 from oneloop.core import storage
 from oneloop.core.orphans import end_with_parent
@@ -154,7 +155,8 @@ class Runs:
         values = {arm.name: chosen.get(arm.name, math.nan) for arm in self.claim.arms}
         if self.claim.run:
             values[UNTUNED] = math.nan
-        done = self.rows([(arm, value, seed) for seed in seeds for arm, value in values.items()], "measuring")
+        # an arm after the other, so that workers begin with different seeds, whose bases they teach once
+        done = self.rows([(arm, value, seed) for arm, value in values.items() for seed in seeds], "measuring")
         made: dict[int, dict[str, Row]] = {}
         for (_, _, seed), rows in done.items():
             made.setdefault(seed, {}).update(rows)
@@ -170,7 +172,7 @@ class Runs:
         def advance(said: str) -> None:
             self.progress.update(bar, advance=1 / max(1, self.claim.units), description=said)
 
-        for task, rows, ran in _in_turn(self.name, missing, self.workers, advance):
+        for task, rows, ran in self._in_turn(missing, advance):
             kept = {"rows": rows, "ran": sorted(ran)}
             storage.replace_file(self._file(task), json.dumps(kept) + "\n")
             if task[0] != UNTUNED or self.workers > 1:  # else `run` has told of its own units
@@ -180,25 +182,23 @@ class Runs:
         self.ran |= {file for kept in found.values() for file in kept["ran"]}
         return {task: kept["rows"] for task, kept in found.items()}
 
+    def _in_turn(self, tasks: Sequence[Task], advance: Advance) -> Iterator[tuple[Task, Rows, set[str]]]:
+        """(task, its rows, files that ran) as they finish."""
+        kept = self.folder / "bases"
+        if self.workers == 1:
+            for task in tasks:
+                yield task, *run_task(self.name, task, kept, advance)
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.workers, context, _share_cores, (self.workers,)) as pool:
+            running = {pool.submit(run_task, self.name, task, kept): task for task in tasks}
+            for done in as_completed(running):
+                yield running[done], *done.result()
+
     def _file(self, task: Task) -> Path:
         arm, value, seed = task
         plain = "".join(letter if letter.isalnum() else "_" for letter in arm) or "untuned"
         return self.folder / f"{plain}-{value:.6g}-{seed}.json"
-
-
-def _in_turn(
-    name: str, tasks: Sequence[Task], workers: int, advance: Advance
-) -> Iterator[tuple[Task, Rows, set[str]]]:
-    """(task, its rows, files that ran) as they finish."""
-    if workers == 1:
-        for task in tasks:
-            yield task, *run_task(name, task, advance)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _share_cores, (workers,)) as pool:
-        running = {pool.submit(run_task, name, task): task for task in tasks}
-        for done in as_completed(running):
-            yield running[done], *done.result()
 
 
 def _share_cores(workers: int) -> None:
@@ -207,8 +207,10 @@ def _share_cores(workers: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
-def run_task(name: str, task: Task, advance: Advance = _silent) -> tuple[Rows, set[str]]:
-    """(rows, files of the project that ran, looked for once an arm)."""
+def run_task(
+    name: str, task: Task, kept: Path | None = None, advance: Advance = _silent
+) -> tuple[Rows, set[str]]:
+    """(rows, files of the project that ran, looked for once an arm); bases are kept in `kept`."""
     claim, (arm, value, seed) = registry.find_claim(name), task
     ran: set[str] = set()
 
@@ -220,10 +222,9 @@ def run_task(name: str, task: Task, advance: Advance = _silent) -> tuple[Rows, s
         return {arm: claim.train(arm, value, seed)}
 
     # a profiler slows what is timed, so that reported seeds run without it where tuning has seen the code
-    if seed == tuning.SEEDS[0] or (seed == 0 and (arm == UNTUNED or math.isnan(value))):
-        with code.watched(ran):
-            return one(), ran
-    return one(), ran
+    watch = seed == tuning.SEEDS[0] or (seed == 0 and (arm == UNTUNED or math.isnan(value)))
+    with bases.kept_in(kept), code.watched(ran) if watch else nullcontext():
+        return one(), ran
 
 
 def summary(

@@ -25,7 +25,7 @@ def small(tmp_path_factory):
         patch.setattr(setting, "SIZES", sizes)
         for name, value in {"READS": 1, "WORK": 24, "GRPO_STEPS": 1, "GROUPS": 2, "WIDE": 2}.items():
             patch.setattr(one_dm, name, value)
-        kept = (setting.reader, setting.hands, setting.words, one_dm.judges, one_dm.folder, one_dm.first)
+        kept = (setting.reader, setting.hands, setting.words, one_dm.judges, one_dm.folder, one_dm.taught)
         for each in kept:
             each.cache_clear()
         yield one_dm
@@ -85,7 +85,7 @@ def test_every_arm_runs_and_stage_two_takes_the_same_work(small, monkeypatch):
     assert begun["stage 1, no Laplacian"]["parameters"] < begun["stage 1"]["parameters"]
     rows = {arm.name: small.train(arm.name, 1e-3, 0) for arm in CLAIM.arms}
     assert {row["work"] for row in rows.values()} == {32}
-    begun = small.first("stage 1", 0).model.state_dict()
+    begun = small.taught("stage 1", 0)
     assert set(made) == {arm.name for arm in CLAIM.arms}
     for arm, policy in made.items():
         moved = policy.model.state_dict()

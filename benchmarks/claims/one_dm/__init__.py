@@ -25,6 +25,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from benchmarks.claims.bases import Weights, kept
 from benchmarks.claims.claim import Advance, Arm, Claim, Fraction, Row, Rows
 from benchmarks.claims.one_dm import setting
 from benchmarks.claims.one_dm.measures import Judges, dull, measured
@@ -64,20 +65,27 @@ def folder() -> str:
     return str(kept)
 
 
-@cache
-def first(arm: str, seed: int) -> FlowPolicy:
-    """A policy after stage 1."""
+@kept
+def taught(arm: str, seed: int) -> Weights:
+    """Weights after stage 1."""
     policy = setting.opened(seed, **PLAIN[arm])
     learning = setting.learning(setting.RATE, warmup=50, schedule="cosine")
     objectives = setting.stage_one(contrast=arm != "stage 1, no contrast")
     setting.taught(policy, objectives, learning, setting.STEPS, seed)
+    return dict(policy.model.state_dict())
+
+
+def first(arm: str, seed: int) -> FlowPolicy:
+    """A policy after stage 1."""
+    policy = setting.opened(seed, **PLAIN[arm])
+    policy.model.load_state_dict(taught(arm, seed))
     return policy
 
 
 def second(arm: str, rate: float, seed: int) -> FlowPolicy:
     """What an arm makes of it."""
     policy = setting.opened(seed, noise="ddim" if arm.endswith("GRPO") else "ode")
-    policy.model.load_state_dict(first("stage 1", seed).model.state_dict())
+    policy.model.load_state_dict(taught("stage 1", seed))
     if arm.endswith("GRPO"):
         grpo(policy, rate, seed)
         return policy
