@@ -1,6 +1,7 @@
 """What words in a hand are measured by, none of it seen by the training of any arm.
 
 cer        a reader's character error rate; it has learned from all fonts and all words, on other pictures
+tesseract  the same by tesseract, which has seen none of it; left out where the program is not installed
 writer     share of words whose writer a classifier of all fonts names
 distance   Euclidean distance between the mean features of a writer's words and those of his real words
            for the same texts, mean over writers; features are the classifier's, as in HWD
@@ -9,6 +10,7 @@ looks      the same as `distance` for four numbers made without any network, eac
            between the real words of all writers: ink a column, slant, width of strokes, height of the ink
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.claims.one_dm import setting
+from oneloop.judge.tesseract import Tesseract
 from oneloop.measure.edit_distance import character_error_rate
 from oneloop.measure.frechet import frechet_distance
 from oneloop.models.judges.ctc_reader import CtcReader
@@ -25,6 +28,7 @@ from oneloop.models.judges.hand_classifier import HandClassifier
 
 INK = 0.5
 """A pixel with more ink than this is ink."""
+INSTALLED = shutil.which("tesseract") is not None
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,23 @@ def measured(judges: Judges, pictures: Tensor, rows: Sequence[Mapping[str, Any]]
         said = judges.hands(pictures).argmax(1)
         made, known = (judges.hands.features(each).double().numpy() for each in (pictures, real))
     right = (said == judges.hands.classes(names)).double().mean()
-    read = judges.reader.read(pictures)
-    rates = [character_error_rate(text, str(row["prompt"])) for text, row in zip(read, rows, strict=True)]
+    other = {"tesseract": errors(Tesseract(seconds=60).read(list(pictures)), rows)} if INSTALLED else {}
     seen, wanted = (np.stack([looks(each[0].numpy()) for each in some]) for some in (pictures, real))
     scale = wanted.std(0)
     return {
-        "cer": float(np.mean(rates)),
+        "cer": errors(judges.reader.read(pictures), rows),
+        **other,
         "writer": float(right),
         "distance": by_writer(made, known, names),
         "frechet": frechet_distance(made, known),
         "looks": by_writer(seen / scale, wanted / scale, names),
     }
+
+
+def errors(read: Sequence[str | None], rows: Sequence[Mapping[str, Any]]) -> float:
+    """Mean character error rate of what was `read` on the pictures of `rows`."""
+    pairs = zip(read, rows, strict=True)
+    return float(np.mean([character_error_rate(text or "", str(row["prompt"])) for text, row in pairs]))
 
 
 def by_writer(made: np.ndarray, real: np.ndarray, names: Sequence[str]) -> float:
