@@ -8,6 +8,12 @@ from benchmarks.claims.one_dm import CLAIM, measures, setting, trained
 from benchmarks.claims.one_dm.measures import Judges, by_writer, dull, looks, measured
 from PIL import Image
 
+from oneloop.models.flow.flow_mlp import FlowMlp
+from oneloop.sample.data.digits import Digits
+from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.dress.fork import Fork
+from oneloop.sample.plan.plan import Plan
+from oneloop.sample.policies.flow import Flow
 from tests.support.fonts import font_folder
 
 pytest.importorskip("diffusers")
@@ -23,7 +29,7 @@ def small(tmp_path_factory):
             patch.setattr(setting, name, value)
         sizes = {"hidden_size": 16, "heads": 2, "channels": (8, 16), "font": str(folder / "a.ttf")}
         patch.setattr(setting, "SIZES", sizes)
-        for name, value in {"READS": 1, "WORK": 24, "GRPO_STEPS": 1, "GROUPS": 2, "WIDE": 2}.items():
+        for name, value in {"READS": 1, "WORK": 24, "FORK": Fork(steps=(0,)), "GROUPS": 2, "WIDE": 2}.items():
             patch.setattr(one_dm, name, value)
         kept = (setting.reader, setting.hands, setting.words, one_dm.judges, one_dm.folder, one_dm.taught)
         for each in kept:
@@ -90,6 +96,18 @@ def test_every_arm_runs_and_stage_two_takes_the_same_work(small, monkeypatch):
     for arm, policy in made.items():
         moved = policy.model.state_dict()
         assert any(not torch.equal(moved[name], weight) for name, weight in begun.items()), arm
+
+
+@pytest.mark.parametrize("fork", [None, Fork(steps=(0, 1))])
+def test_evaluations_of_grpo_are_those_of_sampling_and_of_actions_that_are_learned_from(fork):
+    calls = setting.CALLS
+    policy = Flow(model=FlowMlp(), steps=calls, noise="ddim", device="cpu").open()
+    dress, leaves = ((fork,), fork.leaves) if fork else ((), one_dm.WIDE)
+    plan = Plan(data=Digits(), groups=3, count=Uniform(n=leaves), dress=dress)
+    plan.begin(0, 1)
+    made, _ = policy.sample(plan.ask())
+    learned = int((made.actions.share > 0).sum())
+    assert policy.meter.total + learned == 3 * one_dm.evaluations(fork)
 
 
 def test_the_headline_is_the_share_of_errors_that_are_taken_away():

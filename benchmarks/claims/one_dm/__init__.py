@@ -7,9 +7,10 @@ held-out words are written in the hands of the others from one reference each. C
     more of stage 1             further steps of both losses
     stage 2, back-propagation   both losses and a reader's log-likelihood through five calls (One-DM)
     stage 2, GRPO               the same reader as an ordinary reward, on the steps of DDIM
+    stage 2, BranchGRPO         the same on trees, which fork at the steps 0, 3 and 6
 
 Each takes as many evaluations of the denoiser: one for a word of stage 1, six for one of stage 2, and for
-GRPO those of sampling and one for each action that is learned from. Rows beside them, at the recipe's
+both GRPOs those of sampling and one for each action that is learned from. Rows beside them, at the recipe's
 learning rate, not tuned, so that nothing is claimed of them: `stage 1`, from which all three start;
 `stage 1, no Laplacian`, the branch of edges left out; `stage 1, no contrast`, without the contrastive loss.
 Those that need no training: `measures.dull`. The reader that gives the reward has seen known words of seen
@@ -30,10 +31,12 @@ from benchmarks.claims.claim import Advance, Arm, Claim, Fraction, Row, Rows
 from benchmarks.claims.one_dm import setting
 from benchmarks.claims.one_dm.measures import Judges, dull, measured
 from oneloop.credit.group_relative import GroupRelative
+from oneloop.credit.tree import Tree
 from oneloop.judge.reader import Reader
 from oneloop.judge.stage import Judging
 from oneloop.loop import Loop
 from oneloop.sample.plan.count.uniform import Uniform
+from oneloop.sample.plan.dress.fork import Fork
 from oneloop.sample.plan.plan import Plan
 from oneloop.sample.policies.denoising.policy import FlowPolicy
 from oneloop.update.learner import Learner, Learning
@@ -45,9 +48,10 @@ READS, UNROLLED = 100, 5
 """Steps of stage 2 by back-propagation, and the calls of each."""
 GROUPS, WIDE = 4, 8
 """Words of a batch of GRPO, and pictures of each."""
+FORK = Fork(steps=(0, 3, 6), factor=2)
+"""The tree of BranchGRPO; it has `WIDE` leaves."""
 WORK = READS * setting.BATCH * (1 + UNROLLED)
 """Evaluations of the denoiser in stage 2."""
-GRPO_STEPS = round(WORK / (GROUPS * WIDE * (2 * setting.CALLS - 1)))
 PLAIN = {"stage 1": {}, "stage 1, no Laplacian": {"edges": "none"}, "stage 1, no contrast": {}}
 
 
@@ -87,7 +91,7 @@ def second(arm: str, rate: float, seed: int) -> FlowPolicy:
     policy = setting.opened(seed, noise="ddim" if arm.endswith("GRPO") else "ode")
     policy.model.load_state_dict(taught("stage 1", seed))
     if arm.endswith("GRPO"):
-        grpo(policy, rate, seed)
+        grpo(policy, rate, seed, FORK if "Branch" in arm else None)
         return policy
     objectives, steps = setting.stage_one(), WORK // setting.BATCH
     if arm.endswith("back-propagation"):
@@ -99,14 +103,25 @@ def second(arm: str, rate: float, seed: int) -> FlowPolicy:
     return policy
 
 
-def grpo(policy: FlowPolicy, rate: float, seed: int) -> None:
+def evaluations(fork: Fork | None) -> int:
+    """Those of a word of GRPO: of its distinct pictures before each step, and of each outcome of a step that
+    is learned from, which is all but the last one's, where DDIM draws no noise."""
+    forks, leaves = (fork.steps, fork.leaves) if fork else ((), WIDE)
+    steps = range(setting.CALLS)
+    before = [leaves // int(2 ** sum(at >= step for at in forks)) for step in steps]
+    after = [leaves // int(2 ** sum(at > step for at in forks)) for step in steps[:-1]]
+    return sum(before) + sum(after)
+
+
+def grpo(policy: FlowPolicy, rate: float, seed: int, fork: Fork | None) -> None:
     """Trains on what the reader says of the policy's own words."""
-    plan = Plan(data=setting.words(), groups=GROUPS, count=Uniform(n=WIDE))
-    plan.begin(seed=seed + 1, steps=GRPO_STEPS)
+    steps, dress = round(WORK / (GROUPS * evaluations(fork))), (fork,) if fork else ()
+    plan = Plan(data=setting.words(), groups=GROUPS, count=Uniform(n=WIDE), dress=dress)
+    plan.begin(seed=seed + 1, steps=steps)
     learning = Learning(learning_rate=rate, minibatches=2, warmup=2)
-    learner = Learner(policy, [PolicyGradient(clip_low=1e-3, clip_high=1e-3)], learning, GRPO_STEPS)
+    learner = Learner(policy, [PolicyGradient(clip_low=1e-3, clip_high=1e-3)], learning, steps)
     judge = Judging((Reader(folder=folder(), score="log_likelihood", device="cpu"),))
-    for _ in Loop(plan, policy.sample, judge, [GroupRelative()], learner).run(GRPO_STEPS):
+    for _ in Loop(plan, policy.sample, judge, [Tree() if fork else GroupRelative()], learner).run(steps):
         pass
 
 
@@ -152,6 +167,7 @@ CLAIM = Claim(
         Arm("more of stage 1", RATES),
         Arm("stage 2, back-propagation", RATES),
         Arm("stage 2, GRPO", RATES),
+        Arm("stage 2, BranchGRPO", RATES),
     ),
     train=train,
     score=lambda row: -row["cer"],
