@@ -1,7 +1,6 @@
 """Bases that take minutes to teach: taught once, kept beside the runs of the claim that starts from them."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.claims import code
+from oneloop.core import storage
 
 Weights = dict[str, Tensor]
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
@@ -56,8 +56,6 @@ def _teach(teach: Callable[..., Weights], arguments: tuple[str | int, ...], path
     ran: set[str] = set()
     with code.watched(ran):
         weights = teach(*arguments)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(f".{os.getpid()}")
     apart = {name: each.detach().clone().contiguous() for name, each in weights.items()}  # some are tied
-    save_file(apart, half, {"ran": json.dumps(sorted(ran))})
-    half.replace(path)
+    told = {"ran": json.dumps(sorted(ran))}
+    storage.write_file(path, lambda temporary: save_file(apart, temporary, told))

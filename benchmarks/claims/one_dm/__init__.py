@@ -11,7 +11,7 @@ held-out words are written in the hands of the others from one reference each. C
 
 Each takes as many evaluations of the denoiser: one for a word of stage 1, six for one of stage 2, and for
 both GRPOs those of sampling and one for each action that is learned from. Rows beside them, at the recipe's
-learning rate, not tuned, so that nothing is claimed of them: `stage 1`, from which all three start;
+learning rate, not tuned, so that nothing is claimed of them: `stage 1`, from which all four start;
 `stage 1, no Laplacian`, the branch of edges left out; `stage 1, no contrast`, without the contrastive loss.
 Those that need no training: `measures.dull`. The reader that gives the reward has seen known words of seen
 writers; the one that measures is another network, which has seen all fonts.
@@ -106,11 +106,10 @@ def second(arm: str, rate: float, seed: int) -> FlowPolicy:
 def evaluations(fork: Fork | None) -> int:
     """Those of a word of GRPO: of its distinct pictures before each step, and of each outcome of a step that
     is learned from, which is all but the last one's, where DDIM draws no noise."""
-    forks, leaves = (fork.steps, fork.leaves) if fork else ((), WIDE)
-    steps = range(setting.CALLS)
-    before = [leaves // int(2 ** sum(at >= step for at in forks)) for step in steps]
-    after = [leaves // int(2 ** sum(at > step for at in forks)) for step in steps[:-1]]
-    return sum(before) + sum(after)
+    if fork is None:
+        return WIDE * (2 * setting.CALLS - 1)
+    before = [int(fork.factor ** sum(at < step for at in fork.steps)) for step in range(setting.CALLS)]
+    return sum(before) + sum(before[1:])  # an outcome is a picture before the next step
 
 
 def grpo(policy: FlowPolicy, rate: float, seed: int, fork: Fork | None) -> None:
