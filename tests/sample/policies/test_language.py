@@ -93,6 +93,37 @@ def test_under_a_truncating_law_entropy_counts_what_is_kept():
     assert logprob.item() == pytest.approx(-np.log(np.exp(2) + np.exp(1) + 1))
 
 
+@pytest.mark.parametrize("law", [{}, {"temperature": 0.6}, {"top_k": 3}], ids=str)
+def test_slopes_of_log_probs_and_entropies_are_those_of_plain_operations(law):
+    from oneloop.engines.law import Law
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 9, dtype=torch.float64, generator=generator, requires_grad=True)
+    logits.data[0, 2] = forward.FORBIDDEN
+    tokens = torch.randint(3, 9, (5,), generator=generator)
+
+    def plain(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scaled = logits / law.get("temperature", 1.0)
+        if Law(**law).truncates:
+            kept = Law(**law).kept(scaled).scatter(1, tokens[:, None], True)
+            scaled = scaled.masked_fill(~kept, float("-inf"))
+        logprob = scaled.log_softmax(-1)
+        entropy = -(logprob.exp() * logprob.clamp(min=-1e9)).sum(-1)
+        return logprob.gather(1, tokens[:, None]).squeeze(1), entropy
+
+    found, wanted = forward.chosen_logprob(logits, tokens, Law(**law)), plain(logits)
+    weights = torch.randn(2, 5, dtype=torch.float64, generator=generator)
+    for parts in ([0, 1], [0], [1]):
+        slopes = [
+            torch.autograd.grad(sum((weights[i] * pair[i]).sum() for i in parts), logits, retain_graph=True)[
+                0
+            ]
+            for pair in (found, wanted)
+        ]
+        assert torch.allclose(*slopes, atol=1e-12) and bool(slopes[0].isfinite().all())
+    assert all(torch.allclose(part, other, atol=1e-12) for part, other in zip(found, wanted, strict=True))
+
+
 # any cut
 
 

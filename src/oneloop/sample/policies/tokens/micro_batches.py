@@ -1,7 +1,8 @@
 """Micro-batches of a language policy: which rollouts are forwarded together, and how they are packed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ PromptOf = Callable[[Rollouts, int], Prompt]
 """The prompt of one row."""
 Width = Callable[[int], int]
 """Tokens of a packed row, from the longest sequence in it; 0: nothing is packed."""
+PASS = 32
+"""Tokens that take as long as a forward and backward pass does beside its tokens."""
 
 
 def micro_batches(
@@ -22,23 +25,39 @@ def micro_batches(
     """Indices of the actions `wanted` (bool [N]), in pieces of whole rollouts.
 
     A piece takes at most `budget` tokens to forward, padding included, or is one rollout. Rollouts with one
-    prompt go together, and packed rows of like length.
+    prompt go together, and packed rows of like length, so that little is padding.
     """
     rows = rollouts.owner[wanted].unique()
     prompts = [prompt(rollouts, row) for row in rows.tolist()]
     inputs = (rollouts.length[rows] - 1).tolist()
     longest = max((len(each.ids) + tokens for each, tokens in zip(prompts, inputs, strict=True)), default=0)
     shared = shared_rows(prompts, inputs, min(width(longest), budget))
-    piece: list[int] = []
-    height = widest = 0
-    for members, tokens in sorted(shared, key=lambda row: -row[1]):
-        if piece and (height + 1) * widest > budget:
-            yield _actions_of(rollouts, wanted, rows[piece])
-            piece, height = [], 0
-        widest = widest if piece else tokens
-        piece, height = [*piece, *members], height + 1
-    if piece:
-        yield _actions_of(rollouts, wanted, rows[piece])
+    by_length = sorted(shared, key=lambda row: -row[1])
+    for start, end in cuts([tokens for _, tokens in by_length], budget):
+        members = [member for row, _ in by_length[start:end] for member in row]
+        yield _actions_of(rollouts, wanted, rows[members])
+
+
+def cuts(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
+    """[start, end) of each piece of rows with these falling `lengths` that together forward fewest tokens.
+
+    A piece forwards its number of rows times its first length: at most `budget`, or it is one row. `PASS`
+    more are counted for each, so that nothing is cut for a few tokens.
+    """
+    longest, fewest = np.array(lengths, dtype=np.int64), np.zeros(len(lengths) + 1, dtype=np.int64)
+    before, first = [0], 0
+    for end in range(1, len(lengths) + 1):
+        while first < end - 1 and (end - first) * lengths[first] > budget:
+            first += 1
+        padded = np.arange(end - first, 0, -1) * longest[first:end]
+        total = fewest[first:end] + padded + PASS
+        before.append(first + int(total.argmin()))
+        fewest[end] = total.min()
+    pieces, end = list[tuple[int, int]](), len(lengths)
+    while end:
+        pieces.append((before[end], end))
+        end = before[end]
+    return pieces[::-1]
 
 
 def _actions_of(rollouts: Rollouts, wanted: Tensor, rows: Tensor) -> Tensor:
