@@ -51,6 +51,32 @@ def test_parquet_keeps_what_it_says(tmp_path):
     }
 
 
+def test_classes_are_told_by_name(tmp_path):
+    import datasets
+
+    kinds = datasets.ClassLabel(names=["cat", "dog"])
+    features = {
+        "prompt": datasets.Value("string"),
+        "label": kinds,
+        "several": datasets.List(kinds),
+        "box": {"of": kinds, "size": datasets.Value("int64")},
+    }
+    columns = {
+        "prompt": ["a", "b", "c"],
+        "label": [1, -1, None],
+        "several": [[0, 1], [], None],
+        "box": [{"of": 0, "size": 1}] * 3,
+    }
+    made = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    made.save_to_disk(tmp_path / "saved")
+    made.to_parquet(tmp_path / "rows.parquet")
+    for path in (tmp_path / "saved", tmp_path / "rows.parquet"):
+        rows = list(map(load(str(path), "train").__getitem__, range(3)))
+        assert [row["label"] for row in rows] == ["dog", None, None]
+        assert [row["several"] for row in rows] == [["cat", "dog"], [], None]
+        assert rows[0]["box"] == {"of": "cat", "size": 1}
+
+
 def test_arrow_files_are_read(tmp_path):
     with pyarrow.OSFile(str(tmp_path / "rows.arrow"), "wb") as sink:
         rows = pyarrow.table({"prompt": ["a"], "answer": ["007"]})
