@@ -58,6 +58,7 @@ ALIASES: dict[str, Alias] = {
     **_same("plan.data.hub.name", "dataset_config"),
     **_same("plan.data.hub.input_key", "input_key", "data.input_key", "data.prompt_key"),
     **_same("plan.data.hub.label_key", "label_key", "data.label_key"),
+    **_same("plan.data.hub.completion_key", "completion_key", "output_key", "data.output_key"),
     # the policy
     **_same("policy.language.model", "model_name_or_path", "actor_rollout_ref.model.path", "hf_checkpoint"),
     **_same("policy.language.model", "pretrain", "model.name"),

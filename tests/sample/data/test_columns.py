@@ -47,6 +47,16 @@ def test_input_and_label_keys():
     assert made["prompt"] == "q" and made["answer"] == 4 and made["question"] == "q"
 
 
+def test_a_demonstration_in_a_column_of_another_name():
+    raw = {"instruction": "q", "output": "a", "completion": "other"}
+    assert row(raw, "instruction", completion_key="output")["completion"] == "a"
+    assert row({**raw, "output": [ANSWER]}, "instruction", completion_key="output")["completion"] == "2"
+    with pytest.raises(ValueError, match="row 3: a completion is text or one turn of text, got 5"):
+        row({**raw, "output": 5}, "instruction", completion_key="output")
+    with pytest.raises(ValueError, match="completion_key names a column 'outptu' .* did you mean 'output'"):
+        ColumnOptions("instruction", completion_key="outptu").check(list(raw), "here")
+
+
 def test_the_row_given_is_not_changed():
     raw = {"messages": [USER, ANSWER]}
     row(raw)

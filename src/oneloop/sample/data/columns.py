@@ -3,7 +3,7 @@ unchanged.
 
     TRL         prompt (text or messages), completion, or messages, and free columns
     verl        data_source, prompt, ability, reward_model.ground_truth, extra_info
-    OpenRLHF    any two columns, named by input_key and label_key
+    OpenRLHF    any columns, named by input_key, label_key and completion_key
 
 `completion` (the demonstration) is always text here; `prompt` stays text or a list of chat messages, unless
 `chat` makes messages of text. Left out: preference pairs (chosen, rejected), and demonstrations of several
@@ -32,6 +32,8 @@ class ColumnOptions:
     """Column that holds the prompt; None: `prompt`, or else `messages`."""
     label_key: str | None = None
     """Column that holds the right answer; None: `answer`, or else `reward_model.ground_truth`."""
+    completion_key: str | None = None
+    """Column that holds the demonstration; None: `completion`, or else the last turn of `messages`."""
     chat: bool | None = None
     """True: a text prompt becomes a user message. False: messages are refused. None: both stay as they
     are."""
@@ -45,7 +47,8 @@ class ColumnOptions:
     def check(self, columns: Sequence[str], where: str) -> None:
         """Raises ValueError, naming `where` and `columns`, when rows cannot be made from these columns."""
         there = ", ".join(columns) or "none"
-        for option, key in (("input_key", self.input_key), ("label_key", self.label_key)):
+        for option in ("input_key", "label_key", "completion_key"):
+            key = getattr(self, option)
             if key is not None and key not in columns:
                 hint = nearest(key, list(columns))
                 raise ValueError(
@@ -71,6 +74,8 @@ class ColumnOptions:
         elif raw.get("prompt") is None and raw.get("messages") is not None:
             row["prompt"], row["completion"] = split_messages(raw["messages"], where)
         row["prompt"] = self.prompt(row.get("prompt"), where)
+        if self.completion_key is not None:
+            row["completion"] = raw[self.completion_key]
         if row.get("completion") is not None:
             row["completion"] = _completion(row["completion"], where)
         if self.label_key is not None:
@@ -153,7 +158,7 @@ def _turns(messages: Any, where: str) -> list[Message]:
 def _completion(completion: Any, where: str) -> str:
     if isinstance(completion, str):
         return completion
-    turns = _turns(completion, where)
+    turns = _turns(completion, where) if isinstance(completion, list) else []
     if len(turns) != 1 or not isinstance(turns[0].get("content"), str) or "tool_calls" in turns[0]:
         raise ValueError(f"{where}: a completion is text or one turn of text, got {completion!r:.200}")
     return str(turns[0]["content"])

@@ -41,6 +41,9 @@ class Hub:
     label_key: str | None = None
     """Column that holds the right answer and becomes `answer`; None: `answer`, or
     `reward_model.ground_truth`."""
+    completion_key: str | None = None
+    """Column that holds the demonstration and becomes `completion`; None: `completion`, or the last turn of
+    `messages`."""
     chat: bool | None = None
     """Whether prompts are conversations. true: a text becomes a user message; false: messages are refused;
     None: prompts stay as they are."""
@@ -52,7 +55,7 @@ class Hub:
 
     @cached_property
     def _reading(self) -> ColumnOptions:
-        return ColumnOptions(self.input_key, self.label_key, self.chat, self.system)
+        return ColumnOptions(self.input_key, self.label_key, self.completion_key, self.chat, self.system)
 
     @cached_property
     def _table(self) -> DataTable:

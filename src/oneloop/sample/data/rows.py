@@ -21,6 +21,9 @@ class Rows:
     label_key: str | None = None
     """Column that holds the right answer and becomes `answer`; None: `answer`, or
     `reward_model.ground_truth`."""
+    completion_key: str | None = None
+    """Column that holds the demonstration and becomes `completion`; None: `completion`, or the last turn of
+    `messages`."""
     chat: bool | None = None
     """Whether prompts are conversations. true: a text becomes a user message; false: messages are refused;
     None: prompts stay as they are."""
@@ -33,7 +36,7 @@ class Rows:
 
     @cached_property
     def _reading(self) -> ColumnOptions:
-        return ColumnOptions(self.input_key, self.label_key, self.chat, self.system)
+        return ColumnOptions(self.input_key, self.label_key, self.completion_key, self.chat, self.system)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -29,7 +29,10 @@ class TokenRows:
     def demonstration(self, row: Row, where: str) -> tuple[list[int], int]:
         """(ids of the row's `completion`, how many of them a rollout has room for)."""
         if row.get("completion") in (None, ""):
-            raise ValueError(f"{where} has no 'completion' to learn from; its columns: {', '.join(row)}")
+            raise ValueError(
+                f"{where} has no 'completion' to learn from; its columns: {', '.join(row)} "
+                "(completion_key of `hub` and `rows` names another)"
+            )
         room = self.room(self.prompts.encode(row["prompt"], where, row), where)
         ids = self.prompts.completion(row["prompt"], row["completion"], where, row)
         return list(ids), min(self.limit, room)
