@@ -82,11 +82,13 @@ def _decode(
         key.dtype
     )  # [R, K, queries that share a key, D]
     hidden = step.hidden(window)
-    if softcap is None:
+    if softcap is None and key.device.type != "cpu":
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=hidden, scale=scaling)
     else:
-        scores = torch.tanh((query @ key.transpose(2, 3)).float() * (scaling / softcap)) * softcap
-        mixed = (scores + hidden).softmax(dim=-1).to(value.dtype) @ value
+        scores = ((query * scaling) @ key.transpose(2, 3)).float()
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        mixed = scores.add_(hidden).softmax(dim=-1).to(value.dtype) @ value
     return mixed.reshape(rows, -1, mixed.shape[-1])
 
 

@@ -141,7 +141,10 @@ class LlamaForward:
         if layer.head_norms is not None:
             parts = zip(pairs.split([self.heads, self.keys], dim=1), layer.head_norms, strict=True)
             pairs = torch.cat([self._normed(part, weight) for part, weight in parts], dim=1)
-        pairs = torch.addcmul(pairs * cosine, pairs.roll(self.size // 2, -1), sine)
+        straight, half = pairs, self.size // 2
+        pairs = straight * cosine  # then by halves: `roll` takes as long as a matrix product
+        pairs[..., :half].addcmul_(straight[..., half:], sine[..., :half])
+        pairs[..., half:].addcmul_(straight[..., :half], sine[..., half:])
         query, key = pairs[:, : self.heads], pairs[:, self.heads :]
         mixed = attend(step, number, query, key, every[:, turned:], self.scaling, layer.window)
         return mixed.reshape(len(hidden), -1)
