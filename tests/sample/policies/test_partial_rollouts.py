@@ -88,7 +88,15 @@ def by_id(tables: list[Rollouts]) -> dict[int, tuple[list[int], list[float]]]:
 def proximal(policy, batch, moved) -> torch.Tensor:
     """Log-probs [N] under weights that `moved` changed; they are put back."""
     with moved_by(moved, policy.model):
-        return policy.annotate(batch, ["proximal"]).actions.proximal
+        return forwarded(policy, batch)
+
+
+def forwarded(policy, batch) -> torch.Tensor:
+    """Log-probs [N] from forward passes, none of them taken from the sampler."""
+    version, policy.version = policy.version, -1
+    written = policy.annotate(batch, ["proximal"]).actions.proximal
+    policy.version = version
+    return written
 
 
 @pytest.mark.parametrize(("in_flight", "slots"), [(3, 256), (6, 5), (9, 256)])
@@ -112,11 +120,28 @@ def test_every_log_prob_is_that_of_the_version_it_is_stamped_with(policy):
     assert len(stamps) >= 3
     for version in stamps:
         policy.model.load_state_dict(learner.history[version])
-        again = policy.annotate(batch, ["proximal"]).actions.proximal
+        again = forwarded(policy, batch)
         mine = batch.actions.version == version
         gap = room(lambda moved: proximal(policy, batch, moved))
         torch.testing.assert_close(again[mine], batch.actions.logprob[mine], rtol=0, atol=gap)
         assert not mine.all() and (again - batch.actions.logprob)[~mine].abs().max() > 1e-3
+
+
+def test_only_rollouts_with_older_tokens_are_forwarded_for_what_weighs_them(policy):
+    batch = Rollouts.join(list(batches(plan(in_flight=6), Learner(policy, 0.02), 3)))
+    for version in batch.actions.version.unique().tolist():
+        policy.version = version
+        fresh = batch.actions.version == version
+        older, before = batch.owner[~fresh].unique(), policy.meter.plain
+        found = policy.annotate(batch, ["proximal"]).actions.proximal
+        spent = policy.meter.plain - before
+        again = forwarded(policy, batch.take(older))
+        assert spent == policy.meter.plain - before - spent, "the others need no pass"
+        assert torch.equal(found[fresh], batch.actions.logprob[fresh])
+        mine = torch.isin(batch.owner, older)
+        gap = room(lambda moved: proximal(policy, batch, moved))
+        torch.testing.assert_close(found[mine & ~fresh], again[~fresh[mine]], rtol=0, atol=gap)
+        assert bool(fresh.any()) and bool((~fresh).any())
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_annotate_under_lora_leaves_adapters_on(opened):
     policy = opened(lora=LORA)
     supervised(policy, 2)
     finished, _ = policy.sample(asked())
+    policy.version += 1  # nothing is taken from the sampler
     first = policy.annotate(finished, ["proximal"]).actions.proximal
     policy.keep_reference()
     policy.annotate(finished, ["reference"])

@@ -24,10 +24,20 @@ class Learned(Protocol):
 
 
 @torch.no_grad()
-def annotated(policy: Learned, rollouts: Rollouts, columns: Sequence[str], budget: int) -> Rollouts:
-    """`rollouts` with `columns` (of ANSWERS) [N] for actions with share > 0, and NaN for the others."""
+def annotated(
+    policy: Learned, rollouts: Rollouts, columns: Sequence[str], budget: int, fresh: Tensor | None = None
+) -> Rollouts:
+    """`rollouts` with `columns` (of ANSWERS) [N] for actions with share > 0, and NaN for the others.
+
+    fresh: bool [N], actions whose stored log-prob is what the present weights say: it is their `proximal`,
+    and nothing is forwarded for its sake.
+    """
     values = {name: torch.full((len(rollouts.actions),), float("nan")) for name in columns}
-    for actions in policy.batches(rollouts, rollouts.actions.share > 0, budget):
+    wanted = rollouts.actions.share > 0
+    if fresh is not None and list(columns) == ["proximal"]:
+        values["proximal"] = torch.where(wanted & fresh, rollouts.actions.logprob, values["proximal"])
+        wanted = wanted & ~fresh
+    for actions in policy.batches(rollouts, wanted, budget):
         here = policy.at(rollouts, actions)
         for name in columns:
             values[name][actions] = getattr(here, ANSWERS[name]).float().cpu()

@@ -205,7 +205,17 @@ class LanguagePolicy:
 
     def annotate(self, rollouts: Rollouts, columns: Sequence[str]) -> Rollouts:
         """Writes `entropy`, `proximal`, `reference` [N] for actions with share > 0, NaN elsewhere."""
-        return annotated(self, rollouts, columns, budget=16384)
+        return annotated(self, rollouts, columns, budget=16384, fresh=self._fresh(rollouts))
+
+    def _fresh(self, rollouts: Rollouts) -> Tensor | None:
+        """bool [N], actions that these weights have sampled; None unless sampler and learner agree."""
+        exact = self.options.precision == "float32" and self.options.sampling_precision == "same"
+        if not exact or not isinstance(self.engine, SlotEngine):
+            return None
+        fresh = (rollouts.actions.version == self.version) & ~rollouts.actions.logprob.isnan()
+        if "seeded" in rollouts:  # may be trained on another prompt than it was sampled from
+            fresh &= rollouts["seeded"][rollouts.owner] == 0
+        return fresh
 
     # reference, weights, disk
 
