@@ -18,15 +18,14 @@ Work is sampled solutions until then; critics are called once a solution and cri
 the recipe capo; the critics are functions, called in this process. The table is claims/capo.py.
 """
 
-import copy
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.claims.bases import kept
 from benchmarks.claims.claim import Arm, Claim, Fraction, Row, Rows
 from oneloop.core.protocols import Part
 from oneloop.core.rollouts import Rollouts
@@ -90,7 +89,7 @@ def opened(seed: int) -> LanguagePolicy:
     return Language(model=model, max_new_tokens=60, device="cpu").open()
 
 
-@cache
+@kept
 def warmed_up(seed: int) -> dict[str, Tensor]:
     """Weights that write such solutions and get about half of the steps right."""
     policy = opened(seed)
@@ -100,7 +99,7 @@ def warmed_up(seed: int) -> dict[str, Tensor]:
         plan = Plan(data=data, groups=32, count=Uniform(n=1))
         for _ in loop(policy, plan, policy.demonstrate, None, [], Supervised(), learning, seed, steps):
             pass
-    return copy.deepcopy(policy.model.state_dict())
+    return dict(policy.model.state_dict())
 
 
 def loop(

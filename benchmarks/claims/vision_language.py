@@ -13,14 +13,13 @@ accuracy before (after the warm start) and after, of the greedy answers by kind 
 what GRPO adds to the accuracy, the lesser of greedy and sampled.
 """
 
-import copy
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.claims.bases import kept
 from benchmarks.claims.claim import Arm, Claim, Row, Rows
 from oneloop.core.protocols import Part
 from oneloop.core.rollouts import Rollouts
@@ -83,13 +82,13 @@ def imitate(
     learn(policy, data_seed, groups, 1, policy.demonstrate, None, [], Supervised(), learning, steps)
 
 
-@cache
+@kept
 def warmed_up(seed: int) -> dict[str, Tensor]:
     """Weights after the recipe's warm start, which writes an answer of the right form."""
     policy = opened(seed)
     learning = Learning(learning_rate=1e-3, warmup=10, schedule="cosine")
     imitate(policy, 2 * seed, 32, learning, WARM_UP)
-    return copy.deepcopy(policy.model.state_dict())
+    return dict(policy.model.state_dict())
 
 
 def accuracy(policy: VisionLanguagePolicy) -> Row:
