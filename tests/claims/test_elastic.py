@@ -40,7 +40,6 @@ def test_each_budget_buys_another_subnet_and_the_last_one_all():
 @pytest.fixture
 def tiny(monkeypatch):
     """Two budgets, a step of each phase, and in place of an accuracy the sum of the weights."""
-    monkeypatch.setattr(elastic, "TOTAL", 4e6)
     monkeypatch.setattr(elastic, "BUDGETS", (55_000, 315_000))
     monkeypatch.setattr(elastic, "accuracy", lambda policy, flops, mode: weights(policy.model))
 
@@ -50,13 +49,13 @@ def weights(model) -> float:
 
 
 def test_an_elastic_arm_spends_its_flops_and_is_repeated_to_the_bit(tiny):
-    first, again = (elastic.train("elastic", 1e-3, 3) for _ in range(2))
+    first, again = (elastic.train(4e6, "elastic", 1e-3, 3) for _ in range(2))
     assert first == again and first["work"] >= 4e6 and first["cut gap"] <= 1e-5
     assert first["greedy 55k"] == first["greedy 315k"] != weights(elastic.small(3).build()[0])
 
 
 def test_models_trained_alone_are_those_of_each_budget(tiny):
-    row, model = elastic.train("alone", 1e-3, 3), elastic.small(3).build()[0]
+    row, model = elastic.train(4e6, "alone", 1e-3, 3), elastic.small(3).build()[0]
     subnets = elastic.ELASTIC.subnets(model)
     for budget in elastic.BUDGETS:
         begun, trained = weights(subnets.cut(subnets.within(budget))), row[f"greedy {budget // 1000}k"]
