@@ -7,7 +7,7 @@ Other models, and adapters, take the modules' own forward (twin.py). Not here: a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +52,11 @@ class JoinedLinears:
             self.layout = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
             biases = [module.bias.detach() for module in self.modules if module.bias is not None]
             self.bias = torch.cat(biases) if biases else None
+
+    def free(self) -> None:
+        """Give back the memory of oneDNN's layout, until the next `refresh`."""
+        if self.packed:
+            self.layout = self.plain[0][0].new_empty(0)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[N, out of all modules] of hidden [N, in]."""
@@ -169,12 +174,22 @@ class LlamaForward:
 
     def refresh(self) -> None:
         """Take over the model's weights after an update."""
-        for layer in self.layers:
-            for product in (layer.queries_keys_values, layer.output, layer.gate_up, layer.down):
-                product.refresh()
-        self.head.refresh()
+        for product in self._products():
+            product.refresh()
         if self.few is not None:
             self.few.refresh()
+
+    def free(self) -> None:
+        """Give back what is made of the weights, until the next `refresh`."""
+        for product in self._products():
+            product.free()
+        if self.few is not None:
+            self.few.refresh()
+
+    def _products(self) -> Iterator[JoinedLinears]:
+        for layer in self.layers:
+            yield from (layer.queries_keys_values, layer.output, layer.gate_up, layer.down)
+        yield self.head
 
     def _layer(self, block: Any) -> LlamaLayer:
         attention, mlp = block.self_attn, block.mlp

@@ -57,7 +57,7 @@ class SlotEngine:
         self.model = self._second.model
         on_cpu = self._sources[0].device.type == "cpu"  # where layouts are made of shared weights
         self._watched = self._sources if dtype is None and (on_cpu or self._second.own) else []
-        self._seen = self._first_numbers()
+        self._seen: list[float] | None = self._first_numbers()
         self._cache: SlotCache | None = None
         self.never = torch.tensor(sorted(never), dtype=torch.long, device=self._sources[0].device)
         self.meter = meter or Meter()
@@ -68,6 +68,12 @@ class SlotEngine:
         with torch.no_grad():
             self.forward.refresh()
         self._seen = self._first_numbers()
+
+    def free(self) -> None:
+        """Give back the memory of layouts and cache while weights change; the next call makes them again."""
+        if self._seen is not None:
+            self.forward.free()
+            self._seen = self._cache = None
 
     def _first_numbers(self) -> list[float]:
         """The first number of each watched parameter: an update hardly ever moves none of them."""

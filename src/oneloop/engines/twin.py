@@ -28,6 +28,9 @@ class Forward(Protocol):
     def refresh(self) -> None:
         """Take over the model's weights after an update."""
 
+    def free(self) -> None:
+        """Give back what is made of the weights; only `refresh` is called then."""
+
 
 def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[SecondModel, Forward]:
     """A second model in evaluation mode on the slot attention, and what gives its logits packed.
@@ -89,6 +92,9 @@ class Modules:
 
     def refresh(self) -> None:
         """Nothing to do: the modules hold the weights."""
+
+    def free(self) -> None:
+        """Nothing to do."""
 
 
 def _probe(forward: Forward, ids: Tensor, dtype: torch.dtype) -> Tensor:

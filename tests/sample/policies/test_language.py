@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from oneloop.engines.request import Reply
 from oneloop.sample.policies.language import Language
@@ -246,11 +247,36 @@ def test_chunked_log_probs_are_the_same_with_gradients(opened, monkeypatch):
     piece = [torch.arange(len(finished.actions))]
     whole, values = gradients(policy, finished, piece), torch.stack(now(policy, finished, 10**6))
     gap = room(lambda moved: moved_now(policy, finished, moved))
+    monkeypatch.setattr(forward, "HELD", 0)
     for chunk in (61, 61 * 7, 61 * 50):
         monkeypatch.setattr(forward, "CHUNK", chunk)
         monkeypatch.setattr(here, "CHUNK", chunk)
         assert (torch.stack(now(policy, finished, 10**6)) - values).abs().max() <= gap
         assert relative(gradients(policy, finished, piece), whole) < rounding(policy)
+
+
+def test_the_gradient_of_tied_embeddings_is_that_of_dense_ones_and_dense(folders, tmp_path, monkeypatch):
+    model = tiny("llama", tie_word_embeddings=True)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folders["llama"]).save_pretrained(tmp_path)
+    policy = Language(model=str(tmp_path), max_new_tokens=12).open()
+    finished, _ = policy.sample(asked())
+    pieces = list(policy.batches(finished, everything(finished), 40))
+    found = gradients(policy, finished, pieces)
+    assert policy.model.get_input_embeddings().sparse and not policy.model.lm_head.weight.grad.is_sparse
+    monkeypatch.setattr(policy.forward, "sharded", True)  # ranks add up dense gradients
+    assert relative(found, gradients(policy, finished, pieces)) < rounding(policy)
+    assert not policy.model.get_input_embeddings().sparse
+
+
+def test_layouts_make_room_while_weights_are_learned_and_come_back_for_the_same_answers(opened):
+    policy = opened()
+    first, _ = policy.sample(asked())
+    assert policy.engine.forward.head.layout.is_mkldnn
+    gradients(policy, first, list(policy.batches(first, everything(first), 40)))
+    assert policy.engine.forward.head.layout.numel() == 0 and policy.engine._cache is None
+    again, _ = policy.sample(asked())
+    assert again.text == first.text and torch.equal(again.actions.logprob, first.actions.logprob)
 
 
 def test_one_forward_serves_every_question(opened, monkeypatch):

@@ -19,7 +19,7 @@ from oneloop.engines.llama_forward import FAMILY, packs
 from oneloop.engines.merged import added_by, plain_adapters
 from oneloop.engines.slot_cache import bucket
 from oneloop.engines.twin import unwrapped
-from oneloop.sample.policies.tokens.forward import CHUNK
+from oneloop.sample.policies.tokens.forward import CHUNK, HELD
 from oneloop.sample.policies.tokens.prompts import Prompts
 
 LOOKED_AT = 16
@@ -109,7 +109,8 @@ def _passing(policy: Counted, demand: Demand) -> list[MemoryRow]:
     slots = min(policy.slots, demand.rollouts) if demand.sampled else 0
     parameters = sum(weight.numel() for weight in policy.model.parameters())
     tokens = min(demand.micro_batch(torch.device(policy.device), parameters), demand.rollouts * length)
-    logits = tokens * config.vocab_size if demand.whole_logits else min(tokens * config.vocab_size, CHUNK)
+    logits = tokens * config.vocab_size
+    whole = demand.whole_logits or logits <= HELD
     layers = config.num_hidden_layers
     held = layers + ACTIVATIONS if policy.checkpointing else layers * ACTIVATIONS
     states = tokens * config.hidden_size * held
@@ -118,7 +119,9 @@ def _passing(policy: Counted, demand: Demand) -> list[MemoryRow]:
         MemoryRow(
             "KV cache", slots * length * kv_bytes(policy), f"{slots} slots x {length} tokens ({known})"
         ),
-        MemoryRow("logits", 3 * 4 * logits, "in one piece" if demand.whole_logits else "a chunk at a time"),
+        MemoryRow(
+            "logits", 3 * 4 * (logits if whole else CHUNK), "in one piece" if whole else "a chunk at a time"
+        ),
         MemoryRow("activations", states * wide, f"about, {tokens:,} tokens a micro-batch"),
     ]
 

@@ -185,7 +185,11 @@ class LanguagePolicy:
         return micro_batches(rollouts, wanted, self.prompt, self.forward.packed_width, budget)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
-        """`actions` [a] under the present weights; their rollouts are forwarded once, whole."""
+        """`actions` [a] under the present weights; their rollouts are forwarded once, whole.
+
+        What the engine has made of the weights makes room, until they are sampled from again.
+        """
+        self.engine.free()
         rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
         whole = packed(rollouts.take(rows), self.prompt, self.forward.packed_width)
         return TokenHere(self, whole, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
