@@ -55,7 +55,7 @@ STAGES = (
     ("select: what to learn from", ("d3s",)),
     ("update: how to learn from it", ("otr",)),
     ("measure: who is better", ("onebench",)),
-    ("model: what learns, and where it runs", ("one_d_piece", "tokenflex", "one_dm_style", "oneflow")),
+    ("model: what learns, and where it runs", ("one_d_piece", "tokenflex", "one_dm", "oneflow")),
 )
 """The seven rows of README: a question of the loop, and the claims of the methods that answer it."""
 

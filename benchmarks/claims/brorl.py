@@ -143,7 +143,8 @@ class Answers:
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
         """All at once: a question is forwarded once however many rollouts it has."""
-        yield wanted.nonzero().squeeze(1)
+        if wanted.any():
+            yield wanted.nonzero().squeeze(1)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> "AnswersHere":
         """Those actions under the present weights."""

@@ -1,14 +1,17 @@
 """claims/xrpo: the data say what they should, the policy draws from its law, a short run is reproducible."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
-from benchmarks.claims import xrpo
+from benchmarks.claims import otr, xrpo
 from benchmarks.claims.xrpo import classroom, planner, seeding, sharpening
 
 from oneloop.engines.request import Request
 from oneloop.engines.slots import SlotEngine
 from oneloop.sample.plan.count.allocate import Allocate
+from oneloop.update.learner import Learner, Learning
 from oneloop.update.objective.policy_gradient import PolicyGradient
 
 
@@ -40,6 +43,16 @@ def test_a_step_on_a_coin_is_the_policy_gradient():
     question = torch.tensor([row["question"] for row in batch.example])
     wanted = [2.0 * float((question == q).double().mean()) / 2 for q in (0, 1)]
     assert policy.model.table.tolist() == pytest.approx(wanted)
+
+
+def test_a_batch_without_signal_moves_nothing():
+    policy = classroom.Classroom(otr.Calculator())
+    data = planner.rows_of(torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, dtype=torch.long))
+    batch = planner.asked(policy, data, [0, 1], planner.count_of(None), {"seed": 3, "step": 0})
+    batch = batch.put_actions(advantage=torch.zeros(len(batch)))
+    before = copy.deepcopy(policy.model.state_dict())
+    Learner(policy, [PolicyGradient()], Learning(learning_rate=1.0), 2)(batch)
+    assert all(torch.equal(before[name], now) for name, now in policy.model.state_dict().items())
 
 
 def test_arms_have_equal_rollouts():

@@ -103,8 +103,9 @@ class Classroom:
         return Answers(self.model, rollouts, actions)
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
-        """Everything at once."""
-        yield wanted.nonzero().squeeze(1)
+        """Everything at once; nothing where nothing is wanted."""
+        if wanted.any():
+            yield wanted.nonzero().squeeze(1)
 
     def updated(self) -> None:
         """The next version."""
