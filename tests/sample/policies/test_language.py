@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from oneloop.engines.law import Law
 from oneloop.engines.request import Reply
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens import forward, here
@@ -81,8 +82,6 @@ def test_after_the_weights_moved_the_law_is_the_models_own(opened, name):
 
 def test_under_a_truncating_law_entropy_counts_what_is_kept():
     logits = torch.tensor([[2.0, 1.0, 0.0, -9.0]], dtype=torch.float64, requires_grad=True)
-    from oneloop.engines.law import Law
-
     logprob, entropy = forward.chosen_logprob(logits, torch.tensor([1]), Law(top_k=2))
     p = 1 / (1 + np.exp(-1.0))
     assert logprob.item() == pytest.approx(np.log(1 - p))
@@ -96,8 +95,6 @@ def test_under_a_truncating_law_entropy_counts_what_is_kept():
 
 @pytest.mark.parametrize("law", [{}, {"temperature": 0.6}, {"top_k": 3}], ids=str)
 def test_slopes_of_log_probs_and_entropies_are_those_of_plain_operations(law):
-    from oneloop.engines.law import Law
-
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 9, dtype=torch.float64, generator=generator, requires_grad=True)
     logits.data[0, 2] = forward.FORBIDDEN

@@ -4,8 +4,8 @@
 
 Sequences that share a prompt share its forward pass (`packing`). Rows are padded on the right; one that
 holds a single sequence needs no mask: attention is causal, so padding cannot reach back.
-The head runs only where an action was chosen. When a x V is large, log-probs and entropy are computed in
-chunks that are recomputed in the backward pass, so that no fp32 logits of the whole batch ever exist.
+The head runs only where an action was chosen. When a x V is over HELD, log-probs and entropy are computed in
+chunks that are recomputed in the backward pass, so that no more fp32 logits than that ever exist at once.
 """
 
 import copy
