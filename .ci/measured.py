@@ -34,8 +34,11 @@ def grpo(name: str) -> Callable[[Results], str]:
         if name not in found:
             return ""
         run = found[name]
-        memory = run["our_mib"] / run["trl_mib"]
-        return f"{ratio(run)} over {run['steps']}, {memory:.2f} of TRL's peak memory"
+        figures = [
+            f"{precision} {ratio(ours)}, {ours['mib'] / run['trl_mib']:.2f} of TRL's peak memory"
+            for precision, ours in run["ours"].items()
+        ]
+        return f"ours in {'; in '.join(figures)}, over {run['steps']} (TRL in {run['trl_precision']})"
 
     return figure
 

@@ -75,8 +75,8 @@ def long_tail() -> np.ndarray:
     return np.random.default_rng(2).permutation(np.maximum(1, lengths.round().astype(int)))
 
 
-def engine(peer: PreTrainedModel, dtype: torch.dtype | None = None) -> Run:
-    slots = SlotEngine(peer, eos=(), dtype=dtype)
+def engine(peer: PreTrainedModel, dtype: torch.dtype | None = None, autocast: bool = False) -> Run:
+    slots = SlotEngine(peer, eos=(), dtype=dtype, autocast=autocast)
 
     def run(asked: list[Request]) -> None:
         replies = slots.generate(asked)
@@ -121,7 +121,11 @@ def continuous(peer: PreTrainedModel) -> Run:
 
 
 CONTENDERS: dict[str, dict[str, Callable[[], Run]]] = {
-    "oneloop": {"fp32": lambda: engine(model()), "bf16": lambda: engine(model(), torch.bfloat16)},
+    "oneloop": {
+        "fp32": lambda: engine(model()),
+        "bf16": lambda: engine(model(), torch.bfloat16),
+        "bf16 products": lambda: engine(model(), autocast=True),
+    },
     "generate": {
         f"{name} {attention} {cache}": lambda d=dtype, a=attention, c=cache: generate(set_up(d, a), c)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))

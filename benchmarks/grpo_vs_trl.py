@@ -2,8 +2,9 @@
 
 Steps are interleaved: after each of TRL's steps its callback runs one of ours, so that a machine that slows
 down slows both. TRL runs in the precision in which three steps take it least time (fp32, bf16 autocast, bf16
-weights where the CPU multiplies it), ours as `precision: auto` has it on a CPU. Peak memory is that of those
-three steps, in processes of their own.
+weights where the CPU multiplies it). Ours runs in fp32, as `precision: auto` has it on a CPU, and where the
+CPU multiplies bf16 in bf16 autocast as well: less exactly, as TRL then does. Peak memory is that of three
+steps, in processes of their own.
 
 The model is a random one of 3.2 M parameters: its end token has a chance of about 1 in 100 at every token, so
 that with a cap of 256 lengths have a long tail. Or it is any that `--model` names, which has its own lengths.
@@ -55,9 +56,9 @@ def prompts() -> list[str]:
     return [Reasoning(task="chain_sum", size=512)[key]["prompt"] for key in range(512)]
 
 
-def ours(folder: str, longest: int, groups: int) -> tuple[Loop, object]:
+def ours(folder: str, longest: int, groups: int, precision: str = "float32") -> tuple[Loop, object]:
     """Our loop on the model in `folder`."""
-    policy = Language(model=folder, max_new_tokens=longest).open()
+    policy = Language(model=folder, max_new_tokens=longest, precision=precision).open()
     data = Rows(rows=[{"prompt": prompt} for prompt in prompts()])
     plan = Plan(data=data, groups=groups, count=Uniform(n=PER_GROUP))
     plan.begin(seed=0, steps=10_000)
@@ -101,20 +102,22 @@ def theirs(
 
 
 class Interleave(TrainerCallback):
-    """Times TRL's step, then one of ours."""
+    """Times TRL's step, then one of each of our loops."""
 
-    def __init__(self, loop: Loop):
-        self.batches, self.pairs, self.tokens = loop.run(10_000), [], []
+    def __init__(self, loops: dict[str, Loop]):
+        self.batches = {name: loop.run(10_000) for name, loop in loops.items()}
+        self.pairs, self.tokens = {name: [] for name in loops}, {name: [] for name in loops}
 
     def on_step_begin(self, *_: object, **__: object) -> None:
         self.start = time.perf_counter()
 
     def on_step_end(self, *_: object, **__: object) -> None:
         trl = time.perf_counter() - self.start
-        start = time.perf_counter()
-        batch = next(self.batches)
-        self.pairs.append((trl, time.perf_counter() - start))
-        self.tokens.append(len(batch.actions))
+        for name, batches in self.batches.items():
+            start = time.perf_counter()
+            batch = next(batches)
+            self.pairs[name].append((trl, time.perf_counter() - start))
+            self.tokens[name].append(len(batch.actions))
 
 
 class Clock(TrainerCallback):
@@ -130,25 +133,28 @@ class Clock(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def compare(folder: str, longest: int, groups: int, steps: int, precision: str) -> dict:
-    """Interleaved steps; the first pair warms up."""
-    loop, _ = ours(folder, longest, groups)
-    watch = Interleave(loop)
+def compare(
+    folder: str, longest: int, groups: int, steps: int, precision: str, our_precisions: list[str]
+) -> dict:
+    """Interleaved steps; the first of each warms up."""
+    loops = {name: ours(folder, longest, groups, name)[0] for name in our_precisions}
+    watch = Interleave(loops)
     trainer = theirs(folder, longest, groups, precision, steps + 1, [watch])
     trainer.train()
-    pairs = watch.pairs[1:]
-    ratios = sorted(trl / mine for trl, mine in pairs)
-    return {
-        "longest": longest,
-        "trl_seconds": statistics.median(trl for trl, _ in pairs),
-        "our_seconds": statistics.median(mine for _, mine in pairs),
-        "our_stages": {name: seconds / (steps + 1) for name, seconds in loop.seconds.items()},
-        "our_tokens": statistics.mean(watch.tokens),
-        "ratio": statistics.median(ratios),
-        "low": ratios[0],
-        "high": ratios[-1],
-        "steps": len(pairs),
-    }
+    found = {"longest": longest, "steps": steps, "ours": {}}
+    for name, loop in loops.items():
+        pairs = watch.pairs[name][1:]
+        ratios = sorted(trl / mine for trl, mine in pairs)
+        found["trl_seconds"] = statistics.median(trl for trl, _ in pairs)
+        found["ours"][name] = {
+            "seconds": statistics.median(mine for _, mine in pairs),
+            "stages": {stage: seconds / (steps + 1) for stage, seconds in loop.seconds.items()},
+            "tokens": statistics.mean(watch.tokens[name]),
+            "ratio": statistics.median(ratios),
+            "low": ratios[0],
+            "high": ratios[-1],
+        }
+    return found
 
 
 def three_steps(who: str, folder: str, longest: int, groups: int, precision: str) -> tuple[float, float]:
@@ -174,7 +180,7 @@ def alone(who: str, folder: str, longest: int, groups: int, precision: str) -> N
     """The work of `three_steps`."""
     times = []
     if who == "ours":
-        batches = ours(folder, longest, groups)[0].run(3)
+        batches = ours(folder, longest, groups, precision)[0].run(3)
         for _ in range(3):
             start = time.perf_counter()
             next(batches)
@@ -210,25 +216,28 @@ def main() -> None:
         model, tokenizer = SmallLlama().build()
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    precisions = given.precisions or ["float32"]
-    if not given.precisions and multiplies_bf16(torch.device("cpu")):
-        precisions += ["autocast", "bf16"]
+    narrow = multiplies_bf16(torch.device("cpu"))
+    precisions = given.precisions or ["float32", *(["autocast", "bf16"] if narrow else [])]
+    our_precisions = ["float32", *(["bf16_autocast"] if narrow else [])]
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for longest in given.longest:
         case = (folder, longest, given.groups)
         tried = {precision: three_steps("theirs", *case, precision) for precision in precisions}
         best = min(tried, key=lambda precision: tried[precision][0])
-        found = compare(*case, given.steps, best)
+        found = compare(*case, given.steps, best, our_precisions)
         found |= {"trl_tried": tried, "trl_precision": best, "trl_mib": tried[best][1]}
-        found |= {"our_mib": three_steps("ours", *case, "auto")[1], "rollouts": given.groups * PER_GROUP}
+        found |= {"rollouts": given.groups * PER_GROUP}
         found |= {"hardware": hardware(), "threads": torch.get_num_threads()}
+        for precision, mine in found["ours"].items():
+            mine["mib"] = three_steps("ours", *case, precision)[1]
+            print(
+                f"TRL ({best}) over oneloop ({precision}), {name}, "
+                f"{found['rollouts']} x <= {longest} tokens: {mine['ratio']:.2f} "
+                f"({mine['low']:.2f}-{mine['high']:.2f}) over {found['steps']}, "
+                f"{mine['mib'] / found['trl_mib']:.2f} of its peak memory"
+            )
         kept[f"{name} {longest}"] = found
         RESULT.write_text(json.dumps(kept, indent=1) + "\n")
-        print(
-            f"TRL ({best}) over oneloop, {name}, {found['rollouts']} x <= {longest} tokens: "
-            f"{found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f}) over {found['steps']}, "
-            f"{found['our_mib'] / found['trl_mib']:.2f} of its peak memory"
-        )
 
 
 if __name__ == "__main__":

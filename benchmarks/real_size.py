@@ -5,8 +5,9 @@ at temperature 1:
     1, 16, 64      so many sequences of 64 tokens
     long tail      64 sequences, log-normal lengths with median 32 and 256 at most
 Each contender lives in a process of its own. It first tries its settings (fp32 and bf16, attention) on 16
-sequences and keeps its fastest, which the results remember; ours runs in fp32, as `precision: auto` does on a
-CPU. Runs are interleaved; a ratio is taken within each repeat. Ours alone computes log-probs.
+sequences and keeps its fastest, which the results remember; ours tries fp32, as `precision: auto` has it on a
+CPU, and bf16 products, as `bf16_autocast` has them. Runs are interleaved; a ratio is taken within each
+repeat. Ours alone computes log-probs.
 
     python -m benchmarks.real_size MODEL [--vllm PYTHON] [--repeats 3] [--threads 2]
 
@@ -57,11 +58,12 @@ def local(who: str) -> Callable[..., Run]:
         from oneloop.core.draws import mix
         from oneloop.engines.request import Request
 
-        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         options = {"dtype": dtype, "attn_implementation": attention}
         model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
         model.generation_config.eos_token_id = None
-        sample: Callable[[list[Request]], None] = getattr(engine, who)(model)
+        narrow = {"autocast": True} if precision == "autocast" else {}
+        sample: Callable[[list[Request]], None] = getattr(engine, who)(model, **narrow)
 
         def run(asked: list[list[int]], lengths: list[int]) -> None:
             rows = enumerate(zip(asked, lengths, strict=True))
@@ -90,7 +92,7 @@ def vllm(folder: str, precision: str) -> Run:
 
 
 SETTINGS: dict[str, list[tuple[str, ...]]] = {
-    "oneloop": [("fp32",)],
+    "oneloop": [("fp32",), ("autocast",)],
     "generate": [("fp32", "sdpa"), ("fp32", "eager"), ("bf16", "sdpa")],
     "generate_batch": [("fp32", "sdpa"), ("bf16", "sdpa")],
     "vllm": [("fp32",), ("bf16",)],

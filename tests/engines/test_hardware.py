@@ -39,10 +39,19 @@ def test_on_a_gpu_auto_is_bf16_where_the_gpu_multiplies_it(monkeypatch, native, 
 
 
 @pytest.mark.parametrize(
-    "precision, sampling", [("float32", "same"), ("bf16_autocast", "bf16"), ("bf16", "bf16")]
+    "device, precision, sampling",
+    [
+        ("cpu", "float32", "same"),
+        ("cpu", "bf16_autocast", "same"),
+        ("cpu", "bf16", "same"),
+        ("cuda", "float32", "same"),
+        ("cuda", "bf16_autocast", "bf16"),
+        ("cuda", "bf16", "bf16"),
+    ],
 )
-def test_the_sampler_computes_as_the_learner_does(precision, sampling):
-    auto = Language(model="x", precision=precision, sampling_precision="auto", device="cpu")
+def test_the_sampler_computes_as_the_learner_does(monkeypatch, device, precision, sampling):
+    monkeypatch.setattr(language, "device_of", lambda asked, field: asked)  # as if there were a GPU
+    auto = Language(model="x", precision=precision, sampling_precision="auto", device=device)
     assert auto.settled().sampling_precision == sampling
     assert auto.settled().precision == precision
 

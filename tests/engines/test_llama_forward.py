@@ -1,14 +1,16 @@
 """llama_forward.py: the terse forward is used where it applies and gives what the modules give."""
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from test_slots import agree_with_full_forwards, ragged
+from test_slots import agree_with_full_forwards, ragged, scored
+from tests.support.rounding import Exact
 from tiny_models import ARCHITECTURES, tiny
 
 from oneloop.engines import llama_forward
 from oneloop.engines.law import Law
-from oneloop.engines.llama_forward import LlamaForward
+from oneloop.engines.llama_forward import LlamaForward, packs
 from oneloop.engines.slots import SlotEngine
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -43,6 +45,37 @@ def test_biases_count(monkeypatch, name, few):
     engine = SlotEngine(model, eos=(), dtype=torch.float32)
     assert isinstance(engine.forward, LlamaForward)
     agree_with_full_forwards(model, Law(), requests, engine.generate(requests))
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_beside_autocast_products_are_bf16_where_the_cpu_multiplies_it(name):
+    model, requests = tiny(name), ragged(4, copies=2)
+    engine = SlotEngine(model, eos=(), autocast=True)
+    if not packs(torch.device("cpu"), torch.bfloat16):
+        agree_with_full_forwards(model, Law(), requests, engine.generate(requests))
+        return
+    assert isinstance(engine.forward, LlamaForward)
+    assert engine.model.dtype == torch.float32 and engine.forward.head.layout.dtype == torch.bfloat16
+    for _ in range(2):
+        replies = engine.generate(requests)
+        gaps = [
+            np.abs(reply.logprobs - np.array(exact))
+            for reply, (exact, _) in zip(replies, Exact(model).each(scored(requests, replies)), strict=True)
+        ]
+        assert 0 < np.concatenate(gaps).mean() < 0.05
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        engine.refresh()
+
+
+def test_tokens_that_no_text_holds_do_not_count_when_a_model_is_tried():
+    model = tiny("llama", vocab_size=1200)
+    with (
+        torch.no_grad()
+    ):  # SmolLM2's first tokens are markers: one after another they give any number in bf16
+        model.get_input_embeddings().weight[1:100] = float("nan")
+    assert isinstance(SlotEngine(model, eos=()).forward, LlamaForward)
 
 
 def test_the_weights_of_the_trainer_are_never_laid_out_anew():

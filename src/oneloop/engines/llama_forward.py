@@ -33,11 +33,12 @@ class JoinedLinears:
     On a CPU their weights are kept in oneDNN's own layout as well, as they were at the last `refresh`: with
     few rows a product over plain weights takes up to four times as long. Elsewhere weights that may be laid
     out anew (`owned`) become views of one tensor, and the trainer's own are multiplied one by one.
+    dtype: that of the layout and the products, which may be narrower than the weights'.
     """
 
-    def __init__(self, modules: Sequence[nn.Linear], owned: bool) -> None:
+    def __init__(self, modules: Sequence[nn.Linear], owned: bool, dtype: torch.dtype) -> None:
         weight = modules[0].weight
-        self.modules, self.packed = modules, packs(weight.device, weight.dtype)
+        self.modules, self.dtype, self.packed = modules, dtype, packs(weight.device, dtype)
         biased = modules[0].bias is not None
         self.plain: list[tuple[Tensor, Tensor | None]] = [(module.weight, module.bias) for module in modules]
         if owned and not self.packed:
@@ -48,10 +49,10 @@ class JoinedLinears:
     def refresh(self) -> None:
         """Take over the modules' weights as they are now."""
         if self.packed:
-            weight = torch.cat([module.weight.detach() for module in self.modules])
+            weight = torch.cat([module.weight.detach().to(self.dtype) for module in self.modules])
             self.layout = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
             biases = [module.bias.detach() for module in self.modules if module.bias is not None]
-            self.bias = torch.cat(biases) if biases else None
+            self.bias = torch.cat(biases).to(self.dtype) if biases else None
 
     def free(self) -> None:
         """Give back the memory of oneDNN's layout, until the next `refresh`."""
@@ -61,7 +62,7 @@ class JoinedLinears:
     def __call__(self, hidden: Tensor) -> Tensor:
         """[N, out of all modules] of hidden [N, in]."""
         if self.packed:
-            product: Tensor = multiply(hidden, self.layout, self.bias, "none", [], "")
+            product: Tensor = multiply(hidden.to(self.dtype), self.layout, self.bias, "none", [], "")
             return product
         results = [F.linear(hidden, weight, bias) for weight, bias in self.plain]
         return results[0] if len(results) == 1 else torch.cat(results, dim=-1)
@@ -99,10 +100,14 @@ def fusable(model: PreTrainedModel) -> bool:
 
 
 class LlamaForward:
-    """The forward of a fusable `model`; `owned`: its weights may be laid out anew."""
+    """The forward of a fusable `model`; `owned`: its weights may be laid out anew.
 
-    def __init__(self, model: PreTrainedModel, owned: bool) -> None:
-        self.model, self.owned = model, owned
+    products: type of products with weights: the model's own, or bf16 where `packs` says so, as in autocast.
+    All else is computed in the model's.
+    """
+
+    def __init__(self, model: PreTrainedModel, owned: bool, products: torch.dtype) -> None:
+        self.model, self.owned, self.products = model, owned, products
         first: Any = model.model.layers[0].self_attn
         self.size, self.scaling, self.act = first.head_dim, first.scaling, model.model.layers[0].mlp.act_fn
         self.heads = first.q_proj.out_features // self.size
@@ -111,11 +116,11 @@ class LlamaForward:
         self.floor = torch.tensor(self.eps)
         self.mistral = type(model).__name__ == "MistralForCausalLM"  # one window for all layers
         self.embedding, self.norm = model.model.embed_tokens.weight, model.model.norm.weight
-        self.head = JoinedLinears([model.lm_head], owned)
+        self.head = self._joined(model.lm_head)
         self.layers = [self._layer(block) for block in model.model.layers]
         self.cosine = self.sine = torch.empty(0)
         self.few = None
-        if serves(model):
+        if serves(model) and products == torch.float32:
             self.few = LlamaFewRows(model, [layer.window for layer in self.layers])
 
     def __call__(self, ids: Tensor, step: SlotStep, keep: list[int] | None) -> Tensor:
@@ -141,7 +146,7 @@ class LlamaForward:
     ) -> Tensor:
         """Mixed values [N, H * D] of hidden [N, C]."""
         turned = self.heads + self.keys
-        every = layer.queries_keys_values(hidden).view(len(hidden), turned + self.keys, self.size)
+        every = layer.queries_keys_values(hidden).to(hidden.dtype).view(len(hidden), -1, self.size)
         pairs = every[:, :turned]
         if layer.head_norms is not None:
             parts = zip(pairs.split([self.heads, self.keys], dim=1), layer.head_norms, strict=True)
@@ -191,17 +196,20 @@ class LlamaForward:
             yield from (layer.queries_keys_values, layer.output, layer.gate_up, layer.down)
         yield self.head
 
+    def _joined(self, *modules: nn.Linear) -> JoinedLinears:
+        return JoinedLinears(modules, self.owned, self.products)
+
     def _layer(self, block: Any) -> LlamaLayer:
         attention, mlp = block.self_attn, block.mlp
         normed = hasattr(attention, "q_norm")
         return LlamaLayer(
             block.input_layernorm.weight,
-            JoinedLinears([attention.q_proj, attention.k_proj, attention.v_proj], self.owned),
+            self._joined(attention.q_proj, attention.k_proj, attention.v_proj),
             (attention.q_norm.weight, attention.k_norm.weight) if normed else None,
-            JoinedLinears([attention.o_proj], self.owned),
+            self._joined(attention.o_proj),
             block.post_attention_layernorm.weight,
-            JoinedLinears([mlp.gate_proj, mlp.up_proj], self.owned),
-            JoinedLinears([mlp.down_proj], self.owned),
+            self._joined(mlp.gate_proj, mlp.up_proj),
+            self._joined(mlp.down_proj),
             attention.config.sliding_window if self.mistral else getattr(attention, "sliding_window", None),
         )
 

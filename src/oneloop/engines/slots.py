@@ -30,7 +30,8 @@ class SlotEngine:
     PEFT included, already on its device. eos: token ids that end a turn (see `turns.eos_ids`). stop: strings
     that end it, found in what `decode` makes of the completion. slots: rows sampled at once. dtype: None
     shares the model's parameters, whoever changes them; another floating type keeps a copy, brought up to
-    date by `refresh`. meter: counts the tokens forwarded. never: token ids that are never sampled.
+    date by `refresh`. autocast: the model is trained in bf16 autocast, so its products may be made in bf16
+    here too. meter: counts the tokens forwarded. never: token ids that are never sampled.
     Raises ValueError for a model whose logits it cannot reproduce: this is tried on a few tokens when built.
     """
 
@@ -44,6 +45,7 @@ class SlotEngine:
         decode: Callable[[Sequence[int]], str] | None = None,
         slots: int = 256,
         dtype: torch.dtype | None = None,
+        autocast: bool = False,
         meter: Meter | None = None,
         never: Collection[int] = (),
     ) -> None:
@@ -53,7 +55,7 @@ class SlotEngine:
         self.stop = StopStrings(stop, decode)
         self._sources: list[Tensor] = list(unwrapped(model).parameters())
         self.positions = context_window(model)
-        self._second, self.forward = twin(unwrapped(model), dtype)
+        self._second, self.forward = twin(unwrapped(model), dtype, autocast)
         self.model = self._second.model
         on_cpu = self._sources[0].device.type == "cpu"  # where layouts are made of shared weights
         self._watched = self._sources if dtype is None and (on_cpu or self._second.own) else []

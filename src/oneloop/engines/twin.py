@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from oneloop.engines.attention import PRESENT
-from oneloop.engines.llama_forward import LlamaForward, fusable
+from oneloop.engines.llama_forward import LlamaForward, fusable, packs
 from oneloop.engines.merged import SecondModel
 from oneloop.engines.slot_cache import SlotCache, SlotStep, bucket
 
@@ -32,36 +32,40 @@ class Forward(Protocol):
         """Give back what is made of the weights; only `refresh` is called then."""
 
 
-def twin(model: PreTrainedModel, dtype: torch.dtype | None) -> tuple[SecondModel, Forward]:
+def twin(model: PreTrainedModel, dtype: torch.dtype | None, autocast: bool) -> tuple[SecondModel, Forward]:
     """A second model in evaluation mode on the slot attention, and what gives its logits packed.
 
     Its parameters are those of `model` itself (dtype None) or copies of them in `dtype`; adapters are added
-    to the weights they stand beside (see merged.py).
+    to the weights they stand beside (see merged.py). autocast: whoever trains the model multiplies in bf16,
+    and so does the function where it lays weights out itself (see llama_forward.py); others stay exact.
     The function is the tersest that gives the model's logits on a few tokens. Raises ValueError, naming the
     kind of model, when none does.
     """
     made = SecondModel(model, dtype)
+    narrow = autocast and packs(made.model.device, torch.bfloat16)
     try:
-        return made, _forward(made.model, owned=dtype is not None)
+        return made, _forward(made.model, dtype is not None, torch.bfloat16 if narrow else made.model.dtype)
     except Exception as error:  # whatever a model does that was not made for this
         raise ValueError(f"{type(model).__name__} cannot be sampled in this process: {error}") from error
 
 
-def _forward(second: PreTrainedModel, owned: bool) -> Forward:
-    probe = torch.arange(12, device=second.device) % second.config.get_text_config().vocab_size
+def _forward(second: PreTrainedModel, owned: bool, products: torch.dtype) -> Forward:
+    # all over the vocabulary: its first tokens are often markers, which one after another no text holds
+    vocabulary = second.config.get_text_config().vocab_size
+    probe = torch.arange(12, device=second.device) * max(1, vocabulary // 12) % vocabulary
     with torch.inference_mode():
         expected = second(input_ids=probe[None], use_cache=False).logits[0].float()
     # what a vision tower attends over is no sequence of the cache: it keeps its own attention
     text = "text_config" if "text_config" in second.config.sub_configs else ""
     second.set_attn_implementation({text: "oneloop_slots"} if text else "oneloop_slots")
-    forwards: list[Forward] = [Modules(second)]
+    forwards: list[tuple[Forward, torch.dtype]] = [(Modules(second), second.dtype)]
     if fusable(second):
-        forwards.insert(0, LlamaForward(second, owned))
-    for forward in forwards:
+        forwards.insert(0, (LlamaForward(second, owned, products), products))
+    for forward, narrowest in forwards:
         with torch.inference_mode():
             gap = (expected - _probe(forward, probe, second.dtype)).abs().max().item()
         size = expected.abs().max().item()
-        if gap <= (1e-3 if second.dtype == torch.float32 else 0.1) * size:
+        if gap <= (1e-3 if narrowest == torch.float32 else 0.1) * size:
             return forward
     raise ValueError(
         f"its logits are off by {gap:.3g} on a scale of {size:.3g} under the slot engine, so its attention "

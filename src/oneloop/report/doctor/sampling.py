@@ -65,7 +65,8 @@ def logprob_gap(steps: Steps, thresholds: Thresholds) -> Iterator[Finding]:
     if ends and ends[1] > 2 * ends[0] and ends[1] - ends[0] > 2 * ends[2]:
         sentence += f" It grew from {short(ends[0])} to {short(ends[1])}, pointing at stale weights."
     sentence += (
-        " Set `sampling_precision: same`, or correct for the gap with `policy_gradient.importance_cap`."
+        " Set `sampling_precision: same` and, where that is not enough, `precision: float32`; or correct for"
+        " the gap with `policy_gradient.importance_cap`."
         if fresh
         else " These samples were not fresh, so part of it is honest policy movement."
     )

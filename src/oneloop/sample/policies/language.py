@@ -55,10 +55,12 @@ class Language:
     """Variables of the model's chat template, such as {enable_thinking: false} of Qwen3."""
     precision: Literal["float32", "bf16_autocast", "bf16", "auto"] = "float32"
     """float32; fp32 weights with bf16 arithmetic; or bf16 weights with an fp32 master in the learner.
-    auto: bf16_autocast on a GPU that multiplies bf16, else float32."""
+    auto: bf16_autocast on a GPU that multiplies bf16, else float32. A CPU that multiplies bf16 may be
+    faster in bf16_autocast, less exactly."""
     sampling_precision: Literal["same", "bf16", "auto"] = "same"
-    """bf16: the engine keeps a bf16 copy of the weights (faster, not exactly the trained law).
-    auto: bf16 where the learner computes in bf16 too, else same."""
+    """same: the engine reads the weights that are trained; beside bf16_autocast, Llama's on a CPU that
+    multiplies bf16 are multiplied in bf16 as well. bf16: it keeps a bf16 copy of the weights (faster, not
+    exactly the trained law). auto: bf16 on a GPU where the learner computes in bf16 too, else same."""
     lora: Lora | None = None
     """LoRA options: train adapters instead of all weights; None: all weights."""
     elastic: ElasticOptions | None = None
@@ -140,6 +142,7 @@ class Language:
         if precision == "auto":
             precision = "bf16_autocast" if prefers_bf16(torch.device(device)) else "float32"
         if sampling == "auto":
-            # beside a learner in fp32 a sampler in bf16 would be the only thing that is not exact
-            sampling = "same" if precision == "float32" else "bf16"
+            # beside a learner in fp32 a sampler in bf16 would be the only thing that is not exact, and a CPU
+            # needs no copy: its layouts are made in bf16
+            sampling = "same" if precision == "float32" or device == "cpu" else "bf16"
         return dataclasses.replace(self, device=device, precision=precision, sampling_precision=sampling)

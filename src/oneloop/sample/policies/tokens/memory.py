@@ -84,7 +84,7 @@ def _steady(policy: Counted, reference: bool) -> list[MemoryRow]:
 def engine_copies(policy: Counted, count: int) -> int:
     """Bytes of the sampler's own weights: bf16 copies, weights with adapters added, and on a CPU the Llama
     family's laid out anew."""
-    dtype = torch.bfloat16 if policy.narrow else torch.float32
+    dtype = torch.float32 if policy.precision == "float32" and not policy.narrow else torch.bfloat16
     plain = unwrapped(policy.model)
     adapted = plain_adapters(plain, torch.bfloat16 if policy.sampled_in_bf16 else None)
     beside = sum(weight.numel() for layer in adapted.values() for weight in added_by(layer))

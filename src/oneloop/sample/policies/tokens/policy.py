@@ -75,6 +75,7 @@ class LanguagePolicy:
             decode=self.decode,
             slots=options.slots,
             dtype=dtype,
+            autocast=options.precision == "bf16_autocast" and dtype is None,
             meter=self.meter,
             never=self.prompts.never,
         )
