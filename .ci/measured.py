@@ -22,6 +22,11 @@ def ratio(found: Results) -> str:
     return f"{found['ratio']:.2f} ({found['low']:.2f}-{found['high']:.2f})"
 
 
+def cpu(found: Results) -> str:
+    """The CPU that figures were taken on."""
+    return str(found["hardware"]).partition(",")[0]
+
+
 def spread(ratios: Sequence[float]) -> str:
     """Median, lowest and highest of repeated ratios."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) over {len(ratios)}"
@@ -38,7 +43,8 @@ def grpo(name: str) -> Callable[[Results], str]:
             f"{precision} {ratio(ours)}, {ours['mib'] / run['trl_mib']:.2f} of TRL's peak memory"
             for precision, ours in run["ours"].items()
         ]
-        return f"ours in {'; in '.join(figures)}, over {run['steps']} (TRL in {run['trl_precision']})"
+        where = f"TRL in {run['trl_precision']}; {cpu(run)}"
+        return f"ours in {'; in '.join(figures)}, over {run['steps']} ({where})"
 
     return figure
 
@@ -48,7 +54,9 @@ def sampling(task: str) -> Callable[[Results], str]:
 
     def figure(found: Results) -> str:
         ratios = found["tasks"].get(task, {"ratios": {}})["ratios"]
-        return ", ".join(f"{peer} {spread(values)}" for peer, values in ratios.items())
+        figures = ", ".join(f"{peer} {spread(values)}" for peer, values in ratios.items())
+        ours = " ".join(found["settings"]["oneloop"])
+        return f"{figures} (ours in {ours}; {cpu(found)})" if ratios else ""
 
     return figure
 
@@ -65,7 +73,13 @@ def otr(name: str) -> Callable[[Results], str]:
 
 def engine(kind: str, peer: str) -> Callable[[Results], str]:
     """Sampling against a peer's."""
-    return lambda found: spread(found[kind]["ratios"][peer])
+
+    def figure(found: Results) -> str:
+        task = found[kind]
+        precisions = f"{task['settings'][peer]} over {task['settings']['oneloop']}"
+        return f"{spread(task['ratios'][peer])} ({precisions}; {cpu(found)})"
+
+    return figure
 
 
 def ranking(found: Results) -> str:
@@ -178,7 +192,7 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "a GRPO step of SmolLM2-135M, TRL 1.16 over oneloop, 16 completions of at most 64 tokens",
         "grpo_vs_trl",
         grpo("smollm2-135m-instruct 64"),
-        "python -m benchmarks.grpo_vs_trl --model MODEL --groups 2 --longest 64 --steps 2",
+        "python -m benchmarks.grpo_vs_trl --model MODEL --groups 2 --longest 64 --steps 3",
     ),
     (
         "sampling from SmolLM2-135M, peers over ours, 16 sequences of 64 tokens",
@@ -215,10 +229,10 @@ ROWS: tuple[tuple[str, str, Callable[[Results], str], str], ...] = (
         "oneloop compare sft dft otr --seeds 5 evaluate.every=20 evaluate.held_out=0",
     ),
     (
-        "sampling, transformers' `generate` over ours, long-tail lengths, fp32 on a CPU without bf16",
+        "sampling at 3.2 M, `generate` over ours, each at its fastest, long-tail lengths",
         "engine",
         engine("long tail", "generate"),
-        "python benchmarks/engine.py --repeats 3",
+        "python -m benchmarks.engine",
     ),
     (
         "the same, transformers' `generate_batch` over ours",

@@ -62,7 +62,7 @@ def local(who: str) -> Callable[..., Run]:
         options = {"dtype": dtype, "attn_implementation": attention}
         model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
         model.generation_config.eos_token_id = None
-        narrow = {"autocast": True} if precision == "autocast" else {}
+        narrow = {"autocast": True} if precision == "bf16_autocast" else {}
         sample: Callable[[list[Request]], None] = getattr(engine, who)(model, **narrow)
 
         def run(asked: list[list[int]], lengths: list[int]) -> None:
@@ -92,7 +92,7 @@ def vllm(folder: str, precision: str) -> Run:
 
 
 SETTINGS: dict[str, list[tuple[str, ...]]] = {
-    "oneloop": [("fp32",), ("autocast",)],
+    "oneloop": [("fp32",), ("bf16_autocast",)],
     "generate": [("fp32", "sdpa"), ("fp32", "eager"), ("bf16", "sdpa")],
     "generate_batch": [("fp32", "sdpa"), ("bf16", "sdpa")],
     "vllm": [("fp32",), ("bf16",)],
