@@ -47,8 +47,10 @@ def test_biases_count(monkeypatch, name, few):
     agree_with_full_forwards(model, Law(), requests, engine.generate(requests))
 
 
+@pytest.mark.parametrize("few", [0, llama_forward.FEW], ids=["many", "few"])
 @pytest.mark.parametrize("name", FAMILY)
-def test_beside_autocast_products_are_bf16_where_the_cpu_multiplies_it(name):
+def test_beside_autocast_products_are_bf16_where_the_cpu_multiplies_it(monkeypatch, name, few):
+    monkeypatch.setattr(llama_forward, "FEW", few)
     model, requests = tiny(name), ragged(4, copies=2)
     engine = SlotEngine(model, eos=(), autocast=True)
     if not packs(torch.device("cpu"), torch.bfloat16):

@@ -103,7 +103,7 @@ class LlamaForward:
     """The forward of a fusable `model`; `owned`: its weights may be laid out anew.
 
     products: type of products with weights: the model's own, or bf16 where `packs` says so, as in autocast.
-    All else is computed in the model's.
+    All else is computed in the model's, and so are steps of few rows of a small model, which bf16 would slow.
     """
 
     def __init__(self, model: PreTrainedModel, owned: bool, products: torch.dtype) -> None:
@@ -120,7 +120,7 @@ class LlamaForward:
         self.layers = [self._layer(block) for block in model.model.layers]
         self.cosine = self.sine = torch.empty(0)
         self.few = None
-        if serves(model) and products == torch.float32:
+        if serves(model):
             self.few = LlamaFewRows(model, [layer.window for layer in self.layers])
 
     def __call__(self, ids: Tensor, step: SlotStep, keep: list[int] | None) -> Tensor:
