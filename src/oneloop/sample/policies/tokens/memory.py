@@ -84,14 +84,16 @@ def _steady(policy: Counted, reference: bool) -> list[MemoryRow]:
 def engine_copies(policy: Counted, count: int) -> int:
     """Bytes of the sampler's own weights: bf16 copies, weights with adapters added, and on a CPU the Llama
     family's laid out anew."""
-    dtype = torch.float32 if policy.precision == "float32" and not policy.narrow else torch.bfloat16
+    device = torch.device(policy.device)
+    beside_autocast = policy.precision == "bf16_autocast" and packs(device, torch.bfloat16)
+    dtype = torch.bfloat16 if policy.narrow or beside_autocast else torch.float32
     plain = unwrapped(policy.model)
     adapted = plain_adapters(plain, torch.bfloat16 if policy.sampled_in_bf16 else None)
     beside = sum(weight.numel() for layer in adapted.values() for weight in added_by(layer))
     changed = sum(layer.get_base_layer().weight.numel() for layer in adapted.values())
     copied = 2 * (count - beside) if policy.sampled_in_bf16 else 4 * changed
     terse = type(plain).__name__ in FAMILY and (adapted or plain is policy.model)
-    if not terse or not packs(torch.device(policy.device), dtype):
+    if not terse or not packs(device, dtype):
         return copied
     linear = [module for module in plain.modules() if isinstance(module, torch.nn.Linear)]
     products = sum(weight.numel() for module in linear for weight in module.parameters())
