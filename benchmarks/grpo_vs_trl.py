@@ -106,17 +106,18 @@ class Interleave(TrainerCallback):
 
     def __init__(self, loops: dict[str, Loop]):
         self.batches = {name: loop.run(10_000) for name, loop in loops.items()}
-        self.pairs, self.tokens = {name: [] for name in loops}, {name: [] for name in loops}
+        self.trl: list[float] = []
+        self.mine, self.tokens = {name: [] for name in loops}, {name: [] for name in loops}
 
     def on_step_begin(self, *_: object, **__: object) -> None:
         self.start = time.perf_counter()
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        trl = time.perf_counter() - self.start
+        self.trl.append(time.perf_counter() - self.start)
         for name, batches in self.batches.items():
             start = time.perf_counter()
             batch = next(batches)
-            self.pairs[name].append((trl, time.perf_counter() - start))
+            self.mine[name].append(time.perf_counter() - start)
             self.tokens[name].append(len(batch.actions))
 
 
@@ -141,13 +142,13 @@ def compare(
     watch = Interleave(loops)
     trainer = theirs(folder, longest, groups, precision, steps + 1, [watch])
     trainer.train()
-    found = {"longest": longest, "steps": steps, "ours": {}}
+    trl = watch.trl[1:]
+    found = {"longest": longest, "steps": steps, "trl_seconds": statistics.median(trl), "ours": {}}
     for name, loop in loops.items():
-        pairs = watch.pairs[name][1:]
-        ratios = sorted(trl / mine for trl, mine in pairs)
-        found["trl_seconds"] = statistics.median(trl for trl, _ in pairs)
+        mine = watch.mine[name][1:]
+        ratios = sorted(their / our for their, our in zip(trl, mine, strict=True))
         found["ours"][name] = {
-            "seconds": statistics.median(mine for _, mine in pairs),
+            "seconds": statistics.median(mine),
             "stages": {stage: seconds / (steps + 1) for stage, seconds in loop.seconds.items()},
             "tokens": statistics.mean(watch.tokens[name]),
             "ratio": statistics.median(ratios),

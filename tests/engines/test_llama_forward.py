@@ -73,9 +73,8 @@ def test_beside_autocast_products_are_bf16_where_the_cpu_multiplies_it(monkeypat
 
 def test_tokens_that_no_text_holds_do_not_count_when_a_model_is_tried():
     model = tiny("llama", vocab_size=1200)
-    with (
-        torch.no_grad()
-    ):  # SmolLM2's first tokens are markers: one after another they give any number in bf16
+    # SmolLM2's first tokens are markers: one after another they give any number in bf16
+    with torch.no_grad():
         model.get_input_embeddings().weight[1:100] = float("nan")
     assert isinstance(SlotEngine(model, eos=()).forward, LlamaForward)
 
