@@ -77,6 +77,11 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
+def product_type(device: torch.device, weights: torch.dtype, autocast: bool) -> torch.dtype:
+    """The type of products with weights of this type; autocast: whoever trains them multiplies in bf16."""
+    return torch.bfloat16 if autocast and packs(device, torch.bfloat16) else weights
+
+
 class LlamaLayer(NamedTuple):
     """Weights of one transformer block; H query heads, K key heads, D head size."""
 
@@ -102,7 +107,7 @@ def fusable(model: PreTrainedModel) -> bool:
 class LlamaForward:
     """The forward of a fusable `model`; `owned`: its weights may be laid out anew.
 
-    products: type of products with weights: the model's own, or bf16 where `packs` says so, as in autocast.
+    products: type of products with weights (`product_type`).
     All else is computed in the model's, and so are steps of few rows of a small model, which bf16 would slow.
     """
 

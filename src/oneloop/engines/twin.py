@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from oneloop.engines.attention import PRESENT
-from oneloop.engines.llama_forward import LlamaForward, fusable, packs
+from oneloop.engines.llama_forward import LlamaForward, fusable, product_type
 from oneloop.engines.merged import SecondModel
 from oneloop.engines.slot_cache import SlotCache, SlotStep, bucket
 
@@ -42,9 +42,9 @@ def twin(model: PreTrainedModel, dtype: torch.dtype | None, autocast: bool) -> t
     kind of model, when none does.
     """
     made = SecondModel(model, dtype)
-    narrow = autocast and packs(made.model.device, torch.bfloat16)
     try:
-        return made, _forward(made.model, dtype is not None, torch.bfloat16 if narrow else made.model.dtype)
+        products = product_type(made.model.device, made.model.dtype, autocast)
+        return made, _forward(made.model, dtype is not None, products)
     except Exception as error:  # whatever a model does that was not made for this
         raise ValueError(f"{type(model).__name__} cannot be sampled in this process: {error}") from error
 

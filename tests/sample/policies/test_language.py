@@ -11,6 +11,7 @@ from oneloop.engines.law import Law
 from oneloop.engines.request import Reply
 from oneloop.sample.policies.language import Language
 from oneloop.sample.policies.tokens import forward, here
+from oneloop.sample.policies.tokens.flat import Flat
 from oneloop.sample.policies.tokens.packing import Prompt, pack
 from oneloop.update.objective.one_token import OneToken
 from oneloop.update.objective.supervised import Supervised
@@ -141,6 +142,8 @@ def test_every_wanted_action_is_in_exactly_one_batch(opened, budget):
 
 
 CUTS = ("llama", "qwen3", "gemma2", "gemma3_text", "gpt2", "olmo2")
+FLAT = ("llama", "qwen3", "gpt2", "olmo2")
+"""Of these, those whose attention takes blocks and has no window."""
 
 
 @pytest.mark.parametrize("name", CUTS)
@@ -172,14 +175,16 @@ def test_in_double_precision_they_agree_to_that_precision(opened):
 def test_packed_rows_are_worth_sequences_alone(opened, name):
     policy = opened(name)
     finished, _ = policy.sample(asked())
-    packed = policy.at(finished, torch.arange(len(finished.actions))).packed
-    assert packed.shares == (policy.forward.packed_width(30) > 0)
-    together = gradients(policy, finished, [torch.arange(len(finished.actions))])
-    policy.forward.width = 0
-    assert not policy.at(finished, torch.arange(len(finished.actions))).packed.shares
-    assert relative(together, gradients(policy, finished, [torch.arange(len(finished.actions))])) < rounding(
-        policy
-    )
+    every, found = torch.arange(len(finished.actions)), {}
+    for layout in ("as found", "rows", "alone"):
+        policy.forward.flattens &= layout == "as found"
+        policy.forward.width *= layout != "alone"
+        packed = policy.at(finished, every).packed
+        assert isinstance(packed, Flat) == (layout == "as found" and name in FLAT)
+        assert isinstance(packed, Flat) or packed.shares == (policy.forward.packed_width(30) > 0)
+        found[layout] = gradients(policy, finished, [every])
+    for layout in ("as found", "rows"):
+        assert relative(found[layout], found["alone"]) < rounding(policy)
 
 
 @given(
@@ -224,7 +229,8 @@ def test_longer_than_the_sliding_window_nothing_is_packed(tmp_path):
     policy = Language(model=str(tmp_path), max_new_tokens=6).open()
     for prompts, packs in ((["a" * 20, "b" * 30], True), (["a" * 20, "ab" * 250], False)):
         finished, _ = policy.sample(asked(prompts, n=2))
-        assert policy.at(finished, torch.arange(len(finished.actions))).packed.shares is packs
+        packed = policy.at(finished, torch.arange(len(finished.actions))).packed
+        assert isinstance(packed, Flat) if packs else not packed.shares
         agree(policy, finished, finished.actions.logprob, now(policy, finished, 10**6)[0])
 
 

@@ -2,14 +2,15 @@
 
     a chosen actions   H hidden   V vocabulary
 
-Sequences that share a prompt share its forward pass (`packing`). Rows are padded on the right; one that
-holds a single sequence needs no mask: attention is causal, so padding cannot reach back.
+Sequences that share a prompt share its forward pass. On a CPU all are one row without padding (`flat`) if the
+model takes its attention from there; else there are rows padded on the right (`packing`), and one that holds
+a single sequence needs no mask: attention is causal, so padding cannot reach back.
 The head runs only where an action was chosen. When a x V is over HELD, log-probs and entropy are computed in
 chunks that are recomputed in the backward pass, so that no more fp32 logits than that ever exist at once.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,6 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from oneloop.core.meter import Meter
 from oneloop.engines.features import together
 from oneloop.engines.law import FORBIDDEN, Law
+from oneloop.sample.policies.tokens.flat import Flat, flatten
+from oneloop.sample.policies.tokens.flat_attention import attending
 from oneloop.sample.policies.tokens.packing import WIDTH, Packed, Prompt, pack
 
 HELD = 1 << 26
@@ -53,7 +56,7 @@ class CausalForward:
         self.never = torch.tensor([], dtype=torch.long)
         try:
             self.vocabulary = int(self.output_layer.weight.shape[0])
-            self.width = self._check()
+            self.width, self.flattens = self._check()
         except Exception as error:  # whatever a model does that was not made for this
             name = type(inner).__name__
             raise ValueError(f"{name} cannot be trained: {error}") from error
@@ -79,26 +82,39 @@ class CausalForward:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def hidden(self, packed: Packed, sequence: Tensor, depth: Tensor) -> Tensor:
+    def hidden(self, packed: Packed | Flat, sequence: Tensor, depth: Tensor) -> Tensor:
         """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
-        device, options = self.device, dict[str, Tensor]()
+        device = self.device
+        attention: AbstractContextManager[None] = nullcontext()
         self.meter.add(packed.tokens)
-        shown = [features for features in packed.features if features is not None]
-        dtype = next(self.model.parameters()).dtype
-        turned = packed.turned
-        if packed.shares or turned is not None:
-            mask = packed.mask(torch.bfloat16 if self.autocast else dtype)
-            positions = packed.positions if turned is None else turned
-            options = {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
-        options |= together(shown, device, dtype)
+        if isinstance(packed, Flat):
+            options = {"position_ids": packed.positions.to(device)}
+            attention = attending(self._config, packed.blocks)
+        else:
+            options = self._options(packed)
         self._embed_sparsely()
-        with self.precision():
+        with self.precision(), attention:
             states = self.backbone(
                 input_ids=packed.ids.to(device), use_cache=False, **options
             ).last_hidden_state
         row, column = packed.place(sequence, depth)
         chosen: Tensor = states[row.to(device), column.to(device)]
         return chosen
+
+    def _options(self, packed: Packed) -> dict[str, Tensor]:
+        """What the backbone takes besides the ids of padded rows."""
+        options, dtype, turned = dict[str, Tensor](), next(self.model.parameters()).dtype, packed.turned
+        if packed.shares or turned is not None:
+            mask = packed.mask(torch.bfloat16 if self.autocast else dtype)
+            positions = packed.positions if turned is None else turned
+            options = {"attention_mask": mask.to(self.device), "position_ids": positions.to(self.device)}
+        shown = [features for features in packed.features if features is not None]
+        return options | together(shown, self.device, dtype)
+
+    @property
+    def _config(self) -> Any:
+        """The configuration of the layers of text."""
+        return base_model(self.model).config.get_text_config()
 
     def _embed_sparsely(self) -> None:
         """Lets the gradient of an embedding be the rows that occur, where it is added to the head's.
@@ -118,21 +134,34 @@ class CausalForward:
             return logits.index_fill(-1, self.never, FORBIDDEN) if len(self.never) else logits
 
     @torch.no_grad()
-    def _check(self) -> int:
-        """Width of the packed rows this model can take; 0 when it must see each sequence alone."""
+    def _check(self) -> tuple[int, bool]:
+        """(Width of the packed rows this model can take, 0 when it must see each sequence alone; whether it
+        can take all in one row).
+        """
         prompt, completions = [0, 1, 2], [[1, 2, 1], [2, 1, 2]]
         ids = torch.tensor([prompt + completion[:-1] for completion in completions]).to(self.device)
         with self.precision():
             whole = self.model(input_ids=ids, use_cache=False).logits[:, 2:].flatten(0, 1).float()
         sequence, depth = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2] * 2)
-        alone, together = (pack([Prompt((0, 1, 2))] * 2, completions, width) for width in (0, WIDTH))
+        prompts = [Prompt((0, 1, 2))] * 2
+        alone, together = (pack(prompts, completions, width) for width in (0, WIDTH))
         if not bool(whole.isfinite().all()):
             raise ValueError("its logits are not finite numbers")
         if not self._close(whole, alone, sequence, depth):
             self.scale = self._factor(ids, alone, sequence, depth)
             if self.softcap or not self._close(whole, alone, sequence, depth):
                 raise ValueError("it does more to its logits than its output layer and one factor")
-        return WIDTH if self._close(whole, together, sequence, depth) else 0
+        width = WIDTH if self._close(whole, together, sequence, depth) else 0
+        return width, width > 0 and self._takes_flat(whole, flatten(prompts, completions), sequence, depth)
+
+    def _takes_flat(self, whole: Tensor, flat: Flat, sequence: Tensor, depth: Tensor) -> bool:
+        # elsewhere torch has fused functions for dense rows
+        if self.device.type != "cpu" or self._config._attn_implementation != "sdpa":
+            return False
+        try:
+            return self._close(whole, flat, sequence, depth)
+        except Exception:  # whatever a model does whose attention was not made for this
+            return False
 
     def _factor(self, ids: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> float:
         """The factor between the head's output and the logits, by least squares."""
@@ -147,10 +176,18 @@ class CausalForward:
 
         0, nothing is packed, where a sliding window would hide something: the mask of packed rows has none.
         """
-        window = getattr(base_model(self.model).config.get_text_config(), "sliding_window", None)
+        window = getattr(self._config, "sliding_window", None)
         return self.width if window is None or longest <= window else 0
 
-    def _close(self, whole: Tensor, packed: Packed, sequence: Tensor, depth: Tensor) -> bool:
+    def flat(self, prompts: Sequence[Prompt], longest: int) -> bool:
+        """Whether sequences of at most `longest` tokens that begin with `prompts` go in one row.
+
+        Long ones do not: torch's function for whole rows is faster then.
+        """
+        plain = all(prompt.features is None for prompt in prompts)
+        return self.flattens and plain and longest <= self.packed_width(longest)
+
+    def _close(self, whole: Tensor, packed: Packed | Flat, sequence: Tensor, depth: Tensor) -> bool:
         tolerance = 1e-3 if whole.dtype == torch.float32 and not self.autocast else 5e-2
         split = self.head(self.hidden(packed, sequence, depth)).float()
         return torch.allclose(whole, split, rtol=tolerance, atol=tolerance)

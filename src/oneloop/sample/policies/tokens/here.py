@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oneloop.engines.law import Law
+from oneloop.sample.policies.tokens.flat import Flat
 from oneloop.sample.policies.tokens.forward import CHUNK, CausalForward, chosen_logprob, token_logprobs
 from oneloop.sample.policies.tokens.packing import Packed
 
@@ -31,7 +32,9 @@ class TokenLaw(Protocol):
 class TokenHere:
     """`protocols.Here` for chosen tokens [a] of some sequences; each answer costs at most one forward."""
 
-    def __init__(self, weights: TokenLaw, packed: Packed, sequence: Tensor, depth: Tensor, tokens: Tensor):
+    def __init__(
+        self, weights: TokenLaw, packed: Packed | Flat, sequence: Tensor, depth: Tensor, tokens: Tensor
+    ):
         self.weights, self.forward, self.packed = weights, weights.forward, packed
         self.sequence, self.depth = sequence, depth
         self.tokens = tokens.to(self.forward.device)

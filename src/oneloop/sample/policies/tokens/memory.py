@@ -15,7 +15,7 @@ import torch
 
 from oneloop.core.memory import ACTIVATIONS, MemoryRow
 from oneloop.core.protocols import Demand
-from oneloop.engines.llama_forward import FAMILY, packs
+from oneloop.engines.llama_forward import FAMILY, packs, product_type
 from oneloop.engines.merged import added_by, plain_adapters
 from oneloop.engines.slot_cache import bucket
 from oneloop.engines.twin import unwrapped
@@ -85,8 +85,8 @@ def engine_copies(policy: Counted, count: int) -> int:
     """Bytes of the sampler's own weights: bf16 copies, weights with adapters added, and on a CPU the Llama
     family's laid out anew."""
     device = torch.device(policy.device)
-    beside_autocast = policy.precision == "bf16_autocast" and packs(device, torch.bfloat16)
-    dtype = torch.bfloat16 if policy.narrow or beside_autocast else torch.float32
+    weights = torch.bfloat16 if policy.narrow else torch.float32
+    dtype = product_type(device, weights, policy.precision == "bf16_autocast")
     plain = unwrapped(policy.model)
     adapted = plain_adapters(plain, torch.bfloat16 if policy.sampled_in_bf16 else None)
     beside = sum(weight.numel() for layer in adapted.values() for weight in added_by(layer))

@@ -1,6 +1,7 @@
 """Micro-batches of a language policy: which rollouts are forwarded together, and how they are packed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,33 +9,47 @@ from torch import Tensor
 
 from oneloop.core.rollouts import Rollouts
 from oneloop.sample.policies.tokens.chains import by_rollout
+from oneloop.sample.policies.tokens.flat import Flat, flatten
 from oneloop.sample.policies.tokens.packing import Packed, Prompt, pack, shared_rows
 from oneloop.sample.policies.trees.tree_packing import pack_trees
 
 PromptOf = Callable[[Rollouts, int], Prompt]
 """The prompt of one row."""
-Width = Callable[[int], int]
-"""Tokens of a packed row, from the longest sequence in it; 0: nothing is packed."""
 PASS = 32
 """Tokens that take as long as a forward and backward pass does beside its tokens."""
 
 
+class Layout(Protocol):
+    """How a model takes sequences of at most `longest` tokens."""
+
+    def packed_width(self, longest: int) -> int:
+        """Tokens of a packed row; 0: nothing is packed."""
+
+    def flat(self, prompts: Sequence[Prompt], longest: int) -> bool:
+        """Whether they go in one row without padding, if some begin with the same prompt."""
+
+
 def micro_batches(
-    rollouts: Rollouts, wanted: Tensor, prompt: PromptOf, width: Width, budget: int
+    rollouts: Rollouts, wanted: Tensor, prompt: PromptOf, layout: Layout, budget: int
 ) -> Iterator[Tensor]:
     """Indices of the actions `wanted` (bool [N]), in pieces of whole rollouts.
 
     A piece takes at most `budget` tokens to forward, padding included, or is one rollout. Rollouts with one
-    prompt go together, and packed rows of like length, so that little is padding.
+    prompt go together, in one row without padding (`flat`) or in packed rows of like length.
     """
     rows = rollouts.owner[wanted].unique()
     prompts = [prompt(rollouts, row) for row in rows.tolist()]
     inputs = (rollouts.length[rows] - 1).tolist()
     longest = max((len(each.ids) + tokens for each, tokens in zip(prompts, inputs, strict=True)), default=0)
-    shared = shared_rows(prompts, inputs, min(width(longest), budget))
-    by_length = sorted(shared, key=lambda row: -row[1])
-    for start, end in cuts([tokens for _, tokens in by_length], budget):
-        members = [member for row, _ in by_length[start:end] for member in row]
+    flat = rollouts.structure.is_chain and layout.flat(prompts, longest)
+    width = budget if flat else min(layout.packed_width(longest), budget)
+    by_length = sorted(shared_rows(prompts, inputs, width), key=lambda row: -row[1])
+    sharing = [row for row in by_length if flat and len(row[0]) > 1]
+    others = [row for row in by_length if not flat or len(row[0]) == 1]
+    pieces = [sharing[start:end] for start, end in filled([tokens for _, tokens in sharing], budget)]
+    pieces += [others[start:end] for start, end in cuts([tokens for _, tokens in others], budget)]
+    for piece in pieces:
+        members = [member for row, _ in piece for member in row]
         yield _actions_of(rollouts, wanted, rows[members])
 
 
@@ -60,19 +75,34 @@ def cuts(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
     return pieces[::-1]
 
 
+def filled(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+    """[start, end) of each piece of rows with these `lengths`: at most `budget` tokens, or one row."""
+    start, tokens = 0, 0
+    for end, length in enumerate(lengths):
+        if end > start and tokens + length > budget:
+            yield start, end
+            start, tokens = end, 0
+        tokens += length
+    if lengths:
+        yield start, len(lengths)
+
+
 def _actions_of(rollouts: Rollouts, wanted: Tensor, rows: Tensor) -> Tensor:
     mine = torch.zeros(len(rollouts), dtype=torch.bool)
     mine[rows] = True
     return (wanted & mine[rollouts.owner]).nonzero().squeeze(1)
 
 
-def packed(rollouts: Rollouts, prompt: PromptOf, width: Width) -> Packed:
+def packed(rollouts: Rollouts, prompt: PromptOf, layout: Layout) -> Packed | Flat:
     """All `rollouts` as rows to forward; what leaves of a tree share is in them once."""
     completions = [[int(token) for token in tokens] for tokens in by_rollout(rollouts, "token")]
     prompts = [prompt(rollouts, row) for row in range(len(rollouts))]
     longest = max(len(each.ids) + len(tokens) for each, tokens in zip(prompts, completions, strict=True))
-    if not width(longest) or rollouts.structure.is_chain:
-        return pack(prompts, completions, width(longest))
+    width, chain = layout.packed_width(longest), rollouts.structure.is_chain
+    if chain and len(set(prompts)) < len(prompts) and layout.flat(prompts, longest):
+        return flatten(prompts, completions)
+    if chain or not width:
+        return pack(prompts, completions, width)
     row, action = rollouts.paths
     paths = [part.tolist() for part in action.split(row.bincount().tolist())]
-    return pack_trees(prompts, completions, paths, width(longest))
+    return pack_trees(prompts, completions, paths, width)

@@ -52,11 +52,11 @@ class LanguagePolicy:
         self.prompts = options.prompts(self.model, self._opened.tokenizer)
         self.tokenizer, self.eos = self.prompts.tokenizer, self.prompts.eos
         self.meter = Meter()
-        autocast = options.precision == "bf16_autocast"
-        self._reference = LanguageReference(self.model, autocast, self.prompts.never)
+        self._autocast = options.precision == "bf16_autocast"
+        self._reference = LanguageReference(self.model, self._autocast, self.prompts.never)
         try:
             self.engine = self._engine()
-            self.forward = CausalForward(self.model, autocast, self.meter, self.prompts.never)
+            self.forward = CausalForward(self.model, self._autocast, self.meter, self.prompts.never)
         except ValueError as error:
             raise ValueError(f"{options.kind.option}: {error}") from error
         if options.checkpointing:
@@ -66,7 +66,6 @@ class LanguagePolicy:
 
     def _engine(self) -> SlotEngine:
         options = self.options
-        dtype = torch.bfloat16 if options.sampling_precision == "bf16" else None
         return SlotEngine(
             self.model,
             eos=self.eos,
@@ -74,8 +73,8 @@ class LanguagePolicy:
             stop=options.stop,
             decode=self.decode,
             slots=options.slots,
-            dtype=dtype,
-            autocast=options.precision == "bf16_autocast" and dtype is None,
+            dtype=torch.bfloat16 if options.sampling_precision == "bf16" else None,
+            autocast=self._autocast,
             meter=self.meter,
             never=self.prompts.never,
         )
@@ -183,7 +182,7 @@ class LanguagePolicy:
 
     def batches(self, rollouts: Rollouts, wanted: Tensor, budget: int) -> Iterator[Tensor]:
         """Pieces of whole rollouts, at most `budget` tokens forwarded with padding (one rollout at least)."""
-        return micro_batches(rollouts, wanted, self.prompt, self.forward.packed_width, budget)
+        return micro_batches(rollouts, wanted, self.prompt, self.forward, budget)
 
     def at(self, rollouts: Rollouts, actions: Tensor) -> TokenHere:
         """`actions` [a] under the present weights; their rollouts are forwarded once, whole.
@@ -192,7 +191,7 @@ class LanguagePolicy:
         """
         self.engine.free()
         rows, sequence = rollouts.owner[actions].unique(return_inverse=True)
-        whole = packed(rollouts.take(rows), self.prompt, self.forward.packed_width)
+        whole = packed(rollouts.take(rows), self.prompt, self.forward)
         return TokenHere(self, whole, sequence, rollouts.depth[actions], rollouts.actions.token[actions])
 
     def entry(self, model: Any) -> Any:

@@ -1,6 +1,7 @@
 """Activation checkpointing: a block's activations are thrown away and computed again in the backward pass."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from oneloop.parallel.ranks.blocks import blocks
+from oneloop.sample.policies.tokens.flat_attention import attending_again
 
 
 class Recomputed:
@@ -21,7 +23,14 @@ class Recomputed:
         if not torch.is_grad_enabled():
             return self.forward(*inputs, **named)
         # nothing is drawn in a forward pass: there is no dropout
-        return checkpoint(self.forward, *inputs, use_reentrant=False, preserve_rng_state=False, **named)
+        return checkpoint(
+            self.forward,
+            *inputs,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), attending_again()),
+            **named,
+        )
 
 
 def recompute_blocks(model: nn.Module) -> None:
