@@ -202,6 +202,7 @@ class LanguagePolicy:
     def learning(self, model: Any, entry: Any) -> Iterator[None]:
         """See `oneloop.parallel.ranks.held.Shardable`."""
         own, self.forward = self.forward, self.forward.through(model, entry)
+        self.forward.flattens = False  # layers that lie on ranks keep the attention they were placed with
         try:
             yield
         finally:
