@@ -1,5 +1,7 @@
 """Architectures that take something of their own: what is sampled is learned, or refused in words."""
 
+import copy
+
 import pytest
 import torch
 
@@ -52,6 +54,15 @@ def test_a_factor_is_found_in_the_precision_of_the_weights():
     assert CausalForward(tiny("granite").eval().bfloat16(), autocast=False).scale == pytest.approx(
         0.25, rel=1e-3
     )
+
+
+def test_a_layer_that_goes_its_own_way_keeps_padded_rows():
+    assert CausalForward(tiny("llama").eval(), autocast=True).flattens
+    model = tiny("llama").eval()
+    model.model.layers[1].self_attn.config = copy.copy(model.config)
+    for weight in model.parameters():
+        weight.data.mul_(0.01)  # its logits are as good as none, and would not tell
+    assert not CausalForward(model, autocast=True).flattens
 
 
 @pytest.mark.parametrize("name", REFUSED)

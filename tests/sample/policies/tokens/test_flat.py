@@ -72,9 +72,9 @@ def test_attention_and_its_slopes_are_those_of_a_dense_mask(heads):
     shape = [(1, queries, flat.tokens, size), (1, keys, flat.tokens, size), (1, keys, flat.tokens, of_values)]
     parts = [torch.randn(*one, generator=draw, dtype=torch.float64, requires_grad=True) for one in shape]
     config = SimpleNamespace(_attn_implementation="sdpa")
-    with attending(config, flat.blocks):
-        assert config._attn_implementation == NAME
-        found, _ = flat_attention(torch.nn.Identity(), *parts, None, scaling=0.3)
+    with attending(config, flat.blocks) as attended:
+        found, _ = flat_attention(layer := torch.nn.Identity(), *parts, None, scaling=0.3)
+    assert attended == [layer]
     wanted = scaled_dot_product_attention(
         *parts, attn_mask=seen_by_blocks(flat), scale=0.3, enable_gqa=keys < queries
     ).transpose(1, 2)

@@ -26,31 +26,33 @@ NAME = "oneloop_flat"
 
 
 class _Present(NamedTuple):
-    """What is attended to in this thread, and the configuration of the model that does."""
+    """What the model of a configuration attends to in this thread, and which of its layers have."""
 
     config: Any
     blocks: Sequence[Block]
+    attended: list[nn.Module]
 
 
 _PRESENT: ContextVar[_Present | None] = ContextVar("blocks of a flat row", default=None)
 
 
 @contextmanager
-def attending(config: Any, blocks: Sequence[Block]) -> Iterator[None]:
-    """Inside this context the model of `config` attends to `blocks`."""
-    before, present = config._attn_implementation, _PRESENT.set(_Present(config, blocks))
+def attending(config: Any, blocks: Sequence[Block]) -> Iterator[list[nn.Module]]:
+    """Inside this context the model of `config` attends to `blocks`; gives the layers that have done so."""
+    attended = list[nn.Module]()
+    before, present = config._attn_implementation, _PRESENT.set(_Present(config, blocks, attended))
     config._attn_implementation = NAME
     try:
-        yield
+        yield attended
     finally:
         config._attn_implementation = before
         _PRESENT.reset(present)
 
 
-def attending_again() -> AbstractContextManager[None]:
+def attending_again() -> AbstractContextManager[Any]:
     """The context of `attending` that is entered now, or none, to be entered once more later."""
     present = _PRESENT.get()
-    return nullcontext() if present is None else attending(*present)
+    return nullcontext() if present is None else attending(present.config, present.blocks)
 
 
 def flat_attention(
@@ -72,6 +74,7 @@ def flat_attention(
         raise ValueError(f"{type(module).__name__} has soft caps or attention sinks")
     present = _PRESENT.get()
     assert present is not None
+    present.attended.append(module)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     flat = (part[0].transpose(0, 1) for part in (query, key, value))
     mixed: Tensor = _Attend.apply(*flat, present.blocks, scale)

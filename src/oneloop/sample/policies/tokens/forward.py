@@ -85,7 +85,7 @@ class CausalForward:
     def hidden(self, packed: Packed | Flat, sequence: Tensor, depth: Tensor) -> Tensor:
         """[a, H]: the last hidden states that predict the tokens at (`sequence` [a], `depth` [a])."""
         device = self.device
-        attention: AbstractContextManager[None] = nullcontext()
+        attention: AbstractContextManager[Any] = nullcontext()
         self.meter.add(packed.tokens)
         if isinstance(packed, Flat):
             options = {"position_ids": packed.positions.to(device)}
@@ -155,11 +155,15 @@ class CausalForward:
         return width, width > 0 and self._takes_flat(whole, flatten(prompts, completions), sequence, depth)
 
     def _takes_flat(self, whole: Tensor, flat: Flat, sequence: Tensor, depth: Tensor) -> bool:
+        """Whether every layer attends by the blocks of `flat`, and the logits are the model's."""
         # elsewhere torch has fused functions for dense rows
         if self.device.type != "cpu" or self._config._attn_implementation != "sdpa":
             return False
         try:
-            return self._close(whole, flat, sequence, depth)
+            with self.precision(), attending(self._config, flat.blocks) as attended:
+                self.backbone(input_ids=flat.ids, position_ids=flat.positions, use_cache=False)
+            every = len(attended) == self._config.num_hidden_layers
+            return every and self._close(whole, flat, sequence, depth)
         except Exception:  # whatever a model does whose attention was not made for this
             return False
 
