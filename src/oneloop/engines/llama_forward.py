@@ -108,7 +108,8 @@ class LlamaForward:
     """The forward of a fusable `model`; `owned`: its weights may be laid out anew.
 
     products: type of products with weights (`product_type`).
-    All else is computed in the model's, and so are steps of few rows of a small model, which bf16 would slow.
+    All else is computed in the model's own type, and so are steps of few rows of a small model, which bf16
+    would slow.
     """
 
     def __init__(self, model: PreTrainedModel, owned: bool, products: torch.dtype) -> None:

@@ -50,7 +50,7 @@ class Flat:
     start: Tensor
     """int64 [s], where its completion begins."""
     blocks: tuple[Block, ...]
-    """Every token is among the own of exactly one."""
+    """Each token belongs to exactly one of them."""
 
     @property
     def tokens(self) -> int:
